@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest memory, as devices and loaders see it: the one door.
+ *
+ * A guest-physical address (gpa) is a number that the guest chose. It becomes a host pointer
+ * in exactly one place, guest_range(), which takes a length so that nobody can forget it.
+ *
+ *	uint8_t *p = guest_range(mem, gpa, 512);
+ *	if (!p)
+ *		return -EFAULT;         // not RAM, or not all of it
+ *
+ * The regions are added before the first vCPU runs and never change afterwards, so all of
+ * this needs no lock. The guest's vCPUs write the same bytes at the same time: a value that
+ * was checked must be the value that is used. Copy first (guest_read()), check the copy.
+ */
+#ifndef BUS_GUEST_H
+#define BUS_GUEST_H
+
+#include <endian.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct err;
+
+typedef uint64_t gpa_t;
+
+#define GUEST_REGIONS_MAX 16
+
+struct guest_region {
+	gpa_t base;
+	uint64_t size;  /* in bytes, never 0 */
+	uint8_t *host;  /* where byte `base` is in this process */
+	bool readonly;  /* a ROM: devices may read, never write */
+	const char *name;
+};
+
+struct guest_mem {
+	unsigned n;
+	struct guest_region regions[GUEST_REGIONS_MAX]; /* sorted by base, never overlapping */
+};
+
+/* Adds a region; the memory stays the caller's. -EINVAL for an empty, wrapping or overlapping
+ * one, -ENOSPC when the table is full. Only before the machine runs. */
+int guest_mem_add(struct guest_mem *mem, const struct guest_region *region, struct err *err);
+
+/* The region that holds gpa, or NULL. */
+const struct guest_region *guest_mem_find(const struct guest_mem *mem, gpa_t gpa);
+
+/* len bytes of writable guest RAM at gpa, or NULL if not all of them are in one region.
+ * A len of 0 is NULL too: there is no pointer to nothing. */
+void *guest_range(const struct guest_mem *mem, gpa_t gpa, uint64_t len);
+
+/* The same for reading only: ROM counts as well. */
+const void *guest_range_ro(const struct guest_mem *mem, gpa_t gpa, uint64_t len);
+
+/* Copies; 0 or -EFAULT with nothing copied. A len of 0 is fine and does nothing. */
+int guest_read(const struct guest_mem *mem, gpa_t gpa, void *to, uint64_t len);
+int guest_write(const struct guest_mem *mem, gpa_t gpa, const void *from, uint64_t len);
+
+/* -- Little-endian values in byte buffers ------------------------------------------ */
+
+static inline uint16_t get_le16(const void *p)
+{
+	uint16_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le16toh(v);
+}
+
+static inline uint32_t get_le32(const void *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le32toh(v);
+}
+
+static inline uint64_t get_le64(const void *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le64toh(v);
+}
+
+static inline void put_le16(void *p, uint16_t v)
+{
+	v = htole16(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+static inline void put_le32(void *p, uint32_t v)
+{
+	v = htole32(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+static inline void put_le64(void *p, uint64_t v)
+{
+	v = htole64(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+#endif
