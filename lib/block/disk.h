@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A disk: an image file, locked, with asynchronous requests.
+ *
+ *	struct disk *disk;
+ *	int rc = disk_open(&disk, &(struct disk_config){.path = "root.img"}, &err);
+ *
+ *	struct disk_req req = {.op = DISK_READ, .at = 0, .iov = iov, .n_iov = 1, .done = done};
+ *	disk_submit(disk, &req);      // done(&req) runs later, on one of the disk's threads
+ *
+ * A request and everything it points at belongs to the disk from disk_submit() until done is
+ * called. Requests run in any order and at the same time; a FLUSH makes lasting what was
+ * done *before it was submitted*.
+ */
+#ifndef BLOCK_DISK_H
+#define BLOCK_DISK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct err;
+struct disk;
+
+#define DISK_SECTOR  512u
+#define DISK_IOV_MAX 256u /* pieces of memory in a request */
+
+struct disk_config {
+	const char *path;
+	bool readonly;
+	unsigned threads; /* that do its I/O; 0 means 4 */
+};
+
+struct disk_info {
+	uint64_t size; /* in bytes, a multiple of DISK_SECTOR */
+	bool readonly;
+	uint32_t block; /* preferred I/O size, 512 to 64 KiB */
+	bool can_discard;
+};
+
+enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_ZERO };
+
+struct disk_req {
+	enum disk_op op;
+	uint64_t at;  /* in bytes */
+	uint64_t len; /* DISCARD and ZERO only; READ and WRITE count their iov */
+	struct iovec *iov; /* is changed when a request is done in parts */
+	unsigned n_iov;
+	bool sync; /* WRITE, ZERO: lasting before done is called */
+	void (*done)(struct disk_req *req);
+	int rc; /* for done: 0 or -errno */
+	struct disk_req *next; /* the disk's, while it is queued */
+};
+
+/* Opens and locks: shared for readonly, alone otherwise. err names the file and the reason. */
+int disk_open(struct disk **disk, const struct disk_config *config, struct err *err);
+
+/* Waits for what is under way, makes it lasting, and closes. NULL is fine. */
+void disk_close(struct disk *disk);
+
+const struct disk_info *disk_info(const struct disk *disk);
+
+/* Queues a request; out of range or misaligned ones are done with -EINVAL, writes to a
+ * readonly disk with -EROFS. done may run before this returns. Any thread. */
+void disk_submit(struct disk *disk, struct disk_req *req);
+
+/* Waits until no request is under way. The caller holds no lock that a done needs. */
+void disk_drain(struct disk *disk);
+
+#endif

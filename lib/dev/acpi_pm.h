@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ACPI's fixed hardware: PM1a events and control, the PM timer, GPE block 0. See acpi_pm.c.
+ * The board puts these numbers into the FADT and the DSDT (_S5).
+ */
+#ifndef DEV_ACPI_PM_H
+#define DEV_ACPI_PM_H
+
+#include "dev/device.h"
+
+#define ACPI_PM_PORT 0x600 /* the default base */
+
+/* Offsets from the base, and lengths: the FADT's PM1a_EVT, PM1a_CNT, PM_TMR, GPE0. */
+#define ACPI_PM1_EVT      0x00
+#define ACPI_PM1_EVT_LEN  4
+#define ACPI_PM1_CNT      0x04
+#define ACPI_PM1_CNT_LEN  2
+#define ACPI_PM_TMR       0x08
+#define ACPI_PM_TMR_LEN   4
+#define ACPI_GPE0         0x20
+#define ACPI_GPE0_LEN     4
+#define ACPI_PM_SIZE      0x40
+
+#define ACPI_PM_S5 5 /* SLP_TYPa for _S5 */
+
+struct acpi_pm_config {
+	uint16_t port; /* 0 means ACPI_PM_PORT */
+	struct irq_line sci;
+	struct power_line power;
+	struct dev_clock clock;
+};
+
+extern const struct device_model acpi_pm_model;
+
+/* The user presses the button; the guest is asked to shut down. Any thread. */
+void acpi_pm_power_button(struct device *pm);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The serial port: a 16550A. See uart.c for the chip.
+ *
+ * Both directions have backpressure. Output goes to `output`, which says how many bytes it
+ * took; when it takes fewer, the transmitter is busy until uart_output_ready(). Input comes
+ * through uart_input(), which says how many bytes fitted; `input_room` is called when more
+ * will. The two callbacks run with the device's lock held: wake somebody, do not call back.
+ */
+#ifndef DEV_UART_H
+#define DEV_UART_H
+
+#include "dev/device.h"
+
+struct uart_config {
+	uint16_t port; /* 0 means 0x3f8, ttyS0 */
+	struct irq_line irq;
+	size_t (*output)(void *ctx, const uint8_t *bytes, size_t n); /* NULL: to nowhere */
+	void (*input_room)(void *ctx);                               /* NULL: nobody waits */
+	void *ctx;
+};
+
+extern const struct device_model uart_model;
+
+/* Gives bytes to the receiver; returns how many it took. Any thread. */
+size_t uart_input(struct device *uart, const uint8_t *bytes, size_t n);
+
+/* How many bytes uart_input() would take now. */
+size_t uart_input_space(struct device *uart);
+
+/* The other end has room again. Any thread. */
+void uart_output_ready(struct device *uart);
+
+/* The other end sends a break (magic SysRq). */
+void uart_break(struct device *uart);
+
+#endif

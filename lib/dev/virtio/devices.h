@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The virtio devices a board can have, each a PCI function (virtio 1.2, no legacy).
+ *
+ *	struct device *d = device_create(&virtio_blk_model, bus, &(struct virtio_blk_config){
+ *		.pci = {.host = host, .mem = mem}, .disk = disk }, &err);
+ */
+#ifndef DEV_VIRTIO_DEVICES_H
+#define DEV_VIRTIO_DEVICES_H
+
+#include "dev/device.h"
+
+struct disk;
+
+/* Where a virtio function lives. */
+struct virtio_place {
+	struct device *host;         /* of pci_host_model; destroyed after this device */
+	const struct guest_mem *mem; /* where its rings are */
+	unsigned slot;               /* 1 to 31; 0 means the first free one */
+};
+
+struct virtio_blk_config {
+	struct virtio_place pci;
+	struct disk *disk;      /* stays the caller's; closed after the device is destroyed */
+	const char *serial;     /* up to 20 bytes; NULL: none */
+};
+
+struct virtio_console_config {
+	struct virtio_place pci;
+	/* As in uart.h: bytes taken, room again; with the device's lock held. */
+	size_t (*output)(void *ctx, const uint8_t *bytes, size_t n);
+	void (*input_room)(void *ctx);
+	void *ctx;
+};
+
+struct virtio_rng_config {
+	struct virtio_place pci;
+};
+
+extern const struct device_model virtio_blk_model;
+extern const struct device_model virtio_console_model;
+extern const struct device_model virtio_rng_model;
+
+/* As uart_input() and uart_output_ready(). */
+size_t virtio_console_input(struct device *console, const uint8_t *bytes, size_t n);
+void virtio_console_output_ready(struct device *console);
+
+#endif
