@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+#
+# The front door. meson does the work, in build/<configuration>; this file only knows the names.
+#
+#   make         build (gcc)            make run     a Debian kernel to a shell, here
+#   make test    all quick tests        make bench   beside QEMU TCG and native
+#   make soak N=50   boots in a row     make clean   forget builds, keep downloads
+#
+# A machine with nothing but make and a Debian package manager is enough: tools/setup fetches the
+# rest, and does nothing where it is already there.
+
+BUILD := build
+LODGE := $(BUILD)/gcc/prog/lodge/lodge
+J     := $(shell nproc)
+N     := 50
+
+.DELETE_ON_ERROR:
+.PHONY: all setup run test check asan clang bench soak long fmt longest clean distclean
+
+all: setup $(BUILD)/gcc/build.ninja
+	@ninja -C $(BUILD)/gcc -j $(J)
+
+setup:
+	@tools/setup
+
+$(BUILD)/gcc/build.ninja: | setup
+	CC=gcc meson setup $(BUILD)/gcc
+
+$(BUILD)/clang/build.ninja: | setup
+	CC=clang meson setup $(BUILD)/clang
+
+$(BUILD)/asan/build.ninja: | setup
+	CC=clang meson setup $(BUILD)/asan -Db_sanitize=address,undefined -Db_lundef=false \
+		-Doptimization=1
+
+clang asan: %: $(BUILD)/%/build.ninja
+	@ninja -C $(BUILD)/$* -j $(J)
+
+run: all
+	@tools/guest/fetch
+	@tools/run-guest $(LODGE)
+
+# Builds with both compilers and with sanitizers; behaviour is tested on the gcc build, units on all.
+test: all clang asan
+	@tools/guest/fetch
+	@tools/run-tests $(BUILD)/gcc $(BUILD)/clang:unit $(BUILD)/asan:unit
+
+# While working: what is quick and needs no guest, on one build.
+check: all
+	@tools/run-tests $(BUILD)/gcc:unit,tree
+
+long: all
+	@tools/guest/fetch
+	@tools/guest/disk
+	@tools/run-tests -j 1 $(BUILD)/gcc:long
+
+soak: all
+	@tools/guest/fetch
+	@tools/soak $(LODGE) $(N)
+
+bench: all
+	@tools/guest/fetch
+	@tools/guest/disk
+	@bench/run
+
+fmt:
+	@git ls-files -z '*.c' '*.h' | xargs -0 clang-format -i
+
+longest:
+	@tools/longest
+
+clean:
+	rm -rf $(BUILD)/gcc $(BUILD)/clang $(BUILD)/asan
+
+distclean:
+	rm -rf $(BUILD)

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Little-endian fields in byte buffers, aligned or not.
+ *
+ * Anything with a layout of its own (a kernel header, a virtqueue descriptor, an ACPI table)
+ * is read and written by these, never by casting a buffer to a struct: no alignment rule,
+ * no aliasing rule and no forgotten conversion. Each compiles to one move.
+ */
+#ifndef BASE_BYTES_H
+#define BASE_BYTES_H
+
+#include <endian.h>
+#include <stdint.h>
+
+static inline uint16_t le16_get(const void *at)
+{
+	uint16_t v;
+
+	__builtin_memcpy(&v, at, sizeof(v));
+	return le16toh(v);
+}
+
+static inline uint32_t le32_get(const void *at)
+{
+	uint32_t v;
+
+	__builtin_memcpy(&v, at, sizeof(v));
+	return le32toh(v);
+}
+
+static inline uint64_t le64_get(const void *at)
+{
+	uint64_t v;
+
+	__builtin_memcpy(&v, at, sizeof(v));
+	return le64toh(v);
+}
+
+static inline void le16_put(void *at, uint16_t v)
+{
+	v = htole16(v);
+	__builtin_memcpy(at, &v, sizeof(v));
+}
+
+static inline void le32_put(void *at, uint32_t v)
+{
+	v = htole32(v);
+	__builtin_memcpy(at, &v, sizeof(v));
+}
+
+static inline void le64_put(void *at, uint64_t v)
+{
+	v = htole64(v);
+	__builtin_memcpy(at, &v, sizeof(v));
+}
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * JSON, written as it goes.
+ *
+ *	struct json j = {.out = stdout};
+ *
+ *	json_open(&j, NULL, '{');
+ *	json_str(&j, "engine", "soft");
+ *	json_open(&j, "exits", '[');
+ *	json_uint(&j, NULL, 17);
+ *	json_close(&j);
+ *	json_close(&j);                         // {"engine": "soft", "exits": [17]}
+ *
+ * A key is given inside an object and NULL inside an array. The outermost value is followed
+ * by a newline. Write errors are the stream's: ask ferror() or fclose() at the end.
+ */
+#ifndef BASE_JSON_H
+#define BASE_JSON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define JSON_DEPTH 15
+
+struct json {
+	FILE *out;
+	unsigned depth;
+	char ends[JSON_DEPTH + 1]; /* the brackets that are still to come */
+	bool more[JSON_DEPTH + 1]; /* the level already has an element */
+};
+
+/* Opens an object ('{') or an array ('['); at most JSON_DEPTH levels. */
+void json_open(struct json *j, const char *key, char bracket);
+void json_close(struct json *j);
+
+void json_str(struct json *j, const char *key, const char *value); /* NULL writes null */
+void json_int(struct json *j, const char *key, int64_t value);
+void json_uint(struct json *j, const char *key, uint64_t value);
+void json_real(struct json *j, const char *key, double value);
+void json_bool(struct json *j, const char *key, bool value);
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sizes as people write them: "128M", "1G", "512MiB", "4096B".
+ *
+ * The unit is required. A bare "512" means MiB to one tool, KiB to the next and bytes to a
+ * third, so we ask instead of guessing. K, M, G and T are powers of 1024, with or without
+ * "iB" or "B" after them, in either case.
+ */
+#ifndef BASE_SIZE_H
+#define BASE_SIZE_H
+
+#include <stdint.h>
+
+struct err;
+
+/* *bytes is written only on success; -EINVAL with a sentence otherwise. */
+int size_parse(uint64_t *bytes, const char *text, struct err *err);
+
+#endif
