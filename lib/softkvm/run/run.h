@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * KVM_RUN, and what the ABI's face asks of the engine.
+ */
+#ifndef SOFTKVM_RUN_H
+#define SOFTKVM_RUN_H
+
+#include "softkvm/vcpu.h"
+
+/* KVM_RUN, c->run being the shared page: 0, -EINTR, or another -errno. The caller holds the
+ * vCPU's lock, so that no other ioctl sees it half way. */
+int vcpu_run(struct vcpu *c);
+
+/* The translator's part of a vCPU: 0 or -errno; destroy takes a half-made one. */
+int engine_create(struct vcpu *c);
+void engine_destroy(struct vcpu *c);
+
+/* Slots or their flags changed (the change is visible to vm_slot()): every vCPU gives up what
+ * it derived from them before this returns. Not from a vCPU's own KVM_RUN. */
+void slots_changed(struct vm *vm);
+
+#endif

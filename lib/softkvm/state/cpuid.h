@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * CPUID: what the guest is told that it runs on.
+ *
+ * KVM_GET_SUPPORTED_CPUID offers what this host's CPU has, less what translated code cannot
+ * give (cpuid_supported()); KVM_SET_CPUID2 stores what the client chose of it in c->cpuid, and
+ * the CPUID instruction answers from there. docs/why/cpu-model.md argues each bit.
+ */
+#ifndef SOFTKVM_CPUID_H
+#define SOFTKVM_CPUID_H
+
+#include "softkvm/vcpu.h"
+
+enum { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
+
+/* The CPUID instruction: out is EAX, EBX, ECX, EDX. Leaves that the client did not give answer
+ * as Intel's CPUs do (the highest basic leaf) or with zeros. No libc. */
+void cpuid_query(struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+
+/* The entry as the client gave it, or NULL. No libc. */
+const struct kvm_cpuid_entry2 *cpuid_find(const struct vcpu *c, uint32_t leaf, uint32_t sub);
+
+/* Has the guest this feature? leaf and sub as given; reg is CPUID_EAX..CPUID_EDX. No libc. */
+static inline bool cpuid_has(const struct vcpu *c, uint32_t leaf, uint32_t sub, int reg, int bit)
+{
+	const struct kvm_cpuid_entry2 *e = cpuid_find(c, leaf, sub);
+	uint32_t r;
+
+	if (!e)
+		return false;
+	r = reg == CPUID_EAX ? e->eax : reg == CPUID_EBX ? e->ebx : reg == CPUID_ECX ? e->ecx
+		: e->edx;
+	return r >> bit & 1;
+}
+
+/* KVM_GET_SUPPORTED_CPUID. Fills at most max entries; how many there are. */
+unsigned cpuid_supported(struct kvm_cpuid_entry2 *out, unsigned max);
+
+/* KVM_SET_CPUID2: 0 or -errno. Copies, and derives what depends on it (max_phys_bits). */
+int cpuid_set(struct vcpu *c, const struct kvm_cpuid_entry2 *entries, unsigned n);
+
+/* The features that decide what the guest may set in its control registers; recomputed by
+ * cpuid_set(). Bits that are offered, fixed ones included. No libc. */
+uint64_t cpuid_cr4_allowed(const struct vcpu *c);
+uint64_t cpuid_efer_allowed(const struct vcpu *c);
+
+#endif

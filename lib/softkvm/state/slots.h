@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory slots: the client's memory that is the guest's RAM.
+ *
+ * Slots change under the VM's lock, rarely; vCPUs look them up all the time. vm_slot() (light)
+ * takes no lock: slots_epoch is odd while a change is under way, a reader that saw it odd or
+ * changed looks again. What a vCPU derived from a slot (TLB entries, pointers) it gives up
+ * before slots_change() returns: all vCPUs are told to flush and have left or acknowledged.
+ */
+#ifndef SOFTKVM_SLOTS_H
+#define SOFTKVM_SLOTS_H
+
+#include "softkvm/vcpu.h"
+
+/* KVM_SET_USER_MEMORY_REGION: 0 or -errno. With the VM's lock held. */
+int slots_set(struct vm *vm, const struct kvm_userspace_memory_region *region);
+
+/* KVM_GET_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG: 0 or -errno. With the VM's lock held. */
+int slots_dirty_get(struct vm *vm, const struct kvm_dirty_log *log);
+int slots_dirty_clear(struct vm *vm, const struct kvm_clear_dirty_log *log);
+
+/* Gives the slot its second view: `ro`, the same memory without permission to write, or hva
+ * itself where the client's mapping cannot be mapped twice (private memory). */
+int slot_views(struct slot *slot);
+
+/* Unmaps everything at the VM's end. */
+void slots_destroy(struct vm *vm);
+
+#endif
