@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Accesses to devices, in the middle of instructions.
+ *
+ * The ABI lets an instruction stop at a device access (KVM_EXIT_IO, KVM_EXIT_MMIO), the client
+ * do it, and KVM_RUN go on. softkvm does that by starting the instruction again from its first
+ * byte: c->io remembers the accesses already made, a repeated one is answered from there, the
+ * first new one goes to the device. An instruction that completes (or an iteration of REP)
+ * calls io_commit().
+ *
+ * Order of attempts for a new access: local APIC page, in-kernel irqchip (ports of PIC and PIT,
+ * IOAPIC page), ioeventfd, then the client.
+ */
+#ifndef SOFTKVM_IO_H
+#define SOFTKVM_IO_H
+
+#include "softkvm/vcpu.h"
+
+/* len 1, 2, 4 (8 for memory); *data is little-endian in its low bytes. */
+enum step io_port(struct vcpu *c, uint16_t port, uint64_t *data, unsigned len, bool write);
+enum step io_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, bool write);
+
+/* The instruction (or iteration) is complete: forget what it did. */
+static inline void io_commit(struct vcpu *c)
+{
+	c->io.n = c->io.at = 0;
+}
+
+/* Starts an (or the same) instruction: repeated accesses come from the log again. */
+static inline void io_begin(struct vcpu *c)
+{
+	c->io.at = 0;
+}
+
+/* KVM_RUN was called again: takes the client's answer from c->run into the log. */
+void io_complete(struct vcpu *c);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * softkvm: the KVM ABI in user space.
+ *
+ * The first five calls are to a softkvm descriptor what open, ioctl, mmap, munmap and close are
+ * to /dev/kvm and the descriptors that come from it. The requests and the structures are
+ * those of <linux/kvm.h>, unchanged; what each means is written in the kernel's API
+ * document, and where softkvm differs ERRATA.md says so. There are the same three kinds of
+ * descriptors: the system (softkvm_open), a VM (KVM_CREATE_VM on it), a vCPU
+ * (KVM_CREATE_VCPU on that). They are numbers of real descriptors of this process, so none
+ * can collide with a file, but nothing other than these calls may be done with them.
+ *
+ *	int sys = softkvm_open();
+ *	int vm = softkvm_ioctl(sys, KVM_CREATE_VM, NULL);
+ *	int vcpu = softkvm_ioctl(vm, KVM_CREATE_VCPU, (void *)0);
+ *	int len = softkvm_ioctl(sys, KVM_GET_VCPU_MMAP_SIZE, NULL);
+ *	struct kvm_run *run = softkvm_mmap(vcpu, len, 0);
+ *	softkvm_ioctl(vcpu, KVM_RUN, NULL);
+ *
+ * Threads: as with the kernel, a vCPU's ioctls belong to one thread at a time, and VM
+ * ioctls may come from any thread. softkvm_kick() makes KVM_RUN return -EINTR, as a signal
+ * does to the kernel's, and so does kvm_run.immediate_exit.
+ */
+#ifndef SOFTKVM_SOFTKVM_H
+#define SOFTKVM_SOFTKVM_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Opens the engine: as open("/dev/kvm"). Returns a system descriptor, or -errno
+ * (-ENODEV if this CPU or this process cannot carry the engine). */
+int softkvm_open(void);
+
+/* As ioctl(2), except that failure is -errno and errno is left alone. Requests whose
+ * argument is a number (KVM_CREATE_VCPU, KVM_CHECK_EXTENSION) take it cast to a pointer. */
+int softkvm_ioctl(int fd, unsigned long request, void *arg);
+
+/* Maps a vCPU's struct kvm_run; offset is 0. MAP_FAILED on failure, never NULL. */
+void *softkvm_mmap(int fd, size_t len, off_t offset);
+
+/* Ends such a mapping; 0 or -errno. */
+int softkvm_munmap(void *addr, size_t len);
+
+/* Closes any softkvm descriptor; 0 or -errno. A VM lives until its vCPUs are closed too. */
+int softkvm_close(int fd);
+
+/*
+ * What a signal does to a thread in the kernel's KVM_RUN: makes KVM_RUN of this vCPU return
+ * -EINTR soon. Any thread, and signal handlers too. A linked client calls this instead of
+ * (or besides) sending the signal, because only a preloaded library could see its handlers.
+ * As with the kernel, kvm_run.immediate_exit is set first, so that a kick which comes just
+ * before KVM_RUN is not lost.
+ */
+void softkvm_kick(int vcpu_fd);
+
+/*
+ * What the engine counted since the VM was created: of one vCPU, or summed over a VM.
+ * Fills at most max entries and returns how many there are, or -errno. The names are
+ * static strings in snake_case ("exit_io", "blocks", "code_bytes"). Any thread may call
+ * while the vCPUs run; each value is exact, the set is not from one instant.
+ */
+struct softkvm_stat {
+	const char *name;
+	unsigned long long value;
+};
+
+int softkvm_stats(int fd, struct softkvm_stat *out, int max);
+
+#endif

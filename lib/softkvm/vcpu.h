@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state of one virtual CPU and of its VM, as every part of softkvm sees it.
+ *
+ * Three tenses of a vCPU:
+ *  - outside KVM_RUN: all state is here, in `struct vcpu`. ioctls read and write it.
+ *  - in KVM_RUN, in C: general registers, rip and rflags are here. The guest's vector, x87 and
+ *    MXCSR state is LIVE in the host's registers. So all C that runs here is compiled
+ *    -mgeneral-regs-only and calls nothing of libc (memcpy uses AVX); system calls go through
+ *    run/syscall.h, locks through run/lock.h, bytes through run/bytes.h. Who must call libc
+ *    brackets it with vec_save() and vec_load() (run/vector.h).
+ *  - in translated code: general registers and arithmetic flags are in host registers, too.
+ *
+ * Only the thread that runs KVM_RUN touches the fields, but for those marked atomic. Other
+ * threads talk to it by setting bits in `requests` and calling vcpu_kick().
+ *
+ * Convention for everything that executes guest instructions: functions return `enum step`.
+ */
+#ifndef SOFTKVM_VCPU_H
+#define SOFTKVM_VCPU_H
+
+#include <linux/kvm.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "x86/decode.h"
+
+/* What became of an attempt to execute (a part of) a guest instruction. */
+enum step {
+	STEP_OK = 0,  /* done; rip and registers are those after the instruction */
+	STEP_FAULT,   /* c->fault holds an exception; architectural state is as before the
+		       * instruction (but accessed and dirty bits, and done iterations of REP) */
+	STEP_EXIT,    /* c->run is filled for the client; the instruction starts again when the
+		       * client comes back (see io.h for accesses that were already made) */
+	STEP_AGAIN,   /* nothing done: look at c->requests, then execute the same rip again */
+	STEP_HALT,    /* HLT done: rip is after it, sleep until an event */
+	STEP_TRIPLE,  /* triple fault: shutdown */
+};
+
+struct fault {
+	uint8_t vector;
+	bool has_code;
+	uint32_t code;
+	uint64_t cr2;  /* for #PF */
+	uint64_t dr6;  /* for #DB: bits to set in DR6 */
+};
+
+/* Bits of vcpu.requests; set by anybody, cleared by the vCPU's thread. */
+#define REQ_EVENT     0x001u /* an interrupt may be pending: look at the irqchip */
+#define REQ_EXIT      0x002u /* KVM_RUN must return -EINTR (a signal arrived) */
+#define REQ_TIMER     0x004u /* a deadline passed, or must be computed anew */
+#define REQ_TLB_FLUSH 0x008u /* drop all translations (memory slots changed, dirty log armed) */
+#define REQ_CODE      0x010u /* look at the queue of invalidated code pages */
+#define REQ_MMU_SYNC  0x020u /* another vCPU waits for this one to drop writable entries */
+#define REQ_INIT      0x040u /* INIT signal */
+#define REQ_SIPI      0x080u /* SIPI, vector in vcpu.sipi_vector */
+#define REQ_NMI       0x100u
+#define REQ_CLOCK     0x200u /* update kvmclock's page */
+
+/* CR and EFER bits, RFLAGS bits: the manuals' names. */
+#define CR0_PE 0x1ull
+#define CR0_MP 0x2ull
+#define CR0_EM 0x4ull
+#define CR0_TS 0x8ull
+#define CR0_ET 0x10ull
+#define CR0_NE 0x20ull
+#define CR0_WP 0x10000ull
+#define CR0_AM 0x40000ull
+#define CR0_NW 0x20000000ull
+#define CR0_CD 0x40000000ull
+#define CR0_PG 0x80000000ull
+#define CR4_VME 0x1ull
+#define CR4_PVI 0x2ull
+#define CR4_TSD 0x4ull
+#define CR4_DE 0x8ull
+#define CR4_PSE 0x10ull
+#define CR4_PAE 0x20ull
+#define CR4_MCE 0x40ull
+#define CR4_PGE 0x80ull
+#define CR4_PCE 0x100ull
+#define CR4_OSFXSR 0x200ull
+#define CR4_OSXMMEXCPT 0x400ull
+#define CR4_UMIP 0x800ull
+#define CR4_FSGSBASE 0x10000ull
+#define CR4_PCIDE 0x20000ull
+#define CR4_OSXSAVE 0x40000ull
+#define CR4_SMEP 0x100000ull
+#define CR4_SMAP 0x200000ull
+#define EFER_SCE 0x1ull
+#define EFER_LME 0x100ull
+#define EFER_LMA 0x400ull
+#define EFER_NX 0x800ull
+#define RFLAGS_FIXED 0x2ull
+#define RFLAGS_TF 0x100ull
+#define RFLAGS_IF 0x200ull
+#define RFLAGS_DF 0x400ull
+#define RFLAGS_IOPL 0x3000ull
+#define RFLAGS_NT 0x4000ull
+#define RFLAGS_RF 0x10000ull
+#define RFLAGS_VM 0x20000ull
+#define RFLAGS_AC 0x40000ull
+#define RFLAGS_VIF 0x80000ull
+#define RFLAGS_VIP 0x100000ull
+#define RFLAGS_ID 0x200000ull
+
+/* Exception vectors. */
+enum { X86_DE = 0, X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_OFV = 4, X86_BR = 5, X86_UDV = 6,
+       X86_NM = 7, X86_DF = 8, X86_TS = 10, X86_NP = 11, X86_SSV = 12, X86_GP = 13, X86_PFV = 14,
+       X86_MF = 16, X86_AC = 17, X86_MC = 18, X86_XM = 19 };
+
+#define VCPU_XSAVE_MAX 4096
+
+/* Accesses that the instruction under way has already made to devices; see io.h. */
+#define IO_LOG_MAX 32
+struct io_log {
+	struct io_entry {
+		uint64_t addr;
+		uint64_t data;
+		uint8_t len;
+		bool write, port;
+	} entry[IO_LOG_MAX];
+	uint8_t n;       /* accesses done */
+	uint8_t at;      /* the next one when the instruction runs again */
+	bool waiting;    /* entry[n] was given to the client and is not complete */
+};
+
+struct vcpu_msrs {
+	uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
+	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+	uint64_t pat, misc_enable, tsc_adjust, spec_ctrl, xss;
+	uint64_t mtrr_def, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
+	uint64_t mcg_status, mcg_ctl, mc_bank[32 * 4];
+	uint64_t kvm_wall_clock, kvm_system_time, kvm_async_pf, kvm_steal_time, kvm_pv_eoi,
+		kvm_poll_control;
+	uint64_t platform_info, feature_control;
+};
+
+/* Events in the KVM API's sense (struct kvm_vcpu_events). */
+struct vcpu_events {
+	bool exception;          /* an exception waits to be delivered: `fault` below */
+	struct fault fault;
+	bool interrupt;          /* injected by the client (KVM_INTERRUPT or SET_VCPU_EVENTS) */
+	bool interrupt_soft;
+	uint8_t interrupt_vector;
+	bool nmi_pending, nmi_masked;
+	uint8_t shadow;          /* KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS: holds for
+				  * one more instruction */
+};
+
+struct vm;
+struct lapic;
+struct engine; /* the translator's private part: code cache, tables (translate/engine.h) */
+
+struct vcpu {
+	/* -- what translated code addresses; keep first -- */
+	uint64_t gpr[16];        /* by enum x86_reg */
+	uint64_t rip;
+	uint64_t rflags;         /* complete */
+	_Atomic uint32_t requests;
+	uint8_t cpl;
+	uint64_t rip_page;       /* translator: linear address of the page being executed */
+	uint64_t scratch[16];    /* translator */
+	struct kvm_segment seg[6]; /* by enum x86_seg; base is valid also in 64-bit mode (FS, GS) */
+
+	/* -- the rest of the architecture -- */
+	struct kvm_segment tr, ldt;
+	struct kvm_dtable gdt, idt;
+	uint64_t cr0, cr2, cr3, cr4, efer, xcr0, apic_base;
+	uint64_t dr[4], dr6, dr7;
+	struct vcpu_msrs msr;
+	uint64_t tsc_offset;     /* guest TSC = host TSC + this */
+	uint32_t tsc_khz;
+	struct vcpu_events event;
+	uint32_t mp_state;       /* KVM_MP_STATE_*; atomic where another vCPU reads it */
+	uint8_t sipi_vector;
+
+	/* -- execution -- */
+	struct fault fault;      /* valid after STEP_FAULT */
+	struct io_log io;
+	struct kvm_run *run;     /* shared with the client */
+	struct vm *vm;
+	int index;               /* vCPU id, also the initial APIC id */
+	struct lapic *lapic;     /* NULL without an in-kernel irqchip */
+	struct engine *engine;
+	int tid;                 /* of the thread in KVM_RUN, 0 outside */
+	_Atomic uint32_t wake;   /* futex word of a halted vCPU; bumped by vcpu_kick() */
+	_Atomic bool in_guest;   /* in KVM_RUN (may hold translations) */
+
+	/* -- CPUID as the client set it -- */
+	struct kvm_cpuid_entry2 cpuid[128];
+	int n_cpuid;
+	uint8_t max_phys_bits;   /* 36..52, from leaf 0x80000008 */
+
+	/* -- counters (lodge stats): see stats.def -- */
+	struct vcpu_stats {
+#define STAT(name, text) uint64_t name;
+#include "softkvm/stats.def"
+#undef STAT
+	} stat;
+
+	/* -- vector state while not live; XSAVE standard format -- */
+	uint8_t xsave[VCPU_XSAVE_MAX] __attribute__((aligned(64)));
+	uint8_t host_fp[16] __attribute__((aligned(16))); /* the client's MXCSR and x87 CW */
+};
+
+/* -- memory slots ------------------------------------------------------------------------ */
+
+struct slot {
+	uint64_t gpa, size;      /* bytes; size 0: unused */
+	uint8_t *hva;            /* the client's mapping, read-write view */
+	uint8_t *ro;             /* a second view of the same memory, PROT_READ; equal to hva
+				  * where none could be had */
+	uint32_t flags;          /* KVM_MEM_* */
+	uint32_t id;
+	_Atomic uint64_t *dirty; /* bitmap, with KVM_MEM_LOG_DIRTY_PAGES */
+	struct page_note *note;  /* one a page, sparse */
+};
+
+/* What the engine remembers of a guest-physical page. */
+struct page_note {
+	_Atomic uint32_t writers; /* vCPUs (a bit each, mod 32) that may hold a writable entry */
+	_Atomic uint32_t code;    /* vCPUs that may hold translations of it */
+};
+
+#define SLOTS_MAX 128
+#define VCPUS_MAX 32
+
+struct irqchip;
+
+struct vm {
+	struct slot slot[SLOTS_MAX];
+	_Atomic uint32_t slots_epoch; /* odd while slots change */
+	struct vcpu *vcpu[VCPUS_MAX];
+	_Atomic int n_vcpus;
+	struct irqchip *irqchip; /* NULL without KVM_CREATE_IRQCHIP */
+	struct ioeventfds *ioeventfds;
+	int64_t clock_offset;    /* kvmclock = host CLOCK_BOOTTIME ns + this */
+	uint32_t tsc_khz;
+	uint64_t host_tsc_khz;
+	void *abi;               /* abi/'s own */
+};
+
+/* Makes the vCPU look at its requests soon: sets `bits`, wakes it from HLT, and, when it is in
+ * translated code, is seen at the next poll. Any thread. */
+void vcpu_kick(struct vcpu *c, uint32_t bits);
+
+/* The slot that holds gpa, or NULL. Lock-free; the vCPU's thread. */
+struct slot *vm_slot(struct vm *vm, uint64_t gpa);
+
+static inline enum step fault_set(struct vcpu *c, uint8_t vector)
+{
+	c->fault = (struct fault){.vector = vector};
+	return STEP_FAULT;
+}
+
+static inline enum step fault_code(struct vcpu *c, uint8_t vector, uint32_t code)
+{
+	c->fault = (struct fault){.vector = vector, .has_code = true, .code = code};
+	return STEP_FAULT;
+}
+
+static inline bool is_long_mode(const struct vcpu *c)
+{
+	return c->efer & EFER_LMA;
+}
+
+static inline bool is_64bit_code(const struct vcpu *c)
+{
+	return (c->efer & EFER_LMA) && c->seg[X86_CS].l;
+}
+
+static inline bool is_protected(const struct vcpu *c)
+{
+	return c->cr0 & CR0_PE;
+}
+
+static inline bool is_vm86(const struct vcpu *c)
+{
+	return c->rflags & RFLAGS_VM;
+}
+
+static inline enum x86_mode code_mode(const struct vcpu *c)
+{
+	if (is_64bit_code(c))
+		return X86_MODE_64;
+	return c->seg[X86_CS].db ? X86_MODE_32 : X86_MODE_16;
+}
+
+static inline bool is_canonical(uint64_t va)
+{
+	return (uint64_t)((int64_t)(va << 16) >> 16) == va;
+}
+
+#endif
