@@ -12,15 +12,14 @@
  * The regions are added before the first vCPU runs and never change afterwards, so all of
  * this needs no lock. The guest's vCPUs write the same bytes at the same time: a value that
  * was checked must be the value that is used. Copy first (guest_read()), check the copy.
+ * Fields of what was read are taken out with base/bytes.h.
  */
 #ifndef BUS_GUEST_H
 #define BUS_GUEST_H
 
-#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 struct err;
 
@@ -58,49 +57,5 @@ const void *guest_range_ro(const struct guest_mem *mem, gpa_t gpa, uint64_t len)
 /* Copies; 0 or -EFAULT with nothing copied. A len of 0 is fine and does nothing. */
 int guest_read(const struct guest_mem *mem, gpa_t gpa, void *to, uint64_t len);
 int guest_write(const struct guest_mem *mem, gpa_t gpa, const void *from, uint64_t len);
-
-/* -- Little-endian values in byte buffers ------------------------------------------ */
-
-static inline uint16_t get_le16(const void *p)
-{
-	uint16_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le16toh(v);
-}
-
-static inline uint32_t get_le32(const void *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le32toh(v);
-}
-
-static inline uint64_t get_le64(const void *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le64toh(v);
-}
-
-static inline void put_le16(void *p, uint16_t v)
-{
-	v = htole16(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static inline void put_le32(void *p, uint32_t v)
-{
-	v = htole32(v);
-	memcpy(p, &v, sizeof(v));
-}
-
-static inline void put_le64(void *p, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(p, &v, sizeof(v));
-}
 
 #endif

@@ -29,7 +29,7 @@ struct device;
 /*
  * A register, or `count` equal ones in a row. An access that fits one is one call; a wider
  * one is several, lowest address first; a narrower read takes its bytes out of the whole
- * register, a narrower write is ignored unless `bytes` lets a handler see it.
+ * register, a narrower write is ignored.
  */
 struct reg {
 	uint16_t at;      /* from the window's base */
