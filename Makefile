@@ -11,6 +11,7 @@
 
 BUILD := build
 LODGE := $(BUILD)/gcc/prog/lodge/lodge
+GUEST := $(or $(LODGE_GUEST),$(BUILD)/guest)
 J     := $(shell nproc)
 N     := 50
 
@@ -38,7 +39,8 @@ clang asan: %: $(BUILD)/%/build.ninja
 
 run: all
 	@tools/guest/fetch
-	@tools/run-guest $(LODGE)
+	@$(LODGE) run --kernel $(GUEST)/cloud/vmlinuz --initrd $(GUEST)/cloud/initrd \
+		--append "console=ttyS0"
 
 # Builds with both compilers and with sanitizers; behaviour is tested on the gcc build, units on all.
 test: all clang asan
