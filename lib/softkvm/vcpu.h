@@ -133,7 +133,7 @@ struct vcpu_msrs {
 	uint64_t mcg_status, mcg_ctl, mc_bank[32 * 4];
 	uint64_t kvm_wall_clock, kvm_system_time, kvm_async_pf, kvm_steal_time, kvm_pv_eoi,
 		kvm_poll_control;
-	uint64_t platform_info, feature_control;
+	uint64_t platform_info, feature_control, ucode_rev, arch_caps, misc_features;
 };
 
 /* Events in the KVM API's sense (struct kvm_vcpu_events). */
@@ -146,6 +146,8 @@ struct vcpu_events {
 	bool nmi_pending, nmi_masked;
 	uint8_t shadow;          /* KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS: holds for
 				  * one more instruction */
+	uint8_t watch_hits;      /* DR0..DR3 that the instruction under way has hit */
+	bool no_trap;            /* the instruction entered a handler: TF no longer counts */
 };
 
 struct vm;
@@ -186,11 +188,17 @@ struct vcpu {
 	int tid;                 /* of the thread in KVM_RUN, 0 outside */
 	_Atomic uint32_t wake;   /* futex word of a halted vCPU; bumped by vcpu_kick() */
 	_Atomic bool in_guest;   /* in KVM_RUN (may hold translations) */
+	uint8_t *arena;          /* reserved address space that ends where this struct begins, */
+	uint64_t arena_len;      /* for engine_create(): code within reach of the struct */
 
 	/* -- CPUID as the client set it -- */
 	struct kvm_cpuid_entry2 cpuid[128];
 	int n_cpuid;
 	uint8_t max_phys_bits;   /* 36..52, from leaf 0x80000008 */
+	bool amd;                /* the vendor is AMD or Hygon: SYSCALL in compatibility mode,
+				  * no SYSENTER in long mode, ... */
+	uint64_t cr4_allowed, efer_allowed; /* bits that the guest may set */
+	uint64_t clock_page;     /* guest-physical address of its kvmclock page, 0: none */
 
 	/* -- counters (lodge stats): see stats.def -- */
 	struct vcpu_stats {
@@ -228,14 +236,24 @@ struct page_note {
 
 struct irqchip;
 
+/* The slots of a VM at one time, by address. Never changed once published: a change makes a new
+ * table, and the old one (with slots that are gone) is freed when every vCPU has given up what
+ * it derived from it, see slots_changed(). So a vCPU's thread may keep a struct slot * until it
+ * looks at its requests. */
+struct slot_table {
+	unsigned n;
+	struct slot *slot[SLOTS_MAX];
+};
+
 struct vm {
-	struct slot slot[SLOTS_MAX];
-	_Atomic uint32_t slots_epoch; /* odd while slots change */
+	struct slot_table *_Atomic slots; /* never NULL */
 	struct vcpu *vcpu[VCPUS_MAX];
 	_Atomic int n_vcpus;
 	struct irqchip *irqchip; /* NULL without KVM_CREATE_IRQCHIP */
 	struct ioeventfds *ioeventfds;
-	int64_t clock_offset;    /* kvmclock = host CLOCK_BOOTTIME ns + this */
+	_Atomic uint32_t clock_seq; /* odd while the two below change */
+	uint64_t clock_ns, clock_tsc; /* the VM's clock was clock_ns when the host's TSC was
+				       * clock_tsc (state/clock.h) */
 	uint32_t tsc_khz;
 	uint64_t host_tsc_khz;
 	void *abi;               /* abi/'s own */

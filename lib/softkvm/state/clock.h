@@ -3,21 +3,15 @@
  * Time: the guest's TSC and KVM's paravirtual clock.
  *
  * The guest's TSC is the host's plus c->tsc_offset, at the host's frequency. kvmclock is a page
- * in guest memory from which the guest computes nanoseconds out of its TSC; the VM's clock is
- * CLOCK_BOOTTIME plus vm->clock_offset, and is read and set by KVM_GET_CLOCK, KVM_SET_CLOCK.
+ * in guest memory from which the guest computes nanoseconds out of its TSC. The VM's clock runs
+ * on the host's TSC from one anchor (vm->clock_ns at vm->clock_tsc), the same for all vCPUs, so
+ * that their pages never disagree; KVM_GET_CLOCK and KVM_SET_CLOCK read and set it.
  */
 #ifndef SOFTKVM_CLOCK_H
 #define SOFTKVM_CLOCK_H
 
+#include "softkvm/run/syscall.h"
 #include "softkvm/vcpu.h"
-
-static inline uint64_t host_tsc(void)
-{
-	uint32_t lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	return (uint64_t)hi << 32 | lo;
-}
 
 /* What RDTSC gives the guest now. */
 static inline uint64_t vcpu_tsc(const struct vcpu *c)

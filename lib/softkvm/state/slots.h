@@ -3,9 +3,9 @@
  * Memory slots: the client's memory that is the guest's RAM.
  *
  * Slots change under the VM's lock, rarely; vCPUs look them up all the time. vm_slot() (light)
- * takes no lock: slots_epoch is odd while a change is under way, a reader that saw it odd or
- * changed looks again. What a vCPU derived from a slot (TLB entries, pointers) it gives up
- * before slots_change() returns: all vCPUs are told to flush and have left or acknowledged.
+ * takes no lock: it searches a table that never changes. A change publishes a new table; the
+ * old one is freed after slots_changed(), when every vCPU has given up what it derived from it
+ * (TLB entries, pointers).
  */
 #ifndef SOFTKVM_SLOTS_H
 #define SOFTKVM_SLOTS_H
