@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reads and writes of guest memory in C: what the interpreter, event delivery and the slow
+ * paths of translated code use.
+ *
+ *	linear range --(at most two pages)--> pieces --+--> RAM: slot->hva
+ *	                                               +--> device: io_memory(), 8 bytes at a time
+ *
+ * What is not in a memory slot is a device; so are stores to a read-only slot, whose reads
+ * come from RAM. Device pieces keep the guest's size and address where that is 1, 2, 4 or 8
+ * bytes, aligned or not, as KVM does; other lengths (a 10-byte x87 operand, the two parts of a
+ * page-crossing access) become the largest powers of two that fit.
+ *
+ * Invariants:
+ *  1. All pages of a range are translated, and all faults raised, before the first byte moves.
+ *  2. In one store, devices come before RAM. A device access may end in STEP_EXIT, after which
+ *     the instruction starts again and must find RAM as it was, or `add [mem], 1` across
+ *     the border would add twice.
+ *  3. page_will_change() is called before each store to RAM (dirty log, translations).
+ *
+ * Walks are not cached here. The fast path for RAM is translated code's; C comes by for
+ * what is rare, and a walk of tables that are in the host's cache costs some 20 ns.
+ */
+#include "softkvm/mmu/mmu.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "softkvm/interp/event.h"
+#include "softkvm/run/bytes.h"
+#include "softkvm/run/io.h"
+#include "softkvm/run/syscall.h"
+
+#define PAGE 4096u
+
+struct piece {
+	struct slot *slot; /* NULL: device */
+	uint64_t gpa;
+	unsigned len;
+};
+
+static uint8_t *slot_pointer(const struct slot *slot, uint64_t gpa)
+{
+	return slot->hva + (gpa - slot->gpa);
+}
+
+/* The slot that serves this kind of access to gpa, NULL for devices. */
+static struct slot *ram_slot(struct vcpu *c, uint64_t gpa, unsigned acc)
+{
+	struct slot *slot = vm_slot(c->vm, gpa);
+
+	if (slot && (acc & ACC_WRITE) && (slot->flags & KVM_MEM_READONLY))
+		return NULL;
+	return slot;
+}
+
+static enum step translate_piece(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc,
+				 struct piece *p)
+{
+	enum step s = mmu_translate(c, lin, acc, &p->gpa);
+
+	p->len = len;
+	if (s == STEP_OK)
+		p->slot = ram_slot(c, p->gpa, acc);
+	return s;
+}
+
+/* Splits at the page boundary; *n is 1 or 2. */
+static enum step translate(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc,
+			   struct piece p[2], unsigned *n)
+{
+	unsigned first = PAGE - (lin & (PAGE - 1));
+	uint64_t next = lin + first;
+	enum step s;
+
+	if (event_breakpoints(c) && !(acc & (ACC_SYSTEM | ACC_FETCH)))
+		event_watch(c, lin, len, acc & ACC_WRITE);
+	*n = 1;
+	if (len <= first)
+		return translate_piece(c, lin, len, acc, &p[0]);
+	*n = 2;
+	s = translate_piece(c, lin, first, acc, &p[0]);
+	if (s != STEP_OK)
+		return s;
+	if (!is_long_mode(c))
+		next = (uint32_t)next;
+	return translate_piece(c, next, len - first, acc, &p[1]);
+}
+
+static unsigned device_unit(unsigned len)
+{
+	if (len >= 8)
+		return 8;
+	return len >= 4 ? 4 : len >= 2 ? 2 : 1;
+}
+
+static enum step device_read(struct vcpu *c, uint64_t gpa, uint8_t *dst, unsigned len)
+{
+	for (unsigned unit; len; len -= unit, gpa += unit, dst += unit) {
+		uint64_t data = 0;
+		enum step s;
+
+		unit = device_unit(len);
+		s = io_memory(c, gpa, &data, unit, false);
+		if (s != STEP_OK)
+			return s;
+		bytes_store(dst, data, unit);
+	}
+	return STEP_OK;
+}
+
+static enum step device_write(struct vcpu *c, uint64_t gpa, const uint8_t *src, unsigned len)
+{
+	for (unsigned unit; len; len -= unit, gpa += unit, src += unit) {
+		uint64_t data;
+		enum step s;
+
+		unit = device_unit(len);
+		data = bytes_load(src, unit);
+		s = io_memory(c, gpa, &data, unit, true);
+		if (s != STEP_OK)
+			return s;
+	}
+	return STEP_OK;
+}
+
+enum step mmu_read(struct vcpu *c, uint64_t lin, void *dst, unsigned len, unsigned acc)
+{
+	struct piece p[2];
+	unsigned n;
+	enum step s = translate(c, lin, len, acc, p, &n);
+
+	c->stat.slow_accesses++;
+	for (unsigned i = 0; s == STEP_OK && i < n; i++) {
+		if (p[i].slot)
+			bytes_copy(dst, slot_pointer(p[i].slot, p[i].gpa), p[i].len);
+		else
+			s = device_read(c, p[i].gpa, dst, p[i].len);
+		dst = (uint8_t *)dst + p[i].len;
+	}
+	return s;
+}
+
+enum step mmu_write(struct vcpu *c, uint64_t lin, const void *src, unsigned len, unsigned acc)
+{
+	const uint8_t *bytes = src;
+	struct piece p[2];
+	unsigned n;
+	enum step s = translate(c, lin, len, acc | ACC_WRITE, p, &n);
+
+	c->stat.slow_accesses++;
+	for (unsigned i = 0, at = 0; s == STEP_OK && i < n; at += p[i++].len)
+		if (!p[i].slot)
+			s = device_write(c, p[i].gpa, bytes + at, p[i].len);
+	for (unsigned i = 0, at = 0; s == STEP_OK && i < n; at += p[i++].len) {
+		if (!p[i].slot)
+			continue;
+		page_will_change(c, p[i].slot, p[i].gpa, p[i].len);
+		bytes_copy(slot_pointer(p[i].slot, p[i].gpa), bytes + at, p[i].len);
+	}
+	return s;
+}
+
+enum step mmu_probe_write(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc)
+{
+	struct piece p[2];
+	unsigned n;
+
+	return translate(c, lin, len, acc | ACC_WRITE, p, &n);
+}
+
+enum step mmu_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc, void **out)
+{
+	struct piece p[2];
+	unsigned n;
+	enum step s;
+
+	*out = NULL;
+	if ((lin & (PAGE - 1)) + len > PAGE)
+		return STEP_OK;
+	s = translate(c, lin, len, acc, p, &n);
+	if (s != STEP_OK || !p[0].slot)
+		return s;
+	if (acc & ACC_WRITE)
+		page_will_change(c, p[0].slot, p[0].gpa, len);
+	*out = slot_pointer(p[0].slot, p[0].gpa);
+	return STEP_OK;
+}
+
+/* -- Code ---------------------------------------------------------------------------------- */
+
+/* How many of `want` bytes from offset rip lie inside the code segment; 0: none. */
+static unsigned within_code(const struct vcpu *c, uint64_t rip, unsigned want)
+{
+	if (is_64bit_code(c)) {
+		uint64_t room = 0x0000800000000000ull - rip; /* of the lower half */
+
+		if (!is_canonical(rip))
+			return 0;
+		return (int64_t)rip >= 0 && room < want ? (unsigned)room : want;
+	}
+	if (rip > c->seg[X86_CS].limit)
+		return 0;
+	uint64_t room = (uint64_t)c->seg[X86_CS].limit - rip + 1;
+
+	return room < want ? (unsigned)room : want;
+}
+
+/* One page's part. Code cannot come from a device: it reads as FF, and FF FF is undefined. */
+static enum step fetch_page_part(struct vcpu *c, uint64_t lin, uint8_t *buf, unsigned len)
+{
+	uint64_t gpa;
+	enum step s = mmu_translate(c, lin, ACC_FETCH, &gpa);
+	struct slot *slot;
+
+	if (s != STEP_OK)
+		return s;
+	slot = vm_slot(c->vm, gpa);
+	if (slot)
+		bytes_copy(buf, slot_pointer(slot, gpa), len);
+	else
+		bytes_set(buf, 0xff, len);
+	return STEP_OK;
+}
+
+enum step mmu_fetch(struct vcpu *c, uint8_t buf[15], unsigned *n)
+{
+	bool flat = is_64bit_code(c);
+	uint64_t lin = flat ? c->rip : (uint32_t)(c->seg[X86_CS].base + c->rip);
+	unsigned limit = within_code(c, c->rip, 15);
+	unsigned first = PAGE - (lin & (PAGE - 1));
+	enum step s;
+
+	*n = 0;
+	if (!limit)
+		return fault_code(c, X86_GP, 0);
+	if (limit < first)
+		first = limit;
+	s = fetch_page_part(c, lin, buf, first);
+	if (s != STEP_OK)
+		return s;
+	*n = first;
+	if (first < limit) {
+		uint64_t next = flat ? lin + first : (uint32_t)(lin + first);
+
+		if (fetch_page_part(c, next, buf + first, limit - first) != STEP_OK)
+			return STEP_OK;
+		*n = limit;
+	}
+	if (limit < 15)
+		fault_code(c, X86_GP, 0);
+	return STEP_OK;
+}
+
+/* -- Guest-physical memory ------------------------------------------------------------------ */
+
+static struct slot *whole_slot(struct vm *vm, uint64_t gpa, unsigned *len)
+{
+	struct slot *slot = vm_slot(vm, gpa);
+	uint64_t room = slot ? slot->size - (gpa - slot->gpa) : 0;
+	unsigned page = PAGE - (gpa & (PAGE - 1));
+
+	if (room && *len > room)
+		*len = (unsigned)room;
+	if (*len > page)
+		*len = page;
+	return slot;
+}
+
+/* The vCPU whose KVM_RUN this thread is in: its own translations it may drop itself. */
+static struct vcpu *running_vcpu(struct vm *vm)
+{
+	long tid = sys_call3(SYS_gettid, 0, 0, 0);
+
+	for (int i = 0; i < VCPUS_MAX; i++)
+		if (vm->vcpu[i] && vm->vcpu[i]->tid == tid)
+			return vm->vcpu[i];
+	return vm->vcpu[0];
+}
+
+int phys_read(struct vm *vm, uint64_t gpa, void *dst, unsigned len)
+{
+	uint8_t *d = dst;
+
+	for (unsigned part; len; len -= part, gpa += part, d += part) {
+		struct slot *slot;
+
+		part = len;
+		slot = whole_slot(vm, gpa, &part);
+		if (!slot)
+			return -EFAULT;
+		bytes_copy(d, slot_pointer(slot, gpa), part);
+	}
+	return 0;
+}
+
+int phys_write(struct vm *vm, uint64_t gpa, const void *src, unsigned len)
+{
+	const uint8_t *s = src;
+
+	for (unsigned part; len; len -= part, gpa += part, s += part) {
+		struct slot *slot;
+
+		part = len;
+		slot = whole_slot(vm, gpa, &part);
+		if (!slot || (slot->flags & KVM_MEM_READONLY))
+			return -EFAULT;
+		page_will_change(running_vcpu(vm), slot, gpa, part);
+		bytes_copy(slot_pointer(slot, gpa), s, part);
+	}
+	return 0;
+}

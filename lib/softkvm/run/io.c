@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Device accesses of instructions, and how an instruction survives an exit to the client.
+ *
+ * An instruction with a device access runs perhaps several times, from its first byte:
+ *
+ *	add [mmio], eax     1st run: read -> not in the log -> to the client, STEP_EXIT
+ *	                    2nd run: read -> log; write -> to the client, STEP_EXIT
+ *	                    3rd run: read -> log; write -> log; done, io_commit()
+ *
+ * The log c->io holds entries 0..n-1, complete; `at` is the one that the current run comes to
+ * next. While `waiting`, entry[n] is with the client, and io_complete() moves its answer in.
+ * An access served inside (local APIC, PIC, eventfd...) is logged, too: it must not happen
+ * again if a later access of the same instruction exits.
+ *
+ * If a run does not repeat what the log has (another CPU changed a pointer between, or the
+ * client gave the vCPU other registers), the log ends there: accesses made cannot be unmade,
+ * and hardware is as free to have made them. The data of a repeated write is not compared.
+ *
+ * An instruction with more accesses than the log holds (FXSAVE to a device) is given up as
+ * KVM gives up what it cannot emulate.
+ *
+ * Source: the kernel's API document for KVM, section on struct kvm_run.
+ */
+#include "softkvm/run/io.h"
+
+#include "softkvm/irqchip/irqchip.h"
+#include "softkvm/run/bytes.h"
+
+/* Where in the shared pages the data of port accesses is: the second one. */
+#define PIO_DATA 4096u
+
+static uint64_t low_bytes(uint64_t v, unsigned len)
+{
+	return len >= 8 ? v : v & ((1ull << len * 8) - 1);
+}
+
+/* The log's answer, if this access was already made. */
+static bool replay(struct vcpu *c, const struct io_entry *want, uint64_t *data)
+{
+	struct io_log *log = &c->io;
+	struct io_entry *e = &log->entry[log->at];
+
+	if (log->at >= log->n)
+		return false;
+	if (e->addr != want->addr || e->len != want->len || e->write != want->write ||
+	    e->port != want->port) {
+		log->n = log->at;
+		return false;
+	}
+	log->at++;
+	if (!want->write)
+		*data = e->data;
+	return true;
+}
+
+static enum step give_up(struct vcpu *c)
+{
+	c->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	c->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+	c->run->internal.ndata = 0;
+	c->stat.exit_other++;
+	io_commit(c);
+	return STEP_EXIT;
+}
+
+static bool serve_port(struct vcpu *c, struct io_entry *e)
+{
+	if (c->vm->irqchip &&
+	    irqchip_port(c, (uint16_t)e->addr, &e->data, e->len, e->write))
+		return true;
+	return e->write && c->vm->ioeventfds &&
+	       ioeventfd_write(c->vm, e->addr, e->data, e->len, true);
+}
+
+static bool serve_memory(struct vcpu *c, struct io_entry *e)
+{
+	if (c->lapic && lapic_claims(c, e->addr)) {
+		lapic_mmio(c, e->addr, &e->data, e->len, e->write);
+		return true;
+	}
+	if (c->vm->irqchip && irqchip_memory(c, e->addr, &e->data, e->len, e->write))
+		return true;
+	return e->write && c->vm->ioeventfds &&
+	       ioeventfd_write(c->vm, e->addr, e->data, e->len, false);
+}
+
+static void exit_port(struct vcpu *c, const struct io_entry *e)
+{
+	struct kvm_run *run = c->run;
+
+	run->exit_reason = KVM_EXIT_IO;
+	run->io.direction = e->write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN;
+	run->io.size = e->len;
+	run->io.port = (uint16_t)e->addr;
+	run->io.count = 1;
+	run->io.data_offset = PIO_DATA;
+	bytes_store((uint8_t *)run + PIO_DATA, e->data, 8);
+	c->stat.exit_io++;
+}
+
+static void exit_memory(struct vcpu *c, const struct io_entry *e)
+{
+	struct kvm_run *run = c->run;
+
+	run->exit_reason = KVM_EXIT_MMIO;
+	run->mmio.phys_addr = e->addr;
+	run->mmio.len = e->len;
+	run->mmio.is_write = e->write;
+	bytes_store(run->mmio.data, e->data, 8);
+	c->stat.exit_mmio++;
+}
+
+static enum step access(struct vcpu *c, const struct io_entry *want, uint64_t *data)
+{
+	struct io_log *log = &c->io;
+	struct io_entry *e;
+
+	if (replay(c, want, data))
+		return STEP_OK;
+	if (log->n >= IO_LOG_MAX)
+		return give_up(c);
+	e = &log->entry[log->n];
+	*e = *want;
+	if (e->port ? serve_port(c, e) : serve_memory(c, e)) {
+		if (!e->write)
+			*data = e->data = low_bytes(e->data, e->len);
+		log->at = ++log->n;
+		return STEP_OK;
+	}
+	if (e->port)
+		exit_port(c, e);
+	else
+		exit_memory(c, e);
+	log->waiting = true;
+	return STEP_EXIT;
+}
+
+enum step io_port(struct vcpu *c, uint16_t port, uint64_t *data, unsigned len, bool write)
+{
+	struct io_entry want = {.addr = port, .len = (uint8_t)len, .write = write,
+				.port = true, .data = write ? low_bytes(*data, len) : 0};
+
+	return access(c, &want, data);
+}
+
+enum step io_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, bool write)
+{
+	struct io_entry want = {.addr = gpa, .len = (uint8_t)len, .write = write,
+				.data = write ? low_bytes(*data, len) : 0};
+
+	return access(c, &want, data);
+}
+
+void io_complete(struct vcpu *c)
+{
+	struct io_log *log = &c->io;
+	struct io_entry *e = &log->entry[log->n];
+
+	if (!log->waiting)
+		return;
+	log->waiting = false;
+	log->n++;
+	if (e->write)
+		return;
+	if (e->port)
+		e->data = bytes_load((uint8_t *)c->run + PIO_DATA, 8);
+	else
+		e->data = bytes_load(c->run->mmio.data, 8);
+	e->data = low_bytes(e->data, e->len);
+}
