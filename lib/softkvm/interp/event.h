@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Traps and shadows around one instruction: what the run loop calls besides the functions of
+ * interp.h.
+ *
+ *	uint64_t flags = c->rflags;
+ *	uint8_t shadow = c->event.shadow;
+ *
+ *	if (event_breakpoints(c) && event_code_breakpoint(c, lin))
+ *		return event_fault(c);
+ *	rc = interp_step(c);
+ *	if (rc == STEP_OK || rc == STEP_HALT) {
+ *		event_shadow_step(c, shadow);
+ *		if (event_after_insn(c, flags) == STEP_FAULT)
+ *			return event_fault(c);
+ *	}
+ *
+ * Code may run translated, without these calls, while TF is clear, no shadow is set and
+ * event_breakpoints() is false.
+ */
+#ifndef SOFTKVM_EVENT_H
+#define SOFTKVM_EVENT_H
+
+#include "softkvm/interp/interp.h"
+
+#define DR6_FIXED 0xffff0ff0ull
+#define DR6_BD 0x2000ull
+#define DR6_BS 0x4000ull
+#define DR7_FIXED 0x400ull
+#define DR7_GD 0x2000ull
+
+/* Any of DR0 to DR3 armed? */
+static inline bool event_breakpoints(const struct vcpu *c)
+{
+	return c->dr7 & 0xff;
+}
+
+/* An instruction breakpoint at linear address lin (and RF clear): true, #DB in c->fault. */
+bool event_code_breakpoint(struct vcpu *c, uint64_t lin);
+
+/* A data access for which a breakpoint may be armed; call where event_breakpoints(). Remembers
+ * the hit for event_after_insn(). */
+void event_watch(struct vcpu *c, uint64_t lin, unsigned len, bool write);
+
+/* After an instruction, or an iteration of REP: STEP_FAULT with #DB in c->fault when TF was
+ * set or a watched address was touched, else STEP_OK. Clears RF. */
+enum step event_after_insn(struct vcpu *c, uint64_t rflags_before);
+
+/* An instruction completed that began under this shadow: it ends. */
+static inline void event_shadow_step(struct vcpu *c, uint8_t before)
+{
+	c->event.shadow &= (uint8_t)~before;
+}
+
+/* Gives up: KVM_EXIT_INTERNAL_ERROR, for what softkvm does not do (ERRATA lists it). */
+enum step event_unsupported(struct vcpu *c);
+
+#endif

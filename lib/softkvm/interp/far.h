@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Transfers to another code segment: JMP FAR, CALL FAR, RETF, IRET.
+ *
+ * On STEP_OK rip is at the target. opsize is 2, 4 or 8. c->rip is the instruction's own address
+ * until then, so that a fault finds it unchanged.
+ */
+#ifndef SOFTKVM_FAR_H
+#define SOFTKVM_FAR_H
+
+#include "softkvm/vcpu.h"
+
+enum step far_jump(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize);
+
+/* next is the return address. */
+enum step far_call(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize,
+		   uint64_t next);
+
+/* release: RETF imm16, bytes to drop from the stack. */
+enum step far_return(struct vcpu *c, unsigned opsize, unsigned release);
+
+enum step far_iret(struct vcpu *c, unsigned opsize);
+
+#endif
