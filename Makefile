@@ -38,7 +38,7 @@ clang asan: %: $(BUILD)/%/build.ninja
 	@ninja -C $(BUILD)/$* -j $(J)
 
 run: all
-	@tools/guest/fetch
+	@tools/guest/fetch cloud
 	@$(LODGE) run --kernel $(GUEST)/cloud/vmlinuz --initrd $(GUEST)/cloud/initrd \
 		--append "console=ttyS0"
 
