@@ -118,6 +118,7 @@ struct insn {
 	uint8_t enc;    /* enum x86_enc */
 	uint8_t map;    /* enum x86_map */
 	uint8_t op;     /* opcode byte; for 3DNow! the trailing byte */
+	uint16_t row;   /* of the opcode table; x86_insn_name() names it */
 	uint8_t prefix; /* X86_PFX_* seen (VEX/EVEX: from pp, with 67 if there) */
 	uint8_t seg;    /* the segment of the memory operand: override or default, enum x86_seg;
 			 * in 64-bit mode all but FS and GS read as X86_SEG_NONE */
@@ -183,6 +184,9 @@ struct insn {
  * An undefined opcode is no error: kind is X86_UD and len covers what hardware would consume.
  */
 int x86_decode(struct insn *out, const uint8_t *code, unsigned n, enum x86_mode mode);
+
+/* The mnemonic, of an instruction or a family: "imul", "vmovd/q", "j(be)"; for traces. */
+const char *x86_insn_name(const struct insn *in);
 
 /* A static English name of a kind, for traces: "call rel". */
 const char *x86_kind_name(enum x86_kind kind);
