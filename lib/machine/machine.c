@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a machine; machine.h has the picture.
+ *
+ * What survives a reset: the file descriptors of kernel and initrd (read again each time),
+ * the RAM's mapping (its pages are given back), the devices (reset in place, since consoles
+ * and disks hang on them). What does not: the VM and its vCPUs. They are closed and made
+ * anew, because "a fresh one" is the only state that all engines agree about.
+ *
+ * Who ends it. Reasons come from vCPU threads (a device's power line, an exit) and from
+ * machine_stop(); the first one is kept. machine_over() never waits: it marks, signals and
+ * returns, so a device may call it with its lock held. machine_end() does the waiting.
+ *
+ * Order of undoing: threads, vCPUs, devices (which may still raise lines), VM, RAM.
+ */
+#include "machine/private.h"
+
+#include "base/err.h"
+#include "dev/acpi_pm.h"
+#include "dev/uart.h"
+#include "engine/kvm.h"
+#include "machine/tables/tables.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* -- Making ----------------------------------------------------------------------------- */
+
+static int check_config(const struct machine_config *c, struct err *err)
+{
+	if (c->cpus < 1 || c->cpus > MACHINE_CPUS_MAX)
+		return err_set(err, EINVAL, "%u CPUs: a machine has 1 to %u", c->cpus,
+			       MACHINE_CPUS_MAX);
+	if (c->memory < MAP_MEMORY_MIN || c->memory > MAP_MEMORY_MAX)
+		return err_set(err, EINVAL, "%llu MiB of memory: a machine has %llu MiB to %llu GiB",
+			       (unsigned long long)c->memory >> 20,
+			       (unsigned long long)MAP_MEMORY_MIN >> 20,
+			       (unsigned long long)MAP_MEMORY_MAX >> 30);
+	if (c->memory % 4096)
+		return err_set(err, EINVAL, "the memory's size is not a multiple of 4 KiB");
+	if (c->n_disks > MACHINE_DISKS_MAX)
+		return err_set(err, EINVAL, "%u disks: a machine has at most %u", c->n_disks,
+			       MACHINE_DISKS_MAX);
+	return 0;
+}
+
+static int open_files(struct machine *m, struct err *err)
+{
+	int rc = blob_open(&m->kernel, "kernel", m->config.kernel, err);
+
+	if (rc == 0 && m->config.initrd)
+		rc = blob_open(&m->initrd, "initrd", m->config.initrd, err);
+	return rc;
+}
+
+/* Fills guest memory as firmware and a boot loader would. */
+static int load(struct machine *m, struct err *err)
+{
+	struct boot_plan plan = {
+		.kernel = &m->kernel,
+		.initrd = m->initrd.fd >= 0 ? &m->initrd : NULL,
+		.cmdline = m->config.cmdline ? m->config.cmdline : "",
+		.mem = &m->mem,
+		.memory = m->config.memory,
+		.rsdp = MAP_RSDP,
+	};
+	struct tables_plan tables = {
+		.mem = &m->mem,
+		.cpus = m->config.cpus,
+		.memory = m->config.memory,
+	};
+	int rc = boot_load(&plan, &m->entry, err);
+
+	if (rc == 0)
+		rc = acpi_put(&tables, err);
+	if (rc == 0)
+		rc = smbios_put(&tables, err);
+	if (rc == 0)
+		snprintf(m->boot_text, sizeof(m->boot_text), "%s at 0x%llx",
+			 m->entry.protocol, (unsigned long long)m->entry.rip);
+	return rc;
+}
+
+static void close_vm(struct machine *m)
+{
+	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
+		vcpu_close(&m->vcpus[i]);
+	vm_close(&m->vm);
+}
+
+static int open_vm(struct machine *m, struct err *err)
+{
+	int rc = vm_open(&m->vm, m->config.face, &m->mem, err);
+	int most;
+
+	if (rc < 0)
+		return rc;
+	most = kvm_has(m->vm.face, m->vm.fd, KVM_CAP_MAX_VCPUS);
+	if (most && m->config.cpus > (unsigned)most)
+		return err_set(err, EINVAL, "%u CPUs: engine '%s' has at most %d",
+			       m->config.cpus, m->vm.face->name, most);
+	for (unsigned i = 0; rc == 0 && i < m->config.cpus; i++)
+		rc = vcpu_open(&m->vcpus[i], m, &m->vm, i, m->config.cpus, err);
+	if (rc == 0)
+		rc = vcpu_set_entry(&m->vcpus[0], &m->entry, err);
+	return rc;
+}
+
+static int build(struct machine *m, struct err *err)
+{
+	int rc;
+
+	if ((rc = check_config(&m->config, err)) < 0 ||
+	    (rc = open_files(m, err)) < 0 ||
+	    (rc = map_ram_create(&m->ram, m->config.memory, &m->mem, err)) < 0 ||
+	    (rc = load(m, err)) < 0 ||
+	    (rc = open_vm(m, err)) < 0 ||
+	    (rc = board_create(m, err)) < 0)
+		return rc;
+	m->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return m->fd >= 0 ? 0 : err_sys(err, errno, "an eventfd");
+}
+
+static struct machine *allocate(const struct machine_config *config)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->config = *config;
+	m->fd = m->ram.fd = m->vm.fd = m->vm.sys = m->kernel.fd = m->initrd.fd = -1;
+	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
+		m->vcpus[i].fd = -1;
+	pthread_mutex_init(&m->lock, NULL);
+	return m;
+}
+
+int machine_create(struct machine **out, const struct machine_config *config,
+		   struct err *err)
+{
+	struct machine *m = allocate(config);
+	int rc;
+
+	*out = NULL;
+	if (!m)
+		return err_set(err, ENOMEM, "no memory for a machine");
+	rc = build(m, err);
+	if (rc < 0) {
+		machine_destroy(m);
+		return rc;
+	}
+	*out = m;
+	return 0;
+}
+
+/* -- Running ---------------------------------------------------------------------------- */
+
+static int start_thread(struct vcpu *v, struct err *err)
+{
+	sigset_t all, before;
+	int rc;
+
+	/* Signals for the process are the owner's business; a vCPU gets its kick only. */
+	sigfillset(&all);
+	sigdelset(&all, SIGRTMIN);
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGILL);
+	sigdelset(&all, SIGTRAP);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	rc = pthread_create(&v->thread, NULL, vcpu_main, v);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc)
+		return err_set(err, rc, "a thread for vCPU %u: %s", v->id, strerror(rc));
+	v->has_thread = true;
+	return 0;
+}
+
+static void join(struct machine *m)
+{
+	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++) {
+		if (m->vcpus[i].has_thread)
+			pthread_join(m->vcpus[i].thread, NULL);
+		m->vcpus[i].has_thread = false;
+	}
+}
+
+int machine_start(struct machine *m, struct err *err)
+{
+	int rc = 0;
+
+	vcpu_kick_init();
+	pthread_mutex_lock(&m->lock);
+	for (unsigned i = 0; rc == 0 && i < m->config.cpus; i++)
+		rc = start_thread(&m->vcpus[i], err);
+	pthread_mutex_unlock(&m->lock);
+	if (rc < 0) {
+		machine_stop(m);
+		join(m);
+	}
+	return rc;
+}
+
+int machine_fd(const struct machine *m)
+{
+	return m->fd;
+}
+
+void machine_over(struct machine *m, const struct machine_end *end)
+{
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&m->lock);
+	if (!m->ended) {
+		m->ended = true;
+		m->end = *end;
+		atomic_store(&m->stopping, true);
+		for (unsigned i = 0; i < m->config.cpus; i++)
+			vcpu_kick(&m->vcpus[i]);
+		if (write(m->fd, &one, sizeof(one)) < 0)
+			abort(); /* an eventfd of ours that counts to one cannot fail */
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+void machine_stop(struct machine *m)
+{
+	machine_over(m, &(struct machine_end){.reason = MACHINE_STOPPED, .text = "stopped"});
+}
+
+void machine_end(struct machine *m, struct machine_end *end)
+{
+	struct pollfd p = {.fd = m->fd, .events = POLLIN};
+
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+	join(m);
+	*end = m->end;
+}
+
+int machine_reset(struct machine *m, struct err *err)
+{
+	uint64_t count;
+	int rc;
+
+	join(m);
+	board_reset(&m->board);
+	close_vm(m);
+	map_ram_clear(&m->ram);
+	if (read(m->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		return err_sys(err, errno, "an eventfd");
+	m->ended = false;
+	atomic_store(&m->stopping, false);
+	rc = load(m, err);
+	return rc < 0 ? rc : open_vm(m, err);
+}
+
+void machine_destroy(struct machine *m)
+{
+	if (!m)
+		return;
+	if (m->fd >= 0)
+		machine_stop(m);
+	join(m);
+	board_destroy(&m->board);
+	close_vm(m);
+	map_ram_destroy(&m->ram);
+	blob_close(&m->kernel);
+	blob_close(&m->initrd);
+	if (m->fd >= 0)
+		close(m->fd);
+	pthread_mutex_destroy(&m->lock);
+	free(m);
+}
+
+/* -- Looking in ------------------------------------------------------------------------- */
+
+size_t machine_console_input(struct machine *m, const uint8_t *bytes, size_t n)
+{
+	return uart_input(m->board.uart, bytes, n);
+}
+
+void machine_console_ready(struct machine *m)
+{
+	uart_output_ready(m->board.uart);
+}
+
+void machine_power_button(struct machine *m)
+{
+	acpi_pm_power_button(m->board.pm);
+}
+
+static uint64_t sum_exits(const struct machine *m, unsigned reason)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < m->config.cpus; i++)
+		sum += atomic_load_explicit(&m->vcpus[i].exits[reason], memory_order_relaxed);
+	return sum;
+}
+
+int machine_stats(const struct machine *m, struct kvm_stat *out, int max)
+{
+	int n = 0, more;
+
+	for (unsigned i = 0; i < VCPU_REASONS; i++) {
+		uint64_t sum = sum_exits(m, i);
+
+		if (!sum || !kvm_exit_name(i))
+			continue;
+		if (n < max)
+			out[n] = (struct kvm_stat){.name = kvm_exit_name(i), .value = sum};
+		n++;
+	}
+	if (m->vm.fd < 0 || n >= max)
+		return n;
+	more = m->vm.face->stats(m->vm.fd, out + n, max - n);
+	return more < 0 ? n : n + more;
+}
+
+const char *machine_boot_text(const struct machine *m)
+{
+	return m->boot_text;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A machine: the board with its devices and memory, an engine under it, and its life.
+ *
+ *	struct machine *m;
+ *	rc = machine_create(&m, &(struct machine_config){
+ *		.face = &kvm_soft, .cpus = 2, .memory = 512 * MiB,
+ *		.kernel = "vmlinuz", .cmdline = "console=ttyS0",
+ *		.console = {.output = put, .ctx = tty}}, &err);
+ *	rc = machine_start(m, &err);
+ *	... poll machine_fd(m); when it is readable:
+ *	machine_end(m, &end);            // why it stopped; its threads are gone now
+ *	machine_destroy(m);
+ *
+ * Life:
+ *
+ *	            start               (guest, vCPU or stop)
+ *	created ------------> running ------------------------> ended
+ *	   ^                                                      |
+ *	   +------------------------ reset -----------------------+
+ *
+ * create() reads and checks everything that can be wrong with a configuration and puts the
+ * kernel into memory, so that start() fails only when the host does. All calls but those
+ * marked "any thread" belong to one thread, the owner's.
+ */
+#ifndef MACHINE_MACHINE_H
+#define MACHINE_MACHINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct disk;
+struct err;
+struct kvm_face;
+struct kvm_stat;
+struct machine;
+
+#define MACHINE_CPUS_MAX  64
+#define MACHINE_DISKS_MAX 16
+
+struct machine_console {
+	/* Bytes of the guest, on a vCPU's thread: returns how many were taken. The rest is
+	 * offered again after machine_console_ready(). Must not block, nor call back. */
+	size_t (*output)(void *ctx, const uint8_t *bytes, size_t n);
+	/* The guest made room for input. Same rules. */
+	void (*input_room)(void *ctx);
+	void *ctx;
+};
+
+struct machine_config {
+	const struct kvm_face *face;
+	unsigned cpus;   /* 1 to MACHINE_CPUS_MAX */
+	uint64_t memory; /* bytes, whole pages */
+	const char *kernel;
+	const char *initrd;  /* or NULL */
+	const char *cmdline; /* or NULL */
+	struct disk *disks[MACHINE_DISKS_MAX]; /* open; the caller's */
+	unsigned n_disks;
+	struct machine_console console; /* the serial port, COM1 */
+	FILE *trace;                    /* a line for each exit; NULL: none */
+};
+
+/* The strings in config must outlive the machine. On failure *m is NULL. */
+int machine_create(struct machine **m, const struct machine_config *config,
+		   struct err *err);
+
+/* Starts the vCPUs' threads. */
+int machine_start(struct machine *m, struct err *err);
+
+/* Why a machine ended. */
+enum machine_reason {
+	MACHINE_OFF,          /* the guest switched it off */
+	MACHINE_RESET,        /* the guest pressed reset */
+	MACHINE_STOPPED,      /* machine_stop() */
+	MACHINE_TRIPLE_FAULT, /* a vCPU could not even handle a fault of a fault */
+	MACHINE_FAILED,       /* the engine gave up */
+};
+
+struct machine_end {
+	enum machine_reason reason;
+	unsigned vcpu;  /* who did it; of TRIPLE_FAULT and FAILED */
+	char text[256]; /* a sentence for people */
+};
+
+/* Becomes readable when the machine has ended, and stays so until the next start. */
+int machine_fd(const struct machine *m);
+
+/* Waits for the end, if it is not there yet, and for all vCPU threads. */
+void machine_end(struct machine *m, struct machine_end *end);
+
+/* Makes a running machine end soon. Any thread. */
+void machine_stop(struct machine *m);
+
+/* After an end: memory, devices, vCPUs as after power-on, the kernel loaded anew. */
+int machine_reset(struct machine *m, struct err *err);
+
+/* NULL is fine; a running machine is stopped first. */
+void machine_destroy(struct machine *m);
+
+/* -- Console, and what else one can do to a running machine: any thread --------------- */
+
+/* Bytes for the guest; returns how many it took now. */
+size_t machine_console_input(struct machine *m, const uint8_t *bytes, size_t n);
+
+/* The other end takes output again. */
+void machine_console_ready(struct machine *m);
+
+/* Asks the guest to shut down, as a power button does. */
+void machine_power_button(struct machine *m);
+
+/* Exits by reason, then the engine's counters; returns how many there are, at most max are
+ * filled in. Owner's thread. */
+int machine_stats(const struct machine *m, struct kvm_stat *out, int max);
+
+/* "linux 2.15 at 0x1000200": how the kernel is entered. */
+const char *machine_boot_text(const struct machine *m);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest RAM, and what the guest is told about it.
+ *
+ * The RAM is one memfd of the guest's size, mapped shared and without reservation. Shared,
+ * because an engine may want to map the same pages again with other rights (softkvm's
+ * read-only view) and because another process may one day hold the device models; without
+ * reservation, because a guest of 8 GiB that uses 200 MiB must start on a host with 1 GiB
+ * free. The price is that memory which the host cannot find at last arrives as a signal and
+ * not as a refusal at the start; the out-of-memory killer would have come anyway.
+ *
+ * The hole between 3 and 4 GiB splits it in two as the guest sees it: bytes 0 to 3 GiB of
+ * the file are at the same guest-physical address, the rest is at 4 GiB and above.
+ *
+ * Invariants: what map_entries() calls RAM is backed by a region; the reserved part of the
+ * first MiB is backed too (it holds our tables), only the guest is asked to leave it alone.
+ */
+#include "machine/map.h"
+
+#include "base/err.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+unsigned map_entries(uint64_t memory, struct map_entry out[MAP_ENTRIES_MAX])
+{
+	unsigned n = 0;
+
+	out[n++] = (struct map_entry){0, MAP_EBDA, MAP_RAM};
+	out[n++] = (struct map_entry){MAP_EBDA, 0xa0000 - MAP_EBDA, MAP_RESERVED};
+	out[n++] = (struct map_entry){MAP_TABLES, MAP_BIOS_END - MAP_TABLES, MAP_RESERVED};
+	out[n++] = (struct map_entry){MAP_BIOS_END, map_low_end(memory) - MAP_BIOS_END,
+				      MAP_RAM};
+	out[n++] = (struct map_entry){MAP_ECAM, MAP_ECAM_SIZE, MAP_RESERVED};
+	out[n++] = (struct map_entry){MAP_KVM_IDMAP, 0x4000, MAP_RESERVED};
+	if (memory > MAP_HOLE)
+		out[n++] = (struct map_entry){MAP_HIGH, memory - MAP_HOLE, MAP_RAM};
+	return n;
+}
+
+static int add_regions(struct map_ram *ram, struct guest_mem *mem, struct err *err)
+{
+	struct guest_region low = {
+		.base = 0,
+		.size = map_low_end(ram->size),
+		.host = ram->host,
+		.name = "ram",
+	};
+	struct guest_region high = {
+		.base = MAP_HIGH,
+		.size = ram->size - low.size,
+		.host = ram->host + low.size,
+		.name = "ram above 4 GiB",
+	};
+	int rc = guest_mem_add(mem, &low, err);
+
+	if (rc == 0 && high.size)
+		rc = guest_mem_add(mem, &high, err);
+	return rc;
+}
+
+int map_ram_create(struct map_ram *ram, uint64_t size, struct guest_mem *mem,
+		   struct err *err)
+{
+	int rc;
+
+	*ram = (struct map_ram){.fd = -1, .size = size};
+	ram->fd = memfd_create("lodge-ram", MFD_CLOEXEC);
+	if (ram->fd < 0)
+		return err_sys(err, errno, "guest memory");
+	if (ftruncate(ram->fd, (off_t)size) < 0) {
+		rc = err_sys(err, errno, "guest memory of %llu MiB",
+			     (unsigned long long)size >> 20);
+		map_ram_destroy(ram);
+		return rc;
+	}
+	ram->host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+			 ram->fd, 0);
+	if (ram->host == MAP_FAILED) {
+		ram->host = NULL;
+		rc = err_sys(err, errno, "guest memory of %llu MiB",
+			     (unsigned long long)size >> 20);
+		map_ram_destroy(ram);
+		return rc;
+	}
+	/* Huge pages make the guest's own page walks and ours shorter; a host that does
+	 * not have them for shared memory says no, and nothing is lost. */
+	madvise(ram->host, size, MADV_HUGEPAGE);
+	rc = add_regions(ram, mem, err);
+	if (rc < 0)
+		map_ram_destroy(ram);
+	return rc;
+}
+
+void map_ram_clear(struct map_ram *ram)
+{
+	if (ram->host && madvise(ram->host, ram->size, MADV_REMOVE) != 0)
+		memset(ram->host, 0, ram->size);
+}
+
+void map_ram_destroy(struct map_ram *ram)
+{
+	if (ram->host)
+		munmap(ram->host, ram->size);
+	if (ram->fd >= 0)
+		close(ram->fd);
+	*ram = (struct map_ram){.fd = -1};
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A virtual CPU of the board: what it is told about itself, how it starts, its thread.
+ */
+#ifndef MACHINE_VCPU_H
+#define MACHINE_VCPU_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct boot_entry;
+struct err;
+struct kvm_run;
+struct machine;
+struct vm;
+
+#define VCPU_REASONS 40 /* exit reasons that are counted apart */
+
+struct vcpu {
+	struct machine *m;
+	const struct vm *vm;
+	unsigned id; /* and its APIC id */
+	int fd;      /* -1: none */
+	struct kvm_run *run;
+	pthread_t thread;
+	bool has_thread;
+	_Atomic uint64_t exits[VCPU_REASONS]; /* written by its thread only */
+	_Atomic uint64_t interrupted;         /* KVM_RUN came back with EINTR */
+};
+
+/* One of n. In its reset state, with CPUID and firmware's few settings. */
+int vcpu_open(struct vcpu *v, struct machine *m, const struct vm *vm, unsigned id, unsigned n,
+	      struct err *err);
+void vcpu_close(struct vcpu *v);
+
+/* Gives the boot processor the registers that the kernel is entered with. */
+int vcpu_set_entry(struct vcpu *v, const struct boot_entry *entry, struct err *err);
+
+/* Its thread: runs until the machine ends. */
+void *vcpu_main(void *vcpu);
+
+/* Makes KVM_RUN come back. Any thread, and signal handlers. */
+void vcpu_kick(struct vcpu *v);
+
+/* Prepares the signal that kicks; once, before the first thread. */
+void vcpu_kick_init(void);
+
+/* For vcpu_open(): the tables of cpuid.c, as CPU id of n. */
+int cpuid_set(const struct vcpu *v, unsigned n, struct err *err);
+
+#endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Making a VM over the KVM ABI (the kernel's Documentation/virt/kvm/api.rst).
+ *
+ * The interrupt controllers are on the engine's side of the seam: PIC, IOAPIC and local
+ * APICs come with KVM_CREATE_IRQCHIP, the PIT with KVM_CREATE_PIT2. The board raises a
+ * *global interrupt* (GSI), and the routing table says what that is:
+ *
+ *	GSI 0       PIC input 0 and IOAPIC input 2 (the timer: MADT says the same)
+ *	GSI 1       PIC and IOAPIC input 1
+ *	GSI 2       nothing (the PICs' cascade)
+ *	GSI 3..15   PIC and IOAPIC, the same number
+ *	GSI 16..23  IOAPIC only; PCI's four lines are 16 to 19
+ *
+ * MSIs need no route: KVM_SIGNAL_MSI takes address and data.
+ *
+ * Two calls exist for Intel's sake: a TSS and a page of identity map inside the guest's
+ * physical space, which hardware without unrestricted guests needs for real mode. They
+ * must come before the first vCPU, and other engines may not know them.
+ */
+#include "machine/vm.h"
+
+#include "base/err.h"
+#include "base/macros.h"
+#include "bus/guest.h"
+#include "engine/kvm.h"
+#include "machine/map.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define IOAPIC_INPUTS 24
+
+static int call(const struct vm *vm, unsigned long request, void *arg)
+{
+	return vm->face->ioctl(vm->fd, request, arg);
+}
+
+static int refused(const struct vm *vm, int rc, const char *what, struct err *err)
+{
+	return err_set(err, -rc, "engine '%s' refuses %s: %s", vm->face->name, what,
+		       strerror(-rc));
+}
+
+static int create_vm(struct vm *vm, struct err *err)
+{
+	int rc;
+
+	vm->sys = vm->face->open(err);
+	if (vm->sys < 0)
+		return vm->sys;
+	rc = vm->face->ioctl(vm->sys, KVM_GET_VCPU_MMAP_SIZE, NULL);
+	if (rc < (int)sizeof(struct kvm_run))
+		return refused(vm, rc < 0 ? rc : -EINVAL, "a size for vCPUs", err);
+	vm->run_size = (size_t)rc;
+	do {
+		vm->fd = vm->face->ioctl(vm->sys, KVM_CREATE_VM, KVM_ARG(0));
+	} while (vm->fd == -EINTR);
+	return vm->fd < 0 ? refused(vm, vm->fd, "a VM", err) : 0;
+}
+
+static int set_intel_pages(const struct vm *vm, struct err *err)
+{
+	uint64_t idmap = MAP_KVM_IDMAP;
+	int rc = 0;
+
+	if (kvm_has(vm->face, vm->fd, KVM_CAP_SET_IDENTITY_MAP_ADDR))
+		rc = call(vm, KVM_SET_IDENTITY_MAP_ADDR, &idmap);
+	if (rc >= 0 && kvm_has(vm->face, vm->fd, KVM_CAP_SET_TSS_ADDR))
+		rc = call(vm, KVM_SET_TSS_ADDR, KVM_ARG(MAP_KVM_TSS));
+	return rc < 0 ? refused(vm, rc, "a place for its TSS", err) : 0;
+}
+
+static int add_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err)
+{
+	for (unsigned i = 0; i < mem->n; i++) {
+		struct kvm_userspace_memory_region slot = {
+			.slot = i,
+			.flags = mem->regions[i].readonly ? KVM_MEM_READONLY : 0,
+			.guest_phys_addr = mem->regions[i].base,
+			.memory_size = mem->regions[i].size,
+			.userspace_addr = (uintptr_t)mem->regions[i].host,
+		};
+		int rc = call(vm, KVM_SET_USER_MEMORY_REGION, &slot);
+
+		if (rc < 0)
+			return refused(vm, rc, "guest memory", err);
+	}
+	return 0;
+}
+
+union routes {
+	struct kvm_irq_routing head; /* with its entries behind it */
+	uint8_t room[sizeof(struct kvm_irq_routing) +
+		     (IOAPIC_INPUTS + 16) * sizeof(struct kvm_irq_routing_entry)];
+};
+
+static void route(union routes *r, unsigned gsi, unsigned chip, unsigned pin)
+{
+	r->head.entries[r->head.nr++] = (struct kvm_irq_routing_entry){
+		.gsi = gsi,
+		.type = KVM_IRQ_ROUTING_IRQCHIP,
+		.u.irqchip = {.irqchip = chip, .pin = pin},
+	};
+}
+
+static int set_routes(const struct vm *vm, struct err *err)
+{
+	union routes r;
+	int rc;
+
+	memset(&r, 0, sizeof(r));
+	for (unsigned gsi = 0; gsi < IOAPIC_INPUTS; gsi++) {
+		if (gsi == 2)
+			continue;
+		if (gsi < 8)
+			route(&r, gsi, KVM_IRQCHIP_PIC_MASTER, gsi);
+		else if (gsi < 16)
+			route(&r, gsi, KVM_IRQCHIP_PIC_SLAVE, gsi - 8);
+		route(&r, gsi, KVM_IRQCHIP_IOAPIC, gsi ? gsi : 2);
+	}
+	rc = call(vm, KVM_SET_GSI_ROUTING, &r);
+	return rc < 0 ? refused(vm, rc, "interrupt routing", err) : 0;
+}
+
+static int add_chips(const struct vm *vm, struct err *err)
+{
+	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
+	int rc = call(vm, KVM_CREATE_IRQCHIP, NULL);
+
+	if (rc < 0)
+		return refused(vm, rc, "interrupt controllers", err);
+	rc = call(vm, KVM_CREATE_PIT2, &pit);
+	if (rc < 0)
+		return refused(vm, rc, "a timer chip", err);
+	return set_routes(vm, err);
+}
+
+int vm_open(struct vm *vm, const struct kvm_face *face, const struct guest_mem *mem,
+	    struct err *err)
+{
+	int rc;
+
+	*vm = (struct vm){.face = face, .sys = -1, .fd = -1};
+	if ((rc = create_vm(vm, err)) < 0 ||
+	    (rc = set_intel_pages(vm, err)) < 0 ||
+	    (rc = add_chips(vm, err)) < 0 ||
+	    (rc = add_memory(vm, mem, err)) < 0) {
+		vm_close(vm);
+		return rc;
+	}
+	vm->bells = kvm_has(face, vm->fd, KVM_CAP_IOEVENTFD);
+	return 0;
+}
+
+void vm_close(struct vm *vm)
+{
+	if (vm->fd >= 0)
+		vm->face->close(vm->fd);
+	if (vm->sys >= 0)
+		vm->face->close(vm->sys);
+	vm->fd = vm->sys = -1;
+}
+
+void vm_irq(void *ctx, unsigned gsi, bool level)
+{
+	const struct vm *vm = ctx;
+	struct kvm_irq_level line = {.irq = gsi, .level = level};
+
+	if (vm->fd >= 0)
+		call(vm, KVM_IRQ_LINE, &line);
+}
+
+void vm_msi(void *ctx, uint64_t addr, uint32_t data)
+{
+	const struct vm *vm = ctx;
+	struct kvm_msi msi = {
+		.address_lo = (uint32_t)addr,
+		.address_hi = (uint32_t)(addr >> 32),
+		.data = data,
+	};
+
+	/* A message to an APIC that is off is lost, as on hardware. */
+	if (vm->fd >= 0)
+		call(vm, KVM_SIGNAL_MSI, &msi);
+}
+
+void vm_doorbell(void *ctx, enum bus_space space, uint64_t addr,
+		 const struct bus_doorbell *bell, bool wired)
+{
+	const struct vm *vm = ctx;
+	struct kvm_ioeventfd io = {
+		.addr = addr,
+		.len = bell->width,
+		.fd = bell->fd,
+		.flags = (space == BUS_PORT ? KVM_IOEVENTFD_FLAG_PIO : 0u) |
+			 (wired ? 0u : KVM_IOEVENTFD_FLAG_DEASSIGN),
+	};
+
+	if (vm->fd >= 0 && vm->bells)
+		call(vm, KVM_IOEVENTFD, &io);
+}
