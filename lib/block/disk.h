@@ -6,10 +6,12 @@
  *	int rc = disk_open(&disk, &(struct disk_config){.path = "root.img"}, &err);
  *
  *	struct disk_req req = {.op = DISK_READ, .at = 0, .iov = iov, .n_iov = 1, .done = done};
- *	disk_submit(disk, &req);      // done(&req) runs later, on one of the disk's threads
+ *	if (disk_submit(disk, &req))
+ *		...                   // finished already: req.rc says how
+ *	                              // else done(&req) runs on one of the disk's threads
  *
- * A request and everything it points at belongs to the disk from disk_submit() until done is
- * called. Requests run in any order and at the same time; a FLUSH makes lasting what was
+ * A request and everything it points at belongs to the disk from disk_submit() until that
+ * returns true or done is called. Requests run in any order and at the same time; a FLUSH makes lasting what was
  * done *before it was submitted*.
  */
 #ifndef BLOCK_DISK_H
@@ -49,7 +51,7 @@ struct disk_req {
 	bool sync; /* WRITE, ZERO: lasting before done is called */
 	void (*done)(struct disk_req *req);
 	int rc; /* for done: 0 or -errno */
-	struct disk_req *next; /* the disk's, while it is queued */
+	struct disk_req *next; /* the disk's */
 };
 
 /* Opens and locks: shared for readonly, alone otherwise. err names the file and the reason. */
@@ -60,9 +62,10 @@ void disk_close(struct disk *disk);
 
 const struct disk_info *disk_info(const struct disk *disk);
 
-/* Queues a request; out of range or misaligned ones are done with -EINVAL, writes to a
- * readonly disk with -EROFS. done may run before this returns. Any thread. */
-void disk_submit(struct disk *disk, struct disk_req *req);
+/* Starts a request, and never waits for the disk. True: it is finished already, done is not
+ * called. What is out of range or not made of whole sectors ends with -EINVAL, a change to a
+ * readonly disk with -EROFS. Any thread. */
+bool disk_submit(struct disk *disk, struct disk_req *req);
 
 /* Waits until no request is under way. The caller holds no lock that a done needs. */
 void disk_drain(struct disk *disk);

@@ -259,7 +259,8 @@ static uint64_t wait_ns(struct rtc *rtc)
 	if (want & B_UIE && (!best || SECOND - at % SECOND < best))
 		best = SECOND - at % SECOND;
 	if (want & B_AIE) {
-		uint64_t s = next_alarm(rtc, at / SECOND, at / SECOND + 86400);
+		/* Whatever is awaited already comes within a second: do not search further. */
+		uint64_t s = next_alarm(rtc, at / SECOND, at / SECOND + (best ? 1 : 86400));
 
 		if (s && (!best || s * SECOND - at < best))
 			best = s * SECOND - at;

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A few threads that work off a list of disk requests. The disk's own, not for others.
+ */
+#ifndef BLOCK_POOL_H
+#define BLOCK_POOL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#define POOL_THREADS_MAX 16u
+
+struct disk_req;
+
+struct pool {
+	void (*run)(void *ctx, struct disk_req *req); /* does it; sets req->rc */
+	void *ctx;
+	unsigned max; /* threads */
+	/* under lock: */
+	pthread_mutex_t lock;
+	pthread_cond_t work, idle;
+	struct disk_req *first, **last;
+	unsigned n_threads, n_waiting; /* of the threads, how many have nothing to do */
+	unsigned under_way;            /* requests queued or running */
+	bool leave;
+	pthread_t threads[POOL_THREADS_MAX];
+};
+
+/* Starts the first thread; others come when there is work for them. 0 or -errno. */
+int pool_init(struct pool *pool, unsigned max, void (*run)(void *ctx, struct disk_req *req),
+	      void *ctx);
+
+/* Waits until nothing is under way and ends the threads. */
+void pool_fini(struct pool *pool);
+
+/* Queues a request: run and then its done are called on a thread. */
+void pool_add(struct pool *pool, struct disk_req *req);
+
+void pool_drain(struct pool *pool);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* All device models, in the order in which a listing shows them. */
+#include <stddef.h>
+
+#include "dev/acpi_pm.h"
+#include "dev/i8042.h"
+#include "dev/pci/pci.h"
+#include "dev/port92.h"
+#include "dev/rtc.h"
+#include "dev/uart.h"
+#include "dev/virtio/devices.h"
+
+const struct device_model *const device_models[] = {
+	&uart_model,
+	&rtc_model,
+	&i8042_model,
+	&port92_model,
+	&acpi_pm_model,
+	&pci_host_model,
+	&virtio_blk_model,
+	&virtio_console_model,
+	&virtio_rng_model,
+	NULL,
+};

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A PCI function, for those who write PCI devices.
+ *
+ * The private struct of the model embeds a struct pci_function, fills in the first part and
+ * adds it. From then on configuration space, BAR decoding and the interrupt pin are the host
+ * bridge's business.
+ *
+ *	nic->fn = (struct pci_function){
+ *		.name = "nic", .vendor = 0x1af4, .device = 0x1041, .class_code = 0x020000,
+ *		.pin = 1, .ctx = nic,
+ *		.bars[0] = {.size = 0x4000, .read = bar_read, .write = bar_write},
+ *	};
+ *	rc = pci_add(host, &nic->fn, slot, err);
+ *
+ * Configuration space is two arrays: the bytes, and which bits of them the guest may write.
+ * A capability's owner sets the mask of its own bytes, and looks at `config_written`.
+ *
+ * Locks: configuration accesses hold the host's lock, and config_written may take the
+ * device's lock inside it, never the other way round. pci_intx_set() and msix_notify() may be
+ * called with the device's lock held.
+ */
+#ifndef DEV_PCI_FUNCTION_H
+#define DEV_PCI_FUNCTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bus/bus.h"
+
+struct device;
+struct err;
+struct msix;
+
+#define PCI_CONFIG_SIZE 256u
+#define PCI_BARS        6u
+
+/* Offsets in configuration space, and bits, that more than one file needs. */
+#define PCI_COMMAND         0x04
+#define PCI_COMMAND_IO      0x0001u
+#define PCI_COMMAND_MEMORY  0x0002u
+#define PCI_COMMAND_MASTER  0x0004u
+#define PCI_COMMAND_NO_INTX 0x0400u
+#define PCI_STATUS          0x06
+#define PCI_STATUS_INTX     0x0008u
+#define PCI_STATUS_CAPS     0x0010u
+#define PCI_BAR0            0x10
+#define PCI_CAPS            0x34
+#define PCI_LINE            0x3c
+#define PCI_PIN             0x3d
+
+#define PCI_CAP_VENDOR 0x09
+#define PCI_CAP_MSIX   0x11
+
+struct pci_bar {
+	uint64_t size; /* a power of two, at least 16; 0: this BAR does not exist */
+	bool io, wide /* 64 bits: takes the next BAR's place too */, prefetch;
+	uint64_t (*read)(void *ctx, uint64_t at, unsigned width);
+	void (*write)(void *ctx, uint64_t at, unsigned width, uint64_t value);
+	void *ctx; /* NULL: the function's */
+	const struct bus_doorbell *bells;
+	unsigned n_bells;
+	/* the host's */
+	bool mapped;
+	uint64_t addr; /* where it is mapped */
+};
+
+struct pci_function {
+	const char *name;
+	uint16_t vendor, device, sub_vendor, sub_device;
+	uint8_t revision;
+	uint32_t class_code; /* 24 bits: class, subclass, interface */
+	uint8_t pin;         /* 1: INTA; 0: no pin */
+	struct pci_bar bars[PCI_BARS];
+	void *ctx; /* for the handlers */
+	/* Called around accesses to capabilities and what lies behind them; may be NULL. */
+	void (*config_read)(void *ctx, unsigned at, unsigned width);
+	void (*config_written)(void *ctx, unsigned at, unsigned width);
+
+	/* the host's from here on */
+	uint8_t config[PCI_CONFIG_SIZE];
+	uint8_t writable[PCI_CONFIG_SIZE];
+	struct msix *msix;
+	struct device *host;
+	uint8_t slot, last_cap, cap_end;
+	bool intx; /* what the device wants of its pin */
+};
+
+/* Puts a function into a slot (0: the first free one); -EBUSY, -ENOSPC. The BARs have no
+ * addresses before the host is reset. */
+int pci_add(struct device *host, struct pci_function *fn, unsigned slot, struct err *err);
+void pci_remove(struct pci_function *fn); /* one that was never added is fine */
+
+/* Adds a capability: len bytes of body follow its two header bytes, read-only until the
+ * owner sets fn->writable. Returns its offset. After pci_add(), before the machine runs. */
+unsigned pci_add_cap(struct pci_function *fn, uint8_t id, const void *body, unsigned len);
+
+/* The pin, with the line's sharing taken care of. Any thread. */
+void pci_intx_set(struct pci_function *fn, bool level);
+
+/* Sends a message. Any thread. */
+void pci_msi_send(struct pci_function *fn, uint64_t addr, uint32_t data);
+
+/* An access by the guest, also for those who reach a BAR through the back door (virtio). */
+uint32_t pci_config_read(struct pci_function *fn, unsigned at, unsigned width);
+void pci_config_write(struct pci_function *fn, unsigned at, unsigned width, uint32_t value);
+
+#endif

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The split virtqueue, device side, after section 2.7 of virtio 1.2.
+ *
+ * The guest shares these rings with us and may be hostile, so nothing in them is believed:
+ *
+ *  1. The rings' addresses and size are resolved once, in vq_enable(), through guest_range();
+ *     the pointers cover exactly `size` entries and the event field behind them.
+ *  2. Every field is read once, into a local, and what was checked is what is used.
+ *  3. The driver is never more than `size` entries ahead, nor are more than `size` requests
+ *     in flight, however often it names the same head. Who keeps `size` request slots always
+ *     finds a free one.
+ *  4. A chain has at most VQ_IOV_MAX descriptors, so a loop ends there. An indirect table is
+ *     one level deep, whole descriptors, at most VQ_IOV_MAX of them, and ends its chain.
+ *  5. A descriptor's memory is all RAM (or, if it is only read, ROM), and not empty.
+ *
+ * When one of these is not so, the queue is broken: vq_pop() says -EPROTO from then on, the
+ * device sets NEEDS_RESET, and the driver may start over.
+ *
+ * Two memory orders matter. We read avail's idx before the entries it covers (acquire) and
+ * write used's entries before its idx (release). And when we go to sleep or skip an
+ * interrupt, there is a full barrier between writing our index and reading the other's, for
+ * each side writes one and reads the other:
+ *
+ *	device                          driver
+ *	avail_event = last_avail        avail idx = n
+ *	-- full barrier --              -- full barrier --
+ *	read avail idx                  read avail_event
+ *
+ * Without it both could read the old value, and nobody would move again.
+ */
+#include "dev/virtio/queue.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+#define DESC_SIZE     16u
+#define DESC_NEXT     1u
+#define DESC_WRITE    2u
+#define DESC_INDIRECT 4u
+
+#define AVAIL_NO_INTERRUPT 1u
+
+struct desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags, next;
+};
+
+static int broken(struct vq *vq, const char *why)
+{
+	vq->broken = why;
+	return -EPROTO;
+}
+
+/* -- Ring fields ----------------------------------------------------------------------- */
+
+/* SAFE: both rings are 2-byte aligned, as vq_enable() checked. */
+static uint16_t load(const uint8_t *at)
+{
+	return le16toh(__atomic_load_n((const uint16_t *)(const void *)at, __ATOMIC_ACQUIRE));
+}
+
+static void store(uint8_t *at, uint16_t value)
+{
+	__atomic_store_n((uint16_t *)(void *)at, htole16(value), __ATOMIC_RELEASE);
+}
+
+static uint8_t *used_event(const struct vq *vq)
+{
+	return vq->avail + 4 + 2u * vq->size;
+}
+
+static uint8_t *avail_event(const struct vq *vq)
+{
+	return vq->used_ring + 4 + 8u * vq->size;
+}
+
+static struct desc read_desc(const uint8_t *table, unsigned n)
+{
+	uint8_t copy[DESC_SIZE];
+
+	memcpy(copy, table + n * DESC_SIZE, DESC_SIZE);
+	return (struct desc){
+		.addr = le64_get(copy), .len = le32_get(copy + 8),
+		.flags = le16_get(copy + 12), .next = le16_get(copy + 14),
+	};
+}
+
+/* -- Life ------------------------------------------------------------------------------ */
+
+void vq_reset(struct vq *vq)
+{
+	*vq = (struct vq){.mem = vq->mem, .max = vq->max, .size = vq->max, .vector = 0xffff};
+}
+
+int vq_enable(struct vq *vq)
+{
+	uint16_t n = vq->size;
+
+	if (n == 0 || n > vq->max || (n & (n - 1)))
+		vq->broken = "queue size is no power of two in range";
+	else if (vq->desc_gpa % 16 || vq->avail_gpa % 2 || vq->used_gpa % 4)
+		vq->broken = "rings are not aligned";
+	if (vq->broken)
+		return -EINVAL;
+	vq->desc = guest_range_ro(vq->mem, vq->desc_gpa, n * DESC_SIZE);
+	vq->avail = guest_range(vq->mem, vq->avail_gpa, 6u + 2u * n);
+	vq->used_ring = guest_range(vq->mem, vq->used_gpa, 6u + 8u * n);
+	if (!vq->desc || !vq->avail || !vq->used_ring) {
+		vq->broken = "rings are not in RAM";
+		return -EINVAL;
+	}
+	vq->enabled = true;
+	return 0;
+}
+
+/* -- Taking a request --------------------------------------------------------------------- */
+
+static int add_piece(struct vq *vq, struct vq_chain *chain, const struct desc *d)
+{
+	unsigned n = chain->n_out + chain->n_in;
+	void *host;
+
+	if (n == VQ_IOV_MAX)
+		return broken(vq, "a chain that is too long, or a loop");
+	if (d->flags & DESC_WRITE)
+		host = guest_range(vq->mem, d->addr, d->len);
+	else /* never written through: it stays among the out pieces */
+		host = (void *)(uintptr_t)guest_range_ro(vq->mem, d->addr, d->len);
+	if (!host)
+		return broken(vq, "a descriptor that is empty or not in RAM");
+	if (d->flags & DESC_WRITE) {
+		chain->n_in++;
+		chain->in_len += d->len;
+	} else if (chain->n_in) {
+		return broken(vq, "a readable descriptor after a writable one");
+	} else {
+		chain->n_out++;
+		chain->out_len += d->len;
+	}
+	chain->iov[n] = (struct iovec){.iov_base = host, .iov_len = d->len};
+	return 0;
+}
+
+/* Follows a chain in a table of n descriptors from entry `at`. *indirect gets the descriptor
+ * of an indirect table if the chain ends in one; NULL where none is allowed. */
+static int walk(struct vq *vq, struct vq_chain *chain, const uint8_t *table, unsigned n,
+		unsigned at, struct desc *indirect)
+{
+	for (unsigned steps = 0; steps < n; steps++) {
+		struct desc d;
+		int rc;
+
+		if (at >= n)
+			return broken(vq, "a descriptor number out of range");
+		d = read_desc(table, at);
+		if (d.flags & DESC_INDIRECT) {
+			if (!indirect || (d.flags & (DESC_NEXT | DESC_WRITE)))
+				return broken(vq, "an indirect descriptor where none may be");
+			*indirect = d;
+			return 0;
+		}
+		rc = add_piece(vq, chain, &d);
+		if (rc < 0 || !(d.flags & DESC_NEXT))
+			return rc;
+		at = d.next;
+	}
+	return broken(vq, "a chain that loops");
+}
+
+static int walk_indirect(struct vq *vq, struct vq_chain *chain, const struct desc *d)
+{
+	unsigned n = d->len / DESC_SIZE;
+	const uint8_t *table = guest_range_ro(vq->mem, d->addr, d->len);
+
+	if (!table || d->len % DESC_SIZE || n > VQ_IOV_MAX)
+		return broken(vq, "an indirect table of a wrong size or not in RAM");
+	return walk(vq, chain, table, n, 0, NULL);
+}
+
+/* Whether the driver has put something there; if not, asks it to kick when it does. */
+static int available(struct vq *vq)
+{
+	uint16_t idx = load(vq->avail + 2);
+
+	if (idx == vq->last_avail && vq->event_idx) {
+		store(avail_event(vq), vq->last_avail);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		idx = load(vq->avail + 2);
+	}
+	if (idx == vq->last_avail)
+		return 0;
+	if ((uint16_t)(idx - vq->last_avail) > vq->size)
+		return broken(vq, "an index that jumps ahead");
+	if (vq->in_flight == vq->size)
+		return broken(vq, "more requests than descriptors");
+	return 1;
+}
+
+int vq_pop(struct vq *vq, struct vq_chain *chain)
+{
+	struct desc indirect = {0};
+	int rc;
+
+	if (vq->broken)
+		return -EPROTO;
+	if (!vq->enabled)
+		return 0;
+	rc = available(vq);
+	if (rc <= 0)
+		return rc;
+	chain->n_out = chain->n_in = 0;
+	chain->out_len = chain->in_len = 0;
+	chain->head = load(vq->avail + 4 + 2u * (vq->last_avail % vq->size));
+	rc = walk(vq, chain, vq->desc, vq->size, chain->head, &indirect);
+	if (rc == 0 && indirect.flags)
+		rc = walk_indirect(vq, chain, &indirect);
+	if (rc < 0)
+		return rc;
+	vq->last_avail++;
+	vq->in_flight++;
+	return 1;
+}
+
+void vq_unpop(struct vq *vq)
+{
+	vq->last_avail--;
+	vq->in_flight--;
+}
+
+/* -- Giving it back ----------------------------------------------------------------------- */
+
+void vq_push(struct vq *vq, uint16_t head, uint32_t len)
+{
+	uint8_t *entry = vq->used_ring + 4 + 8u * (vq->used % vq->size);
+
+	le32_put(entry, head);
+	le32_put(entry + 4, len);
+	store(vq->used_ring + 2, ++vq->used);
+	vq->in_flight--;
+}
+
+bool vq_wants_interrupt(struct vq *vq)
+{
+	uint16_t old = vq->signalled, event;
+
+	if (vq->used == old || !vq->enabled)
+		return false;
+	vq->signalled = vq->used;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!vq->event_idx)
+		return !(load(vq->avail) & AVAIL_NO_INTERRUPT);
+	event = load(used_event(vq));
+	/* Did `used` step over event + 1? All modulo 2^16. */
+	return (uint16_t)(vq->used - event - 1) < (uint16_t)(vq->used - old);
+}
+
+/* -- Pieces of memory -------------------------------------------------------------------- */
+
+uint64_t iov_gather(const struct iovec *iov, unsigned n, void *to, uint64_t len)
+{
+	uint64_t done = 0;
+
+	for (unsigned i = 0; i < n && done < len; i++) {
+		uint64_t part = iov[i].iov_len < len - done ? iov[i].iov_len : len - done;
+
+		memcpy((uint8_t *)to + done, iov[i].iov_base, part);
+		done += part;
+	}
+	return done;
+}
+
+uint64_t iov_scatter(const struct iovec *iov, unsigned n, const void *from, uint64_t len)
+{
+	uint64_t done = 0;
+
+	for (unsigned i = 0; i < n && done < len; i++) {
+		uint64_t part = iov[i].iov_len < len - done ? iov[i].iov_len : len - done;
+
+		memcpy(iov[i].iov_base, (const uint8_t *)from + done, part);
+		done += part;
+	}
+	return done;
+}
+
+struct iovec *iov_cut_front(struct iovec *iov, unsigned *n, uint64_t len)
+{
+	while (*n && len >= iov->iov_len) {
+		len -= iov->iov_len;
+		iov++;
+		--*n;
+	}
+	if (*n && len) {
+		iov->iov_base = (uint8_t *)iov->iov_base + len;
+		iov->iov_len -= len;
+	}
+	return iov;
+}
+
+void iov_cut_back(struct iovec *iov, unsigned *n, uint64_t len)
+{
+	while (*n && len >= iov[*n - 1].iov_len) {
+		len -= iov[*n - 1].iov_len;
+		--*n;
+	}
+	if (*n)
+		iov[*n - 1].iov_len -= len;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * For those who write virtio devices: what they have in common, on PCI.
+ *
+ * A device's private struct begins with `struct virtio`; its file fills in a virtio_type and
+ * ends with a device_model whose init calls virtio_init(). Look at rng.c, the smallest.
+ *
+ * All functions of a virtio_type are called with the device's lock held. A request that is
+ * finished later, by another thread, is announced with virtio_begin() and ended with
+ * virtio_end(): a reset by the driver is not complete before the last one has ended, so no
+ * byte of guest memory changes behind the back of a driver that has reset the device.
+ */
+#ifndef DEV_VIRTIO_VIRTIO_H
+#define DEV_VIRTIO_VIRTIO_H
+
+#include "dev/device.h"
+#include "dev/pci/function.h"
+#include "dev/pci/msix.h"
+#include "dev/virtio/devices.h"
+#include "dev/virtio/queue.h"
+
+#define VIRTIO_QUEUES_MAX 8u
+
+#define VIRTIO_F_INDIRECT_DESC (UINT64_C(1) << 28)
+#define VIRTIO_F_EVENT_IDX     (UINT64_C(1) << 29)
+#define VIRTIO_F_VERSION_1     (UINT64_C(1) << 32)
+
+struct virtio;
+
+struct virtio_type {
+	const char *name;
+	uint16_t id;         /* virtio's device id: 1 net, 2 block, .. */
+	uint32_t class_code; /* PCI's */
+	unsigned n_queues;
+	uint16_t queue_size; /* a power of two, at most VQ_SIZE_MAX */
+	uint64_t features;   /* besides what all have */
+	unsigned config_size;
+	/* The driver kicked queue n, or memory became free: work on it. */
+	void (*kick)(struct virtio *v, unsigned n);
+	/* The driver reads byte `at` of the configuration, or writes it; NULL: zeroes, nothing. */
+	uint8_t (*config_read)(struct virtio *v, unsigned at);
+	void (*config_write)(struct virtio *v, unsigned at, uint8_t value);
+	/* Features are settled: adapt. May be NULL. */
+	void (*negotiated)(struct virtio *v);
+	/* No request is under way: forget everything. May be NULL. */
+	void (*reset)(struct virtio *v);
+};
+
+struct virtio {
+	struct device dev; /* first */
+	const struct virtio_type *type;
+	struct pci_function fn;
+	struct msix msix;
+	struct vq queues[VIRTIO_QUEUES_MAX];
+	uint64_t offered, accepted; /* features */
+	uint32_t offered_select, accepted_select;
+	uint16_t queue_select, config_vector;
+	uint8_t status, isr, generation;
+	unsigned pci_cfg;   /* where the PCI_CFG capability is */
+	unsigned under_way; /* requests between virtio_begin() and virtio_end() */
+	bool resetting;     /* the driver wrote 0, requests are still under way */
+	unsigned complaints;
+	pthread_cond_t idle; /* under_way became 0 */
+};
+
+/* For a model's init: extra features besides the type's, and the place on the bus. */
+int virtio_init(struct device *dev, const struct virtio_type *type, uint64_t extra,
+		const struct virtio_place *place, struct err *err);
+
+/* A model's reset and fini; they wait until no request is under way. */
+void virtio_reset(struct device *dev);
+void virtio_fini(struct device *dev);
+
+static inline bool virtio_has(const struct virtio *v, uint64_t feature)
+{
+	return v->accepted & feature;
+}
+
+/* Whether queue n may be worked on. */
+bool virtio_ready(const struct virtio *v, unsigned n);
+
+/* Interrupts the driver if it wants to hear of what was pushed to queue n. */
+void virtio_signal(struct virtio *v, unsigned n);
+
+/* Tells the driver that the configuration changed. */
+void virtio_config_changed(struct virtio *v);
+
+/* The driver lied: log a line, set NEEDS_RESET, touch no ring until it resets. */
+void virtio_broken(struct virtio *v, const char *why);
+
+void virtio_begin(struct virtio *v);
+void virtio_end(struct virtio *v);
+
+#endif
