@@ -36,6 +36,7 @@ enum step {
 	STEP_AGAIN,   /* nothing done: look at c->requests, then execute the same rip again */
 	STEP_HALT,    /* HLT done: rip is after it, sleep until an event */
 	STEP_TRIPLE,  /* triple fault: shutdown */
+	STEP_INTERPRET, /* the translator's word to the run loop: not my code, interpret */
 };
 
 struct fault {
@@ -182,6 +183,7 @@ struct vcpu {
 	struct io_log io;
 	struct kvm_run *run;     /* shared with the client */
 	struct vm *vm;
+	void *abi;               /* abi/'s own */
 	int index;               /* vCPU id, also the initial APIC id */
 	struct lapic *lapic;     /* NULL without an in-kernel irqchip */
 	struct engine *engine;
@@ -197,8 +199,9 @@ struct vcpu {
 	uint8_t max_phys_bits;   /* 36..52, from leaf 0x80000008 */
 	bool amd;                /* the vendor is AMD or Hygon: SYSCALL in compatibility mode,
 				  * no SYSENTER in long mode, ... */
-	uint64_t cr4_allowed, efer_allowed; /* bits that the guest may set */
+	uint64_t cr4_allowed, efer_allowed, xcr0_allowed; /* bits that the guest may set */
 	uint64_t clock_page;     /* guest-physical address of its kvmclock page, 0: none */
+	bool clock_paused;       /* tell the guest that it was stopped */
 
 	/* -- counters (lodge stats): see stats.def -- */
 	struct vcpu_stats {
@@ -229,6 +232,8 @@ struct slot {
 struct page_note {
 	_Atomic uint32_t writers; /* vCPUs (a bit each, mod 32) that may hold a writable entry */
 	_Atomic uint32_t code;    /* vCPUs that may hold translations of it */
+	uint64_t kernel_vpn;      /* the supervisor entry that was given for writing, 0: none */
+	bool many;                /* there may be other writable entries */
 };
 
 #define SLOTS_MAX 128
@@ -247,10 +252,12 @@ struct slot_table {
 
 struct vm {
 	struct slot_table *_Atomic slots; /* never NULL */
-	struct vcpu *vcpu[VCPUS_MAX];
+	struct vcpu *vcpu[VCPUS_MAX];  /* in the order of creation */
 	_Atomic int n_vcpus;
+	uint32_t boot_cpu_id;    /* the vCPU id of the bootstrap processor */
 	struct irqchip *irqchip; /* NULL without KVM_CREATE_IRQCHIP */
 	struct ioeventfds *ioeventfds;
+	uint32_t x2apic_api;     /* KVM_CAP_X2APIC_API: KVM_X2APIC_API_* */
 	_Atomic uint32_t clock_seq; /* odd while the two below change */
 	uint64_t clock_ns, clock_tsc; /* the VM's clock was clock_ns when the host's TSC was
 				       * clock_tsc (state/clock.h) */

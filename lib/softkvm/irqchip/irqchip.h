@@ -34,9 +34,17 @@ void lapic_mmio(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, bool
 /* 0, or -1 for #GP. msr is 0x800..0x8ff, or IA32_TSC_DEADLINE, or IA32_APIC_BASE. */
 int lapic_rdmsr(struct vcpu *c, uint32_t msr, uint64_t *value);
 int lapic_wrmsr(struct vcpu *c, uint32_t msr, uint64_t value);
+/* The same for IA32_APIC_BASE when the client sets it (KVM_SET_SREGS, KVM_SET_MSRS): any legal
+ * value, whatever was before. */
+int lapic_set_base(struct vcpu *c, uint64_t value, bool client);
 uint64_t lapic_get_cr8(struct vcpu *c);
 void lapic_set_cr8(struct vcpu *c, uint64_t value);
 void lapic_reset(struct vcpu *c, bool init_signal);
+/* KVM_CAP_X2APIC_API: its flags (KVM_X2APIC_API_*). */
+int irqchip_x2apic_api(struct vm *vm, uint64_t flags);
+/* KVM_REINJECT_CONTROL: shall the PIT's ticks that the guest missed come late (default) or not at
+ * all? */
+int pit_reinject(struct vm *vm, bool reinject);
 
 /* Ports of PIC (20 21 a0 a1 4d0 4d1), PIT (40..43 61): true if handled. */
 bool irqchip_port(struct vcpu *c, uint16_t port, uint64_t *data, unsigned len, bool write);

@@ -113,8 +113,9 @@ static inline uint64_t host_tsc(void)
 	return (uint64_t)high << 32 | low;
 }
 
-/* CLOCK_MONOTONIC in nanoseconds, from the time-stamp counter where it is invariant: within a
- * microsecond or so of the kernel's, never backwards in one thread (run/clock.c). Any thread. */
+/* CLOCK_MONOTONIC in nanoseconds, from the time-stamp counter where it is invariant (15 ns a
+ * question): within a microsecond of the kernel's, and never further back than that
+ * (run/clock.c). Any thread. */
 uint64_t now_ns(void);
 
 #endif
