@@ -131,10 +131,11 @@ struct vcpu_msrs {
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
 	uint64_t pat, misc_enable, tsc_adjust, spec_ctrl, xss;
 	uint64_t mtrr_def, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
-	uint64_t mcg_status, mcg_ctl, mc_bank[32 * 4];
+	uint64_t mcg_cap, mcg_status, mcg_ctl, mc_bank[32 * 4];
 	uint64_t kvm_wall_clock, kvm_system_time, kvm_async_pf, kvm_steal_time, kvm_pv_eoi,
 		kvm_poll_control;
-	uint64_t platform_info, feature_control, ucode_rev, arch_caps, misc_features;
+	uint64_t platform_info, feature_control, ucode_rev, arch_caps, misc_features,
+		debug_ctl, hwcr, de_cfg, nb_cfg;
 };
 
 /* Events in the KVM API's sense (struct kvm_vcpu_events). */
@@ -213,6 +214,8 @@ struct vcpu {
 	/* -- vector state while not live; XSAVE standard format -- */
 	uint8_t xsave[VCPU_XSAVE_MAX] __attribute__((aligned(64)));
 	uint8_t host_fp[16] __attribute__((aligned(16))); /* the client's MXCSR and x87 CW */
+	/* where XSAVE, FXSAVE, ... of the guest work when their area is not in one piece */
+	uint8_t area[VCPU_XSAVE_MAX] __attribute__((aligned(64)));
 };
 
 /* -- memory slots ------------------------------------------------------------------------ */
@@ -261,6 +264,7 @@ struct vm {
 	_Atomic uint32_t clock_seq; /* odd while the two below change */
 	uint64_t clock_ns, clock_tsc; /* the VM's clock was clock_ns when the host's TSC was
 				       * clock_tsc (state/clock.h) */
+	uint64_t tsc_offset;     /* of a new vCPU; those whose TSCs are in step have it */
 	uint32_t tsc_khz;
 	uint64_t host_tsc_khz;
 	void *abi;               /* abi/'s own */
