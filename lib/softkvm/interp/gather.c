@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Gathers and scatters: one memory access for each element that the mask selects, at a
+ * base plus that element's index.
+ *
+ * The architecture makes them restartable. An element that is done clears its mask bit (in
+ * the vector register of AVX2's gathers: its mask element), and a fault or an exit in the
+ * middle leaves what was done. So each element commits by itself, in order from the lowest.
+ *
+ *	opcode, low bit      size of an index: 4, 8
+ *	W                    size of a data element: 4, 8
+ *	elements             the vector length by the larger of the two
+ *
+ * Source: Intel SDM volume 2, pages of VGATHERDPS and its relatives.
+ */
+#include "softkvm/interp/ops.h"
+#include "softkvm/run/bytes.h"
+#include "softkvm/run/io.h"
+
+struct gather {
+	const struct insn *in;
+	unsigned n, index_size, data_size, data_len;
+	bool scatter;
+	uint8_t index[64], data[64], mask[64]; /* mask: AVX2's */
+	uint64_t k;                            /* EVEX's; AVX2's as bits, too */
+};
+
+unsigned op_vreg_reg(const struct insn *in)
+{
+	return in->reg | (in->enc == X86_EVEX && !(in->vex[0] & 0x10) ? 16 : 0);
+}
+
+unsigned op_vreg_index(const struct insn *in)
+{
+	return in->index | (in->enc == X86_EVEX && !(in->vex[2] & 0x08) ? 16 : 0);
+}
+
+static unsigned mask_register(const struct insn *in)
+{
+	return in->vex[2] & 7;
+}
+
+static void load(struct gather *g, const struct insn *in)
+{
+	unsigned wide;
+
+	g->in = in;
+	g->scatter = (in->op & 0xf0) == 0xa0;
+	g->index_size = in->op & 1 ? 8 : 4;
+	g->data_size = in->rex & 8 ? 8 : 4;
+	wide = g->index_size > g->data_size ? g->index_size : g->data_size;
+	g->n = in->vl / wide;
+	g->data_len = g->n * g->data_size;
+	vreg_get(op_vreg_index(in), in->vl, g->index);
+	vreg_get(op_vreg_reg(in), in->vl, g->data);
+	if (in->enc == X86_EVEX) {
+		g->k = kreg_get(mask_register(in), g->n);
+		return;
+	}
+	g->k = 0;
+	vreg_get(in->vvvv, in->vl, g->mask);
+	for (unsigned i = 0; i < g->n; i++)
+		g->k |= (uint64_t)(g->mask[(i + 1) * g->data_size - 1] >> 7) << i;
+}
+
+/* What of the registers is to be seen after an element, and at the end. */
+static void store(const struct gather *g, bool complete)
+{
+	const struct insn *in = g->in;
+
+	if (!g->scatter)
+		vreg_set(op_vreg_reg(in), complete ? g->data_len : in->vl, g->data);
+	if (in->enc == X86_EVEX)
+		kreg_set(mask_register(in), g->n, complete ? 0 : g->k);
+	else
+		vreg_set(in->vvvv, complete ? 0 : in->vl, g->mask);
+}
+
+static enum step element(struct vcpu *c, struct gather *g, unsigned i)
+{
+	const struct insn *in = g->in;
+	uint64_t raw = bytes_load(g->index + i * g->index_size, g->index_size);
+	uint64_t ea = (uint64_t)(sign_extend(raw, g->index_size) * in->scale + in->disp), lin;
+	uint8_t *data = g->data + i * g->data_size;
+	enum step s;
+
+	if (in->base != X86_REG_NONE)
+		ea += c->gpr[in->base & 15];
+	s = seg_linear(c, op_seg(in), ea & size_mask(in->adsize), g->data_size, g->scatter,
+		       &lin);
+	if (s != STEP_OK)
+		return s;
+	if (g->scatter)
+		return mmu_write(c, lin, data, g->data_size, ACC_WRITE);
+	return mmu_read(c, lin, data, g->data_size, ACC_READ);
+}
+
+enum step op_gather(struct vcpu *c, const struct op *op)
+{
+	struct gather g;
+
+	load(&g, op->in);
+	for (unsigned i = 0; i < g.n; i++) {
+		enum step s;
+
+		if (!(g.k >> i & 1))
+			continue;
+		s = element(c, &g, i);
+		if (s != STEP_OK) {
+			store(&g, false);
+			return s;
+		}
+		g.k &= ~(1ull << i);
+		if (op->in->enc == X86_VEX)
+			bytes_zero(g.mask + i * g.data_size, g.data_size);
+		io_commit(c);
+	}
+	store(&g, true);
+	return op_done(c, op);
+}
