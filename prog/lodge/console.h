@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The way of console bytes from vCPU threads to stdout.
+ *
+ * The guest writes on a vCPU's thread, with a device's lock held, and must not wait there for
+ * a slow terminal. So bytes go into a ring, and the session's thread takes them out. When the
+ * ring is full the device keeps its bytes, and the guest sees a busy transmitter.
+ */
+#ifndef LODGE_CONSOLE_H
+#define LODGE_CONSOLE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#define CONSOLE_RING 65536
+
+struct console {
+	pthread_mutex_t lock;
+	uint8_t ring[CONSOLE_RING];
+	size_t head, used; /* the oldest byte, and how many there are */
+	bool starved;      /* the device has more */
+	bool roomy;        /* the guest takes input again */
+	int fd;            /* an eventfd: look at console_take() or console_roomy() */
+
+	/* The session's thread only: a kernel's last words, if it said some. */
+	char line[160];
+	size_t line_len;
+	char panic[160];
+	time_t panic_at;
+};
+
+int console_init(struct console *c); /* 0 or -errno */
+void console_fini(struct console *c);
+
+/* For struct machine_console; ctx is a struct console. */
+size_t console_put(void *ctx, const uint8_t *bytes, size_t n);
+void console_input_room(void *ctx);
+
+/* The oldest bytes, at most max, without removing them. Clears the eventfd. */
+size_t console_peek(struct console *c, uint8_t *bytes, size_t max);
+
+/* Removes n bytes; true if the device waits to hear of it. */
+bool console_drop(struct console *c, size_t n);
+
+/* Whether console_input_room() was called since the last time. */
+bool console_roomy(struct console *c);
+
+/* Looks for a kernel panic in what is written out. */
+void console_watch(struct console *c, const uint8_t *bytes, size_t n);
+
+/* What the panic said if there was one in the last seconds, else NULL. */
+const char *console_panic(const struct console *c);
+void console_forget_panic(struct console *c);
+
+#endif

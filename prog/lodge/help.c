@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lodge help, lodge version. The text is made from the same tables that parse the command
+ * line, so the two cannot disagree.
+ */
+#include "lodge.h"
+
+#include <stdio.h>
+
+struct help {
+	const char *verb;
+};
+
+static int list_verbs(void)
+{
+	printf("lodge: virtual machines that start anywhere\n\nusage: lodge VERB [OPTION]...\n\n");
+	for (const struct verb *const *v = verbs; *v; v++)
+		printf("  %-8s %s\n", (*v)->name, (*v)->summary);
+	printf("\n`lodge help VERB` says more. Exit codes: 0 ok, 1 failure, 2 usage, 3 not found,\n"
+	       "4 in use by somebody else, 5 no usable engine, 128+N ended by signal N.\n");
+	return EXIT_OK;
+}
+
+static void show_option(const struct option *o)
+{
+	char left[64];
+
+	snprintf(left, sizeof(left), "%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+	printf("  %-30s %s\n", left, o->help);
+}
+
+static int show_verb(const struct verb *v)
+{
+	printf("usage: lodge %s%s%s%s\n\n%s\n", v->name,
+	       v->options && v->options->name ? " [OPTION]..." : "", v->operand ? " " : "",
+	       v->operand ? v->operand : "", v->summary);
+	if (v->options && v->options->name)
+		printf("\n");
+	for (const struct option *o = v->options; o && o->name; o++)
+		show_option(o);
+	if (v->text)
+		printf("\n%s", v->text);
+	return EXIT_OK;
+}
+
+static int help_main(void *parsed)
+{
+	const struct help *h = parsed;
+	const struct verb *v;
+
+	if (!h->verb)
+		return list_verbs();
+	v = verb_find(h->verb);
+	if (v)
+		return show_verb(v);
+	fprintf(stderr, "lodge: there is no verb '%s': see lodge help\n", h->verb);
+	return EXIT_USAGE;
+}
+
+static int version_main(void *parsed)
+{
+	(void)parsed;
+	printf("lodge %s\n", LODGE_VERSION);
+	return EXIT_OK;
+}
+
+const struct verb verb_help = {
+	.name = "help",
+	.summary = "what the verbs do, and what their options are",
+	.operand = "[VERB]",
+	.size = sizeof(struct help),
+	.main = help_main,
+};
+
+const struct verb verb_version = {
+	.name = "version",
+	.summary = "which lodge this is",
+	.size = sizeof(const char *),
+	.main = version_main,
+};

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lodge: the command. This file is the list of its verbs and the way to them.
+ *
+ * Results go to stdout, notices and errors to stderr, each error one sentence behind
+ * "lodge:". The exit codes are in lodge.h.
+ */
+#include "lodge.h"
+
+#include "base/err.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct verb *const verbs[] = {
+	&verb_run,
+	&verb_doctor,
+	&verb_stats,
+	&verb_help,
+	&verb_version,
+	NULL,
+};
+
+const struct verb *verb_find(const char *name)
+{
+	for (const struct verb *const *v = verbs; *v; v++)
+		if (strcmp((*v)->name, name) == 0)
+			return *v;
+	return NULL;
+}
+
+static const struct {
+	int code;
+	enum exit_code exit;
+} exits[] = {
+	{EINVAL, EXIT_USAGE},
+	{ENOENT, EXIT_NOT_FOUND},
+	{EBUSY, EXIT_CONFLICT},
+	{EAGAIN, EXIT_CONFLICT},
+	{ENODEV, EXIT_ENGINE},
+};
+
+int report_failure(const struct err *err)
+{
+	fprintf(stderr, "lodge: %s\n", err->text[0] ? err->text : strerror(err->code));
+	for (size_t i = 0; i < sizeof(exits) / sizeof(exits[0]); i++)
+		if (exits[i].code == err->code)
+			return (int)exits[i].exit;
+	return EXIT_FAILED;
+}
+
+static int run_verb(const struct verb *verb, int argc, char **argv)
+{
+	void *parsed = calloc(1, verb->size);
+	struct err err = {0};
+	int code;
+
+	if (!parsed) {
+		err_set(&err, ENOMEM, "no memory");
+		return report_failure(&err);
+	}
+	if (options_parse(verb, parsed, argc, argv, &err) < 0)
+		code = report_failure(&err);
+	else
+		code = verb->main(parsed);
+	free(parsed);
+	return code;
+}
+
+/* `lodge run --help` and `lodge --help` are what people try first. */
+static int asks_for_help(const char *word)
+{
+	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+int main(int argc, char **argv)
+{
+	const struct verb *verb;
+
+	if (argc < 2) {
+		verb_help.main(&(const char *){NULL});
+		return EXIT_USAGE;
+	}
+	if (asks_for_help(argv[1]))
+		return run_verb(&verb_help, 0, NULL);
+	if (strcmp(argv[1], "--version") == 0)
+		return run_verb(&verb_version, 0, NULL);
+	verb = verb_find(argv[1]);
+	if (!verb) {
+		fprintf(stderr, "lodge: there is no verb '%s': see lodge help\n", argv[1]);
+		return EXIT_USAGE;
+	}
+	for (int i = 2; i < argc; i++)
+		if (asks_for_help(argv[i]))
+			return run_verb(&verb_help, 1, argv + 1);
+	return run_verb(verb, argc - 2, argv + 2);
+}

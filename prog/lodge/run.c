@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lodge run: a guest from files, here and now, with its console on this terminal.
+ *
+ * The order of things: parse, refuse what makes no sense; choose an engine and say which; open
+ * the disks; make the machine (which opens kernel and initrd); run it. The engine comes
+ * early because its notice explains everything that follows, a slow start included.
+ */
+#include "lodge.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/macros.h"
+#include "base/size.h"
+#include "block/disk.h"
+#include "console.h"
+#include "control.h"
+#include "engine/choose.h"
+#include "engine/kvm.h"
+#include "machine/machine.h"
+#include "session.h"
+#include "terminal.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEFAULT_MEMORY  GiB
+#define DEFAULT_CMDLINE "console=ttyS0 panic=-1"
+
+struct run {
+	const char *operand; /* none is taken */
+	const char *kernel, *initrd, *append, *engine, *trace;
+	unsigned cpus;
+	uint64_t memory;
+	struct disk_config disks[MACHINE_DISKS_MAX];
+	unsigned n_disks;
+	bool stats, no_reboot;
+};
+
+/* -- Options ---------------------------------------------------------------------------- */
+
+static int set_kernel(void *into, const char *value, struct err *err)
+{
+	(void)err;
+	((struct run *)into)->kernel = value;
+	return 0;
+}
+
+static int set_initrd(void *into, const char *value, struct err *err)
+{
+	(void)err;
+	((struct run *)into)->initrd = value;
+	return 0;
+}
+
+static int set_append(void *into, const char *value, struct err *err)
+{
+	(void)err;
+	((struct run *)into)->append = value;
+	return 0;
+}
+
+static int set_engine(void *into, const char *value, struct err *err)
+{
+	if (strcmp(value, "auto") != 0 && strcmp(value, "kvm") != 0 &&
+	    strcmp(value, "soft") != 0)
+		return err_set(err, EINVAL, "--engine is auto, kvm or soft, not '%s'", value);
+	((struct run *)into)->engine = value;
+	return 0;
+}
+
+static int set_cpus(void *into, const char *value, struct err *err)
+{
+	char *end;
+	unsigned long n = strtoul(value, &end, 10);
+
+	if (value[0] < '0' || value[0] > '9' || *end || n < 1 || n > MACHINE_CPUS_MAX)
+		return err_set(err, EINVAL, "--cpus is a number from 1 to %d, not '%s'",
+			       MACHINE_CPUS_MAX, value);
+	((struct run *)into)->cpus = (unsigned)n;
+	return 0;
+}
+
+static int set_memory(void *into, const char *value, struct err *err)
+{
+	int rc = size_parse(&((struct run *)into)->memory, value, err);
+
+	return rc < 0 ? err_at(err, rc, "--memory") : 0;
+}
+
+/* FILE[,readonly=on|off]: what follows the last comma, if it has a '='. A file's name may
+ * have commas. */
+static int set_disk(void *into, const char *value, struct err *err)
+{
+	struct run *r = into;
+	struct disk_config *d = &r->disks[r->n_disks];
+	char *path = strdup(value), *comma;
+
+	if (!path)
+		return err_set(err, ENOMEM, "no memory");
+	if (r->n_disks == MACHINE_DISKS_MAX) {
+		free(path);
+		return err_set(err, EINVAL, "--disk: there can be %d at most",
+			       MACHINE_DISKS_MAX);
+	}
+	comma = strrchr(path, ',');
+	if (comma && strchr(comma, '=')) {
+		d->readonly = strcmp(comma, ",readonly=on") == 0;
+		if (!d->readonly && strcmp(comma, ",readonly=off") != 0) {
+			err_set(err, EINVAL, "--disk: '%s' is not readonly=on or readonly=off",
+				comma + 1);
+			free(path);
+			return -EINVAL;
+		}
+		*comma = 0;
+	}
+	d->path = path;
+	r->n_disks++;
+	if (!path[0])
+		return err_set(err, EINVAL, "--disk needs the name of a file");
+	return 0;
+}
+
+static int set_stats(void *into, const char *value, struct err *err)
+{
+	(void)value, (void)err;
+	((struct run *)into)->stats = true;
+	return 0;
+}
+
+static int set_no_reboot(void *into, const char *value, struct err *err)
+{
+	(void)value, (void)err;
+	((struct run *)into)->no_reboot = true;
+	return 0;
+}
+
+static int set_trace(void *into, const char *value, struct err *err)
+{
+	if (strcmp(value, "exits") != 0 && strncmp(value, "exits:", 6) != 0)
+		return err_set(err, EINVAL, "--trace is exits or exits:FILE, not '%s'", value);
+	((struct run *)into)->trace = value;
+	return 0;
+}
+
+static const struct option options[] = {
+	{"--kernel", "FILE", "a bzImage, or an ELF file with a PVH entry", set_kernel},
+	{"--initrd", "FILE", "its initial RAM disk", set_initrd},
+	{"--append", "TEXT", "its command line (default: " DEFAULT_CMDLINE ")", set_append},
+	{"--cpus", "N", "how many vCPUs (default: 1)", set_cpus},
+	{"--memory", "SIZE", "with a unit: 512M, 2G (default: 1G)", set_memory},
+	{"--disk", "FILE[,readonly=on]", "a raw image; once for each disk", set_disk},
+	{"--engine", "auto|kvm|soft", "what runs the guest (default: auto)", set_engine},
+	{"--no-reboot", NULL, "end when the guest resets", set_no_reboot},
+	{"--stats", NULL, "print counters on stderr at the end", set_stats},
+	{"--trace", "exits[:FILE]", "a line for each exit, on stderr or in a file", set_trace},
+	{0},
+};
+
+/* -- Parts ------------------------------------------------------------------------------ */
+
+static int check(const struct run *r, struct err *err)
+{
+	if (!r->kernel)
+		return err_set(err, EINVAL, "--kernel is missing: lodge run --kernel FILE");
+	return 0;
+}
+
+static int open_disks(const struct run *r, struct machine_config *config, struct err *err)
+{
+	for (unsigned i = 0; i < r->n_disks; i++) {
+		int rc = disk_open(&config->disks[i], &r->disks[i], err);
+
+		if (rc < 0)
+			return rc;
+		config->n_disks++;
+	}
+	return 0;
+}
+
+static int open_trace(const struct run *r, struct machine_config *config, struct err *err)
+{
+	if (!r->trace)
+		return 0;
+	config->trace = stderr;
+	if (r->trace[5] == ':') {
+		config->trace = fopen(r->trace + 6, "we");
+		if (!config->trace)
+			return err_sys(err, errno, "--trace: %s", r->trace + 6);
+	}
+	return 0;
+}
+
+static int choose(const struct run *r, struct machine_config *config, struct err *err)
+{
+	struct engine_choice choice;
+	int rc = engine_choose(r->engine ? r->engine : "auto", &choice, err);
+
+	if (rc < 0)
+		return rc;
+	config->face = choice.face;
+	log_note("engine", "%s", choice.why);
+	return 0;
+}
+
+static void print_stats(const struct machine *m)
+{
+	struct kvm_stat stats[256];
+	int n = machine_stats(m, stats, (int)ARRAY_SIZE(stats));
+
+	for (int i = 0; i < n && i < (int)ARRAY_SIZE(stats); i++)
+		fprintf(stderr, "%-28s %llu\n", stats[i].name, stats[i].value);
+}
+
+/* -- The verb --------------------------------------------------------------------------- */
+
+static int run_machine(const struct run *r, struct machine *m, const struct machine_config *config,
+		       struct session *s)
+{
+	struct err err = {0};
+	int code;
+
+	/* A guest without a control socket is still a guest. */
+	if (control_open(&s->control, m, config, &err) < 0)
+		log_warn("control", "%s: lodge stats will not find this guest", err.text);
+	if (isatty(STDIN_FILENO))
+		log_note("console", "Ctrl-] leaves");
+	s->machine = m;
+	code = session_run(s);
+	if (r->stats)
+		print_stats(m);
+	control_close(s->control);
+	return code;
+}
+
+static int run_config(const struct run *r, struct machine_config *config, struct session *s)
+{
+	struct machine *m = NULL;
+	struct err err = {0};
+	int rc, code;
+
+	if ((rc = check(r, &err)) < 0 ||
+	    (rc = open_trace(r, config, &err)) < 0 ||
+	    (rc = choose(r, config, &err)) < 0 ||
+	    (rc = open_disks(r, config, &err)) < 0 ||
+	    (rc = machine_create(&m, config, &err)) < 0)
+		code = report_failure(&err);
+	else
+		code = run_machine(r, m, config, s);
+	machine_destroy(m);
+	for (unsigned i = 0; i < config->n_disks; i++)
+		disk_close(config->disks[i]);
+	return code;
+}
+
+static int run_main(void *parsed)
+{
+	struct run *r = parsed;
+	static struct console console;
+	struct session s = {.console = &console, .no_reboot = r->no_reboot};
+	struct machine_config config = {
+		.cpus = r->cpus ? r->cpus : 1,
+		.memory = r->memory ? r->memory : DEFAULT_MEMORY,
+		.kernel = r->kernel,
+		.initrd = r->initrd,
+		.cmdline = r->append ? r->append : DEFAULT_CMDLINE,
+		.console = {
+			.output = console_put,
+			.input_room = console_input_room,
+			.ctx = &console,
+		},
+	};
+	int code;
+
+	s.signals = session_signals();
+	if (s.signals < 0 || console_init(&console) < 0) {
+		fprintf(stderr, "lodge: no descriptors left\n");
+		return EXIT_FAILED;
+	}
+	code = run_config(r, &config, &s);
+	console_fini(&console);
+	close(s.signals);
+	return code;
+}
+
+const struct verb verb_run = {
+	.name = "run",
+	.summary = "start a guest from files, with its console on this terminal",
+	.text = "The console is the guest's first serial port. On a terminal it is raw, and Ctrl-]\n"
+		"leaves, which switches the guest off. Otherwise its bytes go to stdout, and input is\n"
+		"read from stdin to its end, which does not end the guest.\n\n"
+		"The guest's power-off ends lodge with 0; its reset starts it again; a triple fault, or\n"
+		"a reset right after a kernel panic, ends lodge with 1 and a sentence on stderr.\n",
+	.options = options,
+	.size = sizeof(struct run),
+	.main = run_main,
+};

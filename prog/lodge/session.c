@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The event loop of `lodge run`: one thread, one poll().
+ *
+ *	stdin ----> pending ----> serial port        (as much as fits; the rest waits)
+ *	serial port -> ring ----> stdout             (when it takes some)
+ *	signals, machine's end, control socket
+ *
+ * With a terminal, stdin is raw and Ctrl-] leaves. Without, bytes pass as they are, and the
+ * end of stdin means only that nobody will type: stdin may be /dev/null from the start.
+ * When stdout is gone (a closed pipe) the guest goes on, and its console goes nowhere.
+ *
+ * Writes are of at most PIPE_BUF bytes after poll() said POLLOUT, so that they do not block
+ * though nobody made stdout non-blocking; that flag would be shared with our parent.
+ */
+#include "session.h"
+
+#include "base/err.h"
+#include "console.h"
+#include "control.h"
+#include "lodge.h"
+#include "machine/machine.h"
+#include "terminal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define DRAIN_MS 2000 /* how long a stuck stdout may hold up our end */
+
+struct loop {
+	struct session *s;
+	bool raw;           /* stdin is a terminal, and ours */
+	bool input_open;    /* stdin is worth polling */
+	bool output_open;
+	bool left;          /* by Ctrl-] */
+	int signal;         /* that ended us; 0: none */
+	uint8_t pending[256]; /* input that the guest has not taken */
+	size_t n_pending;
+	bool blocked;       /* the guest takes no input now */
+	size_t n_output;    /* bytes that wait for stdout */
+};
+
+int session_signals(void)
+{
+	sigset_t set;
+	int fd;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd >= 0 ? fd : -errno;
+}
+
+/* -- Input ------------------------------------------------------------------------------ */
+
+static void give_input(struct loop *l)
+{
+	size_t took;
+
+	if (!l->n_pending)
+		return;
+	took = machine_console_input(l->s->machine, l->pending, l->n_pending);
+	memmove(l->pending, l->pending + took, l->n_pending - took);
+	l->n_pending -= took;
+	l->blocked = l->n_pending > 0;
+}
+
+static void read_input(struct loop *l)
+{
+	uint8_t *at = l->pending + l->n_pending, *escape;
+	ssize_t n = read(STDIN_FILENO, at, sizeof(l->pending) - l->n_pending);
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (n <= 0) {
+		l->input_open = false;
+		return;
+	}
+	escape = l->raw ? memchr(at, TERMINAL_ESCAPE, (size_t)n) : NULL;
+	if (escape) {
+		l->left = true;
+		n = escape - at;
+		machine_stop(l->s->machine);
+	}
+	l->n_pending += (size_t)n;
+	console_forget_panic(l->s->console);
+	give_input(l);
+}
+
+/* -- Output ----------------------------------------------------------------------------- */
+
+static void write_output(struct loop *l)
+{
+	uint8_t bytes[PIPE_BUF];
+	size_t n = console_peek(l->s->console, bytes, sizeof(bytes));
+	ssize_t done = (ssize_t)n;
+
+	if (n && l->output_open) {
+		done = write(STDOUT_FILENO, bytes, n);
+		if (done < 0 && (errno == EINTR || errno == EAGAIN))
+			done = 0;
+		if (done < 0) {
+			l->output_open = false;
+			done = (ssize_t)n;
+		}
+	}
+	console_watch(l->s->console, bytes, (size_t)done);
+	if (console_drop(l->s->console, (size_t)done))
+		machine_console_ready(l->s->machine);
+	l->n_output = console_peek(l->s->console, bytes, sizeof(bytes));
+}
+
+/* Everything that is left, unless nobody takes it. */
+static void drain_output(struct loop *l)
+{
+	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+	uint8_t byte;
+
+	while (console_peek(l->s->console, &byte, 1)) {
+		if (l->output_open && poll(&p, 1, DRAIN_MS) == 0)
+			return;
+		write_output(l);
+	}
+}
+
+/* -- The loop --------------------------------------------------------------------------- */
+
+static void read_signal(struct loop *l)
+{
+	struct signalfd_siginfo info;
+
+	if (read(l->s->signals, &info, sizeof(info)) != sizeof(info))
+		return;
+	l->signal = (int)info.ssi_signo;
+	machine_stop(l->s->machine);
+}
+
+static void on_wake(struct loop *l)
+{
+	uint8_t byte;
+
+	if (console_roomy(l->s->console))
+		l->blocked = false;
+	l->n_output = console_peek(l->s->console, &byte, 1);
+	give_input(l);
+}
+
+enum { P_MACHINE, P_CONSOLE, P_SIGNALS, P_STDIN, P_STDOUT, P_LISTEN, P_CLIENT, P_N };
+
+static void fill(const struct loop *l, struct pollfd p[P_N])
+{
+	bool reads = l->input_open && l->n_pending < sizeof(l->pending) && !l->blocked;
+
+	p[P_MACHINE] = (struct pollfd){machine_fd(l->s->machine), POLLIN, 0};
+	p[P_CONSOLE] = (struct pollfd){l->s->console->fd, POLLIN, 0};
+	p[P_SIGNALS] = (struct pollfd){l->s->signals, POLLIN, 0};
+	p[P_STDIN] = (struct pollfd){reads ? STDIN_FILENO : -1, POLLIN, 0};
+	p[P_STDOUT] = (struct pollfd){l->n_output ? STDOUT_FILENO : -1, POLLOUT, 0};
+	control_poll(l->s->control, &p[P_LISTEN], &p[P_CLIENT]);
+}
+
+/* Until the machine has ended. */
+static void loop(struct loop *l)
+{
+	struct pollfd p[P_N];
+
+	for (;;) {
+		fill(l, p);
+		if (poll(p, P_N, -1) < 0)
+			continue;
+		if (p[P_CONSOLE].revents)
+			on_wake(l);
+		if (p[P_STDOUT].revents)
+			write_output(l);
+		if (p[P_STDIN].revents)
+			read_input(l);
+		if (p[P_SIGNALS].revents)
+			read_signal(l);
+		control_serve(l->s->control, &p[P_LISTEN], &p[P_CLIENT]);
+		if (p[P_MACHINE].revents)
+			return;
+	}
+}
+
+/* What the end of a machine is for the program. */
+static int verdict(const struct loop *l, const struct machine_end *end)
+{
+	const char *panic = console_panic(l->s->console);
+
+	if (l->signal)
+		return EXIT_SIGNAL + l->signal;
+	if (panic && end->reason != MACHINE_STOPPED) {
+		terminal_note("the guest panicked: %s", panic);
+		return EXIT_FAILED;
+	}
+	switch (end->reason) {
+	case MACHINE_OFF:
+	case MACHINE_RESET:
+		return EXIT_OK;
+	case MACHINE_STOPPED:
+		terminal_note("left; the guest is off");
+		return EXIT_OK;
+	case MACHINE_TRIPLE_FAULT:
+	case MACHINE_FAILED:
+		terminal_note("the guest died: %s", end->text);
+		return EXIT_FAILED;
+	}
+	return EXIT_FAILED;
+}
+
+static bool reboots(const struct loop *l, const struct machine_end *end)
+{
+	return end->reason == MACHINE_RESET && !l->s->no_reboot && !l->signal && !l->left &&
+	       !console_panic(l->s->console);
+}
+
+static int run_through_resets(struct loop *l)
+{
+	struct machine_end end;
+	struct err err = {0};
+
+	for (;;) {
+		if (machine_start(l->s->machine, &err) < 0)
+			break;
+		loop(l);
+		machine_end(l->s->machine, &end);
+		drain_output(l);
+		if (!reboots(l, &end))
+			return verdict(l, &end);
+		if (machine_reset(l->s->machine, &err) < 0)
+			break;
+	}
+	terminal_give_back();
+	return report_failure(&err);
+}
+
+int session_run(struct session *s)
+{
+	struct loop l = {.s = s, .input_open = true, .output_open = true};
+	int code;
+
+	l.raw = terminal_take();
+	if (!l.raw && isatty(STDIN_FILENO))
+		l.input_open = false; /* a terminal that belongs to somebody else now */
+	code = run_through_resets(&l);
+	terminal_give_back();
+	return code;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lodge stats: the counters of a running guest, asked for through its control socket.
+ *
+ * Without a number there must be one guest only. A socket that nobody listens to is what a
+ * killed lodge left; it is removed on the way.
+ */
+#include "lodge.h"
+
+#include "base/err.h"
+#include "base/scoped.h"
+#include "control.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct stats {
+	const char *pid;
+	bool json;
+};
+
+static int set_json(void *into, const char *value, struct err *err)
+{
+	(void)value, (void)err;
+	((struct stats *)into)->json = true;
+	return 0;
+}
+
+static const struct option options[] = {
+	{"--json", NULL, "as the guest's lodge sends it", set_json},
+	{0},
+};
+
+/* A connected socket; -ECONNREFUSED or -ENOENT: nobody is there (any more). */
+static int connect_to(const char *dir, long pid)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	scoped_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%.80s/%ld.sock", dir, pid);
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+		return keep_fd(&fd);
+	if (errno == ECONNREFUSED)
+		unlink(addr.sun_path);
+	return -errno;
+}
+
+/* The number in "17.sock", or 0. */
+static long pid_of(const char *name)
+{
+	char *end;
+	long pid = strtol(name, &end, 10);
+
+	return pid > 0 && strcmp(end, ".sock") == 0 ? pid : 0;
+}
+
+/* The only guest there is. */
+static int find_one(const char *dir, struct err *err)
+{
+	DIR *d = opendir(dir);
+	const struct dirent *e;
+	int found = -1;
+
+	while (d && (e = readdir(d))) {
+		long pid = pid_of(e->d_name);
+		int fd = pid ? connect_to(dir, pid) : -1;
+
+		if (fd < 0)
+			continue;
+		if (found >= 0) {
+			close(fd);
+			close(found);
+			closedir(d);
+			return err_set(err, EINVAL,
+				       "several guests run: say which one, lodge stats PID (see %s)",
+				       dir);
+		}
+		found = fd;
+	}
+	if (d)
+		closedir(d);
+	return found >= 0 ? found : err_set(err, ENOENT, "no guest is running");
+}
+
+static int find(const char *text, struct err *err)
+{
+	char dir[80], *end;
+	long pid;
+	int rc = control_dir(dir, sizeof(dir), 0, err);
+
+	if (rc < 0)
+		return rc;
+	if (!text)
+		return find_one(dir, err);
+	pid = strtol(text, &end, 10);
+	if (pid <= 0 || *end)
+		return err_set(err, EINVAL, "'%s' is not the number of a process", text);
+	rc = connect_to(dir, pid);
+	return rc >= 0 ? rc : err_set(err, ENOENT, "no guest runs in process %ld", pid);
+}
+
+/* A line of the JSON without its punctuation: "  exit_io 17". */
+static void print_plain(char *line)
+{
+	char *to = line;
+
+	for (const char *s = line; *s; s++)
+		if (!strchr("\"{},\n", *s) && !(*s == ':' && s[1] == ' '))
+			*to++ = *s;
+	*to = 0;
+	if (line[strspn(line, " ")])
+		puts(line + (strncmp(line, "  ", 2) == 0 ? 2 : 0));
+}
+
+static int show(const struct stats *s, int fd)
+{
+	static const char request[] = "{\"do\": \"stats\"}\n";
+	FILE *in = fdopen(fd, "r+");
+	char line[1024];
+	int lines = 0;
+
+	if (!in || write(fd, request, sizeof(request) - 1) < 0) {
+		fprintf(stderr, "lodge: the guest's lodge does not answer\n");
+		return EXIT_FAILED;
+	}
+	for (; fgets(line, sizeof(line), in); lines++) {
+		if (s->json)
+			fputs(line, stdout);
+		else
+			print_plain(line);
+	}
+	fclose(in);
+	return lines ? EXIT_OK : EXIT_FAILED;
+}
+
+static int stats_main(void *parsed)
+{
+	const struct stats *s = parsed;
+	struct err err = {0};
+	int fd = find(s->pid, &err);
+
+	return fd < 0 ? report_failure(&err) : show(s, fd);
+}
+
+const struct verb verb_stats = {
+	.name = "stats",
+	.summary = "the counters of a running guest",
+	.text = "PID is the process of its lodge; it may be left out if there is only one.\n",
+	.operand = "[PID]",
+	.options = options,
+	.size = sizeof(struct stats),
+	.main = stats_main,
+};

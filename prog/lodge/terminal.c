@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Raw mode, and the ways out of it.
+ *
+ * A terminal that is left raw is a broken terminal to most people, so there are three ways
+ * back: the normal one (terminal_give_back()), atexit() for any other exit(), and handlers
+ * for the signals of a crash, which restore it and then die of the same signal. Signals that
+ * ask us to end are not handled here; the session reads them from a descriptor.
+ *
+ * A lodge in the background neither changes the terminal nor reads from it.
+ */
+#include "terminal.h"
+
+#include "base/macros.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <termios.h>
+#include <unistd.h>
+
+static struct termios before;
+static volatile sig_atomic_t taken;
+
+void terminal_give_back(void)
+{
+	if (!taken)
+		return;
+	taken = 0;
+	tcsetattr(STDIN_FILENO, TCSADRAIN, &before);
+}
+
+static void on_crash(int sig)
+{
+	if (taken)
+		tcsetattr(STDIN_FILENO, TCSANOW, &before);
+	taken = 0;
+	/* SA_RESETHAND: the second time it is the default, a core dump with the right name. */
+	raise(sig);
+}
+
+static void catch_crashes(void)
+{
+	static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+	struct sigaction sa = {
+		.sa_handler = on_crash,
+		.sa_flags = (int)SA_RESETHAND | SA_NODEFER | SA_ONSTACK,
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(crashes); i++)
+		sigaction(crashes[i], &sa, NULL);
+}
+
+bool terminal_take(void)
+{
+	static bool prepared;
+	struct termios raw;
+
+	if (!isatty(STDIN_FILENO) || tcgetpgrp(STDIN_FILENO) != getpgrp() ||
+	    tcgetattr(STDIN_FILENO, &before) < 0)
+		return false;
+	if (!prepared) {
+		atexit(terminal_give_back);
+		catch_crashes();
+		prepared = true;
+	}
+	raw = before;
+	cfmakeraw(&raw);
+	taken = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
+	return taken;
+}
+
+void terminal_note(const char *fmt, ...)
+{
+	char text[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (taken)
+		dprintf(STDERR_FILENO, "\r\nlodge: %s\r\n", text);
+	else
+		dprintf(STDERR_FILENO, "lodge: %s\n", text);
+}

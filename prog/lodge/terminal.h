@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The terminal as the guest's serial console: raw while a guest has it, and given back as it
+ * was, however the program ends.
+ */
+#ifndef LODGE_TERMINAL_H
+#define LODGE_TERMINAL_H
+
+#include <stdbool.h>
+
+#define TERMINAL_ESCAPE 0x1d /* Ctrl-] */
+
+/* Makes stdin raw if it is a terminal of ours; whether it did. */
+bool terminal_take(void);
+
+/* Gives it back; nothing if it was not taken. */
+void terminal_give_back(void);
+
+/* A notice for the person in front, raw or not. */
+void terminal_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif
