@@ -150,6 +150,7 @@ struct vcpu_events {
 				  * one more instruction */
 	uint8_t watch_hits;      /* DR0..DR3 that the instruction under way has hit */
 	bool no_trap;            /* the instruction entered a handler: TF no longer counts */
+	bool window;             /* somebody waits for interrupts to be open (event_opened()) */
 };
 
 struct vm;
@@ -202,6 +203,7 @@ struct vcpu {
 				  * no SYSENTER in long mode, ... */
 	uint64_t cr4_allowed, efer_allowed, xcr0_allowed; /* bits that the guest may set */
 	uint64_t clock_page;     /* guest-physical address of its kvmclock page, 0: none */
+	uint64_t mtrr_cap;
 	bool clock_paused;       /* tell the guest that it was stopped */
 
 	/* -- counters (lodge stats): see stats.def -- */

@@ -22,8 +22,11 @@ int slots_dirty_clear(struct vm *vm, const struct kvm_clear_dirty_log *log);
 /* Gives the slot its second view: `ro`, the same memory without permission to write, or hva
  * itself where the client's mapping cannot be mapped twice (private memory). */
 int slot_views(struct slot *slot);
+/* All such views lie in [slot_views_at, slot_views_at + slot_views_len). */
+extern uint64_t slot_views_at, slot_views_len;
 
-/* Unmaps everything at the VM's end. */
+/* An empty table at the VM's start (0 or -ENOMEM); unmaps everything at its end. */
+int slots_create(struct vm *vm);
 void slots_destroy(struct vm *vm);
 
 #endif

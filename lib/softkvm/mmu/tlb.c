@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The software TLB: flat tables, one a view, and the instructions that invalidate them.
+ *
+ * A view is 512 GiB of address space of which only the touched pages exist: entry i belongs to
+ * the linear page whose bits 12..47 are i. An entry is 0 or the addend from linear to host
+ * address. A page whose stores must be seen (clean, logged, holding code, not writable) gets
+ * the addend of the slot's read-only view: loads go on at full speed, while a store site, which
+ * accepts only addends outside [ro_lo, ro_lo + ro_len), goes to C.
+ *
+ * The supervisor view serves every address space: its entries of global pages survive a CR3
+ * write, the others are logged and cleared. A user view belongs to one PCID and stays valid
+ * while other processes run. Which entries were filled is logged, so a flush costs what the
+ * process used, not the table's size.
+ *
+ * Large pages are entered 4 KiB at a time. INVLPG must drop them whole, so small filters
+ * remember where large pages were used.
+ */
+#include <errno.h>
+#include <linux/mman.h>
+
+#include "softkvm/mmu/mmu.h"
+#include "softkvm/run/syscall.h"
+#include "softkvm/state/slots.h"
+#include "softkvm/translate/engine.h"
+
+#define TABLE_LEN (VIEW_ENTRIES * 8)
+#define JC_LEN (2ull * JC_SIZE * 8)
+#define VIEW_STRIDE (TABLE_LEN + JC_LEN)
+
+static uint64_t vpn_of(uint64_t lin)
+{
+	return lin << 16 >> 28;
+}
+
+/* -- Making and ending ----------------------------------------------------------------------------- */
+
+static void *raw_mmap(size_t len, int flags)
+{
+	long p = sys_call6(SYS_mmap, 0, (long)len, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+
+	return p < 0 && p > -4096 ? NULL : (void *)p;
+}
+
+static bool view_create(struct engine *e, struct view *v, unsigned n)
+{
+	uint8_t *base = e->view_arena + n * VIEW_STRIDE;
+	uint64_t miss = code_addr(e, e->thunk.gate_miss);
+
+	v->jc_code = (uint64_t *)(void *)base;
+	v->jc_tag = (uint64_t *)(void *)(base + JC_SIZE * 8ul);
+	v->table = (uint64_t *)(void *)(base + JC_LEN);
+	v->log = raw_mmap(VIEW_LOG * 8ul, 0);
+	v->global_log = raw_mmap(VIEW_LOG * 8ul, 0);
+	v->jc_log = raw_mmap(JC_SIZE * 4ul, 0);
+	if (!v->log || !v->global_log || !v->jc_log)
+		return false;
+	fill_words(v->jc_code, miss, JC_SIZE);
+	fill_words(v->jc_tag, JC_NONE, JC_SIZE);
+	return true;
+}
+
+/* The range of read-only views is made with the first of them. */
+void tlb_views_moved(struct engine *e)
+{
+	e->c->scratch[SCR_RO_LO] = slot_views_at;
+	e->c->scratch[SCR_RO_LEN] = slot_views_len;
+}
+
+int tlb_create(struct engine *e)
+{
+	unsigned i;
+
+	e->view_arena_len = (1 + USER_VIEWS) * VIEW_STRIDE;
+	e->view_arena = raw_mmap(e->view_arena_len, 0);
+	if (!e->view_arena)
+		return -ENOMEM;
+	/* A touched entry must cost one small page, not a huge one. */
+	sys_call3(SYS_madvise, (long)e->view_arena, (long)e->view_arena_len, MADV_NOHUGEPAGE);
+	if (!view_create(e, &e->kernel, 0))
+		return -ENOMEM;
+	for (i = 0; i < USER_VIEWS; i++)
+		if (!view_create(e, &e->user[i], i + 1))
+			return -ENOMEM;
+	e->view = &e->kernel;
+	e->c->scratch[SCR_JC_MASK] = JC_SIZE - 1;
+	tlb_views_moved(e);
+	return 0;
+}
+
+static void view_destroy(struct view *v)
+{
+	if (v->log)
+		sys_call3(SYS_munmap, (long)v->log, VIEW_LOG * 8, 0);
+	if (v->global_log)
+		sys_call3(SYS_munmap, (long)v->global_log, VIEW_LOG * 8, 0);
+	if (v->jc_log)
+		sys_call3(SYS_munmap, (long)v->jc_log, JC_SIZE * 4, 0);
+}
+
+void tlb_destroy(struct engine *e)
+{
+	unsigned i;
+
+	view_destroy(&e->kernel);
+	for (i = 0; i < USER_VIEWS; i++)
+		view_destroy(&e->user[i]);
+	if (e->view_arena)
+		sys_call3(SYS_munmap, (long)e->view_arena, (long)e->view_arena_len, 0);
+}
+
+/* -- Flushing ------------------------------------------------------------------------------------------ */
+
+/* Clears what a log names; a log that overflowed means the whole table. */
+static void clear_log(struct view *v, const uint64_t *log, uint32_t *n)
+{
+	uint32_t i;
+
+	if (*n >= VIEW_LOG) {
+		sys_call3(SYS_madvise, (long)v->table, (long)TABLE_LEN, MADV_DONTNEED);
+		v->n_log = v->n_global = 0;
+		return;
+	}
+	for (i = 0; i < *n; i++)
+		v->table[log[i]] = 0;
+	*n = 0;
+}
+
+static void view_flush(struct engine *e, struct view *v)
+{
+	clear_log(v, v->log, &v->n_log);
+	clear_log(v, v->global_log, &v->n_global);
+	fill_words(v->large, 0, LARGE_WORDS);
+	v->huge = 0;
+	jc_flush(e, v);
+	itlb_flush(e, v);
+	e->c->stat.tlb_flushes++;
+}
+
+static void user_flush(struct engine *e, struct view *v)
+{
+	if (!v->valid)
+		return;
+	view_flush(e, v);
+	v->valid = false;
+}
+
+/* What a CR3 write takes from the supervisor view. */
+static void kernel_flush_local(struct engine *e)
+{
+	struct view *v = &e->kernel;
+
+	clear_log(v, v->log, &v->n_log);
+	if (e->kernel_exec_local) {
+		jc_flush(e, v);
+		itlb_flush(e, v);
+		e->kernel_exec_local = false;
+	}
+}
+
+void mmu_flush_all(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	unsigned i;
+
+	if (!e)
+		return;
+	view_flush(e, &e->kernel);
+	for (i = 0; i < USER_VIEWS; i++)
+		user_flush(e, &e->user[i]);
+	tlb_select(c);
+}
+
+static uint32_t large_bit(uint64_t lin)
+{
+	return (uint32_t)((lin >> 21) & (LARGE_WORDS * 64 - 1));
+}
+
+static void view_flush_page(struct engine *e, struct view *v, uint64_t lin)
+{
+	uint32_t bit = large_bit(lin);
+	uint64_t first = vpn_of(lin) & ~511ull;
+
+	if (v->huge >> ((lin >> 30) & 63) & 1) {
+		view_flush(e, v);
+		return;
+	}
+	if (v->large[bit / 64] >> (bit % 64) & 1) {
+		fill_words(v->table + first, 0, 512);
+		jc_flush(e, v);
+		itlb_flush(e, v);
+	}
+	v->table[vpn_of(lin)] = 0;
+	jc_forget_page(e, v, lin);
+}
+
+static uint32_t current_pcid(const struct vcpu *c)
+{
+	return c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0;
+}
+
+static struct view *user_view(struct engine *e, uint32_t pcid)
+{
+	unsigned i;
+
+	for (i = 0; i < USER_VIEWS; i++)
+		if (e->user[i].valid && e->user[i].pcid == pcid)
+			return &e->user[i];
+	return NULL;
+}
+
+void mmu_flush_page(struct vcpu *c, uint64_t lin)
+{
+	struct engine *e = c->engine;
+	struct view *v = user_view(e, current_pcid(c));
+
+	if (!is_canonical(lin))
+		return;
+	view_flush_page(e, &e->kernel, lin);
+	if (v)
+		view_flush_page(e, v, lin);
+}
+
+void mmu_load_cr3(struct vcpu *c, uint64_t value, bool keep)
+{
+	struct engine *e = c->engine;
+	struct view *v;
+
+	c->cr3 = value;
+	kernel_flush_local(e);
+	v = user_view(e, current_pcid(c));
+	if (v && (!keep || v->cr3 != (value & ~0xfffull)))
+		user_flush(e, v);
+	else
+		c->stat.cr3_switches++;
+	tlb_select(c);
+}
+
+void mmu_invpcid(struct vcpu *c, unsigned type, unsigned pcid, uint64_t lin)
+{
+	struct engine *e = c->engine;
+	struct view *v = user_view(e, pcid);
+	unsigned i;
+
+	switch (type) {
+	case 0: /* one address of one PCID */
+		if (v)
+			view_flush_page(e, v, lin);
+		if (pcid == current_pcid(c))
+			view_flush_page(e, &e->kernel, lin);
+		break;
+	case 1: /* one PCID, not the global pages */
+		if (v)
+			user_flush(e, v);
+		if (pcid == current_pcid(c))
+			kernel_flush_local(e);
+		tlb_select(c);
+		break;
+	case 3: /* all PCIDs, not the global pages */
+		kernel_flush_local(e);
+		for (i = 0; i < USER_VIEWS; i++)
+			user_flush(e, &e->user[i]);
+		tlb_select(c);
+		break;
+	default:
+		mmu_flush_all(c);
+	}
+}
+
+/* -- Selection ------------------------------------------------------------------------------------------- */
+
+static struct view *user_view_get(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	uint32_t pcid = current_pcid(c);
+	struct view *v = user_view(e, pcid), *old = &e->user[0];
+	unsigned i;
+
+	if (v && v->cr3 != (c->cr3 & ~0xfffull)) {
+		user_flush(e, v);
+		v = NULL;
+	}
+	for (i = 0; !v && i < USER_VIEWS; i++) {
+		if (!e->user[i].valid) {
+			old = &e->user[i];
+			break;
+		}
+		if (e->user[i].used < old->used)
+			old = &e->user[i];
+	}
+	if (!v) {
+		user_flush(e, old);
+		v = old;
+		v->valid = true;
+		v->pcid = pcid;
+		v->cr3 = c->cr3 & ~0xfffull;
+	}
+	v->used = ++e->view_clock;
+	return v;
+}
+
+/* GS base <- the table that CPL and CR3 ask for. */
+void tlb_select(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+
+	e->view = c->cpl == 3 && c->cr0 & CR0_PG ? user_view_get(c) : &e->kernel;
+	if (e->in_run)
+		gs_write((uint64_t)(uintptr_t)e->view->table);
+}
+
+void mmu_mode_changed(struct vcpu *c)
+{
+	if (c->engine)
+		tlb_select(c);
+}
+
+/* -- Filling ----------------------------------------------------------------------------------------------- */
+
+static bool may_write(struct vcpu *c, struct slot *slot, const struct walk *w)
+{
+	uint64_t page = (w->gpa - slot->gpa) >> 12;
+	struct page_note *note = &slot->note[page];
+	uint32_t me = 1u << (c->index & 31);
+
+	if (!w->writable || !w->dirty || slot->flags & KVM_MEM_READONLY)
+		return false;
+	if (slot->dirty && !(atomic_load_explicit(&slot->dirty[page / 64], memory_order_relaxed) >>
+			     (page % 64) & 1))
+		return false;
+	/* Order matters: whoever is to translate the page marks it first, then looks for
+	 * writers; we enter as a writer first, then look for the mark. */
+	atomic_fetch_or(&note->writers, me);
+	return !atomic_load(&note->code);
+}
+
+static void log_fill(struct view *v, uint64_t vpn, const struct walk *w, uint64_t lin)
+{
+	uint32_t bit = large_bit(lin);
+
+	if (w->global) {
+		if (v->n_global < VIEW_LOG)
+			v->global_log[v->n_global++] = vpn;
+	} else if (v->n_log < VIEW_LOG) {
+		v->log[v->n_log++] = vpn;
+	}
+	if (w->page_size > (4u << 20))
+		v->huge |= 1ull << ((lin >> 30) & 63);
+	else if (w->page_size > 4096)
+		v->large[bit / 64] |= 1ull << (bit % 64);
+}
+
+bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
+{
+	struct engine *e = c->engine;
+	struct view *v = e->view;
+	struct slot *slot;
+	struct walk w;
+	uint64_t page, was;
+	bool rw;
+
+	*step = mmu_walk(c, lin, write ? ACC_WRITE : ACC_READ, &w);
+	if (*step != STEP_OK)
+		return false;
+	slot = vm_slot(c->vm, w.gpa);
+	if (!slot)
+		return false;
+	rw = may_write(c, slot, &w);
+	if (!rw && (write || slot->ro == slot->hva))
+		return false;
+	if (e->opt.tiny_tlb && c->stat.tlb_fills % 16 == 15) {
+		clear_log(v, v->log, &v->n_log);
+		clear_log(v, v->global_log, &v->n_global);
+	}
+	page = (w.gpa - slot->gpa) & ~4095ull;
+	was = v->table[vpn_of(lin)];
+	v->table[vpn_of(lin)] =
+		(uint64_t)(uintptr_t)((rw ? slot->hva : slot->ro) + page) - (lin & ~4095ull);
+	if (!was)
+		log_fill(v, vpn_of(lin), &w, lin);
+	if (rw)
+		note_writer(&slot->note[page >> 12], v == &e->kernel, vpn_of(lin));
+	c->stat.tlb_fills++;
+	return true;
+}
+
+/* -- Taking write permission away ---------------------------------------------------------------------------- */
+
+static void demote(struct view *v, uint64_t vpn, uint64_t hva_page)
+{
+	uint64_t lin = (uint64_t)((int64_t)(vpn << 28) >> 16);
+
+	if (v->table[vpn] && v->table[vpn] + lin == hva_page)
+		v->table[vpn] = 0;
+}
+
+static void demote_logged(struct view *v, uint64_t hva_page)
+{
+	uint32_t i;
+
+	for (i = 0; i < v->n_log; i++)
+		demote(v, v->log[i], hva_page);
+	for (i = 0; i < v->n_global; i++)
+		demote(v, v->global_log[i], hva_page);
+}
+
+/* This vCPU's writable entries of the page at gpa go. */
+void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
+{
+	struct engine *e = c->engine;
+	uint64_t page = (gpa - slot->gpa) >> 12;
+	struct page_note *note = &slot->note[page];
+	uint64_t hva = (uint64_t)(uintptr_t)(slot->hva + (page << 12));
+	unsigned i;
+
+	if (e->kernel.n_log >= VIEW_LOG || e->kernel.n_global >= VIEW_LOG) {
+		mmu_flush_all(c);
+	} else if (!note->many && atomic_load(&note->writers) == 1u << (c->index & 31) &&
+		   note->kernel_vpn) {
+		demote(&e->kernel, note->kernel_vpn, hva);
+	} else {
+		demote_logged(&e->kernel, hva);
+		for (i = 0; i < USER_VIEWS; i++)
+			if (e->user[i].n_log >= VIEW_LOG)
+				user_flush(e, &e->user[i]);
+			else
+				demote_logged(&e->user[i], hva);
+		tlb_select(c);
+	}
+	atomic_fetch_and(&note->writers, ~(1u << (c->index & 31)));
+	note->many = false;
+	note->kernel_vpn = 0;
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * KVM_RUN: the loop around everything.
+ *
+ *	      +-> requests of others, deadlines -> events to deliver? -+
+ *	      |                                                        v
+ *	      +-- again <- HLT sleeps <- what happened <- translated code, or one
+ *	                                   |              interpreted instruction
+ *	                                   v
+ *	                         exit reason for the client
+ *
+ * Interpreted one by one are: instructions that the client must finish (a device access was
+ * answered and the rest has to run before any interrupt), the one after STI or MOV SS, code
+ * under TF or breakpoints, and what the translator does not do (16-bit code, segments that are
+ * not flat).
+ *
+ * `running` is 1 while the vCPU may touch guest memory or hold TLB entries in use: others wait
+ * for it (smc.c). It is cleared before sleeping, and requests are looked at after it is set.
+ */
+#include <errno.h>
+
+#include "softkvm/interp/event.h"
+#include "softkvm/irqchip/irqchip.h"
+#include "softkvm/mmu/mmu.h"
+#include "softkvm/run/current.h"
+#include "softkvm/run/io.h"
+#include "softkvm/run/run.h"
+#include "softkvm/run/syscall.h"
+#include "softkvm/run/vector.h"
+#include "softkvm/state/clock.h"
+#include "softkvm/state/reset.h"
+#include "softkvm/translate/translate.h"
+
+#define TIMER_ABSTIME_FLAG 1
+
+/* Any thread. */
+void vcpu_kick(struct vcpu *c, uint32_t bits)
+{
+	atomic_fetch_or(&c->requests, bits);
+	if (c->engine && !atomic_load(&c->engine->running)) {
+		atomic_fetch_add(&c->wake, 1);
+		sys_futex_wake(&c->wake, 1);
+	}
+}
+
+/* -- Deadlines ------------------------------------------------------------------------------------- */
+
+static void arm(struct engine *e, uint64_t deadline)
+{
+	struct {
+		struct __kernel_timespec interval, value;
+	} t = {.value = {.tv_sec = (long long)(deadline / 1000000000u),
+			 .tv_nsec = (long long)(deadline % 1000000000u)}};
+
+	/* An earlier alarm that is armed already comes here again and then arms the right one. */
+	if (deadline == UINT64_MAX || (e->armed && e->armed <= deadline))
+		return;
+	e->armed = deadline;
+	sys_call6(SYS_timer_settime, e->timer, TIMER_ABSTIME_FLAG, (long)&t, 0, 0, 0);
+}
+
+static void serve_timers(struct vcpu *c)
+{
+	if (!c->lapic)
+		return;
+	irqchip_expire(c, now_ns());
+	arm(c->engine, irqchip_deadline(c));
+}
+
+/* -- Requests --------------------------------------------------------------------------------------- */
+
+static void take_init(struct vcpu *c)
+{
+	vcpu_init_signal(c);
+	c->io.n = c->io.at = 0;
+}
+
+/* True: KVM_RUN returns -EINTR. */
+static bool serve_requests(struct vcpu *c)
+{
+	uint32_t r = atomic_exchange(&c->requests, 0);
+
+	if (r & REQ_TLB_FLUSH) {
+		tlb_views_moved(c->engine);
+		mmu_flush_all(c);
+	}
+	if (r & (REQ_CODE | REQ_MMU_SYNC))
+		code_requests(c, r);
+	if (r & REQ_TIMER)
+		serve_timers(c);
+	if (r & REQ_CLOCK)
+		kvmclock_update(c);
+	if (r & REQ_NMI)
+		c->event.nmi_pending = true;
+	if (r & REQ_INIT)
+		take_init(c);
+	if (r & REQ_SIPI)
+		vcpu_sipi(c, c->sipi_vector);
+	return r & REQ_EXIT;
+}
+
+/* -- Sleeping ------------------------------------------------------------------------------------------ */
+
+static bool must_sleep(struct vcpu *c)
+{
+	if (c->mp_state == KVM_MP_STATE_HALTED && event_ready(c))
+		c->mp_state = KVM_MP_STATE_RUNNABLE;
+	return c->mp_state != KVM_MP_STATE_RUNNABLE;
+}
+
+static void sleep_once(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	uint32_t word = atomic_load(&c->wake);
+	uint64_t deadline = c->lapic ? irqchip_deadline(c) : UINT64_MAX;
+
+	atomic_store(&e->running, 0);
+	if (!atomic_load(&c->requests) && !c->run->immediate_exit)
+		sys_futex_wait_until(&c->wake, word, deadline);
+	atomic_store(&e->running, 1);
+	if (c->lapic)
+		irqchip_expire(c, now_ns());
+}
+
+/* -- Executing -------------------------------------------------------------------------------------------- */
+
+static enum step interpret_one(struct vcpu *c)
+{
+	uint64_t flags = c->rflags;
+	uint8_t shadow = c->event.shadow;
+	enum step step;
+
+	c->stat.interpreted++;
+	io_begin(c);
+	if (event_breakpoints(c) && !c->io.n &&
+	    event_code_breakpoint(c, c->seg[X86_CS].base + c->rip))
+		return STEP_FAULT;
+	step = interp_step(c);
+	if (step == STEP_OK || step == STEP_HALT) {
+		io_commit(c);
+		event_shadow_step(c, shadow);
+		if (event_after_insn(c, flags) == STEP_FAULT)
+			return STEP_FAULT;
+	}
+	return step;
+}
+
+/* How many instructions are interpreted in a row where the translator refuses. */
+#define INTERPRET_RUN 64
+
+static enum step interpret_some(struct vcpu *c)
+{
+	enum step step = STEP_OK;
+	int i;
+
+	for (i = 0; i < INTERPRET_RUN && step == STEP_OK; i++) {
+		if (i && (atomic_load_explicit(&c->requests, memory_order_relaxed) ||
+			  c->event.shadow))
+			break;
+		step = interpret_one(c);
+	}
+	return step;
+}
+
+static enum step execute(struct vcpu *c)
+{
+	uint64_t host;
+
+	if (c->io.n || c->event.shadow)
+		return interpret_one(c);
+	host = dispatch(c);
+	if (host != code_addr(c->engine, c->engine->thunk.leave))
+		translated_run(c, host);
+	if (c->engine->leave == STEP_INTERPRET)
+		return interpret_some(c);
+	return c->engine->leave;
+}
+
+/* -- The loop ------------------------------------------------------------------------------------------------ */
+
+static int interrupted(struct vcpu *c)
+{
+	c->run->exit_reason = KVM_EXIT_INTR;
+	c->stat.exit_intr++;
+	return -EINTR;
+}
+
+static void count_exit(struct vcpu *c)
+{
+	switch (c->run->exit_reason) {
+	case KVM_EXIT_IO:
+		c->stat.exit_io++;
+		break;
+	case KVM_EXIT_MMIO:
+		c->stat.exit_mmio++;
+		break;
+	default:
+		c->stat.exit_other++;
+	}
+}
+
+static int client_exit(struct vcpu *c, uint32_t reason)
+{
+	c->run->exit_reason = reason;
+	count_exit(c);
+	return 0;
+}
+
+/* Without an in-kernel irqchip the client asks when it may inject. */
+static bool window_open(struct vcpu *c)
+{
+	return c->run->request_interrupt_window && !c->lapic && c->rflags & RFLAGS_IF &&
+	       !c->event.shadow && !c->event.interrupt;
+}
+
+/* What a step means for KVM_RUN: 1: go on, else its result. */
+static int after(struct vcpu *c, enum step step)
+{
+	if (step == STEP_FAULT)
+		step = event_fault(c);
+	switch (step) {
+	case STEP_EXIT:
+		count_exit(c);
+		return 0;
+	case STEP_HALT:
+		if (!c->lapic)
+			return client_exit(c, KVM_EXIT_HLT);
+		c->stat.halts++;
+		c->mp_state = KVM_MP_STATE_HALTED;
+		return 1;
+	case STEP_TRIPLE:
+		return client_exit(c, KVM_EXIT_SHUTDOWN);
+	default:
+		return 1;
+	}
+}
+
+static int loop(struct vcpu *c)
+{
+	bool delivered = false;
+	enum step step;
+	int rc = 1;
+
+	while (rc == 1) {
+		if (serve_requests(c) || c->run->immediate_exit)
+			return interrupted(c);
+		if (must_sleep(c)) {
+			sleep_once(c);
+			continue;
+		}
+		step = STEP_OK;
+		if (!c->io.n) {
+			step = event_inject(c, &delivered);
+			if (step == STEP_OK && window_open(c))
+				return client_exit(c, KVM_EXIT_IRQ_WINDOW_OPEN);
+		}
+		if (step == STEP_OK)
+			step = execute(c);
+		rc = after(c, step);
+	}
+	return rc;
+}
+
+/* The client may have changed what translations depend on. */
+static void check_paging(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	uint64_t now[4] = {c->cr0, c->cr3, c->cr4, c->efer};
+	bool same = true;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		same &= e->paging[i] == now[i];
+		e->paging[i] = now[i];
+	}
+	if (!same || !(c->cr0 & CR0_PG)) /* smc.c: case 3 */
+		mmu_flush_all(c);
+}
+
+static void remember_paging(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+
+	e->paging[0] = c->cr0;
+	e->paging[1] = c->cr3;
+	e->paging[2] = c->cr4;
+	e->paging[3] = c->efer;
+}
+
+int vcpu_run(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	int rc;
+
+	c->tid = (int)sys_call3(SYS_gettid, 0, 0, 0);
+	rc = timer_begin(e, c->tid);
+	if (rc)
+		return rc;
+	c->stat.runs++;
+	current_vcpu = c;
+	e->host_gs = gs_read();
+	vec_load(c);
+	e->in_run = true;
+	atomic_store(&e->running, 1);
+	atomic_fetch_or(&c->requests, REQ_TIMER);
+	check_paging(c);
+	tlb_select(c);
+	io_complete(c);
+	rc = loop(c);
+	remember_paging(c);
+	atomic_store(&e->running, 0);
+	e->in_run = false;
+	vec_save(c);
+	gs_write(e->host_gs);
+	current_vcpu = NULL;
+	c->tid = 0;
+	return rc;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Host signals: faults of translated code, and the vCPU's timer.
+ *
+ * A fault inside translated code is the guest's: the handler notes where it was, and returns to
+ * the `fault` thunk, which goes to C with all registers as they were. A fault inside a single
+ * native instruction (translate/native.c) only leaves its vector. Any other fault belongs to
+ * the client and goes to whoever handled the signal before us.
+ *
+ * Each thread that runs vCPUs has a POSIX timer that sends it a real-time signal; its handler
+ * sets REQ_TIMER. That makes translated code come to C at its next poll, and a system call in
+ * which the thread sleeps return.
+ *
+ * The kernel saves the guest's live vector state around a handler, so handlers may use libc.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "softkvm/run/current.h"
+#include "softkvm/translate/translate.h"
+
+#define TIMER_SIGNAL (SIGRTMAX - 3)
+
+__thread struct vcpu *current_vcpu;
+
+static const int fault_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+static struct sigaction before[32];
+static bool installed;
+
+/* EFLAGS of the interrupted code to where C looks for the guest's. */
+static void take_flags(struct vcpu *c, uint64_t eflags)
+{
+	c->scratch[SCR_FLAGS] = (eflags & 0xff) << 8 | (eflags >> 11 & 1);
+}
+
+static bool in_block(struct vcpu *c, ucontext_t *uc, uint64_t pc)
+{
+	struct engine *e = c->engine;
+	uint32_t at = (uint32_t)(pc - code_addr(e, 0));
+	struct block *b = block_at_host(e, at);
+	unsigned i = 0;
+
+	if (!b)
+		return false;
+	while (i + 1 < b->n_insns && b->main + e->map[b->map + i + 1].host <= at)
+		i++;
+	if (e->map[b->map + i].flags == FLAGS_REG)
+		take_flags(c, (uint64_t)uc->uc_mcontext.gregs[REG_EFL]);
+	c->scratch[SCR_FAULT_PC] = pc;
+	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)code_addr(e, e->thunk.fault);
+	return true;
+}
+
+static bool is_ours(int sig, ucontext_t *uc)
+{
+	struct vcpu *c = current_vcpu;
+	uint64_t pc = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+	struct engine *e;
+
+	(void)sig;
+	if (!c || !c->engine)
+		return false;
+	e = c->engine;
+	if (pc < code_addr(e, 0) || pc >= code_addr(e, CODE_SIZE))
+		return false;
+	if (!e->in_native)
+		return in_block(c, uc, pc);
+	e->native_vector = (uint8_t)uc->uc_mcontext.gregs[REG_TRAPNO];
+	if (e->native_vector == X86_PFV)
+		e->native_vector = X86_GP;
+	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)code_addr(e, e->thunk.native_fault);
+	return true;
+}
+
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+	struct sigaction *old = &before[sig];
+
+	if (is_ours(sig, context))
+		return;
+	if (old->sa_flags & SA_SIGINFO) {
+		old->sa_sigaction(sig, info, context);
+	} else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
+		old->sa_handler(sig);
+	} else { /* as if we were not here: the instruction faults again */
+		sigaction(sig, old, NULL);
+	}
+}
+
+static void on_timer(int sig, siginfo_t *info, void *context)
+{
+	struct vcpu *c = current_vcpu;
+
+	(void)sig;
+	(void)info;
+	(void)context;
+	if (c && c->engine) {
+		c->engine->armed = 0;
+		atomic_fetch_or(&c->requests, REQ_TIMER);
+	}
+}
+
+int signals_install(void)
+{
+	struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+	unsigned i;
+
+	if (installed)
+		return 0;
+	installed = true;
+	sigemptyset(&sa.sa_mask);
+	for (i = 0; i < sizeof(fault_signals) / sizeof(*fault_signals); i++)
+		if (sigaction(fault_signals[i], &sa, &before[fault_signals[i]]))
+			return -errno;
+	sa.sa_sigaction = on_timer;
+	sa.sa_flags |= SA_RESTART;
+	return sigaction(TIMER_SIGNAL, &sa, NULL) ? -errno : 0;
+}
+
+/* -- The timer ------------------------------------------------------------------------------------------ */
+
+int timer_begin(struct engine *e, int tid)
+{
+	struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = TIMER_SIGNAL};
+	int id;
+
+	if (e->timer_tid == tid)
+		return 0;
+	timer_end(e);
+	ev._sigev_un._tid = tid;
+	if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &ev, &id) < 0)
+		return -errno;
+	e->timer = id;
+	e->timer_tid = tid;
+	return 0;
+}
+
+void timer_end(struct engine *e)
+{
+	if (e->timer_tid)
+		syscall(SYS_timer_delete, e->timer);
+	e->timer_tid = 0;
+	e->armed = 0;
+}

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory slots: KVM_SET_USER_MEMORY_REGION and the dirty log.
+ *
+ *	client's mapping  hva  [--------------]      rw, the client's own
+ *	second view       ro   [--------------]      the same pages, PROT_READ, ours
+ *	notes                  [n n n n n n n n]     one a page: who may write, who holds code
+ *	dirty bitmap           [1 0 0 1 ...    ]     only while logging
+ *
+ * The second view lets loads from a page run at full speed while stores to it fault and come to
+ * the engine (pages that hold translated code, clean pages, logged pages). mremap() with an old
+ * size of 0 makes one of any shared mapping; private memory cannot be mapped twice.
+ *
+ * Changing slots is copy, publish, wait, free:
+ *  1. a new table is built from the old one and from the request, all checks done on it;
+ *  2. it is published with one store; vm_slot() sees it from now on;
+ *  3. slots_changed() returns when no vCPU holds anything derived from the old one;
+ *  4. what only the old one used is unmapped and freed.
+ * A slot whose flags alone change keeps views, notes and a bitmap that stays, by pointer.
+ *
+ * The rules are those of the kernel's API document: page alignment, no overlap (-EEXIST), a
+ * slot may be moved in the guest's address space but not resized, nor its read-only flag or
+ * client address changed.
+ */
+#include "softkvm/state/slots.h"
+
+#include "softkvm/run/run.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define PAGE 4096ull
+#define VIEWS_RANGE (1ull << 42) /* address space for all second views */
+#define FLAGS (KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)
+#define SLOT_IDS 32767u /* what KVM_CAP_NR_MEMSLOTS would be for the kernel */
+#define SIZE_MAX_PAGES ((1ull << 31) - 1)
+
+static uint64_t pages(const struct slot *s)
+{
+	return s->size / PAGE;
+}
+
+static size_t dirty_bytes(const struct slot *s)
+{
+	return (pages(s) + 63) / 64 * 8;
+}
+
+/* -- parts of a slot --------------------------------------------------------------------- */
+
+/* Zero pages until touched: a big guest's notes cost what its used memory costs. */
+static void *map_sparse(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/*
+ * Is [at, end) one piece of one shared file? mremap() looks at the first mapping only and would
+ * go on in its file where the client goes on in another.
+ */
+static bool one_shared_piece(uint64_t at, uint64_t end)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long long from, to, offset, ino, expect = 0, first_ino = 0;
+	bool started = false;
+	char line[512], share;
+
+	while (maps && at < end && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%llx-%llx %*3s%c %llx %*s %llu", &from, &to, &share, &offset,
+			   &ino) != 5 || to <= at)
+			continue;
+		if (from > at || share != 's' ||
+		    (started && (ino != first_ino || offset != expect)))
+			break;
+		first_ino = ino;
+		expect = offset + (to - from);
+		started = true;
+		at = to;
+	}
+	if (maps)
+		fclose(maps);
+	return at >= end;
+}
+
+/*
+ * All second views of the process lie in one range, so that translated code can tell by an
+ * address whether it may be written through (translate/thunks.c, memory misses).
+ */
+uint64_t slot_views_at, slot_views_len;
+static uint64_t views_used;
+static pthread_mutex_t views_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Room in the range; NULL, where nothing can be mapped, if there is none. */
+static void *view_place(uint64_t size)
+{
+	uint64_t at = 0;
+
+	pthread_mutex_lock(&views_lock);
+	if (!slot_views_len) {
+		void *range = mmap(NULL, VIEWS_RANGE, PROT_NONE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+		if (range != MAP_FAILED) {
+			slot_views_at = (uintptr_t)range;
+			slot_views_len = VIEWS_RANGE;
+		}
+	}
+	if (views_used + size <= slot_views_len) {
+		at = slot_views_at + views_used;
+		views_used += size;
+	}
+	pthread_mutex_unlock(&views_lock);
+	return (void *)(uintptr_t)at;
+}
+
+/* The place stays reserved, and is used again only if it was the last. */
+static void view_remove(void *view, uint64_t size)
+{
+	mmap(view, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+	     0);
+	pthread_mutex_lock(&views_lock);
+	if ((uintptr_t)view + size == slot_views_at + views_used)
+		views_used -= size;
+	pthread_mutex_unlock(&views_lock);
+}
+
+int slot_views(struct slot *slot)
+{
+	void *view = MAP_FAILED, *place = NULL;
+
+	slot->ro = slot->hva;
+	if (one_shared_piece((uintptr_t)slot->hva, (uintptr_t)slot->hva + slot->size))
+		place = view_place(slot->size);
+	if (place)
+		view = mremap(slot->hva, 0, slot->size, MREMAP_MAYMOVE | MREMAP_FIXED, place);
+	if (view == MAP_FAILED)
+		return 0; /* private, or several mappings: the engine does with one view */
+	if (mprotect(view, slot->size, PROT_READ)) {
+		view_remove(view, slot->size);
+		return 0;
+	}
+	madvise(view, slot->size, MADV_DONTDUMP);
+	slot->ro = view;
+	return 0;
+}
+
+static int slot_create(struct slot *s)
+{
+	s->note = map_sparse(pages(s) * sizeof(*s->note));
+	if (!s->note)
+		return -ENOMEM;
+	return slot_views(s);
+}
+
+static int dirty_create(struct slot *s)
+{
+	s->dirty = map_sparse(dirty_bytes(s));
+	return s->dirty ? 0 : -ENOMEM;
+}
+
+static void dirty_destroy(struct slot *s)
+{
+	if (s->dirty)
+		munmap((void *)s->dirty, dirty_bytes(s));
+	s->dirty = NULL;
+}
+
+static void slot_destroy(struct slot *s)
+{
+	dirty_destroy(s);
+	if (s->ro && s->ro != s->hva)
+		view_remove(s->ro, s->size);
+	if (s->note)
+		munmap(s->note, pages(s) * sizeof(*s->note));
+	free(s);
+}
+
+/* -- tables ------------------------------------------------------------------------------ */
+
+static struct slot *find_id(const struct slot_table *t, uint32_t id)
+{
+	for (unsigned i = 0; i < t->n; i++)
+		if (t->slot[i]->id == id)
+			return t->slot[i];
+	return NULL;
+}
+
+static bool overlaps(const struct slot_table *t, const struct slot *s)
+{
+	for (unsigned i = 0; i < t->n; i++)
+		if (t->slot[i]->id != s->id && t->slot[i]->gpa < s->gpa + s->size &&
+		    s->gpa < t->slot[i]->gpa + t->slot[i]->size)
+			return true;
+	return false;
+}
+
+static void table_remove(struct slot_table *t, const struct slot *s)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < t->n; i++)
+		if (t->slot[i] != s)
+			t->slot[kept++] = t->slot[i];
+	t->n = kept;
+}
+
+/* SAFE: the caller saw that t->n < SLOTS_MAX. */
+static void table_insert(struct slot_table *t, struct slot *s)
+{
+	unsigned at = t->n++;
+
+	for (; at && t->slot[at - 1]->gpa > s->gpa; at--)
+		t->slot[at] = t->slot[at - 1];
+	t->slot[at] = s;
+}
+
+/* Replaces old (NULL: none) by new (NULL: none) in the table that everybody sees, and waits
+ * until nobody depends on the old table. */
+static int publish(struct vm *vm, struct slot *old, struct slot *new)
+{
+	struct slot_table *before = atomic_load(&vm->slots);
+	struct slot_table *after = malloc(sizeof(*after));
+
+	if (!after)
+		return -ENOMEM;
+	*after = *before;
+	if (old)
+		table_remove(after, old);
+	if (new && after->n == SLOTS_MAX) {
+		free(after);
+		return -EINVAL;
+	}
+	if (new)
+		table_insert(after, new);
+	atomic_store_explicit(&vm->slots, after, memory_order_release);
+	slots_changed(vm);
+	free(before);
+	return 0;
+}
+
+/* -- KVM_SET_USER_MEMORY_REGION ------------------------------------------------------------ */
+
+static int check_region(const struct kvm_userspace_memory_region *r)
+{
+	if (r->flags & ~FLAGS || r->slot >= SLOT_IDS)
+		return -EINVAL;
+	if ((r->memory_size | r->guest_phys_addr | r->userspace_addr) & (PAGE - 1))
+		return -EINVAL;
+	if (r->memory_size / PAGE > SIZE_MAX_PAGES)
+		return -EINVAL;
+	if (r->guest_phys_addr + r->memory_size < r->guest_phys_addr ||
+	    r->userspace_addr + r->memory_size < r->userspace_addr ||
+	    r->guest_phys_addr + r->memory_size > 1ull << 52)
+		return -EINVAL;
+	if (r->userspace_addr + r->memory_size > 1ull << 47)
+		return -EINVAL;
+	return 0;
+}
+
+static int region_delete(struct vm *vm, struct slot *old)
+{
+	int rc = old ? publish(vm, old, NULL) : -EINVAL;
+
+	if (!rc)
+		slot_destroy(old);
+	return rc;
+}
+
+static int region_create(struct vm *vm, struct slot *s)
+{
+	int rc = slot_create(s);
+
+	if (!rc && s->flags & KVM_MEM_LOG_DIRTY_PAGES)
+		rc = dirty_create(s);
+	if (!rc)
+		rc = publish(vm, NULL, s);
+	if (rc)
+		slot_destroy(s);
+	return rc;
+}
+
+/* Another address or other flags: s takes over what old has, and old is emptied. */
+static int region_change(struct vm *vm, struct slot *old, struct slot *s)
+{
+	bool logged = s->flags & KVM_MEM_LOG_DIRTY_PAGES;
+	int rc = 0;
+
+	s->ro = old->ro;
+	s->note = old->note;
+	s->dirty = logged ? old->dirty : NULL;
+	if (logged && !s->dirty)
+		rc = dirty_create(s);
+	if (!rc)
+		rc = publish(vm, old, s);
+	if (rc) {
+		if (s->dirty != old->dirty)
+			dirty_destroy(s);
+		free(s);
+		return rc;
+	}
+	if (old->dirty != s->dirty)
+		dirty_destroy(old);
+	free(old);
+	return 0;
+}
+
+int slots_set(struct vm *vm, const struct kvm_userspace_memory_region *r)
+{
+	struct slot_table *t = atomic_load(&vm->slots);
+	struct slot *old, *s;
+	int rc = check_region(r);
+
+	if (rc)
+		return rc;
+	old = find_id(t, r->slot);
+	if (!r->memory_size)
+		return region_delete(vm, old);
+	if (old && (old->size != r->memory_size || old->hva != (void *)r->userspace_addr ||
+		    (old->flags ^ r->flags) & KVM_MEM_READONLY))
+		return -EINVAL;
+	if (old && old->gpa == r->guest_phys_addr && old->flags == r->flags)
+		return 0;
+
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->gpa = r->guest_phys_addr;
+	s->size = r->memory_size;
+	s->hva = (uint8_t *)r->userspace_addr;
+	s->flags = r->flags;
+	s->id = r->slot;
+	if (overlaps(t, s)) {
+		free(s);
+		return -EEXIST;
+	}
+	return old ? region_change(vm, old, s) : region_create(vm, s);
+}
+
+/* -- the dirty log ------------------------------------------------------------------------- */
+
+/*
+ * Taking the log clears bits first and then makes every vCPU give up its writable entries: a
+ * store through an entry that was still there went to a page whose bit the client already got,
+ * and it reads that page later than now. The client's copy must be complete before vCPUs run on
+ * without entries, which slots_changed() orders.
+ */
+int slots_dirty_get(struct vm *vm, const struct kvm_dirty_log *log)
+{
+	struct slot *s = find_id(atomic_load(&vm->slots), log->slot & 0xffff);
+	uint64_t *out = log->dirty_bitmap;
+	uint64_t any = 0;
+
+	if (log->slot >= SLOT_IDS)
+		return -EINVAL;
+	if (!s || !s->dirty)
+		return -ENOENT;
+	for (size_t i = 0; i < dirty_bytes(s) / 8; i++) {
+		out[i] = atomic_load_explicit(&s->dirty[i], memory_order_relaxed)
+				 ? atomic_exchange(&s->dirty[i], 0) : 0;
+		any |= out[i];
+	}
+	if (any)
+		slots_changed(vm);
+	return 0;
+}
+
+int slots_dirty_clear(struct vm *vm, const struct kvm_clear_dirty_log *log)
+{
+	struct slot *s = find_id(atomic_load(&vm->slots), log->slot & 0xffff);
+	const uint64_t *in = log->dirty_bitmap;
+	uint64_t any = 0;
+
+	if (log->slot >= SLOT_IDS)
+		return -EINVAL;
+	if (!s || !s->dirty)
+		return -ENOENT;
+	if (log->first_page & 63 || log->first_page > pages(s) ||
+	    log->num_pages > pages(s) - log->first_page ||
+	    (log->num_pages & 63 && log->num_pages < pages(s) - log->first_page))
+		return -EINVAL;
+	for (uint64_t i = 0; i < (log->num_pages + 63) / 64; i++) {
+		uint64_t was = atomic_fetch_and(&s->dirty[log->first_page / 64 + i], ~in[i]);
+
+		any |= was & in[i];
+	}
+	if (any)
+		slots_changed(vm);
+	return 0;
+}
+
+int slots_create(struct vm *vm)
+{
+	struct slot_table *t = calloc(1, sizeof(*t));
+
+	atomic_store(&vm->slots, t);
+	return t ? 0 : -ENOMEM;
+}
+
+void slots_destroy(struct vm *vm)
+{
+	struct slot_table *t = atomic_load(&vm->slots);
+
+	for (unsigned i = 0; t && i < t->n; i++)
+		slot_destroy(t->slot[i]);
+	free(t);
+	atomic_store(&vm->slots, NULL);
+}

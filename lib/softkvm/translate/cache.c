@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The code cache: memory, tables of blocks and pages, chains.
+ *
+ * Code is bump-allocated. A dropped block leaves a hole; when any table is full everything is
+ * thrown away and translation starts anew (counted as cache_flushes). The cache's memory has two
+ * mappings of one memfd, R-X to run and R-W to write: no page can be written and executed
+ * through the same address.
+ *
+ * Who can reach a block:
+ *  - the hash table, by (guest-physical address, mode);
+ *  - exits of blocks of the same page and mode, chained to it: its list `in`;
+ *  - jump cache entries, through its gate.
+ * block_drop() cuts all three: the table entry goes, each chained exit leads to its stub again,
+ * and the gate's first instruction becomes a jump to the gate miss thunk (which ends the life
+ * of jump cache entries without a search). Its code stays until the cache is flushed, so it may
+ * be dropped while it is the block that called C.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "softkvm/translate/translate.h"
+
+static void *table(size_t n, size_t size)
+{
+	void *p = mmap(NULL, n * size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int map_code(struct engine *e)
+{
+	int fd = memfd_create("lodge-code", MFD_CLOEXEC);
+	void *rw;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, CODE_SIZE) < 0 ||
+	    mmap(e->code, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) ==
+		    MAP_FAILED) {
+		close(fd);
+		return -ENOMEM;
+	}
+	rw = mmap(NULL, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (rw == MAP_FAILED)
+		return -ENOMEM;
+	e->code_rw = rw;
+	return 0;
+}
+
+int cache_create(struct engine *e)
+{
+	int rc;
+
+	if (e->c->arena_len < CODE_SIZE + SLOTS * 8ul)
+		return -ENOMEM;
+	e->code = (uint8_t *)e->c - SLOTS * 8ul - CODE_SIZE;
+	e->slots = (uint64_t *)(void *)(e->code + CODE_SIZE);
+	if (mprotect(e->slots, SLOTS * 8ul, PROT_READ | PROT_WRITE))
+		return -errno;
+	e->code_size = e->opt.cache_size ? e->opt.cache_size : CODE_SIZE - NATIVE_SIZE;
+	e->native_used = e->code_size;
+	e->site = table(SLOTS, sizeof(*e->site));
+	e->block = table(BLOCKS, sizeof(*e->block));
+	e->exit = table(EXITS, sizeof(*e->exit));
+	e->map = table(MAPS, sizeof(*e->map));
+	e->bytes = table(BYTES, 1);
+	e->pool = table(POOL, sizeof(*e->pool));
+	e->page = table(PAGES, sizeof(*e->page));
+	e->block_hash = table(HASH, sizeof(uint32_t));
+	e->page_hash = table(HASH, sizeof(uint32_t));
+	e->tr = table(1, sizeof(*e->tr));
+	if (!e->site || !e->block || !e->exit || !e->map || !e->bytes || !e->pool || !e->page ||
+	    !e->block_hash || !e->page_hash || !e->tr)
+		return -ENOMEM;
+	rc = map_code(e);
+	if (rc)
+		return rc;
+	thunks_emit(e);
+	cache_flush(e);
+	e->c->stat.cache_flushes = 0;
+	return 0;
+}
+
+static void drop_table(void *p, size_t len)
+{
+	if (p)
+		munmap(p, len);
+}
+
+void cache_destroy(struct engine *e)
+{
+	drop_table(e->site, SLOTS * sizeof(*e->site));
+	drop_table(e->block, BLOCKS * sizeof(*e->block));
+	drop_table(e->exit, EXITS * sizeof(*e->exit));
+	drop_table(e->map, MAPS * sizeof(*e->map));
+	drop_table(e->bytes, BYTES);
+	drop_table(e->pool, POOL * sizeof(*e->pool));
+	drop_table(e->page, PAGES * sizeof(*e->page));
+	drop_table(e->block_hash, HASH * sizeof(uint32_t));
+	drop_table(e->page_hash, HASH * sizeof(uint32_t));
+	drop_table(e->tr, sizeof(*e->tr));
+	drop_table(e->code_rw, CODE_SIZE);
+}
+
+/* Everything goes. The caller must not return to translated code that existed before. */
+void cache_flush(struct engine *e)
+{
+	uint32_t i;
+
+	fill_words(e->block_hash, ~0ull, HASH / 2);
+	fill_words(e->page_hash, ~0ull, HASH / 2);
+	for (i = 0; i < e->n_pages; i++) {
+		struct slot *s = vm_slot(e->c->vm, e->page[i].gpa);
+
+		if (s)
+			atomic_fetch_and(&s->note[(e->page[i].gpa - s->gpa) >> 12].code,
+					 ~(1u << (e->c->index & 31)));
+	}
+	e->code_used = e->thunks_end;
+	e->n_slots = e->n_blocks = e->n_exits = e->n_maps = e->n_bytes = e->n_pool = 0;
+	e->n_pages = 0;
+	if (e->view_arena) {
+		jc_flush(e, &e->kernel);
+		itlb_flush(e, &e->kernel);
+		for (i = 0; i < USER_VIEWS; i++) {
+			jc_flush(e, &e->user[i]);
+			itlb_flush(e, &e->user[i]);
+		}
+	}
+	e->c->stat.cache_flushes++;
+}
+
+/* -- Tables -------------------------------------------------------------------------------------- */
+
+static uint32_t hash(uint64_t key)
+{
+	return (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> 48) & (HASH - 1);
+}
+
+static uint64_t block_key(const struct engine *e, const struct block *b)
+{
+	return e->page[b->page].gpa + b->at + ((uint64_t)b->mode << 56);
+}
+
+struct block *block_find(struct engine *e, uint64_t gpa, uint8_t mode)
+{
+	uint64_t key = gpa + ((uint64_t)mode << 56);
+	uint32_t i;
+
+	for (i = e->block_hash[hash(key)]; i != NONE; i = e->block[i].hash_next)
+		if (block_key(e, &e->block[i]) == key)
+			return &e->block[i];
+	return NULL;
+}
+
+void block_add(struct engine *e, struct block *b)
+{
+	uint32_t *head = &e->block_hash[hash(block_key(e, b))];
+	uint32_t i = (uint32_t)(b - e->block);
+
+	b->hash_next = *head;
+	*head = i;
+	b->next = e->page[b->page].blocks;
+	e->page[b->page].blocks = i;
+}
+
+static void unlink_u32(struct engine *e, uint32_t *head, uint32_t i)
+{
+	while (*head != i && *head != NONE)
+		head = &e->block[*head].hash_next;
+	if (*head == i)
+		*head = e->block[i].hash_next;
+}
+
+struct code_page *page_find(struct engine *e, uint64_t gpa)
+{
+	uint32_t i;
+
+	for (i = e->page_hash[hash(gpa)]; i != NONE; i = e->page[i].hash_next)
+		if (e->page[i].gpa == gpa)
+			return &e->page[i];
+	return NULL;
+}
+
+/* NULL: the table is full, flush the cache. */
+struct code_page *page_get(struct engine *e, uint64_t gpa, uint8_t *hva)
+{
+	struct code_page *p = page_find(e, gpa);
+	uint32_t *head = &e->page_hash[hash(gpa)];
+
+	if (p) {
+		p->hva = hva;
+		return p;
+	}
+	if (e->n_pages == PAGES)
+		return NULL;
+	p = &e->page[e->n_pages];
+	*p = (struct code_page){.gpa = gpa, .hva = hva, .blocks = NONE, .hash_next = *head};
+	*head = e->n_pages++;
+	return p;
+}
+
+/* The block whose code lies at an offset of the cache. Blocks' code ascends with their number. */
+struct block *block_at_host(struct engine *e, uint32_t offset)
+{
+	uint32_t lo = 0, hi = e->n_blocks;
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (e->block[mid].end <= offset)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo < e->n_blocks && e->block[lo].main <= offset)
+		return &e->block[lo];
+	return NULL;
+}
+
+/* -- Chains ---------------------------------------------------------------------------------------- */
+
+static void patch(struct engine *e, uint32_t site, uint32_t to)
+{
+	*(uint32_t *)(void *)(e->code_rw + site) = to - (site + 4);
+}
+
+void exit_chain(struct engine *e, struct exit_rec *x, struct block *to)
+{
+	uint32_t entry = to->main;
+
+	if (x->to != NONE)
+		return;
+	if (x->backward) {
+		if (!to->poll)
+			poll_emit(e, to);
+		entry = to->poll;
+	}
+	x->to = (uint32_t)(to - e->block);
+	x->next_in = to->in;
+	to->in = (uint32_t)(x - e->exit);
+	patch(e, x->site, entry);
+	e->c->stat.chained++;
+}
+
+static void unchain_incoming(struct engine *e, struct block *b)
+{
+	uint32_t i, next;
+
+	for (i = b->in; i != NONE; i = next) {
+		struct exit_rec *x = &e->exit[i];
+
+		next = x->next_in;
+		x->to = x->next_in = NONE;
+		patch(e, x->site, x->stub);
+	}
+	b->in = NONE;
+}
+
+/* Also takes the block out of its page's list: the caller iterates accordingly. */
+void block_drop(struct engine *e, struct block *b)
+{
+	uint32_t i = (uint32_t)(b - e->block), *link;
+
+	if (b->dead)
+		return;
+	b->dead = true;
+	unlink_u32(e, &e->block_hash[hash(block_key(e, b))], i);
+	for (link = &e->page[b->page].blocks; *link != NONE; link = &e->block[*link].next)
+		if (*link == i) {
+			*link = b->next;
+			break;
+		}
+	unchain_incoming(e, b);
+	if (b->gate) {
+		e->code_rw[b->gate] = 0xe9;
+		patch(e, b->gate + 1, e->thunk.gate_miss);
+	}
+}

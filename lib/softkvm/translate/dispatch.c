@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From C into translated code: finding the block for a guest address, and what the thunks call.
+ *
+ * Look-up order: the view's jump cache, the instruction TLB (linear page to code page), the
+ * hash of blocks, translation. A page that enters the instruction TLB has its translations
+ * compared with its bytes first (smc.c says why that is enough).
+ */
+#include "softkvm/interp/interp.h"
+#include "softkvm/mmu/mmu.h"
+#include "softkvm/run/io.h"
+#include "softkvm/translate/helpers.h"
+#include "softkvm/translate/translate.h"
+
+/* -- The instruction TLB ------------------------------------------------------------------------- */
+
+static uint32_t view_number(const struct engine *e, const struct view *v)
+{
+	return v == &e->kernel ? 0 : (uint32_t)(v - e->user) + 1;
+}
+
+static struct itlb *itlb_slot(struct engine *e, const struct view *v, uint64_t page)
+{
+	return &e->itlb[((page >> 12) ^ view_number(e, v) * 67) & (ITLB - 1)];
+}
+
+/* A page can leave the instruction TLB for another one while the jump cache still leads to it.
+ * Its bit in a small filter remembers that, until the view's jump cache is emptied. */
+static uint32_t evicted_bit(uint64_t page)
+{
+	return (uint32_t)((page >> 12) * 0x9e3779b97f4a7c15ull >> 54);
+}
+
+void itlb_flush(struct engine *e, struct view *v)
+{
+	uint32_t n = view_number(e, v), i;
+
+	for (i = 0; i < ITLB; i++)
+		if (e->itlb[i].view == n)
+			e->itlb[i].lin = 0;
+}
+
+/* -- The jump cache ---------------------------------------------------------------------------------- */
+
+void jc_flush(struct engine *e, struct view *v)
+{
+	uint64_t miss = code_addr(e, e->thunk.gate_miss);
+	uint32_t i;
+
+	for (i = 0; i < v->n_jc; i++) {
+		v->jc_tag[v->jc_log[i]] = JC_NONE;
+		v->jc_code[v->jc_log[i]] = miss;
+	}
+	v->n_jc = 0;
+	fill_words(v->evicted, 0, 16);
+}
+
+static void jc_fill(struct engine *e, uint64_t rip, uint32_t gate)
+{
+	struct view *v = e->view;
+	uint32_t i = (uint32_t)(rip & (JC_SIZE - 1));
+
+	if (v->jc_tag[i] == JC_NONE)
+		v->jc_log[v->n_jc++] = i;
+	v->jc_tag[i] = rip;
+	v->jc_code[i] = code_addr(e, gate);
+}
+
+/* A mapping that may be of code went away: forget where its page was entered. */
+void jc_forget_page(struct engine *e, struct view *v, uint64_t lin)
+{
+	uint64_t page = lin & ~4095ull;
+	struct itlb *t = itlb_slot(e, v, page);
+	uint32_t bit = evicted_bit(page);
+
+	if (t->lin == (page | 1) && t->view == view_number(e, v)) {
+		t->lin = 0;
+		jc_flush(e, v);
+	} else if (v->evicted[bit / 64] >> (bit % 64) & 1) {
+		jc_flush(e, v);
+	}
+}
+
+/* -- Pages and blocks ----------------------------------------------------------------------------------- */
+
+uint8_t current_mode(const struct vcpu *c)
+{
+	uint8_t mode = 0;
+
+	if (is_64bit_code(c))
+		mode |= MODE_64;
+	else if (c->seg[X86_FS].limit == ~0u && c->seg[X86_GS].limit == ~0u)
+		mode |= MODE_FSGS;
+	if (c->cr0 & (CR0_EM | CR0_TS) || !(c->cr4 & CR4_OSFXSR))
+		mode |= MODE_NOFPU;
+	if (!(c->cr4 & CR4_OSXSAVE) || (c->xcr0 & 6) != 6)
+		mode |= MODE_NOAVX;
+	else if ((c->xcr0 & 0xe6) == 0xe6)
+		mode |= MODE_AVX512;
+	return mode;
+}
+
+static bool is_flat(const struct kvm_segment *s)
+{
+	return s->base == 0 && s->limit == ~0u && !s->unusable;
+}
+
+/* Can code be translated in the present mode? What cannot is interpreted. */
+static bool translatable(const struct vcpu *c)
+{
+	if (c->engine->opt.interpret || c->rflags & RFLAGS_TF || c->dr7 & 0xff)
+		return false;
+	if (is_64bit_code(c))
+		return true;
+	return c->cr0 & CR0_PE && !is_vm86(c) && c->seg[X86_CS].db && c->seg[X86_SS].db &&
+	       is_flat(&c->seg[X86_CS]) && is_flat(&c->seg[X86_SS]) &&
+	       is_flat(&c->seg[X86_DS]) && is_flat(&c->seg[X86_ES]);
+}
+
+static void evict(struct engine *e, const struct itlb *t)
+{
+	struct view *v = t->view ? &e->user[t->view - 1] : &e->kernel;
+	uint32_t bit = evicted_bit(t->lin & ~4095ull);
+
+	if (t->lin)
+		v->evicted[bit / 64] |= 1ull << (bit % 64);
+}
+
+static struct code_page *fetch_miss(struct vcpu *c, uint64_t page, struct itlb *t,
+				    enum step *step)
+{
+	struct engine *e = c->engine;
+	struct code_page *p;
+	struct slot *slot;
+	struct walk w;
+
+	*step = mmu_walk(c, page, ACC_FETCH, &w);
+	if (*step != STEP_OK)
+		return NULL;
+	slot = vm_slot(c->vm, w.gpa);
+	if (!slot)
+		return NULL;
+	p = page_get(e, w.gpa & ~4095ull, slot->hva + (w.gpa - slot->gpa));
+	if (!p) {
+		cache_flush(e);
+		p = page_get(e, w.gpa & ~4095ull, slot->hva + (w.gpa - slot->gpa));
+	}
+	page_claim_code(c, slot, p->gpa);
+	page_check(e, p);
+	evict(e, t);
+	*t = (struct itlb){.lin = page | 1, .view = view_number(e, e->view),
+			   .page = (uint32_t)(p - e->page)};
+	if (!w.global && e->view == &e->kernel)
+		e->kernel_exec_local = true;
+	return p;
+}
+
+/* The code page that lin is fetched from; NULL: *step says what happened, STEP_OK: it is no
+ * RAM. */
+static struct code_page *fetch_page(struct vcpu *c, uint64_t lin, enum step *step)
+{
+	struct engine *e = c->engine;
+	uint64_t page = lin & ~4095ull;
+	struct itlb *t = itlb_slot(e, e->view, page);
+
+	*step = STEP_OK;
+	if (t->lin == (page | 1) && t->view == view_number(e, e->view))
+		return &e->page[t->page];
+	return fetch_miss(c, page, t, step);
+}
+
+static struct block *block_get(struct vcpu *c, uint64_t rip, enum step *step)
+{
+	struct engine *e = c->engine;
+	uint8_t mode = current_mode(c);
+	struct code_page *p = fetch_page(c, rip, step);
+	struct block *b;
+
+	if (!p)
+		return NULL;
+	b = block_find(e, p->gpa + (rip & 4095), mode);
+	if (b)
+		return b;
+	b = translate(e, p, (uint16_t)(rip & 4095), mode);
+	if (b)
+		return b;
+	cache_flush(e);
+	p = fetch_page(c, rip, step);
+	return p ? translate(e, p, (uint16_t)(rip & 4095), mode) : NULL;
+}
+
+/* -- Dispatch -------------------------------------------------------------------------------------------- */
+
+static uint64_t leave(struct engine *e, enum step why)
+{
+	e->leave = why;
+	return code_addr(e, e->thunk.leave);
+}
+
+/* Goes on at c->rip, whose state is complete; flags_to_memory() was or will be called. */
+static uint64_t enter_block(struct vcpu *c, bool gate)
+{
+	struct engine *e = c->engine;
+	enum step step;
+	struct block *b = block_get(c, c->rip, &step);
+
+	if (!b)
+		return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
+	c->rip_page = c->rip & ~4095ull;
+	if (gate) {
+		if (!b->gate)
+			gate_emit(e, b);
+		jc_fill(e, c->rip, b->gate);
+	}
+	return code_addr(e, b->main);
+}
+
+uint64_t dispatch(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+
+	c->stat.dispatches++;
+	flags_to_memory(c);
+	if (atomic_load_explicit(&c->requests, memory_order_relaxed) || c->event.shadow)
+		return leave(e, STEP_AGAIN);
+	if (!translatable(c))
+		return leave(e, STEP_INTERPRET);
+	return enter_block(c, false);
+}
+
+/* After C executed an instruction (or tried): where to go on. `next` is the host address of the
+ * following instruction in the block, for when nothing special happened; 0: there is none. */
+static uint64_t after_step(struct vcpu *c, enum step step, uint64_t next_rip, uint64_t next)
+{
+	struct engine *e = c->engine;
+
+	if (step == STEP_FAULT)
+		step = event_fault(c);
+	if (step != STEP_OK) {
+		flags_to_memory(c);
+		return leave(e, step);
+	}
+	io_commit(c);
+	if (next && c->rip == next_rip && !c->event.shadow && !(c->rflags & RFLAGS_TF) &&
+	    !atomic_load_explicit(&c->requests, memory_order_relaxed)) {
+		flags_to_memory(c);
+		return next;
+	}
+	return dispatch(c);
+}
+
+/* -- What thunks call ----------------------------------------------------------------------------------------- */
+
+static uint32_t after_call(const struct vcpu *c)
+{
+	return *(const uint32_t *)(uintptr_t)c->scratch[SCR_RET];
+}
+
+/* Executes instruction `index` of a block in C. */
+static uint64_t execute(struct vcpu *c, struct block *b, unsigned index, const struct insn *in)
+{
+	struct engine *e = c->engine;
+	const struct insn_map *m = &e->map[b->map + index];
+	uint64_t next_rip = c->rip_page + b->at + m[1].guest;
+	uint64_t next = 0;
+	enum step step;
+
+	flags_from_memory(c);
+	c->rip = c->rip_page + b->at + m->guest;
+	if (index + 1 < b->n_insns)
+		next = code_addr(e, b->main + m[1].host);
+	io_begin(c);
+	step = interp_insn(c, in);
+	if (b->dead) /* it was written to */
+		next = 0;
+	return after_step(c, step, next_rip, next);
+}
+
+static uint64_t execute_decoded(struct vcpu *c, struct block *b, unsigned index)
+{
+	struct engine *e = c->engine;
+	const struct insn_map *m = &e->map[b->map + index];
+	struct insn in;
+
+	x86_decode(&in, e->bytes + b->bytes + m->guest, 15,
+		   b->mode & MODE_64 ? X86_MODE_64 : X86_MODE_32);
+	return execute(c, b, index, &in);
+}
+
+uint64_t helper_insn(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	struct pooled *p = &e->pool[after_call(c)];
+	struct block *b = &e->block[p->block];
+
+	c->stat.helpers++;
+	if (p->index != POOLED_STEP)
+		return execute(c, b, p->index, &p->in);
+	flags_from_memory(c);
+	c->rip = c->rip_page + b->at;
+	io_begin(c);
+	c->stat.interpreted++;
+	return after_step(c, interp_step(c), 0, 0);
+}
+
+uint64_t helper_exit(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	uint32_t n = after_call(c);
+	struct exit_rec *x = &e->exit[n];
+	uint64_t flushes = c->stat.cache_flushes;
+	enum step step;
+	struct block *to;
+
+	flags_from_memory(c);
+	c->rip = c->rip_page + x->target;
+	if (x->backward && atomic_load_explicit(&c->requests, memory_order_relaxed))
+		return leave(e, STEP_AGAIN);
+	to = block_get(c, c->rip, &step);
+	if (!to)
+		return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
+	if (flushes == c->stat.cache_flushes && !e->opt.nochain &&
+	    e->block[x->block].mode == to->mode && !e->block[x->block].dead &&
+	    e->page[e->block[x->block].page].gpa == e->page[to->page].gpa)
+		exit_chain(e, x, to);
+	return code_addr(e, to->main);
+}
+
+uint64_t helper_gate_miss(struct vcpu *c)
+{
+	c->stat.gate_misses++;
+	flags_from_memory(c);
+	c->rip = c->scratch[SCR_S1];
+	if (atomic_load_explicit(&c->requests, memory_order_relaxed))
+		return leave(c->engine, STEP_AGAIN);
+	if (!translatable(c))
+		return leave(c->engine, STEP_INTERPRET);
+	return enter_block(c, !c->engine->opt.nochain);
+}
+
+uint64_t helper_poll(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+
+	flags_from_memory(c);
+	c->rip = c->rip_page + e->block[after_call(c)].at;
+	return leave(e, STEP_AGAIN);
+}
+
+uint64_t helper_miss(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	uint32_t n = after_call(c);
+	struct site *s = &e->site[n];
+	uint64_t lin = c->scratch[SCR_S1];
+	unsigned size = s->size ? s->size : 256;
+	enum step step;
+
+	if ((lin & 4095) + size <= 4096 && is_canonical(lin) &&
+	    tlb_fill(c, lin, s->write, &step)) {
+		/* Back to the site: S1 is lost in C, so the instruction starts again. */
+		struct block *b = &e->block[s->block];
+
+		e->slots[n] = e->view->table[lin << 16 >> 28];
+		return code_addr(e, b->main + e->map[b->map + s->insn].host);
+	}
+	c->stat.slow_accesses++;
+	return execute_decoded(c, &e->block[s->block], s->insn);
+}
+
+uint64_t helper_fault(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	uint32_t at = (uint32_t)(c->scratch[SCR_FAULT_PC] - code_addr(e, 0));
+	struct block *b = block_at_host(e, at);
+	unsigned i = 0;
+
+	c->stat.host_faults++;
+	while (i + 1 < b->n_insns && b->main + e->map[b->map + i + 1].host <= at)
+		i++;
+	return execute_decoded(c, b, i);
+}

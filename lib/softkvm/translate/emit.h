@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A small assembler for the host: bytes go to the code cache's writable view.
+ *
+ * Names follow the manual: op first, destination before source. Operand kinds: r a register
+ * number, m a [base + disp] operand, v a field of struct vcpu (RIP-relative), i an immediate.
+ * All of them are 64-bit unless the name says otherwise.
+ */
+#ifndef SOFTKVM_EMIT_H
+#define SOFTKVM_EMIT_H
+
+#include "softkvm/translate/engine.h"
+
+struct as {
+	struct engine *e;
+	uint8_t *p;      /* next byte, in the writable view */
+	uint8_t *end;    /* emission stops here: `full` is set */
+	bool full;
+};
+
+#define VCPU(field) ((int)offsetof(struct vcpu, field))
+#define VGPR(r) (VCPU(gpr) + 8 * (r))
+#define VSCR(n) (VCPU(scratch) + 8 * (n))
+
+static inline void as_init(struct as *a, struct engine *e)
+{
+	a->e = e;
+	a->p = e->code_rw + e->code_used;
+	a->end = e->code_rw + e->code_size - 64;
+	a->full = false;
+}
+
+static inline uint32_t as_at(const struct as *a)
+{
+	return (uint32_t)(a->p - a->e->code_rw);
+}
+
+static inline void emit8(struct as *a, unsigned b)
+{
+	if (a->p >= a->end) {
+		a->full = true;
+		return;
+	}
+	*a->p++ = (uint8_t)b;
+}
+
+static inline void emit32(struct as *a, uint32_t v)
+{
+	if (a->p + 4 > a->end) {
+		a->full = true;
+		return;
+	}
+	*(uint32_t *)(void *)a->p = v;
+	a->p += 4;
+}
+
+static inline void emit64(struct as *a, uint64_t v)
+{
+	emit32(a, (uint32_t)v);
+	emit32(a, (uint32_t)(v >> 32));
+}
+
+static inline void emit_rex(struct as *a, bool w, int reg, int index, int base)
+{
+	unsigned rex = 0x40u | (w ? 8 : 0) | (reg & 8 ? 4 : 0) | (index & 8 ? 2 : 0) |
+		       (base & 8 ? 1 : 0);
+
+	if (rex != 0x40)
+		emit8(a, rex);
+}
+
+/* ModRM (and SIB) for [base + disp]. */
+static inline void emit_mem(struct as *a, int reg, int base, int32_t disp)
+{
+	unsigned rm = base & 7, r = (unsigned)(reg & 7) << 3;
+	unsigned mod = disp == 0 && rm != 5 ? 0 : disp == (int8_t)disp ? 1 : 2;
+
+	emit8(a, mod << 6 | r | rm);
+	if (rm == 4)
+		emit8(a, 0x24);
+	if (mod == 1)
+		emit8(a, (uint8_t)disp);
+	else if (mod == 2)
+		emit32(a, (uint32_t)disp);
+}
+
+/* ModRM for [RIP + ...] to address `to` (in the arena), when `after` bytes follow the disp32. */
+static inline void emit_rip(struct as *a, int reg, const void *to, int after)
+{
+	intptr_t next = (intptr_t)(a->e->code + as_at(a) + 5 + after);
+
+	emit8(a, 0x05u | (unsigned)(reg & 7) << 3);
+	emit32(a, (uint32_t)((intptr_t)to - next));
+}
+
+static inline const void *vcpu_at(const struct as *a, int offset)
+{
+	return (const uint8_t *)a->e->c + offset;
+}
+
+/* op r64, [vcpu + off] and op [vcpu + off], r64 for one-byte opcodes */
+static inline void emit_op_rv(struct as *a, unsigned op, int r, int off)
+{
+	emit_rex(a, true, r, 0, 0);
+	emit8(a, op);
+	emit_rip(a, r, vcpu_at(a, off), 0);
+}
+
+static inline void mov_rv(struct as *a, int r, int off) { emit_op_rv(a, 0x8b, r, off); }
+static inline void mov_vr(struct as *a, int off, int r) { emit_op_rv(a, 0x89, r, off); }
+
+static inline void mov_rv32(struct as *a, int r, int off)
+{
+	emit_rex(a, false, r, 0, 0);
+	emit8(a, 0x8b);
+	emit_rip(a, r, vcpu_at(a, off), 0);
+}
+
+static inline void mov_rr(struct as *a, int d, int s)
+{
+	emit_rex(a, true, s, 0, d);
+	emit8(a, 0x89);
+	emit8(a, 0xc0u | (unsigned)(s & 7) << 3 | (d & 7));
+}
+
+static inline void mov_rr32(struct as *a, int d, int s)
+{
+	emit_rex(a, false, s, 0, d);
+	emit8(a, 0x89);
+	emit8(a, 0xc0u | (unsigned)(s & 7) << 3 | (d & 7));
+}
+
+/* mov r, imm with the shortest encoding that leaves flags alone */
+static inline void mov_ri(struct as *a, int r, uint64_t v)
+{
+	if (v == (uint32_t)v) {
+		emit_rex(a, false, 0, 0, r);
+		emit8(a, 0xb8u | (r & 7));
+		emit32(a, (uint32_t)v);
+	} else if ((int64_t)v == (int32_t)v) {
+		emit_rex(a, true, 0, 0, r);
+		emit8(a, 0xc7);
+		emit8(a, 0xc0u | (r & 7));
+		emit32(a, (uint32_t)v);
+	} else {
+		emit_rex(a, true, 0, 0, r);
+		emit8(a, 0xb8u | (r & 7));
+		emit64(a, v);
+	}
+}
+
+static inline void lea_rm(struct as *a, bool w, int d, int base, int32_t disp)
+{
+	emit_rex(a, w, d, 0, base);
+	emit8(a, 0x8d);
+	emit_mem(a, d, base, disp);
+}
+
+/* lea d, [base + index * scale + disp]; base or index may be -1 */
+static inline void lea_sib(struct as *a, bool w, int d, int base, int index, int scale,
+			   int32_t disp)
+{
+	unsigned ss = scale == 8 ? 3 : scale == 4 ? 2 : scale == 2 ? 1 : 0;
+	unsigned mod, x = index < 0 ? 4 : (unsigned)(index & 7);
+
+	emit_rex(a, w, d, index < 0 ? 0 : index, base < 0 ? 0 : base);
+	emit8(a, 0x8d);
+	if (base < 0) {
+		emit8(a, 0x04u | (unsigned)(d & 7) << 3);
+		emit8(a, ss << 6 | x << 3 | 5);
+		emit32(a, (uint32_t)disp);
+		return;
+	}
+	mod = disp == 0 && (base & 7) != 5 ? 0 : disp == (int8_t)disp ? 1 : 2;
+	emit8(a, mod << 6 | (unsigned)(d & 7) << 3 | 4);
+	emit8(a, ss << 6 | x << 3 | (base & 7));
+	if (mod == 1)
+		emit8(a, (uint8_t)disp);
+	else if (mod == 2)
+		emit32(a, (uint32_t)disp);
+}
+
+/* mov d, [base + disp] and back */
+static inline void mov_rm(struct as *a, bool w, int d, int base, int32_t disp)
+{
+	emit_rex(a, w, d, 0, base);
+	emit8(a, 0x8b);
+	emit_mem(a, d, base, disp);
+}
+
+static inline void mov_mr(struct as *a, bool w, int base, int32_t disp, int s)
+{
+	emit_rex(a, w, s, 0, base);
+	emit8(a, 0x89);
+	emit_mem(a, s, base, disp);
+}
+
+/* op r, gs:[index * 8 + disp] */
+static inline void emit_gs(struct as *a, unsigned op, int r, int index, int32_t disp)
+{
+	emit8(a, 0x65);
+	emit_rex(a, true, r, index, 0);
+	emit8(a, op);
+	emit8(a, 0x04u | (unsigned)(r & 7) << 3);
+	emit8(a, 0xc0u | (unsigned)(index & 7) << 3 | 5);
+	emit32(a, (uint32_t)disp);
+}
+
+/* pext d, s, mask-register */
+static inline void pext_rrr(struct as *a, int d, int s, int mask)
+{
+	emit8(a, 0xc4);
+	emit8(a, (d & 8 ? 0 : 0x80u) | 0x40u | (mask & 8 ? 0 : 0x20u) | 2);
+	emit8(a, 0x80u | (~(unsigned)s & 15) << 3 | 2);
+	emit8(a, 0xf5);
+	emit8(a, 0xc0u | (unsigned)(d & 7) << 3 | (mask & 7));
+}
+
+/* one-byte ALU op r, r (00..3f family, r/m64, r64) */
+static inline void alu_rr(struct as *a, unsigned op, int d, int s)
+{
+	emit_rex(a, true, s, 0, d);
+	emit8(a, op);
+	emit8(a, 0xc0u | (unsigned)(s & 7) << 3 | (d & 7));
+}
+
+static inline void push_r(struct as *a, int r)
+{
+	emit_rex(a, false, 0, 0, r);
+	emit8(a, 0x50u | (r & 7));
+}
+
+static inline void pop_r(struct as *a, int r)
+{
+	emit_rex(a, false, 0, 0, r);
+	emit8(a, 0x58u | (r & 7));
+}
+
+/* rel32 transfers to an offset in the code cache */
+static inline void emit_rel(struct as *a, uint32_t to)
+{
+	emit32(a, to - (as_at(a) + 4));
+}
+
+static inline void jmp_to(struct as *a, uint32_t to)
+{
+	emit8(a, 0xe9);
+	emit_rel(a, to);
+}
+
+static inline void call_to(struct as *a, uint32_t to)
+{
+	emit8(a, 0xe8);
+	emit_rel(a, to);
+}
+
+enum { CC_O = 0, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC_NP, CC_L,
+       CC_GE, CC_LE, CC_G };
+
+static inline void jcc_to(struct as *a, unsigned cc, uint32_t to)
+{
+	emit8(a, 0x0f);
+	emit8(a, 0x80u | cc);
+	emit_rel(a, to);
+}
+
+/* A short forward jump, to be landed: returns where its rel8 is. */
+static inline uint32_t jcc_short(struct as *a, unsigned cc)
+{
+	emit8(a, 0x70u | cc);
+	emit8(a, 0);
+	return as_at(a) - 1;
+}
+
+static inline void land(struct as *a, uint32_t at)
+{
+	a->e->code_rw[at] = (uint8_t)(as_at(a) - (at + 1));
+}
+
+/* Sequences shared by the lowering files. */
+
+/* EFLAGS -> SCR_FLAGS; S2 is lost, EFLAGS too. */
+void emit_save_flags(struct as *a);
+/* SCR_FLAGS -> EFLAGS; S2 is lost. */
+void emit_load_flags(struct as *a);
+
+/* -- reencode.c -- */
+
+/* Emits the host form of a native instruction: general registers renumbered, the memory
+ * operand (if it has one) replaced by [S1]. Guest registers that live in memory are loaded and
+ * stored around it. S2 (and S1 when there is no memory operand) is lost. */
+void emit_native(struct as *a, const struct insn *in, const uint8_t *bytes);
+
+/* The guest's general register r in a host register: its own, or `scratch` loaded with it. */
+int emit_use(struct as *a, uint8_t r, int scratch);
+
+#endif

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The translator's private world: one `struct engine` a vCPU.
+ *
+ * Every vCPU has its own code cache, block tables and software TLB. Nothing here is shared
+ * between vCPUs, so nothing is locked, translated code may be patched at any time by its own
+ * thread, and a prediction belongs to the CPU that made it. Price: a kernel path that two
+ * vCPUs run is translated twice (docs/why/code-cache.md has the numbers).
+ *
+ * The arena, one reservation, so that translated code reaches all of it RIP-relative:
+ *
+ *	+------------------+ arena
+ *	| code (R-X view)  |  the code cache; its R-W view is elsewhere (code_rw)
+ *	+------------------+
+ *	| slots            |  one predicted addend for each memory access site
+ *	+------------------+
+ *	| struct vcpu      |
+ *	+------------------+
+ *
+ * Register use in translated code (docs/why/registers.md):
+ *
+ *	guest rax rcx rdx rbx rbp r12-r15   the same host register
+ *	guest rsp                           host r10
+ *	guest rsi, rdi                      host r8, r9
+ *	guest r8-r11                        in memory, vcpu.gpr[]
+ *	host rsi, rdi                       scratch: S1 and S2
+ *	host r11                            RM, the mask that cuts a page number out of an address
+ *	host rsp                            a host stack, 16-byte aligned
+ *	GS base                             the current view's table (below)
+ *	EFLAGS                              guest arithmetic flags, or dead; DF is always 0
+ *
+ * Software TLB (docs/why/tlb.md): a view is an array with one 8-byte entry for every page of
+ * the 48-bit address space: 0, or the addend that makes a host address of a guest one.
+ * GS base points at entry 0. Below it, at negative offsets, lies the view's jump cache.
+ * There is one view for supervisor code and one for user code of each PCID in use.
+ */
+#ifndef SOFTKVM_ENGINE_H
+#define SOFTKVM_ENGINE_H
+
+#include <stddef.h>
+
+#include "softkvm/vcpu.h"
+
+/* -- host registers -- */
+enum { H_RAX, H_RCX, H_RDX, H_RBX, H_RSP, H_RBP, H_S1 = 6, H_S2 = 7, H_R8 = 8, H_R9 = 9,
+       H_GSP = 10, H_RM = 11, H_R12 = 12 };
+extern const int8_t host_reg[16]; /* by guest register; -1: in memory */
+
+#define RM_MASK 0x0000fffffffff000ull
+
+/* vcpu.scratch[] as translated code uses it */
+enum { SCR_FLAGS,    /* low 16 bits: AH of LAHF above AL of SETO */
+       SCR_TARGET,   /* where the way back from C leads */
+       SCR_RET,      /* return address of the call into a thunk */
+       SCR_S1,       /* S1 at a gate miss or memory miss */
+       SCR_HOST_RSP, /* the C stack at entry */
+       SCR_RO_LO, SCR_RO_LEN, /* the host addresses of read-only views */
+       SCR_FAULT_PC, SCR_FAULT_SIG,
+       SCR_JC_MASK,  /* JC_SIZE - 1 */
+       SCR_TEMP,     /* inside one instruction */
+       SCR_OPERAND }; /* native_exec(): host address of the memory operand */
+
+/* -- views -- */
+#define JC_BITS 14
+#define JC_SIZE (1u << JC_BITS)
+#define JC_TAG_OFF (-(int32_t)(JC_SIZE * 8))      /* from GS base */
+#define JC_CODE_OFF (-(int32_t)(2 * JC_SIZE * 8))
+#define VIEW_ENTRIES (1ull << 36)
+#define USER_VIEWS 6
+
+#define LARGE_WORDS 64
+
+struct view {
+	uint64_t *table;       /* GS base */
+	uint64_t *jc_tag;      /* linear address, or JC_NONE */
+	uint64_t *jc_code;     /* host address of a gate */
+	uint64_t *log;         /* page numbers filled since the last flush */
+	uint32_t n_log;
+	uint32_t *jc_log;      /* jump cache indices filled */
+	uint32_t n_jc;
+	uint64_t evicted[16];  /* filter of code pages that left the instruction TLB */
+	uint64_t *global_log;  /* supervisor view: entries that survive a CR3 write */
+	uint32_t n_global;
+	uint32_t pcid;         /* user views */
+	uint64_t cr3;          /* the page table it belongs to */
+	uint64_t used;         /* age, for replacement */
+	uint64_t large[LARGE_WORDS]; /* filter: 2 MiB regions entered from large pages */
+	uint64_t huge;         /* filter: 1 GiB regions */
+	bool valid;
+};
+#define VIEW_LOG (1u << 16)
+#define JC_NONE (~0ull)
+
+/* -- blocks -- */
+struct block {
+	uint32_t main;    /* offset in the code cache of the entry that chains use */
+	uint32_t end;     /* offset after its last byte */
+	uint32_t gate;    /* of the checked entry for indirect jumps, 0: not made yet */
+	uint32_t poll;    /* of the entry for backward chains, 0: not made yet */
+	uint32_t map;     /* first of n_insns + 1 entries in engine.map */
+	uint32_t bytes;   /* offset in engine.bytes of the guest bytes it came from */
+	uint32_t in;      /* list of exits chained to this block, ~0: none */
+	uint32_t next;    /* in its page, ~0: none */
+	uint32_t hash_next;
+	uint32_t page;    /* index of its code_page */
+	uint16_t at;      /* offset in the guest page */
+	uint16_t len;     /* guest bytes */
+	uint8_t n_insns;
+	uint8_t mode;     /* enum mode_bits */
+	bool live_in;     /* reads arithmetic flags before it replaces them all */
+	bool dead;
+	uint64_t runs;    /* with option `profile` */
+};
+
+struct insn_map {         /* where a guest instruction begins */
+	uint16_t host;    /* from block.main */
+	uint16_t guest : 12; /* from block.at */
+	uint16_t flags : 2; /* enum flags_at, before the instruction's own operation */
+};
+enum flags_at { FLAGS_DEAD, FLAGS_REG, FLAGS_MEM };
+
+struct exit_rec {
+	uint32_t block;
+	uint32_t site;    /* offset of the rel32 to patch */
+	uint32_t stub;    /* where it leads unchained */
+	uint32_t to;      /* block it is chained to, ~0: none */
+	uint32_t next_in; /* in that block's list */
+	uint16_t target;  /* offset in the guest page */
+	bool backward;
+};
+
+struct site {             /* a memory access site; its slot has the same index */
+	uint32_t block;
+	uint8_t insn;
+	uint8_t size;     /* bytes, 0: 256 and more */
+	bool write;
+};
+
+struct pooled {           /* an instruction that C executes */
+	struct insn in;
+	uint32_t block;
+	uint8_t index;    /* in the block; POOLED_STEP: whatever is at rip */
+};
+#define POOLED_STEP 0xff
+
+static inline void copy_words(void *to, const void *from, size_t len)
+{
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(len) : : "memory");
+}
+
+static inline void fill_words(void *to, uint64_t v, size_t n)
+{
+	__asm__ volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(v) : "memory");
+}
+
+struct code_page {
+	uint64_t gpa;
+	uint8_t *hva;
+	uint32_t blocks;  /* list, ~0: none */
+	uint32_t hash_next;
+	uint16_t writes;  /* times it was written while holding code */
+};
+
+/* What the same bytes at the same place may be translated to differently. */
+enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, MODE_FSGS = 4
+		 /* 32-bit: FS and GS have full limits */, MODE_NOAVX = 8, MODE_AVX512 = 16 };
+
+#define CODE_SIZE (64u << 20)
+#define NATIVE_SIZE (256u << 10) /* at the end of the code cache */
+#define SLOTS (1u << 20)
+#define BLOCKS (1u << 18)
+#define EXITS (BLOCKS * 2)
+#define MAPS (BLOCKS * 8)
+#define BYTES (16u << 20)
+#define POOL (1u << 16)
+#define PAGES (1u << 16)
+#define HASH (1u << 16)
+#define ITLB 1024
+#define NATIVES 1024
+#define BLOCK_INSNS 64
+
+struct itlb {
+	uint64_t lin;     /* page address | 1, 0: empty */
+	uint32_t view;
+	uint32_t page;    /* code_page index */
+};
+
+struct engine {
+	struct vcpu *c;
+	uint8_t *code;    /* R-X */
+	uint8_t *code_rw;
+	uint64_t *slots;
+	uint32_t code_used, code_size, thunks_end;
+	uint32_t n_slots, n_blocks, n_exits, n_maps, n_bytes, n_pool, n_pages;
+	struct site *site;
+	struct block *block;
+	struct exit_rec *exit;
+	struct insn_map *map;
+	uint8_t *bytes;
+	struct pooled *pool;
+	struct code_page *page;
+	uint32_t *block_hash, *page_hash;
+	struct itlb itlb[ITLB];
+	enum step leave; /* why translated code was left */
+
+	struct tr *tr;    /* the translation under way */
+	struct view kernel, user[USER_VIEWS];
+	struct view *view;  /* the current one: GS base */
+	uint64_t view_clock;
+	uint8_t *view_arena;
+	size_t view_arena_len;
+	bool kernel_exec_local; /* non-global pages are in the supervisor's instruction TLB */
+
+	/* offsets of the thunks in the code cache */
+	struct {
+		uint32_t enter, leave, resume, insn, exit, gate_miss, poll, fault, native_done,
+			native_fault;
+		uint32_t miss[2][10]; /* [write][log2 size; 7: exact check, size in site] */
+	} thunk;
+
+	/* messages from other vCPUs */
+	_Atomic uint64_t sync_page[VCPUS_MAX]; /* page that the sender wants without writers */
+	_Atomic uint32_t code_lock;
+	uint64_t code_queue[64];
+	uint32_t n_code_queue;
+	bool code_overflow;
+	_Atomic uint32_t running;
+
+	struct engine_options {
+		bool interpret, nochain, tiny_tlb, random_ends, profile, dump;
+		uint32_t cache_size, seed;
+	} opt;
+	uint64_t host_gs;
+	uint64_t random;
+	int timer, timer_tid; /* POSIX timer, and the thread it signals; 0: none */
+	bool in_run;        /* GS base is ours */
+	uint64_t paging[4]; /* CR0, CR3, CR4, EFER when KVM_RUN was left */
+	uint64_t armed;     /* deadline of the armed host timer, 0: none */
+
+	/* native_exec(): single instructions as host code */
+	struct native {
+		uint8_t bytes[16];
+		uint32_t code;
+		uint8_t len, mode;
+	} native[NATIVES];
+	uint32_t native_used;
+	bool in_native;
+	uint8_t native_vector; /* what the instruction raised, 0xff: nothing */
+};
+
+/* cache.c */
+int cache_create(struct engine *e);
+void cache_destroy(struct engine *e);
+void cache_flush(struct engine *e);
+struct block *block_find(struct engine *e, uint64_t gpa, uint8_t mode);
+void block_add(struct engine *e, struct block *b);
+void block_drop(struct engine *e, struct block *b);
+struct code_page *page_find(struct engine *e, uint64_t gpa);
+struct code_page *page_get(struct engine *e, uint64_t gpa, uint8_t *hva);
+void exit_chain(struct engine *e, struct exit_rec *x, struct block *to);
+uint8_t current_mode(const struct vcpu *c);
+struct block *block_at_host(struct engine *e, uint32_t offset);
+
+/* dispatch.c: the way from C into translated code */
+uint64_t dispatch(struct vcpu *c);  /* host address for c->rip, or the leave thunk */
+void jc_forget_page(struct engine *e, struct view *v, uint64_t lin);
+void jc_flush(struct engine *e, struct view *v);
+void itlb_flush(struct engine *e, struct view *v);
+
+/* translate.c */
+struct block *translate(struct engine *e, struct code_page *page, uint16_t at, uint8_t mode);
+
+/* thunks.c */
+void thunks_emit(struct engine *e);
+void gate_emit(struct engine *e, struct block *b);
+void poll_emit(struct engine *e, struct block *b);
+void translated_run(struct vcpu *c, uint64_t host);
+void flags_to_memory(struct vcpu *c);   /* rflags -> SCR_FLAGS, before going to translated code */
+void flags_from_memory(struct vcpu *c); /* back */
+
+/* smc.c */
+void code_requests(struct vcpu *c, uint32_t requests); /* REQ_CODE, REQ_MMU_SYNC */
+void page_claim_code(struct vcpu *c, struct slot *slot, uint64_t gpa);
+void page_drop_blocks(struct engine *e, struct code_page *p, uint16_t from, uint16_t to);
+void page_check(struct engine *e, struct code_page *p);
+
+/* mmu/tlb.c */
+int tlb_create(struct engine *e);
+void tlb_destroy(struct engine *e);
+/* Makes an entry for lin; false: not possible (fault in c->fault if *step), access in C. */
+bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step);
+void tlb_select(struct vcpu *c);
+void tlb_views_moved(struct engine *e);
+void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa);
+
+/* Remembers the one supervisor entry through which a page may be written, or that there are
+ * more. A race between vCPUs only makes `many` come later than `writers`, which is checked. */
+static inline void note_writer(struct page_note *n, bool kernel, uint64_t vpn)
+{
+	if (kernel && (!n->kernel_vpn || n->kernel_vpn == vpn))
+		n->kernel_vpn = vpn;
+	else
+		n->many = true;
+}
+
+static inline void gs_write(uint64_t base)
+{
+	__asm__ volatile("wrgsbase %0" : : "r"(base));
+}
+
+static inline uint64_t gs_read(void)
+{
+	uint64_t base;
+
+	__asm__ volatile("rdgsbase %0" : "=r"(base));
+	return base;
+}
+
+/* run/signal.c */
+int signals_install(void);
+int timer_begin(struct engine *e, int tid);
+void timer_end(struct engine *e);
+
+static inline uint64_t code_addr(const struct engine *e, uint32_t offset)
+{
+	return (uint64_t)(uintptr_t)(e->code + offset);
+}
+
+#endif

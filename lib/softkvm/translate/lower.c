@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Lowering: one guest instruction to host code.
+ *
+ * Most instructions are re-emitted (reencode.c), with the address of their memory operand
+ * computed and checked first. Stack operations and near transfers have their own short
+ * sequences. Everything else calls C, which interprets it.
+ *
+ * The check of one access, for a linear address in S1 (docs/why/tlb.md):
+ *
+ *	test  s1, size - 1 ; jnz stub     not aligned: it could cross a page
+ *	pext  s2, s1, rm                  page number, 36 bits
+ *	mov   s2, gs:[s2 * 8]             the view's addend for the page
+ *	cmp   s2, [slot] ; jne stub       is it what this site saw last time?
+ *	add   s1, [slot]                  then the address does not wait for the table
+ *
+ * SAFE: the table is indexed with 36 bits, so it is read inside itself whatever S1 is. If bits
+ * 48..63 of S1 are no sign extension, S1 + addend differs from a valid host address only in
+ * these bits, which is not canonical: the access faults and the fault becomes the guest's #GP.
+ */
+#include "softkvm/translate/translate.h"
+
+/* -- Flags ------------------------------------------------------------------------------------------ */
+
+/* EFLAGS are about to be destroyed; `needed`: flags that somebody still reads. */
+static void spend_flags(struct tr *t, uint16_t needed)
+{
+	if (t->flags != FLAGS_REG)
+		return;
+	if (needed) {
+		emit_save_flags(&t->a);
+		t->flags = FLAGS_MEM;
+	} else {
+		t->flags = FLAGS_DEAD;
+	}
+}
+
+/* The flags must be in EFLAGS now if anybody reads them. */
+static void want_flags(struct tr *t, uint16_t needed)
+{
+	if (needed && t->flags == FLAGS_MEM) {
+		emit_load_flags(&t->a);
+		t->flags = FLAGS_REG;
+	}
+}
+
+/* Before the host form of instruction i. */
+static void flags_for_insn(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+
+	if (in->flags_r || in->flags_touch)
+		want_flags(t, t->before[i]);
+	t->map[i].flags = t->flags;
+}
+
+static void flags_after_insn(struct tr *t, int i)
+{
+	if (t->in[i].flags_touch)
+		t->flags = FLAGS_REG;
+}
+
+/* All flags to SCR_FLAGS: the convention at gates and in C. */
+static void flags_to_scr(struct tr *t)
+{
+	if (t->flags == FLAGS_REG)
+		emit_save_flags(&t->a);
+	t->flags = FLAGS_MEM;
+}
+
+/* -- Addresses --------------------------------------------------------------------------------------- */
+
+/* dest = rip_page + off */
+static void rip_plus(struct tr *t, int dest, int64_t off)
+{
+	bool wide = t->mode & MODE_64;
+
+	mov_rv(&t->a, dest, VCPU(rip_page));
+	if (off == (int32_t)off) {
+		lea_rm(&t->a, wide, dest, dest, (int32_t)off);
+		return;
+	}
+	lea_rm(&t->a, wide, dest, dest, (int32_t)(off / 2));
+	lea_rm(&t->a, wide, dest, dest, (int32_t)(off - off / 2));
+}
+
+static uint16_t next_of(const struct tr *t, int i)
+{
+	return (uint16_t)(t->start[i] + t->in[i].len);
+}
+
+/* The effective address of instruction i's memory operand in `dest`; S1 and S2 may be lost. */
+static void emit_ea(struct tr *t, int i, int dest)
+{
+	const struct insn *in = &t->in[i];
+	bool wide = in->adsize == 8;
+	int base, index;
+
+	if (in->base == X86_RIP) {
+		rip_plus(t, dest, (int64_t)next_of(t, i) + in->disp);
+		if (!wide)
+			mov_rr32(&t->a, dest, dest);
+		return;
+	}
+	if (in->base == X86_REG_NONE && in->index == X86_REG_NONE) {
+		mov_ri(&t->a, dest, wide ? (uint64_t)in->disp : (uint32_t)in->disp);
+		return;
+	}
+	base = in->base == X86_REG_NONE ? -1 : emit_use(&t->a, in->base, H_S1);
+	index = in->index == X86_REG_NONE ? -1 : emit_use(&t->a, in->index, H_S2);
+	if (index < 0 && in->disp == 0 && wide)
+		mov_rr(&t->a, dest, base);
+	else if (index < 0 && in->disp == 0)
+		mov_rr32(&t->a, dest, base);
+	else if (index < 0)
+		lea_rm(&t->a, wide, dest, base, (int32_t)in->disp);
+	else
+		lea_sib(&t->a, wide, dest, base, index, in->scale, (int32_t)in->disp);
+}
+
+static bool has_segment_base(const struct insn *in)
+{
+	return in->seg == X86_FS || in->seg == X86_GS;
+}
+
+/* S1 = linear address of the memory operand. */
+static void emit_linear(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+	int off = VCPU(seg) + (int)sizeof(struct kvm_segment) * in->seg +
+		  (int)offsetof(struct kvm_segment, base);
+
+	emit_ea(t, i, H_S1);
+	if (!has_segment_base(in))
+		return;
+	mov_rv(&t->a, H_S2, off);
+	lea_sib(&t->a, t->mode & MODE_64, H_S1, H_S1, H_S2, 1, 0);
+}
+
+/* -- Access checks ------------------------------------------------------------------------------------- */
+
+static uint32_t jcc_to_stub(struct tr *t, unsigned cc)
+{
+	emit8(&t->a, 0x0f);
+	emit8(&t->a, 0x80u | cc);
+	emit32(&t->a, 0);
+	return as_at(&t->a) - 4;
+}
+
+static uint32_t emit_alignment(struct tr *t, unsigned size)
+{
+	struct as *a = &t->a;
+
+	if (size == 1)
+		return 0;
+	if (size == 2 || size == 4 || size == 8) {
+		emit8(a, 0x40); /* test s1b, size - 1 */
+		emit8(a, 0xf6);
+		emit8(a, 0xc0u | H_S1);
+		emit8(a, size - 1);
+		return jcc_to_stub(t, CC_NE);
+	}
+	/* Wide operands are often not aligned: the exact test. Up to 512 bytes. */
+	lea_rm(a, false, H_S2, H_S1, (int32_t)size - 1);
+	emit8(a, 0x31); /* xor s2d, s1d */
+	emit8(a, 0xc0u | H_S1 << 3 | H_S2);
+	emit8(a, 0xf7); /* test s2d, 0x1000 */
+	emit8(a, 0xc0u | H_S2);
+	emit32(a, 0x1000);
+	return jcc_to_stub(t, CC_NE);
+}
+
+/* S1 = linear address -> S1 = host address. `needed`: flags that are read later. */
+static void emit_check(struct tr *t, int i, unsigned size, bool write, uint16_t needed)
+{
+	struct engine *e = t->e;
+	struct as *a = &t->a;
+	uint32_t slot = e->n_slots++;
+	struct stub *s = &t->stub[t->n_stubs++];
+
+	spend_flags(t, needed);
+	e->slots[slot] = 1; /* no addend, so the first execution misses */
+	e->site[slot] = (struct site){.block = t->index, .insn = (uint8_t)i,
+				      .size = (uint8_t)size, .write = write};
+	*s = (struct stub){.site = slot, .size = (uint16_t)size, .write = write};
+	s->jcc[0] = emit_alignment(t, size);
+	pext_rrr(a, H_S2, H_S1, H_RM);
+	emit_gs(a, 0x8b, H_S2, H_S2, 0);
+	emit8(a, 0x48); /* cmp s2, [slot] */
+	emit8(a, 0x3b);
+	emit_rip(a, H_S2, &e->slots[slot], 0);
+	s->jcc[1] = jcc_to_stub(t, CC_NE);
+	emit8(a, 0x48); /* add s1, [slot] */
+	emit8(a, 0x03);
+	emit_rip(a, H_S1, &e->slots[slot], 0);
+	s->back = as_at(a);
+}
+
+/* -- C executes it ---------------------------------------------------------------------------------------- */
+
+static struct pooled *call_pooled(struct tr *t, uint8_t index)
+{
+	struct engine *e = t->e;
+	struct pooled *p = &e->pool[e->n_pool];
+
+	flags_to_scr(t);
+	p->block = t->index;
+	p->index = index;
+	call_to(&t->a, e->thunk.insn);
+	emit32(&t->a, e->n_pool++);
+	t->flags = FLAGS_REG; /* in both places, in fact */
+	return p;
+}
+
+static void call_insn(struct tr *t, int i)
+{
+	copy_words(&call_pooled(t, (uint8_t)i)->in, &t->in[i], sizeof(struct insn));
+}
+
+void lower_step(struct tr *t)
+{
+	t->flags = FLAGS_REG;
+	call_pooled(t, POOLED_STEP);
+	t->ended = true;
+}
+
+/* -- Transfers --------------------------------------------------------------------------------------------- */
+
+/* S1 is the guest address to go on at; flags are in SCR_FLAGS. */
+static void emit_gate_jump(struct tr *t)
+{
+	struct as *a = &t->a;
+
+	emit8(a, 0xc4); /* pext s2, s1, [jump cache mask] */
+	emit8(a, 0xe2);
+	emit8(a, 0x80u | (~(unsigned)H_S1 & 15) << 3 | 2);
+	emit8(a, 0xf5);
+	emit_rip(a, H_S2, vcpu_at(a, VSCR(SCR_JC_MASK)), 0);
+	emit8(a, 0x65); /* jmp gs:[s2 * 8 + code] */
+	emit8(a, 0xff);
+	emit8(a, 0x24);
+	emit8(a, 0xc0u | H_S2 << 3 | 5);
+	emit32(a, (uint32_t)JC_CODE_OFF);
+	t->ended = true;
+}
+
+/* To rip_page + off, in this page or another. */
+static void go_to(struct tr *t, int64_t off, bool last)
+{
+	if (off >= 0 && off < 4096) {
+		want_flags(t, X86_ARITH);
+		tr_exit_jmp(t, (uint16_t)off);
+	} else {
+		flags_to_scr(t);
+		rip_plus(t, H_S1, off);
+		emit_gate_jump(t);
+	}
+	t->ended = last;
+}
+
+void lower_next_page(struct tr *t)
+{
+	go_to(t, 4096, true);
+}
+
+static int64_t target_of(const struct tr *t, int i)
+{
+	return (int64_t)next_of(t, i) + (int64_t)t->in[i].imm;
+}
+
+static void lower_jcc(struct tr *t, int i)
+{
+	int64_t off = target_of(t, i);
+	unsigned cc = t->in[i].op & 15;
+
+	flags_for_insn(t, i);
+	if (off >= 0 && off < 4096) {
+		tr_exit_jcc(t, cc, (uint16_t)off);
+	} else {
+		uint32_t over;
+
+		/* The gate's code stands here, jumped over when the condition is false. */
+		over = jcc_to_stub(t, cc ^ 1);
+		flags_to_scr(t);
+		rip_plus(t, H_S1, off);
+		emit_gate_jump(t);
+		t->ended = false;
+		*(uint32_t *)(void *)(t->e->code_rw + over) = as_at(&t->a) - (over + 4);
+		t->flags = FLAGS_REG;
+	}
+}
+
+/* -- Stack --------------------------------------------------------------------------------------------------- */
+
+static unsigned stack_size(const struct tr *t)
+{
+	return t->mode & MODE_64 ? 8 : 4;
+}
+
+static void move_sp(struct tr *t, int by)
+{
+	lea_rm(&t->a, t->mode & MODE_64, H_GSP, H_GSP, by);
+}
+
+/* S1 = host address of the slot that a push will fill. */
+static void check_push(struct tr *t, int i)
+{
+	unsigned n = stack_size(t);
+
+	lea_rm(&t->a, t->mode & MODE_64, H_S1, H_GSP, -(int)n);
+	emit_check(t, i, n, true, t->before[i]);
+	t->map[i].flags = t->flags;
+}
+
+/* S1 = host address of the top of the stack. */
+static void check_pop(struct tr *t, int i)
+{
+	if (t->mode & MODE_64)
+		mov_rr(&t->a, H_S1, H_GSP);
+	else
+		mov_rr32(&t->a, H_S1, H_GSP);
+	emit_check(t, i, stack_size(t), false, t->before[i]);
+	t->map[i].flags = t->flags;
+}
+
+static void push_from(struct tr *t, int host)
+{
+	mov_mr(&t->a, t->mode & MODE_64, H_S1, 0, host);
+	move_sp(t, -(int)stack_size(t));
+}
+
+static void lower_push_r(struct tr *t, int i)
+{
+	check_push(t, i);
+	push_from(t, emit_use(&t->a, t->in[i].oreg, H_S2));
+}
+
+static void lower_push_i(struct tr *t, int i)
+{
+	check_push(t, i);
+	if (t->mode & MODE_64)
+		emit8(&t->a, 0x48);
+	emit8(&t->a, 0xc7);
+	emit8(&t->a, H_S1);
+	emit32(&t->a, (uint32_t)t->in[i].imm);
+	move_sp(t, -(int)stack_size(t));
+}
+
+static void lower_pop_r(struct tr *t, int i)
+{
+	uint8_t r = t->in[i].oreg;
+	int host = host_reg[r];
+
+	check_pop(t, i);
+	if (host < 0) {
+		mov_rm(&t->a, t->mode & MODE_64, H_S2, H_S1, 0);
+		mov_vr(&t->a, VGPR(r), H_S2);
+	} else {
+		mov_rm(&t->a, t->mode & MODE_64, host, H_S1, 0);
+	}
+	if (r != X86_RSP)
+		move_sp(t, (int)stack_size(t));
+}
+
+static void lower_leave(struct tr *t, int i)
+{
+	bool wide = t->mode & MODE_64;
+
+	if (wide)
+		mov_rr(&t->a, H_S1, H_RBP);
+	else
+		mov_rr32(&t->a, H_S1, H_RBP);
+	emit_check(t, i, stack_size(t), false, t->before[i]);
+	t->map[i].flags = t->flags;
+	mov_rm(&t->a, wide, H_S2, H_S1, 0);
+	lea_rm(&t->a, wide, H_GSP, H_RBP, (int)stack_size(t));
+	mov_rr(&t->a, H_RBP, H_S2);
+}
+
+/* An operand in memory into S2. */
+static void load_operand(struct tr *t, int i)
+{
+	emit_linear(t, i);
+	emit_check(t, i, stack_size(t), false, t->before[i]);
+	t->map[i].flags = t->flags;
+	mov_rm(&t->a, t->mode & MODE_64, H_S2, H_S1, 0);
+}
+
+static void lower_push_m(struct tr *t, int i)
+{
+	load_operand(t, i);
+	mov_vr(&t->a, VSCR(SCR_TEMP), H_S2);
+	check_push(t, i);
+	mov_rv(&t->a, H_S2, VSCR(SCR_TEMP));
+	push_from(t, H_S2);
+}
+
+static void push_return(struct tr *t, int i)
+{
+	check_push(t, i);
+	rip_plus(t, H_S2, next_of(t, i));
+	push_from(t, H_S2);
+}
+
+static void lower_call(struct tr *t, int i)
+{
+	push_return(t, i);
+	go_to(t, target_of(t, i), true);
+}
+
+/* S1 = the register or memory operand of an indirect jump, zero-extended. */
+static void lower_jmp_rm(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+
+	flags_to_scr(t);
+	if (in->has_mem) {
+		load_operand(t, i);
+		mov_rr(&t->a, H_S1, H_S2);
+	} else if (t->mode & MODE_64) {
+		mov_rr(&t->a, H_S1, emit_use(&t->a, in->rm, H_S2));
+	} else {
+		mov_rr32(&t->a, H_S1, emit_use(&t->a, in->rm, H_S2));
+	}
+	emit_gate_jump(t);
+}
+
+static void lower_call_rm(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+	int host;
+
+	flags_to_scr(t);
+	if (in->has_mem) {
+		load_operand(t, i);
+		mov_vr(&t->a, VSCR(SCR_TEMP), H_S2);
+		push_return(t, i);
+		mov_rv(&t->a, H_S1, VSCR(SCR_TEMP));
+	} else {
+		push_return(t, i);
+		host = emit_use(&t->a, in->rm, H_S2);
+		if (t->mode & MODE_64)
+			mov_rr(&t->a, H_S1, host);
+		else
+			mov_rr32(&t->a, H_S1, host);
+	}
+	emit_gate_jump(t);
+}
+
+static void lower_ret(struct tr *t, int i)
+{
+	flags_to_scr(t);
+	check_pop(t, i);
+	mov_rm(&t->a, t->mode & MODE_64, H_S1, H_S1, 0);
+	move_sp(t, (int)(stack_size(t) + (t->in[i].imm & 0xffff)));
+	emit_gate_jump(t);
+}
+
+/* -- Plain instructions ---------------------------------------------------------------------------------------- */
+
+static void lower_native(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+
+	if (in->has_mem && in->mem_size) {
+		emit_linear(t, i);
+		emit_check(t, i, in->mem_size, in->mem_w, t->before[i]);
+	}
+	flags_for_insn(t, i);
+	emit_native(&t->a, in, t->page->hva + t->start[i]);
+	flags_after_insn(t, i);
+}
+
+static void lower_lea(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+	int host = host_reg[in->reg];
+
+	if (host >= 0 && in->opsize == 8) {
+		emit_ea(t, i, host);
+		return;
+	}
+	emit_ea(t, i, H_S1);
+	if (in->opsize == 2) { /* mov r16, s1w: the upper part stays */
+		int to = host >= 0 ? host : H_S2;
+
+		if (host < 0)
+			mov_rv(&t->a, H_S2, VGPR(in->reg));
+		emit8(&t->a, 0x66);
+		mov_rr32(&t->a, to, H_S1);
+		if (host < 0)
+			mov_vr(&t->a, VGPR(in->reg), H_S2);
+	} else {
+		if (in->opsize == 4)
+			mov_rr32(&t->a, host >= 0 ? host : H_S1, H_S1);
+		if (host < 0)
+			mov_vr(&t->a, VGPR(in->reg), H_S1);
+	}
+}
+
+/* -- Choice ---------------------------------------------------------------------------------------------------- */
+
+/* Can the sequences above be used for this instruction? If not, C executes it. */
+static bool is_inline(const struct tr *t, const struct insn *in)
+{
+	bool wide = t->mode & MODE_64;
+
+	if ((in->simd || in->x87) && t->mode & MODE_NOFPU)
+		return false;
+	if (in->enc != X86_LEGACY && in->simd && t->mode & MODE_NOAVX)
+		return false;
+	if (in->enc == X86_EVEX && !(t->mode & MODE_AVX512))
+		return false;
+	if (in->has_mem && (in->adsize == 2 || (has_segment_base(in) && !wide &&
+						!(t->mode & MODE_FSGS))))
+		return false;
+	switch (in->kind) {
+	case X86_NATIVE:
+		return in->mem_size <= 256 && (in->mem_size != 0 || !in->has_mem);
+	case X86_PUSH_R: case X86_POP_R: case X86_PUSH_I: case X86_PUSH_M: case X86_LEAVE:
+		return in->opsize == stack_size(t);
+	case X86_CALL_REL: case X86_JMP_REL: case X86_RET: case X86_JCC:
+		return in->opsize == stack_size(t) || (wide && in->opsize != 2);
+	case X86_CALL_RM: case X86_JMP_RM:
+		return in->opsize == stack_size(t) && (in->has_mem || in->rm != X86_RSP);
+	case X86_LEA: case X86_NOP: case X86_PAUSE: case X86_CLC_STC_CMC:
+		return true;
+	default:
+		return false;
+	}
+}
+
+void lower(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+
+	t->map[i].flags = t->flags;
+	if (!is_inline(t, in)) {
+		call_insn(t, i);
+		return;
+	}
+	switch (in->kind) {
+	case X86_NATIVE: case X86_CLC_STC_CMC: lower_native(t, i); break;
+	case X86_NOP: break;
+	case X86_PAUSE: emit8(&t->a, 0xf3); emit8(&t->a, 0x90); break;
+	case X86_LEA: lower_lea(t, i); break;
+	case X86_PUSH_R: lower_push_r(t, i); break;
+	case X86_PUSH_I: lower_push_i(t, i); break;
+	case X86_PUSH_M: lower_push_m(t, i); break;
+	case X86_POP_R: lower_pop_r(t, i); break;
+	case X86_LEAVE: lower_leave(t, i); break;
+	case X86_JMP_REL: go_to(t, target_of(t, i), true); break;
+	case X86_JCC: lower_jcc(t, i); break;
+	case X86_CALL_REL: lower_call(t, i); break;
+	case X86_CALL_RM: lower_call_rm(t, i); break;
+	case X86_JMP_RM: lower_jmp_rm(t, i); break;
+	case X86_RET: lower_ret(t, i); break;
+	}
+}

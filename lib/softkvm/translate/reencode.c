@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The host form of a guest instruction that may run as it is.
+ *
+ * Both sides are x86-64, so an ordinary instruction keeps its opcode, its immediates and its
+ * vector registers. Three things change: the memory operand becomes [S1], whose value the
+ * caller has made a checked host address; general register numbers go through host_reg[]; and
+ * prefixes that have been acted upon (segment, address size) disappear.
+ *
+ * Guest r8-r11 live in memory. An instruction that names one gets a scratch register instead:
+ * loaded before if the old value can matter, stored after if it is written. At most two such
+ * registers are read beside a memory operand's address; a register that is only written may
+ * share the scratch of one that is only read, because x86 reads before it writes.
+ *
+ * AH, CH, DH, BH cannot be encoded in an instruction with a REX prefix. Their instructions can
+ * come to need one only through MOVZX and MOVSX to rsp, rsi or rdi: these go through S1.
+ */
+#include "softkvm/translate/emit.h"
+
+const int8_t host_reg[16] = {
+	[X86_RAX] = 0, [X86_RCX] = 1, [X86_RDX] = 2, [X86_RBX] = 3,
+	[X86_RSP] = H_GSP, [X86_RBP] = 5, [X86_RSI] = H_R8, [X86_RDI] = H_R9,
+	[X86_R8] = -1, [X86_R9] = -1, [X86_R10] = -1, [X86_R11] = -1,
+	[X86_R12] = 12, [X86_R13] = 13, [X86_R14] = 14, [X86_R15] = 15,
+};
+
+int emit_use(struct as *a, uint8_t r, int scratch)
+{
+	if (host_reg[r] >= 0)
+		return host_reg[r];
+	mov_rv(a, scratch, VGPR(r));
+	return scratch;
+}
+
+/* -- Which host register stands for each field ------------------------------------------- */
+
+struct field {
+	uint8_t *number;  /* in `struct plan`: the host register */
+	uint8_t guest;
+	bool reads, writes;
+};
+
+struct plan {
+	uint8_t reg, rm, vvvv;        /* host numbers */
+	struct field spilled[3];
+	int n_spilled;
+	uint8_t guest_of[16];         /* by host register: what is loaded there */
+};
+
+static bool wants(uint8_t field)
+{
+	return field == X86_F_GPR || field == X86_F_GPR8;
+}
+
+/* AH..BH: byte registers 4..7 without REX. */
+static bool is_high(const struct insn *in, uint8_t field, uint8_t r)
+{
+	return field == X86_F_GPR8 && r >= 4 && r < 8 && in->enc == X86_LEGACY &&
+	       !(in->rex & 0x40);
+}
+
+static void plan_field(struct plan *p, const struct insn *in, uint8_t *number, uint8_t field,
+		       uint8_t guest, bool reads, bool writes)
+{
+	*number = guest;
+	if (!wants(field) || is_high(in, field, guest))
+		return;
+	if (host_reg[guest] >= 0) {
+		*number = (uint8_t)host_reg[guest];
+		return;
+	}
+	/* A narrow write keeps the rest of the register. */
+	if (writes && in->opsize < 4)
+		reads = true;
+	p->spilled[p->n_spilled++] = (struct field){number, guest, reads, writes};
+}
+
+static int take(struct plan *p, const struct field *f, bool has_mem)
+{
+	static const uint8_t order[2] = {H_S2, H_S1};
+	int i;
+
+	for (i = 0; i < 2; i++) /* the same register, named twice */
+		if (p->guest_of[order[i]] == f->guest)
+			return order[i];
+	for (i = 0; i < (has_mem && f->reads ? 1 : 2); i++)
+		if (p->guest_of[order[i]] == 0xff)
+			return order[i];
+	return H_S2;
+}
+
+static void load_spilled(struct as *a, struct plan *p, bool has_mem)
+{
+	int i, host;
+
+	for (i = 0; i < 16; i++)
+		p->guest_of[i] = 0xff;
+	for (i = 0; i < p->n_spilled; i++) {
+		struct field *f = &p->spilled[i];
+
+		if (!f->reads)
+			continue;
+		host = take(p, f, has_mem);
+		if (p->guest_of[host] == 0xff)
+			mov_rv(a, host, VGPR(f->guest));
+		p->guest_of[host] = f->guest;
+		*f->number = (uint8_t)host;
+	}
+	/* What is only written takes a scratch that nothing else will write. */
+	for (i = 0; i < p->n_spilled; i++) {
+		struct field *f = &p->spilled[i];
+		bool taken[16] = {false};
+		int k;
+
+		if (f->reads)
+			continue;
+		for (k = 0; k < p->n_spilled; k++)
+			if (k != i && p->spilled[k].writes &&
+			    (p->spilled[k].reads || k < i))
+				taken[*p->spilled[k].number] = true;
+		*f->number = taken[H_S2] ? H_S1 : H_S2;
+	}
+}
+
+static void store_spilled(struct as *a, const struct plan *p)
+{
+	int i;
+
+	for (i = 0; i < p->n_spilled; i++)
+		if (p->spilled[i].writes)
+			mov_vr(a, VGPR(p->spilled[i].guest), *p->spilled[i].number);
+}
+
+/* -- Encoding ------------------------------------------------------------------------------ */
+
+static void emit_operands(struct as *a, const struct insn *in, const struct plan *p,
+			  unsigned reg)
+{
+	if (in->has_mem)
+		emit8(a, (reg & 7) << 3 | H_S1); /* mod 0, [S1] */
+	else
+		emit8(a, 0xc0u | (reg & 7) << 3 | (p->rm & 7));
+}
+
+static void emit_imm(struct as *a, const struct insn *in, const uint8_t *bytes)
+{
+	int i;
+
+	for (i = in->imm_at; in->imm_at && i < in->len; i++)
+		emit8(a, bytes[i]);
+}
+
+static bool byte_needs_rex(const struct insn *in, uint8_t field, uint8_t guest, uint8_t host)
+{
+	return field == X86_F_GPR8 && !is_high(in, field, guest) && host >= 4;
+}
+
+static void emit_prefixes(struct as *a, const struct insn *in)
+{
+	bool sixteen = in->simd || in->map == X86_MAP_0F0F ? in->prefix & X86_PFX_66 :
+							      in->opsize == 2;
+
+	if (in->prefix & X86_PFX_LOCK)
+		emit8(a, 0xf0);
+	if (sixteen)
+		emit8(a, 0x66);
+	if (in->prefix & X86_PFX_F2)
+		emit8(a, 0xf2);
+	if (in->prefix & X86_PFX_F3)
+		emit8(a, 0xf3);
+}
+
+/* MOV to and from an absolute address has no form with a register address: as 8A 8B 88 89. */
+static bool moffs_opcode(const struct insn *in, uint8_t *op)
+{
+	static const uint8_t as_modrm[4] = {0x8a, 0x8b, 0x88, 0x89};
+
+	if (in->map != X86_MAP_1B || in->op < 0xa0 || in->op > 0xa3)
+		return false;
+	*op = as_modrm[in->op - 0xa0];
+	return true;
+}
+
+static void emit_legacy(struct as *a, const struct insn *in, const uint8_t *bytes,
+			const struct plan *p)
+{
+	uint8_t op = in->op, reg = p->reg, base = p->rm;
+	bool modrm = in->has_modrm, rex8;
+	unsigned rex;
+
+	if (moffs_opcode(in, &op)) {
+		modrm = true;
+		reg = 0;
+	} else if (in->map == X86_MAP_1B && (op & 0xf0) == 0x40) {
+		/* INC and DEC r of 16- and 32-bit code */
+		reg = op >> 3 & 1;
+		op = 0xff;
+		modrm = true;
+	} else if (in->oreg != X86_REG_NONE) {
+		op = (uint8_t)((op & 0xf8) | (p->rm & 7));
+	}
+	rex8 = (in->oreg != X86_REG_NONE &&
+		byte_needs_rex(in, in->f_rm, in->oreg, p->rm)) ||
+	       (in->has_modrm && byte_needs_rex(in, in->f_reg, in->reg, p->reg)) ||
+	       (in->has_modrm && !in->has_mem && byte_needs_rex(in, in->f_rm, in->rm, p->rm));
+	if (in->has_mem)
+		base = 0;
+	rex = (in->rex & 8u) | (modrm && in->f_reg != X86_F_NONE && reg & 8 ? 4u : 0) |
+	      (base & 8 ? 1u : 0);
+	emit_prefixes(a, in);
+	if (rex || rex8)
+		emit8(a, 0x40u | rex);
+	if (in->map != X86_MAP_1B)
+		emit8(a, 0x0f);
+	if (in->map == X86_MAP_0F38)
+		emit8(a, 0x38);
+	else if (in->map == X86_MAP_0F3A)
+		emit8(a, 0x3a);
+	else if (in->map == X86_MAP_0F0F)
+		emit8(a, 0x0f);
+	if (in->map != X86_MAP_0F0F)
+		emit8(a, op);
+	if (modrm)
+		emit_operands(a, in, p, reg);
+	if (!moffs_opcode(in, &op))
+		emit_imm(a, in, bytes);
+}
+
+static void emit_vex(struct as *a, const struct insn *in, const uint8_t *bytes,
+		     const struct plan *p)
+{
+	uint8_t last = in->vexlen == 2 ? in->vex[0] : in->vex[1]; /* W vvvv L pp */
+	unsigned w = in->vexlen == 2 ? 0 : last & 0x80u;
+	unsigned reg = p->reg, base = in->has_mem ? 0 : p->rm;
+
+	emit8(a, 0xc4);
+	emit8(a, (reg & 8 ? 0 : 0x80u) | 0x40u | (base & 8 ? 0 : 0x20u) | in->map);
+	emit8(a, w | (~(unsigned)p->vvvv & 15) << 3 | (last & 7u));
+	emit8(a, in->op);
+	emit_operands(a, in, p, reg);
+	emit_imm(a, in, bytes);
+}
+
+static void emit_evex(struct as *a, const struct insn *in, const uint8_t *bytes,
+		      const struct plan *p)
+{
+	unsigned p0 = in->vex[0] & 0x1fu; /* R' and the map */
+	unsigned p1 = in->vex[1] & 0x87u; /* W, 1, pp */
+	unsigned reg = p->reg, base = in->has_mem ? 0 : p->rm;
+
+	if (wants(in->f_rm) && !in->has_mem)
+		p0 |= 0x40;
+	else if (in->has_mem)
+		p0 |= 0x40;
+	else
+		p0 |= in->vex[0] & 0x40u; /* X: bit 4 of a vector register */
+	p0 |= (reg & 8 ? 0 : 0x80u) | (base & 8 ? 0 : 0x20u);
+	emit8(a, 0x62);
+	emit8(a, p0);
+	emit8(a, p1 | (~(unsigned)p->vvvv & 15) << 3);
+	emit8(a, in->vex[2]);
+	emit8(a, in->op);
+	emit_operands(a, in, p, reg);
+	emit_imm(a, in, bytes);
+}
+
+static void emit_plain(struct as *a, const struct insn *in, const uint8_t *bytes,
+		       const struct plan *p)
+{
+	if (in->enc == X86_LEGACY)
+		emit_legacy(a, in, bytes, p);
+	else if (in->enc == X86_VEX)
+		emit_vex(a, in, bytes, p);
+	else
+		emit_evex(a, in, bytes, p);
+}
+
+/* MOVZX or MOVSX of AH..BH into a register whose host number needs REX. */
+static bool is_high_extend(const struct insn *in, const struct plan *p)
+{
+	return in->enc == X86_LEGACY && in->map == X86_MAP_0F &&
+	       (in->op == 0xb6 || in->op == 0xbe) && !in->has_mem &&
+	       is_high(in, in->f_rm, in->rm) && p->reg >= 8;
+}
+
+void emit_native(struct as *a, const struct insn *in, const uint8_t *bytes)
+{
+	struct plan p = {.reg = in->reg, .rm = in->rm, .vvvv = in->vvvv};
+	uint8_t rm = in->oreg != X86_REG_NONE ? in->oreg : in->rm;
+
+	if (in->has_modrm)
+		plan_field(&p, in, &p.reg, in->f_reg, in->reg, in->reg_r, in->reg_w);
+	if (!in->has_mem)
+		plan_field(&p, in, &p.rm, in->f_rm, rm, in->rm_r, in->rm_w);
+	plan_field(&p, in, &p.vvvv, in->f_vvvv, in->vvvv, in->vvvv_r, in->vvvv_w);
+	if (is_high_extend(in, &p)) {
+		int to = p.reg;
+
+		p.reg = H_S1;
+		emit_plain(a, in, bytes, &p);
+		if (in->opsize == 2) { /* the upper part stays */
+			emit8(a, 0x66);
+			emit_rex(a, false, H_S1, 0, to);
+			emit8(a, 0x89);
+			emit8(a, 0xc0u | H_S1 << 3 | (to & 7));
+		} else {
+			mov_rr(a, to, H_S1);
+		}
+		return;
+	}
+	load_spilled(a, &p, in->has_mem);
+	emit_plain(a, in, bytes, &p);
+	store_spilled(a, &p);
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Code that changes: why no stale translation runs.
+ *
+ * A translation is made from bytes of a guest-physical page. The bytes can change by
+ *
+ *  1. a store of the vCPU that holds the translation. The page's note says `code`, so no vCPU
+ *     has a writable TLB entry for it (page_claim_code() sees to it before the first byte is
+ *     read, tlb.c's may_write() afterwards). The store comes to C, to page_will_change(),
+ *     which drops the blocks it overlaps before the bytes change.
+ *  2. a store of another vCPU: the same path there; the holders get a message (REQ_CODE). The
+ *     manual demands a serializing instruction or an interrupt on the executing CPU before it
+ *     may rely on the new bytes. Those run in C, or end in dispatch(), which looks at requests;
+ *     so does every gate (an indirect jump to new code) and every backward chain.
+ *  3. the client's own pointer (a disk read, a debugger): invisible here. But what it loads the
+ *     guest executes only after a mapping of the page was made or changed, or after it left
+ *     KVM_RUN:
+ *       - with paging, a page that the guest had unmapped comes back through fetch_miss(): the
+ *         instruction TLB is empty for it, since unmapping flushed it. There page_check()
+ *         compares all its translations with the bytes.
+ *       - a not-present page needs no flush, but then it is not in the instruction TLB either.
+ *       - without paging (boot loaders, start-up code) the instruction TLB is emptied whenever
+ *         KVM_RUN is entered.
+ *     What remains: a client that rewrites code under an unchanged mapping while the guest can
+ *     run it. ERRATA names it.
+ *
+ * A page that is written again and again has all its blocks dropped, because it is being
+ * recycled for data: then it loses its mark, and stores to it are fast again.
+ */
+#include "softkvm/run/run.h"
+#include "softkvm/run/syscall.h"
+#include "softkvm/translate/translate.h"
+#include "softkvm/mmu/mmu.h"
+
+#define WRITES_TO_RECYCLE 8
+
+static uint32_t my_bit(const struct vcpu *c)
+{
+	return 1u << (c->index & 31);
+}
+
+static struct page_note *note_of(struct slot *slot, uint64_t gpa)
+{
+	return &slot->note[(gpa - slot->gpa) >> 12];
+}
+
+/* -- Dropping ---------------------------------------------------------------------------------------- */
+
+void page_drop_blocks(struct engine *e, struct code_page *p, uint16_t from, uint16_t to)
+{
+	uint32_t i, next;
+
+	for (i = p->blocks; i != NONE; i = next) {
+		struct block *b = &e->block[i];
+
+		next = b->next;
+		if (b->at < to && b->at + b->len > from) {
+			block_drop(e, b);
+			e->c->stat.invalidated++;
+		}
+	}
+}
+
+/* A page enters the instruction TLB: are its translations still those of its bytes? */
+void page_check(struct engine *e, struct code_page *p)
+{
+	uint32_t i, next;
+
+	if (p->blocks == NONE)
+		return;
+	e->c->stat.checked_pages++;
+	for (i = p->blocks; i != NONE; i = next) {
+		struct block *b = &e->block[i];
+		const uint8_t *was = e->bytes + b->bytes, *is = p->hva + b->at;
+		unsigned k = 0;
+
+		next = b->next;
+		while (k < b->len && was[k] == is[k])
+			k++;
+		if (k < b->len) {
+			block_drop(e, b);
+			e->c->stat.stale++;
+		}
+	}
+}
+
+static void drop_written(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
+{
+	struct engine *e = c->engine;
+	struct code_page *p = page_find(e, gpa & ~4095ull);
+	uint16_t from = (uint16_t)(gpa & 4095);
+
+	if (p) {
+		bool recycled = ++p->writes >= WRITES_TO_RECYCLE;
+
+		page_drop_blocks(e, p, recycled ? 0 : from,
+				 recycled ? 4096 : (uint16_t)(from + len));
+		if (p->blocks != NONE)
+			return;
+		p->writes = 0;
+	}
+	atomic_fetch_and(&note_of(slot, gpa)->code, ~my_bit(c));
+}
+
+/* -- Between vCPUs -------------------------------------------------------------------------------------- */
+
+static void queue_lock(struct engine *e)
+{
+	while (atomic_exchange_explicit(&e->code_lock, 1, memory_order_acquire))
+		__asm__ volatile("pause");
+}
+
+static void queue_unlock(struct engine *e)
+{
+	atomic_store_explicit(&e->code_lock, 0, memory_order_release);
+}
+
+static void post_write(struct vcpu *to, uint64_t gpa, unsigned len)
+{
+	struct engine *e = to->engine;
+
+	queue_lock(e);
+	if (e->n_code_queue < 64)
+		e->code_queue[e->n_code_queue++] = gpa | (uint64_t)(len & 0xfff) << 52;
+	else
+		e->code_overflow = true;
+	queue_unlock(e);
+	vcpu_kick(to, REQ_CODE);
+}
+
+static void take_writes(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	uint64_t queue[64];
+	bool overflow;
+	uint32_t i, n;
+
+	queue_lock(e);
+	n = e->n_code_queue;
+	for (i = 0; i < n; i++)
+		queue[i] = e->code_queue[i];
+	overflow = e->code_overflow;
+	e->n_code_queue = 0;
+	e->code_overflow = false;
+	queue_unlock(e);
+	if (overflow) {
+		cache_flush(e);
+		return;
+	}
+	for (i = 0; i < n; i++) {
+		uint64_t gpa = queue[i] << 12 >> 12;
+		struct slot *slot = vm_slot(c->vm, gpa);
+		unsigned len = (unsigned)(queue[i] >> 52);
+
+		if (slot)
+			drop_written(c, slot, gpa, len ? len : 4096);
+	}
+}
+
+static void answer_syncs(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	unsigned i;
+
+	for (i = 0; i < VCPUS_MAX; i++) {
+		uint64_t gpa = atomic_load(&e->sync_page[i]);
+		struct slot *slot;
+
+		if (!gpa)
+			continue;
+		slot = vm_slot(c->vm, gpa & ~4095ull);
+		if (slot)
+			tlb_drop_writable(c, slot, gpa & ~4095ull);
+		atomic_store(&e->sync_page[i], 0);
+	}
+}
+
+void code_requests(struct vcpu *c, uint32_t requests)
+{
+	if (requests & REQ_MMU_SYNC)
+		answer_syncs(c);
+	if (requests & REQ_CODE)
+		take_writes(c);
+}
+
+/* Waits until another vCPU has no writable entry for the page. It answers at its next poll; one
+ * that is not running answers before it runs again. */
+static void sync_writer(struct vcpu *c, struct vcpu *other, uint64_t gpa)
+{
+	struct engine *o = other->engine;
+
+	atomic_store(&o->sync_page[c->index & 31], gpa | 1);
+	vcpu_kick(other, REQ_MMU_SYNC);
+	while (atomic_load(&o->sync_page[c->index & 31]) && atomic_load(&o->running)) {
+		if (atomic_load(&c->requests) & REQ_MMU_SYNC)
+			answer_syncs(c); /* it may be waiting for us */
+		__asm__ volatile("pause");
+	}
+}
+
+void page_claim_code(struct vcpu *c, struct slot *slot, uint64_t gpa)
+{
+	struct page_note *note = note_of(slot, gpa);
+	uint32_t writers;
+	int i, n = atomic_load(&c->vm->n_vcpus);
+
+	atomic_fetch_or(&note->code, my_bit(c));
+	writers = atomic_load(&note->writers);
+	if (writers & my_bit(c))
+		tlb_drop_writable(c, slot, gpa);
+	if (!(writers & ~my_bit(c)))
+		return;
+	for (i = 0; i < n; i++) {
+		struct vcpu *other = c->vm->vcpu[i];
+
+		if (other != c && other->engine && writers & my_bit(other))
+			sync_writer(c, other, gpa);
+	}
+}
+
+/* -- Stores in C ------------------------------------------------------------------------------------------- */
+
+void page_will_change(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
+{
+	uint64_t page = (gpa - slot->gpa) >> 12;
+	uint32_t code;
+	int i, n;
+
+	if (slot->dirty)
+		atomic_fetch_or(&slot->dirty[page / 64], 1ull << (page % 64));
+	code = atomic_load(&slot->note[page].code);
+	if (!code || !c || !c->engine)
+		return;
+	c->stat.code_writes++;
+	if (code & my_bit(c))
+		drop_written(c, slot, gpa, len);
+	if (!(code & ~my_bit(c)))
+		return;
+	n = atomic_load(&c->vm->n_vcpus);
+	for (i = 0; i < n; i++) {
+		struct vcpu *other = c->vm->vcpu[i];
+
+		if (other != c && other->engine && code & my_bit(other))
+			post_write(other, gpa, len);
+	}
+}
+
+/* -- Memory slots -------------------------------------------------------------------------------------------- */
+
+void slots_changed(struct vm *vm)
+{
+	int i, n = atomic_load(&vm->n_vcpus);
+
+	for (i = 0; i < n; i++) {
+		struct vcpu *c = vm->vcpu[i];
+
+		if (!c || !c->engine)
+			continue;
+		vcpu_kick(c, REQ_TLB_FLUSH);
+		while (atomic_load(&c->requests) & REQ_TLB_FLUSH &&
+		       atomic_load(&c->engine->running))
+			__asm__ volatile("pause");
+	}
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The fixed pieces of host code between C and translated code, and the small entries that
+ * blocks get when they need them.
+ *
+ * C calls translated_run(); the `enter` thunk saves what the C ABI wants saved, and falls into
+ * `resume`, which loads the guest's registers and jumps to SCR_TARGET. Translated code goes to
+ * C through a thunk: registers to struct vcpu, then a C function that returns the host
+ * address at which to go on (the `leave` thunk's address to end the run). So C sees a complete
+ * vCPU, may do anything to it, and decides where execution continues.
+ *
+ * Invariants:
+ *  1. In translated code host RSP is 16-byte aligned and equal at every instruction boundary
+ *     of the guest; a thunk called from there finds its return address on top.
+ *  2. At a thunk (but `exit`) EFLAGS are dead: if the guest's flags matter they are in
+ *     SCR_FLAGS. `resume` makes EFLAGS equal to SCR_FLAGS.
+ *  3. At a gate (the entry for indirect jumps) S1 is the guest address jumped to, S2 its jump
+ *     cache index, and the guest's flags are in SCR_FLAGS.
+ *  4. Who jumps to a block's `main` has set vcpu.rip_page to the page that the block is
+ *     executed at, and has flags in EFLAGS if the block's live_in says that it reads them.
+ */
+#include "softkvm/translate/emit.h"
+#include "softkvm/translate/helpers.h"
+
+void emit_save_flags(struct as *a)
+{
+	mov_rr(a, H_S2, H_RAX);
+	emit8(a, 0x9f); /* lahf */
+	emit8(a, 0x0f); /* seto al */
+	emit8(a, 0x90);
+	emit8(a, 0xc0);
+	emit8(a, 0x66); /* mov [flags], ax */
+	emit8(a, 0x89);
+	emit_rip(a, H_RAX, vcpu_at(a, VSCR(SCR_FLAGS)), 0);
+	mov_rr(a, H_RAX, H_S2);
+}
+
+/* EFLAGS from SCR_FLAGS; rax is lost. */
+static void flags_via_rax(struct as *a)
+{
+	emit8(a, 0x0f); /* movzx eax, word [flags] */
+	emit8(a, 0xb7);
+	emit_rip(a, H_RAX, vcpu_at(a, VSCR(SCR_FLAGS)), 0);
+	emit8(a, 0x04); /* add al, 0x7f: OF if al was 1 */
+	emit8(a, 0x7f);
+	emit8(a, 0x9e); /* sahf: the other five */
+}
+
+void emit_load_flags(struct as *a)
+{
+	mov_rr(a, H_S2, H_RAX);
+	flags_via_rax(a);
+	mov_rr(a, H_RAX, H_S2);
+}
+
+/* -- To C and back --------------------------------------------------------------------------- */
+
+static void save_registers(struct as *a, bool rax)
+{
+	int r;
+
+	for (r = 0; r < 16; r++)
+		if (host_reg[r] >= 0 && (r != X86_RAX || rax))
+			mov_vr(a, VGPR(r), host_reg[r]);
+}
+
+static void load_registers(struct as *a)
+{
+	int r;
+
+	mov_ri(a, H_RM, RM_MASK);
+	for (r = 1; r < 16; r++)
+		if (host_reg[r] >= 0)
+			mov_rv(a, host_reg[r], VGPR(r));
+	flags_via_rax(a);
+	mov_rv(a, H_RAX, VGPR(X86_RAX));
+}
+
+/* Calls fn(vcpu) and goes on where it says. Registers are saved, host RSP is aligned. */
+static void call_c(struct as *a, uint64_t (*fn)(struct vcpu *))
+{
+	emit8(a, 0x48); /* lea rdi, [vcpu] */
+	emit8(a, 0x8d);
+	emit_rip(a, 7, a->e->c, 0);
+	mov_ri(a, H_RAX, (uint64_t)(uintptr_t)fn);
+	emit8(a, 0xff); /* call rax */
+	emit8(a, 0xd0);
+	mov_vr(a, VSCR(SCR_TARGET), H_RAX);
+	jmp_to(a, a->e->thunk.resume);
+}
+
+/* A thunk that is called: its return address goes to SCR_RET. flags: EFLAGS are the guest's. */
+static uint32_t emit_called(struct as *a, uint64_t (*fn)(struct vcpu *), bool flags)
+{
+	uint32_t at = as_at(a);
+
+	if (flags)
+		emit_save_flags(a);
+	mov_vr(a, VGPR(X86_RAX), H_RAX);
+	pop_r(a, H_RAX);
+	mov_vr(a, VSCR(SCR_RET), H_RAX);
+	mov_vr(a, VSCR(SCR_S1), H_S1);
+	save_registers(a, false);
+	call_c(a, fn);
+	return at;
+}
+
+/* A thunk that is jumped to. */
+static uint32_t emit_jumped(struct as *a, uint64_t (*fn)(struct vcpu *))
+{
+	uint32_t at = as_at(a);
+
+	save_registers(a, true);
+	mov_vr(a, VSCR(SCR_S1), H_S1);
+	call_c(a, fn);
+	return at;
+}
+
+static const uint8_t callee_saved[] = {H_RBX, H_RBP, 12, 13, 14, 15};
+
+static void emit_enter(struct as *a)
+{
+	struct engine *e = a->e;
+	unsigned i;
+
+	e->thunk.enter = as_at(a);
+	for (i = 0; i < 6; i++)
+		push_r(a, callee_saved[i]);
+	mov_vr(a, VSCR(SCR_HOST_RSP), H_RSP);
+	lea_rm(a, true, H_RSP, H_RSP, -8); /* 6 pushes + return address + 8: aligned */
+	e->thunk.resume = as_at(a);
+	load_registers(a);
+	emit8(a, 0xff); /* jmp [target] */
+	emit_rip(a, 4, vcpu_at(a, VSCR(SCR_TARGET)), 0);
+	/* C returned here as the place to go on: registers are already in struct vcpu. */
+	e->thunk.leave = as_at(a);
+	mov_rv(a, H_RSP, VSCR(SCR_HOST_RSP));
+	for (i = 6; i-- > 0;)
+		pop_r(a, callee_saved[i]);
+	emit8(a, 0xc3);
+}
+
+/* How single instructions (native.c) end: with the registers saved, or as if never begun. */
+static void emit_native_ends(struct as *a)
+{
+	a->e->thunk.native_done = as_at(a);
+	emit_save_flags(a);
+	save_registers(a, true);
+	a->e->thunk.native_fault = as_at(a);
+	jmp_to(a, a->e->thunk.leave);
+}
+
+/* -- Memory misses --------------------------------------------------------------------------- */
+
+/*
+ * Where an access site goes when its predicted addend is not what the table says, or its
+ * operand is not aligned. After the call stand 4 bytes, the site's number, then a jump back to
+ * the access. S1 is the linear address. Answers with S1 = host address, or in C.
+ */
+static uint32_t emit_miss(struct as *a, bool write, unsigned size)
+{
+	uint32_t at = as_at(a), slow[4];
+	int n = 0, i;
+
+	push_r(a, H_RAX);
+	push_r(a, H_RCX);
+	if (size > 1) { /* does it cross a page? */
+		mov_rr32(a, H_RAX, H_S1);
+		emit8(a, 0x25); /* and eax, 0xfff */
+		emit32(a, 0xfff);
+		emit8(a, 0x3d); /* cmp eax, 4096 - size */
+		emit32(a, 4096 - size);
+		slow[n++] = jcc_short(a, CC_A);
+	}
+	pext_rrr(a, H_RAX, H_S1, H_RM);
+	emit_gs(a, 0x8b, H_RAX, H_RAX, 0);
+	alu_rr(a, 0x85, H_RAX, H_RAX); /* test rax, rax */
+	slow[n++] = jcc_short(a, CC_E);
+	if (write) { /* the read-only view does not count */
+		lea_sib(a, true, H_RCX, H_S1, H_RAX, 1, 0);
+		emit_op_rv(a, 0x2b, H_RCX, VSCR(SCR_RO_LO)); /* sub rcx, ro_lo */
+		emit_op_rv(a, 0x3b, H_RCX, VSCR(SCR_RO_LEN)); /* cmp rcx, ro_len */
+		slow[n++] = jcc_short(a, CC_B);
+	}
+	emit8(a, 0x48); /* mov rcx, [rsp + 16] */
+	emit8(a, 0x8b);
+	emit8(a, 0x4c);
+	emit8(a, 0x24);
+	emit8(a, 0x10);
+	emit8(a, 0x8b); /* mov ecx, [rcx]: the site */
+	emit8(a, 0x09);
+	emit8(a, 0x48); /* lea s2, [slots] */
+	emit8(a, 0x8d);
+	emit_rip(a, H_S2, a->e->slots, 0);
+	emit8(a, 0x48); /* mov [s2 + rcx * 8], rax */
+	emit8(a, 0x89);
+	emit8(a, 0x04);
+	emit8(a, 0xc0u | 1 << 3 | H_S2);
+	alu_rr(a, 0x01, H_S1, H_RAX); /* add s1, rax */
+	pop_r(a, H_RCX);
+	pop_r(a, H_RAX);
+	emit8(a, 0x48); /* add qword [rsp], 4: past the site's number */
+	emit8(a, 0x83);
+	emit8(a, 0x04);
+	emit8(a, 0x24);
+	emit8(a, 4);
+	emit8(a, 0xc3);
+	for (i = 0; i < n; i++)
+		land(a, slow[i]);
+	pop_r(a, H_RCX);
+	pop_r(a, H_RAX);
+	emit_called(a, helper_miss, false);
+	return at;
+}
+
+void thunks_emit(struct engine *e)
+{
+	/* 2 bytes to 4 KiB: sizes that are not a power of two use a power's thunk above them,
+	 * which is only more careful. */
+	struct as a;
+	int w, k;
+
+	as_init(&a, e);
+	emit_enter(&a);
+	emit_native_ends(&a);
+	e->thunk.insn = emit_called(&a, helper_insn, false);
+	e->thunk.exit = emit_called(&a, helper_exit, true);
+	e->thunk.poll = emit_called(&a, helper_poll, false);
+	e->thunk.gate_miss = emit_jumped(&a, helper_gate_miss);
+	e->thunk.fault = emit_jumped(&a, helper_fault);
+	for (w = 0; w < 2; w++)
+		for (k = 0; k < 10; k++)
+			e->thunk.miss[w][k] = emit_miss(&a, w, 1u << k);
+	e->code_used = (as_at(&a) + 63) & ~63u;
+	e->thunks_end = e->code_used;
+}
+
+/* -- Entries of blocks ------------------------------------------------------------------------- */
+
+/* cmp dword [vcpu.requests], 0 */
+static void emit_poll_test(struct as *a)
+{
+	emit8(a, 0x83);
+	emit_rip(a, 7, vcpu_at(a, VCPU(requests)), 1);
+	emit8(a, 0);
+}
+
+static void emit_block_number(struct as *a, const struct block *b)
+{
+	emit32(a, (uint32_t)(b - a->e->block));
+}
+
+static void finish_entry(struct as *a)
+{
+	a->e->code_used = as_at(a);
+}
+
+/* Invariant 3 in, invariant 4 out. */
+void gate_emit(struct engine *e, struct block *b)
+{
+	struct as a;
+	uint32_t asked;
+
+	as_init(&a, e);
+	b->gate = as_at(&a);
+	emit_gs(&a, 0x3b, H_S1, H_S2, JC_TAG_OFF); /* cmp s1, gs:[tag] */
+	jcc_to(&a, CC_NE, e->thunk.gate_miss);
+	lea_rm(&a, true, H_S1, H_S1, -(int32_t)b->at);
+	mov_vr(&a, VCPU(rip_page), H_S1);
+	emit_poll_test(&a);
+	asked = jcc_short(&a, CC_NE);
+	if (b->live_in)
+		emit_load_flags(&a);
+	jmp_to(&a, b->main);
+	land(&a, asked);
+	call_to(&a, e->thunk.poll);
+	emit_block_number(&a, b);
+	finish_entry(&a);
+}
+
+/* For chains that go backward: flags in EFLAGS in and out. */
+void poll_emit(struct engine *e, struct block *b)
+{
+	struct as a;
+	uint32_t asked;
+
+	as_init(&a, e);
+	b->poll = as_at(&a);
+	if (b->live_in)
+		emit_save_flags(&a);
+	emit_poll_test(&a);
+	asked = jcc_short(&a, CC_NE);
+	if (b->live_in)
+		emit_load_flags(&a);
+	jmp_to(&a, b->main);
+	land(&a, asked);
+	call_to(&a, e->thunk.poll);
+	emit_block_number(&a, b);
+	finish_entry(&a);
+}
+
+/* -- Flags between rflags and SCR_FLAGS -------------------------------------------------------- */
+
+void flags_to_memory(struct vcpu *c)
+{
+	uint64_t f = c->rflags;
+
+	c->scratch[SCR_FLAGS] = (f & 0xff) << 8 | (f >> 11 & 1);
+}
+
+void flags_from_memory(struct vcpu *c)
+{
+	uint64_t s = c->scratch[SCR_FLAGS];
+
+	c->rflags = (c->rflags & ~(uint64_t)X86_ARITH) | (s >> 8 & X86_ARITH & 0xff) |
+		    (s & 1) << 11;
+}
+
+void translated_run(struct vcpu *c, uint64_t host)
+{
+	void (*enter)(void) = (void (*)(void))code_addr(c->engine, c->engine->thunk.enter);
+
+	flags_to_memory(c);
+	c->scratch[SCR_TARGET] = host;
+	enter();
+	flags_from_memory(c);
+}

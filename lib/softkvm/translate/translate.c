@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From guest bytes to host code: one block at a time.
+ *
+ *	scan        decode until control leaves, the page ends, or the block is long enough
+ *	liveness    which arithmetic flags are needed after each instruction, from the end back
+ *	lower       each instruction to host code (lower.c), memory accesses with their check
+ *	exits       the code after the last instruction: stubs of exits and access sites
+ *	install     into the tables; chain what can be chained
+ *
+ * A block lies in one guest page. It may contain conditional jumps: their taken side is an
+ * exit, the other side goes on inside the block. An instruction that crosses into the next
+ * page is a block of its own that C interprets.
+ *
+ * Invariants of the code in a block:
+ *  1. Until the last access check of a guest instruction has passed, nothing of the guest's
+ *     state has changed; so C can always execute the whole instruction instead.
+ *  2. Flags are where tr->flags says (EFLAGS, SCR_FLAGS, nowhere), known at translation time
+ *     for every instruction; a resume from C makes both places valid.
+ *  3. rip_page is the linear address of the page being executed; a block contains no other
+ *     absolute guest address, so it serves every mapping of its page.
+ */
+#include "softkvm/translate/translate.h"
+
+#include "softkvm/run/syscall.h"
+
+/* -- Scan -------------------------------------------------------------------------------------- */
+
+/* Does control never reach the following instruction without the run loop's knowledge? */
+static bool ends_block(const struct insn *in)
+{
+	switch (in->kind) {
+	case X86_JMP_REL: case X86_JMP_RM: case X86_CALL_REL: case X86_CALL_RM: case X86_RET:
+	case X86_LOOP: case X86_JCXZ:
+	case X86_JMP_FAR_I: case X86_JMP_FAR_M: case X86_CALL_FAR_I: case X86_CALL_FAR_M:
+	case X86_RETF: case X86_IRET: case X86_INT3: case X86_INT_I: case X86_INTO: case X86_INT1:
+	case X86_SYSCALL: case X86_SYSRET: case X86_SYSENTER: case X86_SYSEXIT:
+	case X86_HLT: case X86_UD: case X86_MOV_CR: case X86_MOV_DR: case X86_LMSW:
+	case X86_WRMSR: case X86_STI: case X86_POPF: case X86_MOV_R_SEG: case X86_LOAD_FAR:
+	case X86_POP_SEG: case X86_INVLPG: case X86_INVPCID: case X86_XSETBV: case X86_VMCALL:
+	case X86_MWAIT: case X86_LGDT: case X86_LLDT: case X86_LTR:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static enum x86_mode decode_mode(const struct tr *t)
+{
+	return t->mode & MODE_64 ? X86_MODE_64 : X86_MODE_32;
+}
+
+static unsigned block_limit(struct engine *e)
+{
+	if (!e->opt.random_ends)
+		return BLOCK_INSNS;
+	e->random = e->random * 6364136223846793005ull + 1442695040888963407ull;
+	return 1 + (unsigned)(e->random >> 33) % 12;
+}
+
+static void scan(struct tr *t)
+{
+	unsigned at = t->at, limit = block_limit(t->e), jccs = 0;
+
+	while (t->n < (int)limit && at < 4096) {
+		struct insn *in = &t->in[t->n];
+		int len = x86_decode(in, t->page->hva + at, 4096 - at, decode_mode(t));
+
+		if (len <= 0) { /* goes on in the next page, or is too long */
+			t->cut = true;
+			break;
+		}
+		t->start[t->n++] = (uint16_t)at;
+		at += (unsigned)len;
+		if (ends_block(in))
+			break;
+		if (in->kind == X86_JCC && ++jccs > BLOCK_JCCS)
+			break;
+	}
+	t->end = (uint16_t)at;
+}
+
+/* -- Flag liveness ------------------------------------------------------------------------------- */
+
+/* What an instruction that C executes may want of the flags: all. */
+static bool is_plain(uint8_t kind)
+{
+	return kind == X86_NATIVE || kind == X86_CLC_STC_CMC || kind == X86_LEA ||
+	       kind == X86_NOP || kind == X86_PAUSE || (kind >= X86_PUSH_R && kind <= X86_POP_M) ||
+	       kind == X86_LEAVE || kind == X86_JMP_REL || kind == X86_JMP_RM ||
+	       kind == X86_CALL_REL || kind == X86_CALL_RM || kind == X86_RET;
+}
+
+static void liveness(struct tr *t)
+{
+	uint16_t live = X86_ARITH;
+	int i;
+
+	for (i = t->n; i-- > 0;) {
+		const struct insn *in = &t->in[i];
+
+		t->after[i] = live;
+		if (is_plain(in->kind))
+			live = (uint16_t)((live & ~in->flags_w) | in->flags_r);
+		else
+			live = X86_ARITH;
+		t->before[i] = live;
+	}
+}
+
+/* -- Exits ------------------------------------------------------------------------------------------ */
+
+static struct exit_rec *new_exit(struct tr *t, uint16_t target, uint32_t site)
+{
+	struct engine *e = t->e;
+	struct exit_rec *x = &e->exit[e->n_exits++];
+
+	*x = (struct exit_rec){.block = t->index, .site = site, .to = NONE, .next_in = NONE,
+			       .target = target, .backward = target < t->end};
+	return x;
+}
+
+void tr_exit_jcc(struct tr *t, unsigned cc, uint16_t target)
+{
+	emit8(&t->a, 0x0f);
+	emit8(&t->a, 0x80u | cc);
+	new_exit(t, target, as_at(&t->a));
+	emit32(&t->a, 0);
+}
+
+void tr_exit_jmp(struct tr *t, uint16_t target)
+{
+	emit8(&t->a, 0xe9);
+	new_exit(t, target, as_at(&t->a));
+	emit32(&t->a, 0);
+}
+
+static void patch_rel(struct engine *e, uint32_t site, uint32_t to)
+{
+	*(uint32_t *)(void *)(e->code_rw + site) = to - (site + 4);
+}
+
+static void emit_exit_stubs(struct tr *t, uint32_t first)
+{
+	struct engine *e = t->e;
+	uint32_t i;
+
+	for (i = first; i < e->n_exits && !t->a.full; i++) {
+		e->exit[i].stub = as_at(&t->a);
+		patch_rel(e, e->exit[i].site, as_at(&t->a));
+		call_to(&t->a, e->thunk.exit);
+		emit32(&t->a, i);
+	}
+}
+
+static unsigned log2_size(unsigned size)
+{
+	unsigned k = 0;
+
+	while ((1u << k) < size)
+		k++;
+	return k;
+}
+
+static void emit_site_stubs(struct tr *t)
+{
+	struct engine *e = t->e;
+	int i, k;
+
+	for (i = 0; i < t->n_stubs && !t->a.full; i++) {
+		struct stub *s = &t->stub[i];
+
+		for (k = 0; k < 2; k++)
+			if (s->jcc[k])
+				patch_rel(e, s->jcc[k], as_at(&t->a));
+		call_to(&t->a, e->thunk.miss[s->write][log2_size(s->size)]);
+		emit32(&t->a, s->site);
+		jmp_to(&t->a, s->back);
+	}
+}
+
+/* -- The block ----------------------------------------------------------------------------------------- */
+
+static void lower_all(struct tr *t)
+{
+	int i;
+
+	t->flags = t->before[0] ? FLAGS_REG : FLAGS_DEAD;
+	for (i = 0; i < t->n && !t->a.full; i++) {
+		t->map[i] = (struct insn_map){
+			.host = (uint16_t)(as_at(&t->a) - t->main),
+			.guest = (t->start[i] - t->at) & 0xfff,
+		};
+		lower(t, i);
+	}
+	t->map[t->n] = (struct insn_map){.host = (uint16_t)(as_at(&t->a) - t->main),
+					 .guest = (t->end - t->at) & 0xfff};
+	if (t->n == 0 || !t->ended) {
+		if (t->cut && t->n == 0)
+			lower_step(t);
+		else if (t->end < 4096)
+			tr_exit_jmp(t, t->end);
+		else
+			lower_next_page(t);
+	}
+}
+
+static void count(struct tr *t, const struct block *b, uint64_t ns)
+{
+	struct vcpu_stats *s = &t->e->c->stat;
+
+	s->blocks++;
+	s->block_insns += b->n_insns;
+	s->guest_bytes += b->len;
+	s->code_bytes += b->end - b->main;
+	s->translate_ns += ns;
+}
+
+static struct block *install(struct tr *t, uint32_t first_exit)
+{
+	struct engine *e = t->e;
+	struct block *b = &e->block[t->index];
+	unsigned i, len = t->end - t->at;
+
+	*b = (struct block){
+		.main = t->main, .end = as_at(&t->a), .map = e->n_maps, .bytes = e->n_bytes,
+		.in = NONE, .page = (uint32_t)(t->page - e->page), .at = t->at,
+		.len = (uint16_t)len, .n_insns = (uint8_t)t->n, .mode = t->mode,
+		.live_in = t->n && t->before[0],
+	};
+	for (i = 0; i <= (unsigned)t->n; i++)
+		e->map[e->n_maps++] = t->map[i];
+	for (i = 0; i < len; i++)
+		e->bytes[e->n_bytes++] = t->page->hva[t->at + i];
+	e->code_used = b->end;
+	e->n_blocks++;
+	block_add(e, b);
+	if (!e->opt.nochain)
+		for (i = first_exit; i < e->n_exits; i++) {
+			struct exit_rec *x = &e->exit[i];
+			struct block *to = block_find(e, t->page->gpa + x->target, t->mode);
+
+			if (to)
+				exit_chain(e, x, to);
+		}
+	return b;
+}
+
+static bool has_room(const struct engine *e)
+{
+	return e->code_used + 65536 < e->code_size && e->n_blocks + 1 < BLOCKS &&
+	       e->n_exits + BLOCK_INSNS < EXITS && e->n_slots + 4 * BLOCK_INSNS < SLOTS &&
+	       e->n_maps + BLOCK_INSNS + 1 < MAPS && e->n_bytes + 4096 < BYTES &&
+	       e->n_pool + BLOCK_INSNS < POOL;
+}
+
+struct block *translate(struct engine *e, struct code_page *page, uint16_t at, uint8_t mode)
+{
+	struct tr *t = e->tr;
+	uint64_t started = now_ns();
+	uint32_t first_exit;
+	struct block *b;
+
+	if (!has_room(e))
+		return NULL;
+	t->e = e;
+	t->page = page;
+	t->at = at;
+	t->mode = mode;
+	t->n = t->n_stubs = 0;
+	t->cut = t->ended = false;
+	t->index = e->n_blocks;
+	first_exit = e->n_exits;
+	as_init(&t->a, e);
+	t->main = as_at(&t->a);
+	scan(t);
+	liveness(t);
+	lower_all(t);
+	emit_site_stubs(t);
+	emit_exit_stubs(t, first_exit);
+	if (t->a.full)
+		return NULL;
+	b = install(t, first_exit);
+	count(t, b, now_ns() - started);
+	return b;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A translation under way: what scan, liveness and lowering share.
+ */
+#ifndef SOFTKVM_TRANSLATE_H
+#define SOFTKVM_TRANSLATE_H
+
+#include "softkvm/translate/emit.h"
+
+#define NONE (~0u)
+
+/* Conditional jumps inside a block before it ends at the next one. */
+#define BLOCK_JCCS 2
+
+struct stub {             /* the out-of-line part of an access site */
+	uint32_t jcc[2];  /* rel32 fields that lead to it, 0: none */
+	uint32_t back;    /* where S1 is the host address */
+	uint32_t site;
+	uint16_t size;
+	bool write;
+};
+
+struct tr {
+	struct as a;
+	struct engine *e;
+	struct code_page *page;
+	uint16_t at, end;   /* offsets in the page: first byte, after the last */
+	uint8_t mode;
+	bool cut;           /* the last instruction goes on in the next page */
+	bool ended;         /* the last instruction left the block by itself */
+	uint32_t index;     /* the block's number */
+	uint32_t main;      /* its code's beginning */
+	int n;
+	struct insn in[BLOCK_INSNS];
+	uint16_t start[BLOCK_INSNS];
+	uint16_t before[BLOCK_INSNS], after[BLOCK_INSNS]; /* live flags */
+	struct insn_map map[BLOCK_INSNS + 1];
+	enum flags_at flags;
+	struct stub stub[BLOCK_INSNS * 3];
+	int n_stubs;
+};
+
+/* Emits one guest instruction (lower.c). */
+void lower(struct tr *t, int i);
+/* Emits the interpretation of whatever is at the block's beginning. */
+void lower_step(struct tr *t);
+/* Emits a jump to the first byte of the next page. */
+void lower_next_page(struct tr *t);
+
+/* A direct exit to an offset in the same page. */
+void tr_exit_jcc(struct tr *t, unsigned cc, uint16_t target);
+void tr_exit_jmp(struct tr *t, uint16_t target);
+
+#endif
