@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/* The small chips: clock, keyboard controller, port 0x92, ACPI block. Time is ours. */
+#include <time.h>
+#include <unistd.h>
+
+#include "dev/acpi_pm.h"
+#include "dev/i8042.h"
+#include "dev/port92.h"
+#include "dev/rtc.h"
+#include "tests/tap.h"
+
+#define SECOND 1000000000ull
+
+static struct bus *bus;
+static uint64_t clock_ns;
+static unsigned resets, offs;
+static bool sci, rtc_irq;
+
+static uint64_t read_clock(void *ctx)
+{
+	(void)ctx;
+	return clock_ns;
+}
+
+static void ask(void *ctx, enum power_wish wish, const char *who)
+{
+	(void)ctx;
+	(void)who;
+	if (wish == POWER_RESET)
+		resets++;
+	else
+		offs++;
+}
+
+static void set_level(void *ctx, unsigned gsi, bool level)
+{
+	(void)gsi;
+	*(bool *)ctx = level;
+}
+
+static const struct power_line power = {.ask = ask};
+
+static unsigned in(unsigned port, unsigned width)
+{
+	return (unsigned)bus_read(bus, BUS_PORT, port, width);
+}
+
+static void out(unsigned port, unsigned width, unsigned value)
+{
+	bus_write(bus, BUS_PORT, port, width, value);
+}
+
+/* -- Clock ----------------------------------------------------------------------------- */
+
+static unsigned cmos(unsigned index)
+{
+	out(0x70, 1, index);
+	return in(0x71, 1);
+}
+
+static void set_cmos(unsigned index, unsigned value)
+{
+	out(0x70, 1, index);
+	out(0x71, 1, value);
+}
+
+/* The date and time as the digits of a number, in BCD. */
+static unsigned long long now(void)
+{
+	return (unsigned long long)cmos(0x32) << 48 | (unsigned long long)cmos(9) << 40 |
+	       (unsigned long long)cmos(8) << 32 | cmos(7) << 24 | cmos(4) << 16 |
+	       cmos(2) << 8 | cmos(0);
+}
+
+static void test_time(void)
+{
+	struct tm tm = {.tm_year = 99, .tm_mon = 11, .tm_mday = 31, .tm_hour = 23,
+			.tm_min = 59, .tm_sec = 58};
+
+	clock_ns = (uint64_t)timegm(&tm) * SECOND + SECOND / 2;
+	is_int(now(), 0x19991231235958, "the host's time, in BCD");
+	is_int(cmos(6), 6, "a Friday");
+	clock_ns += 2 * SECOND;
+	is_int(now(), 0x20000101000000, "the century turns");
+	is_int(cmos(10) & 0x80, 0, "no update");
+	clock_ns += SECOND / 2 - 200000;
+	is_int(cmos(10) & 0x80, 0x80, "an update just before the second");
+	clock_ns += 200000;
+	is_int(cmos(10) & 0x80, 0, "it is over");
+
+	set_cmos(11, 0x82); /* SET */
+	clock_ns += 10 * SECOND;
+	is_int(cmos(0), 1, "SET stops the clock");
+	set_cmos(0x32, 0x20);
+	set_cmos(9, 0x24);
+	set_cmos(8, 0x02);
+	set_cmos(7, 0x28);
+	set_cmos(4, 0x12);
+	set_cmos(2, 0x34);
+	set_cmos(0, 0x56);
+	set_cmos(10, 0x76);
+	clock_ns += 10 * SECOND;
+	set_cmos(10, 0x26);
+	set_cmos(11, 0x02);
+	is_int(now(), 0x20240228123456, "the time that was set");
+	clock_ns += SECOND / 2 - 1000000;
+	is_int(cmos(0), 0x56, "half a second after the divider's reset");
+	clock_ns += 2000000;
+	is_int(cmos(0), 0x57, "it ticks");
+	clock_ns += 86400 * SECOND;
+	is_int(now(), 0x20240229123457, "a leap day");
+
+	set_cmos(11, 0x06);
+	is_int(cmos(2), 34, "in binary");
+	set_cmos(11, 0x00);
+	is_int(cmos(4), 0x92, "noon is 12 in the afternoon");
+	clock_ns += 12 * 3600 * SECOND;
+	is_int(cmos(4), 0x12, "midnight is 12 in the morning");
+	clock_ns += 13 * 3600 * SECOND;
+	is_int(cmos(4), 0x81, "one in the afternoon");
+	set_cmos(11, 0x02);
+}
+
+static void test_flags(void)
+{
+	clock_ns = clock_ns / SECOND * SECOND;
+	cmos(12);
+	is_int(cmos(12), 0, "nothing happened");
+	clock_ns += 3 * SECOND;
+	is_int(cmos(12) & 0x10, 0x10, "a second passed");
+	set_cmos(1, cmos(0) + 2 > 0x59 ? 0x05 : cmos(0) + 2);
+	set_cmos(3, 0xff);
+	set_cmos(5, 0xff);
+	clock_ns += 61 * SECOND;
+	is_int(cmos(12) & 0x20, 0x20, "the alarm went off");
+	ok(!rtc_irq, "no interrupt unless it is enabled");
+	set_cmos(11, 0x12);
+	clock_ns += SECOND;
+	for (int i = 0; i < 300 && !rtc_irq; i++)
+		usleep(10000);
+	ok(rtc_irq, "an enabled update interrupts");
+	is_int(cmos(12) & 0x90, 0x90, "register C says so");
+	ok(!rtc_irq, "and is quiet when read");
+	set_cmos(11, 0x02);
+}
+
+static void test_rtc(void)
+{
+	struct device *rtc = device_create(&rtc_model, bus, &(struct rtc_config){
+		.irq = {.set = set_level, .ctx = &rtc_irq},
+		.ram_low = 3ull << 30, .ram_high = 5ull << 30,
+		.clock = {.realtime = read_clock},
+	}, NULL);
+
+	test_time();
+	test_flags();
+	is_int(cmos(0x34) | cmos(0x35) << 8, 0xbf00, "RAM above 16 MiB");
+	is_int(cmos(0x5b) | cmos(0x5c) << 8 | cmos(0x5d) << 16, 0x14000, "and above 4 GiB");
+	is_int(cmos(13), 0x80, "the battery is good");
+	set_cmos(0x50, 0xa5);
+	set_cmos(13, 0);
+	device_reset(rtc);
+	is_int(cmos(0x50), 0xa5, "RAM survives a reset");
+	is_int(cmos(0x80 + 13), 0x80, "bit 7 of the index is not part of it");
+	device_destroy(rtc);
+}
+
+/* -- Reset -------------------------------------------------------------------------------- */
+
+static void test_resets(void)
+{
+	struct device *kbc = device_create(&i8042_model, bus,
+					   &(struct i8042_config){.power = power}, NULL);
+	struct device *port = device_create(&port92_model, bus,
+					    &(struct port92_config){.power = power}, NULL);
+
+	resets = 0;
+	out(0x64, 1, 0xaa);
+	is_int(in(0x64, 1) & 1, 1, "the controller answers");
+	is_int(in(0x60, 1), 0x55, "that it is well");
+	is_int(in(0x64, 1) & 3, 0, "and waits");
+	out(0x64, 1, 0xd1);
+	out(0x60, 1, 0x03);
+	is_int(resets, 0, "the output port with bit 0 high");
+	out(0x64, 1, 0xd1);
+	out(0x60, 1, 0x02);
+	is_int(resets, 1, "and low: reset");
+	out(0x64, 1, 0xfe);
+	is_int(resets, 2, "the pulse command: reset");
+	is_int(in(0x92, 1), 2, "A20 is on");
+	out(0x92, 1, 3);
+	is_int(resets, 3, "port 0x92: reset");
+	out(0x92, 1, 3);
+	is_int(resets, 3, "on the edge only");
+	device_destroy(kbc);
+	device_destroy(port);
+}
+
+/* -- ACPI ---------------------------------------------------------------------------------- */
+
+static void test_acpi(void)
+{
+	struct device *pm = device_create(&acpi_pm_model, bus, &(struct acpi_pm_config){
+		.sci = {.set = set_level, .ctx = &sci}, .power = power,
+		.clock = {.monotonic = read_clock},
+	}, NULL);
+	unsigned t = in(0x608, 4);
+
+	clock_ns += SECOND;
+	is_int(in(0x608, 4) - t, 3579545, "the timer's frequency");
+	clock_ns += 1000000 * SECOND;
+	is_int(in(0x608, 4) - t, (uint32_t)(3579545ull * 1000001), "after eleven days");
+	is_int(in(0x604, 2), 1, "SCI_EN is on");
+	acpi_pm_power_button(pm);
+	ok(!sci, "the button is not enabled");
+	out(0x602, 2, 0x100);
+	ok(sci, "now it is");
+	is_int(in(0x600, 4), 0x01000100, "status and enable in one access");
+	out(0x600, 2, 0x100);
+	ok(!sci, "a written 1 clears it");
+	out(0x604, 2, 0x2000 | 1 << 10);
+	is_int(offs, 0, "S1 is not there");
+	out(0x604, 2, 0x2000 | ACPI_PM_S5 << 10);
+	is_int(offs, 1, "S5 switches off");
+	out(0x622, 1, 0xff);
+	is_int(in(0x620, 4), 0x00ff0000, "GPE enable, by bytes");
+	device_destroy(pm);
+}
+
+int main(void)
+{
+	bus = bus_create(NULL);
+	test_rtc();
+	test_resets();
+	test_acpi();
+	bus_destroy(bus);
+	return done_testing();
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The host bridge: both ways into configuration space, BAR sizing and moving, pins that share
+ * a line, MSI-X masks, and the reset port inside 0xcf8.
+ */
+#include <errno.h>
+
+#include "dev/pci/msix.h"
+#include "tests/tap.h"
+
+#include "guest.h"
+
+static struct pci_function fn, other;
+static struct msix msix;
+static uint64_t last_at, last_value;
+
+static uint64_t bar_read(void *ctx, uint64_t at, unsigned width)
+{
+	(void)width;
+	return (ctx == &fn ? 0x1000 : 0x2000) | at;
+}
+
+static void bar_write(void *ctx, uint64_t at, unsigned width, uint64_t value)
+{
+	(void)ctx;
+	(void)width;
+	last_at = at;
+	last_value = value;
+}
+
+static uint32_t mech1(uint32_t address, unsigned at, unsigned width)
+{
+	bus_write(g_bus, BUS_PORT, 0xcf8, 4, address);
+	return (uint32_t)bus_read(g_bus, BUS_PORT, 0xcfc + at, width);
+}
+
+static void add_functions(void)
+{
+	struct err err = {0};
+
+	fn = (struct pci_function){
+		.name = "fn", .vendor = 0x1234, .device = 0x5678, .class_code = 0x010203,
+		.revision = 4, .sub_vendor = 0xaaaa, .sub_device = 0xbbbb, .pin = 1, .ctx = &fn,
+		.bars[0] = {.size = 0x1000, .read = bar_read, .write = bar_write},
+		.bars[2] = {.size = 0x100000, .wide = true, .prefetch = true,
+			    .read = bar_read, .write = bar_write},
+		.bars[4] = {.size = 0x20, .io = true, .read = bar_read, .write = bar_write},
+	};
+	other = (struct pci_function){
+		.name = "other", .vendor = 1, .device = 2, .pin = 1, .ctx = &other,
+		.bars[0] = {.size = 0x1000, .read = bar_read, .write = bar_write},
+	};
+	msix_init(&msix, &other, 3, 1);
+	is_int(pci_add(g_host, &fn, 5, &err), 0, "a function in slot 5");
+	is_int(pci_add(g_host, &other, 5, &err), -EBUSY, "a taken slot is refused");
+	is_str(err.text, "PCI slot 5 is taken by fn", "by name");
+	is_int(pci_add(g_host, &other, 32, NULL), -ENOSPC, "there is no slot 32");
+	is_int(pci_add(g_host, &other, 0, NULL), 0, "any slot");
+	is_int(other.slot, 1, "is the first one");
+	msix_add_cap(&msix, 1);
+	device_reset(g_host);
+}
+
+static void test_config(void)
+{
+	is_int(mech1(0x80002800, 0, 4), 0x56781234, "mechanism 1: device and vendor");
+	is_int(mech1(0x80002800, 2, 2), 0x5678, "the upper half");
+	is_int(mech1(0x80002808, 3, 1), 0x01, "the class, one byte");
+	is_int(mech1(0x00002800, 0, 4), 0xffffffff, "not without the enable bit");
+	is_int(mech1(0x80002900, 0, 4), 0xffffffff, "no function 1");
+	is_int(mech1(0x80012800, 0, 4), 0xffffffff, "no bus 1");
+	is_int(mech1(0x80003000, 0, 4), 0xffffffff, "no slot 6");
+	is_int(mech1(0x80000000, 0, 4), 0x00081b36, "slot 0 is the bridge");
+	is_int(bus_read(g_bus, BUS_PORT, 0xcf8, 4), 0x80000000, "0xcf8 reads back");
+	is_int(cfg_read(5, 8, 4), 0x01020304, "ECAM: class and revision");
+	is_int(cfg_read(5, 0x2c, 4), 0xbbbbaaaa, "ECAM: subsystem");
+	is_int(cfg_read(5, 0x100, 4), 0xffffffff, "nothing behind 256 bytes");
+	is_int(bus_read(g_bus, BUS_MMIO, ECAM_BASE + 0x280fe, 8), -1, "nor halfway");
+	cfg_write(5, 0, 4, 0);
+	cfg_write(5, 8, 4, 0);
+	is_int(cfg_read(5, 0, 4), 0x56781234, "identities cannot be written");
+	cfg_write(5, PCI_LINE, 1, 11);
+	is_int(cfg_read(5, PCI_LINE, 2), 0x010b, "the line can, the pin cannot");
+	cfg_write(5, 4, 2, 0xffff);
+	is_int(cfg_read(5, 4, 2), 0x0407, "four bits of command");
+	cfg_write(5, 4, 2, 0);
+}
+
+static void test_bars(void)
+{
+	uint32_t bar0 = cfg_read(5, 0x10, 4), bar2 = cfg_read(5, 0x18, 4);
+	uint32_t io = cfg_read(5, 0x20, 4);
+
+	ok(bar0 >= MEM_BASE && bar0 % 0x1000 == 0, "BAR 0 has an address after reset");
+	is_int(bar2 & 0xf, 0xc, "BAR 2 is wide and prefetchable");
+	is_int((bar2 & ~0xfu) % 0x100000, 0, "and aligned to its size");
+	is_int(io & 3, 1, "BAR 4 is for ports");
+	is_int(bus_read(g_bus, BUS_MMIO, bar0, 4), 0xffffffff, "no decoding yet");
+	cfg_write(5, 0x10, 4, 0xffffffff);
+	is_int(cfg_read(5, 0x10, 4), 0xfffff000, "sizing: 4 KiB");
+	cfg_write(5, 0x18, 4, 0xffffffff);
+	cfg_write(5, 0x1c, 4, 0xffffffff);
+	is_int(cfg_read(5, 0x18, 4), 0xfff0000c, "sizing: 1 MiB, wide, prefetchable");
+	is_int(cfg_read(5, 0x1c, 4), 0xffffffff, "all of the upper half");
+	cfg_write(5, 0x20, 4, 0xffffffff);
+	is_int(cfg_read(5, 0x20, 4), 0xffffffe1, "sizing: 32 ports");
+	cfg_write(5, 0x14, 4, 0xffffffff);
+	is_int(cfg_read(5, 0x14, 4), 0, "BAR 1 is not there");
+
+	cfg_write(5, 0x10, 4, 0xc0005000);
+	cfg_write(5, 0x18, 4, 0);
+	cfg_write(5, 0x1c, 4, 0x12);
+	cfg_write(5, 0x20, 4, 0xc100);
+	cfg_write(5, 4, 2, 7);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xc0005010, 4), 0x1010, "BAR 0 decodes");
+	is_int(bus_read(g_bus, BUS_MMIO, 0x1200000010, 4), 0x1010, "BAR 2 above 4 GiB");
+	is_int(bus_read(g_bus, BUS_PORT, 0xc104, 2), 0x1004, "BAR 4");
+	bus_write(g_bus, BUS_MMIO, 0xc0005020, 4, 99);
+	is_int(last_at, 0x20, "a write arrives");
+	is_int(last_value, 99, "with its value");
+	cfg_write(5, 0x10, 4, 0xc0007000);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xc0005010, 4), 0xffffffff, "moved away");
+	is_int(bus_read(g_bus, BUS_MMIO, 0xc0007010, 4), 0x1010, "to there");
+	cfg_write(5, 4, 2, 6);
+	is_int(bus_read(g_bus, BUS_PORT, 0xc104, 2), 0xffff, "ports off");
+	is_int(bus_read(g_bus, BUS_MMIO, 0xc0007010, 4), 0x1010, "memory still on");
+
+	cfg_write(1, 0x10, 4, 0xc0007000);
+	cfg_write(1, 4, 2, 2);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xc0007010, 4), 0x1010, "two at one place: the first");
+	cfg_write(5, 0x10, 4, 0xc0009000);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xc0007010, 4), 0x2010, "it moves: the second");
+	cfg_write(5, 0x10, 4, ECAM_BASE);
+	is_int(cfg_read(5, 0, 4), 0x56781234, "a BAR over ECAM does not cut us off");
+	device_reset(g_host);
+	is_int(cfg_read(5, 0x10, 4), bar0, "reset brings the addresses back");
+	is_int(bus_read(g_bus, BUS_MMIO, bar0, 4), 0xffffffff, "with decoding off");
+}
+
+static void test_pins(void)
+{
+	unsigned line = pci_intx(5, 1);
+
+	is_int(pci_intx(1, 1), line, "slots 1 and 5 share a line");
+	pci_intx_set(&fn, true);
+	ok(g_intx[line], "one pulls it");
+	is_int(cfg_read(5, 6, 2) & 8, 8, "and says so in its status");
+	pci_intx_set(&other, true);
+	pci_intx_set(&fn, false);
+	ok(g_intx[line], "the other still pulls");
+	cfg_write(1, 4, 2, 0x400);
+	ok(!g_intx[line], "until it is told not to");
+	cfg_write(1, 4, 2, 0);
+	ok(g_intx[line], "and again");
+	pci_intx_set(&other, false);
+	ok(!g_intx[line], "nobody pulls");
+}
+
+static void test_msix(void)
+{
+	unsigned cap = find_cap(1, PCI_CAP_MSIX, 0);
+
+	cfg_write(1, 4, 2, 2);
+	ok(cap, "there is a capability");
+	is_int(cfg_read(1, cap + 2, 2), 2, "three vectors");
+	is_int(bar_in(1, 1, 28, 4), 1, "they come up masked");
+	msix_notify(&msix, 1);
+	is_int(g_messages, 0, "nothing while it is off");
+	cfg_write(1, cap + 2, 2, 0x8000);
+	bar_out(1, 1, 16, 4, 0xfee01000);
+	bar_out(1, 1, 20, 4, 0);
+	bar_out(1, 1, 24, 4, 0x4055);
+	msix_notify(&msix, 1);
+	is_int(g_messages, 0, "nothing while the vector is masked");
+	is_int(bar_in(1, 1, 0x800, 8), 2, "but it is pending");
+	bar_out(1, 1, 28, 4, 0);
+	is_int(g_messages, 1, "unmasking sends it");
+	is_int(g_msi_addr, 0xfee01000, "to the address");
+	is_int(g_msi_data, 0x4055, "with the data");
+	is_int(bar_in(1, 1, 0x800, 8), 0, "and it is pending no more");
+	cfg_write(1, cap + 2, 2, 0xc000);
+	msix_notify(&msix, 1);
+	is_int(g_messages, 1, "the function's mask holds it back");
+	cfg_write(1, cap + 2, 2, 0x8000);
+	is_int(g_messages, 2, "and lets it go");
+	msix_notify(&msix, 3);
+	msix_notify(&msix, MSIX_NONE);
+	is_int(g_messages, 2, "vectors that are not there say nothing");
+	bar_out(1, 1, 0x30, 8, UINT64_MAX);
+	is_int(bar_in(1, 1, 0x30, 8), 0, "behind the table is nothing");
+	device_reset(g_host);
+	is_int(cfg_read(1, cap + 2, 2), 2, "a reset turns it off");
+}
+
+static void test_reset_port(void)
+{
+	bus_write(g_bus, BUS_PORT, 0xcf9, 1, 0x02);
+	is_int(g_resets, 0, "0xcf9: arming");
+	bus_write(g_bus, BUS_PORT, 0xcf9, 1, 0x06);
+	is_int(g_resets, 1, "0xcf9: reset");
+}
+
+int main(void)
+{
+	g_start();
+	add_functions();
+	test_config();
+	test_bars();
+	test_pins();
+	test_msix();
+	test_reset_port();
+	pci_remove(&fn);
+	is_int(cfg_read(5, 0, 4), 0xffffffff, "a removed function is gone");
+	pci_remove(&other);
+	msix_fini(&msix);
+	g_stop();
+	return done_testing();
+}
