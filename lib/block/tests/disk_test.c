@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Disks: every sentence that a user can cause, the locks between processes, and requests
+ * against a real file.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "block/disk.h"
+#include "tests/tap.h"
+
+static char dir[] = "/tmp/lodge-disk-XXXXXX";
+static char path[64], other[64];
+
+static void make(const char *name, off_t size)
+{
+	int fd = open(name, O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd < 0 || ftruncate(fd, size) < 0)
+		perror(name);
+	close(fd);
+}
+
+/* -- Opening ------------------------------------------------------------------------------ */
+
+/* The sentence of a failed open, without "disk '...': "; NULL if it did not fail. */
+static const char *refusal(const char *name, bool readonly)
+{
+	static struct err err;
+	struct disk *disk;
+	char prefix[128];
+
+	err.text[0] = 0;
+	if (disk_open(&disk, &(struct disk_config){.path = name, .readonly = readonly}, &err) == 0) {
+		disk_close(disk);
+		return NULL;
+	}
+	snprintf(prefix, sizeof(prefix), "disk '%s': ", name);
+	if (disk || strncmp(err.text, prefix, strlen(prefix)))
+		return err.text;
+	return err.text + strlen(prefix);
+}
+
+static void test_refusals(void)
+{
+	snprintf(other, sizeof(other), "%s/none", dir);
+	is_str(refusal(other, false), "cannot open it: No such file or directory", "missing");
+	is_str(refusal(dir, false), "is a directory, not a disk image", "a directory");
+	is_str(refusal(dir, true), "is a directory, not a disk image", "to read, too");
+	make(path, 0);
+	is_str(refusal(path, false), "is empty", "an empty file");
+	make(path, 1000);
+	is_str(refusal(path, true), "has 1000 bytes, not a multiple of 512", "half a sector");
+	snprintf(other, sizeof(other), "%s/fifo", dir);
+	mkfifo(other, 0600);
+	is_str(refusal(other, true), "is neither a file nor a block device", "a FIFO");
+	is_str(refusal("/dev/null", true), "is neither a file nor a block device", "/dev/null");
+	unlink(other);
+	make(path, 4096);
+	chmod(path, 0400);
+	if (geteuid() == 0)
+		skip("root may write everything");
+	else
+		is_str(refusal(path, false), "may be read but not written; use it with readonly=on",
+		       "a file that may not be written");
+	chmod(path, 0600);
+	is_str(refusal(path, false), NULL, "and a good one");
+}
+
+/* In another process, as another lodge would be. */
+static bool opens_elsewhere(bool readonly)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct disk *disk;
+
+		_exit(disk_open(&disk, &(struct disk_config){.path = path, .readonly = readonly},
+				NULL) != 0);
+	}
+	waitpid(pid, &status, 0);
+	return status == 0;
+}
+
+static void test_locks(void)
+{
+	struct disk *disk;
+
+	make(path, 4096);
+	disk_open(&disk, &(struct disk_config){.path = path}, NULL);
+	ok(!opens_elsewhere(false), "a disk that is written cannot be opened again");
+	ok(!opens_elsewhere(true), "not even for reading");
+	is_str(refusal(path, true), "another lodge (or other program) is writing to it",
+	       "nor by the same process, which says why");
+	is_str(refusal(path, false), "another lodge (or other program) is using it", "as well");
+	disk_close(disk);
+	ok(opens_elsewhere(false), "closing unlocks it");
+	disk_open(&disk, &(struct disk_config){.path = path, .readonly = true}, NULL);
+	ok(opens_elsewhere(true), "two may read");
+	ok(!opens_elsewhere(false), "while none may write");
+	disk_close(disk);
+}
+
+/* -- Requests ------------------------------------------------------------------------------ */
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+static unsigned n_done;
+
+static void done(struct disk_req *req)
+{
+	(void)req;
+	pthread_mutex_lock(&mutex);
+	n_done++;
+	pthread_cond_signal(&cond);
+	pthread_mutex_unlock(&mutex);
+}
+
+static void wait_for(unsigned n)
+{
+	pthread_mutex_lock(&mutex);
+	while (n_done < n)
+		pthread_cond_wait(&cond, &mutex);
+	pthread_mutex_unlock(&mutex);
+}
+
+/* One request from start to end. */
+static int doit(struct disk *disk, struct disk_req req)
+{
+	req.done = done;
+	n_done = 0;
+	if (!disk_submit(disk, &req))
+		wait_for(1);
+	return req.rc;
+}
+
+static int io(struct disk *disk, enum disk_op op, uint64_t at, void *bytes, size_t len)
+{
+	struct iovec iov = {bytes, len};
+
+	return doit(disk, (struct disk_req){.op = op, .at = at, .iov = &iov, .n_iov = 1});
+}
+
+static void test_requests(void)
+{
+	static uint8_t a[8192], b[8192];
+	struct iovec pieces[] = {{b + 4096, 100}, {b, 412}, {b + 1000, 512}};
+	struct disk *disk;
+
+	make(path, 1 << 20);
+	disk_open(&disk, &(struct disk_config){.path = path}, NULL);
+	is_int(disk_info(disk)->size, 1 << 20, "the size");
+	for (unsigned i = 0; i < sizeof(a); i++)
+		a[i] = (uint8_t)(i * 7 + i / 256);
+	is_int(io(disk, DISK_WRITE, 4096, a, 8192), 0, "a write");
+	is_int(io(disk, DISK_READ, 4096, b, 8192), 0, "a read");
+	ok(!memcmp(a, b, 8192), "brings it back");
+	memset(b, 0, sizeof(b));
+	is_int(doit(disk, (struct disk_req){.op = DISK_READ, .at = 4608, .iov = pieces,
+					    .n_iov = 3}), 0, "a read in pieces");
+	ok(!memcmp(b + 4096, a + 512, 100) && !memcmp(b, a + 612, 412) &&
+	   !memcmp(b + 1000, a + 1024, 512), "each gets its part");
+	is_int(doit(disk, (struct disk_req){.op = DISK_FLUSH}), 0, "a flush");
+	is_int(doit(disk, (struct disk_req){.op = DISK_ZERO, .at = 4608, .len = 1024}), 0,
+	       "zeroes");
+	io(disk, DISK_READ, 4096, b, 8192);
+	ok(!memcmp(a, b, 512) && b[512] == 0 && b[1535] == 0 &&
+	   !memcmp(a + 1536, b + 1536, 8192 - 1536), "are there, and only there");
+	is_int(doit(disk, (struct disk_req){.op = DISK_DISCARD, .at = 8192, .len = 4096}), 0,
+	       "a discard");
+
+	is_int(io(disk, DISK_READ, (1 << 20) - 512, a, 1024), -EINVAL, "over the end");
+	is_int(io(disk, DISK_READ, 1 << 20, a, 512), -EINVAL, "behind it");
+	is_int(io(disk, DISK_WRITE, UINT64_MAX - 511, a, 512), -EINVAL, "far behind it");
+	is_int(io(disk, DISK_READ, 0, a, 100), -EINVAL, "a part of a sector");
+	is_int(io(disk, DISK_READ, 100, a, 512), -EINVAL, "between sectors");
+	is_int(io(disk, DISK_READ, 0, a, 0), -EINVAL, "nothing");
+	is_int(doit(disk, (struct disk_req){.op = DISK_ZERO, .at = 512,
+					    .len = UINT64_MAX - 511}), -EINVAL, "a wrap");
+	disk_close(disk);
+
+	disk_open(&disk, &(struct disk_config){.path = path, .readonly = true}, NULL);
+	is_int(io(disk, DISK_WRITE, 0, a, 512), -EROFS, "a readonly disk");
+	is_int(doit(disk, (struct disk_req){.op = DISK_DISCARD, .len = 512}), -EROFS,
+	       "is not discarded either");
+	is_int(doit(disk, (struct disk_req){.op = DISK_FLUSH}), 0, "but may be flushed");
+	is_int(io(disk, DISK_READ, 0, a, 512), 0, "and read");
+	is_int(truncate(path, 512), 0, "somebody cuts it short");
+	is_int(io(disk, DISK_READ, 4096, a, 512), -EIO, "that is an error");
+	disk_close(disk);
+}
+
+/* Many at once: each sector is written with its number and read back. */
+static void test_many(void)
+{
+	enum { N = 512 };
+	static uint32_t bytes[N][128];
+	static struct iovec iov[N];
+	static struct disk_req reqs[N];
+	unsigned late = 0, bad = 0;
+	struct disk *disk;
+
+	make(path, N * 512);
+	disk_open(&disk, &(struct disk_config){.path = path, .threads = 8}, NULL);
+	for (int pass = 0; pass < 2; pass++) {
+		late = n_done = 0;
+		for (unsigned i = 0; i < N; i++) {
+			for (unsigned j = 0; j < 128; j++)
+				bytes[i][j] = pass ? 0 : i;
+			iov[i] = (struct iovec){bytes[i], 512};
+			reqs[i] = (struct disk_req){
+				.op = pass ? DISK_READ : DISK_WRITE, .at = i * 512,
+				.iov = &iov[i], .n_iov = 1, .done = done, .sync = i % 128 == 0,
+			};
+			late += !disk_submit(disk, &reqs[i]);
+		}
+		disk_drain(disk);
+		is_int(n_done, late, "drain waits for all %u", late);
+	}
+	for (unsigned i = 0; i < N; i++)
+		bad += reqs[i].rc != 0 || bytes[i][0] != i || bytes[i][127] != i;
+	is_int(bad, 0, "every sector has its own number");
+	disk_close(disk);
+}
+
+int main(void)
+{
+	if (!mkdtemp(dir))
+		return 1;
+	snprintf(path, sizeof(path), "%s/disk", dir);
+	test_refusals();
+	test_locks();
+	test_requests();
+	test_many();
+	unlink(path);
+	rmdir(dir);
+	return done_testing();
+}
