@@ -19,7 +19,9 @@ static inline uint64_t vcpu_tsc(const struct vcpu *c)
 	return host_tsc() + c->tsc_offset;
 }
 
-/* The host's TSC frequency; measured once a process. May take 20 ms the first time. */
+/* The host's TSC frequency, measured once a process between clock_begin() and now; waits until
+ * that are 4 ms at least. */
+void clock_begin(void);
 uint64_t host_tsc_khz(void);
 
 /* Nanoseconds of the VM's clock now. No libc. */

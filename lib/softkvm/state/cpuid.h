@@ -39,9 +39,11 @@ unsigned cpuid_supported(struct kvm_cpuid_entry2 *out, unsigned max);
 /* KVM_SET_CPUID2: 0 or -errno. Copies, and derives what depends on it (max_phys_bits). */
 int cpuid_set(struct vcpu *c, const struct kvm_cpuid_entry2 *entries, unsigned n);
 
-/* The features that decide what the guest may set in its control registers; recomputed by
- * cpuid_set(). Bits that are offered, fixed ones included. No libc. */
-uint64_t cpuid_cr4_allowed(const struct vcpu *c);
-uint64_t cpuid_efer_allowed(const struct vcpu *c);
+/* Recomputes what depends on c->cpuid: cr4_allowed, efer_allowed, xcr0_allowed, amd,
+ * max_phys_bits. */
+void cpuid_derive(struct vcpu *c);
+
+/* The host's vendor is AMD or Hygon. No libc. */
+bool host_is_amd(void);
 
 #endif

@@ -43,6 +43,9 @@
 #define MSR_KERNEL_GS_BASE  0xc0000102u
 #define MSR_TSC_AUX         0xc0000103u
 
+/* MCG_CAP: 32 banks; errors are software recoverable, no CMCI. */
+#define MCG_CAP (32ull | 1ull << 8 | 1ull << 24)
+
 /* 0, or -1 for #GP(0). */
 int msr_read(struct vcpu *c, uint32_t msr, uint64_t *value);
 int msr_write(struct vcpu *c, uint32_t msr, uint64_t value);

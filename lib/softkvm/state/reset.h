@@ -20,4 +20,12 @@ void vcpu_init_signal(struct vcpu *c);
 /* A start-up IPI to a vCPU that waits for one: real mode at vector << 12. Ignored otherwise. */
 void vcpu_sipi(struct vcpu *c, uint8_t vector);
 
+/* What power-on and INIT have in common. */
+void reset_architecture(struct vcpu *c);
+
+static inline bool vcpu_is_bsp(const struct vcpu *c)
+{
+	return (uint32_t)c->index == c->vm->boot_cpu_id;
+}
+
 #endif

@@ -22,6 +22,9 @@ uint64_t vec_features(void);
 uint32_t xsave_size(uint64_t features);
 uint32_t xsave_size_compacted(uint64_t features);
 
+/* Where a component (2 and up) lies in the standard format, and its length; 0: not there. */
+uint32_t xsave_place(unsigned component, uint32_t *len);
+
 /* XSETBV of register 0 and KVM_SET_XCRS: 0, or -1 for #GP. No libc. */
 int xcr0_write(struct vcpu *c, uint64_t value);
 

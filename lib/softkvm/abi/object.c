@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Descriptors. Each object is behind a real descriptor, a sealed memfd, so that its number
+ * belongs to softkvm and to nothing else in the process, can be polled and duplicated, and
+ * mmap() of a vCPU's works without our help: its memory is the vCPU's struct kvm_run.
+ *
+ * The table has two levels, chunk[fd / 1024]->slot[fd % 1024], and is read without a lock,
+ * because every KVM_RUN reads it and softkvm_kick() reads it in signal handlers. How a reader
+ * gets a reference to an object that another thread may be closing:
+ *
+ *	reader                              closer
+ *	o = slot                            slot = NULL
+ *	refs: n > 0 ? n + 1 : give up       refs - 1; at 0 the object goes to the pool
+ *	slot still o? else put and give up
+ *
+ * This needs struct object to stay struct object for ever: objects come from a pool and go back
+ * to it, never to malloc. A reader that raced with a reuse sees in the last step that the slot
+ * changed. What the object points to (VM, vCPU) is freed by whoever drops the last reference.
+ */
+#include "softkvm/abi/object.h"
+
+#include "softkvm/abi/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define CHUNK 1024
+#define CHUNKS 1024 /* descriptors below a million, the kernel's default limit */
+
+struct chunk {
+	struct object *_Atomic slot[CHUNK];
+};
+
+static struct chunk *_Atomic table[CHUNKS];
+static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct object *pool;            /* free objects */
+static struct object *_Atomic graveyard; /* unreferenced ones that still own their VM */
+
+/* -- the table --------------------------------------------------------------------------- */
+
+static struct object *_Atomic *slot_of(int fd, bool make)
+{
+	struct chunk *chunk, *none = NULL;
+
+	if (fd < 0 || fd >= CHUNK * CHUNKS)
+		return NULL;
+	chunk = atomic_load(&table[fd / CHUNK]);
+	if (!chunk && make) {
+		chunk = calloc(1, sizeof(*chunk));
+		if (chunk && !atomic_compare_exchange_strong(&table[fd / CHUNK], &none, chunk)) {
+			free(chunk);
+			chunk = none;
+		}
+	}
+	return chunk ? &chunk->slot[fd % CHUNK] : NULL;
+}
+
+static bool ref_unless_dead(struct object *o)
+{
+	int n = atomic_load(&o->refs);
+
+	while (n > 0)
+		if (atomic_compare_exchange_weak(&o->refs, &n, n + 1))
+			return true;
+	return false;
+}
+
+struct object *object_get(int fd)
+{
+	struct object *_Atomic *slot = slot_of(fd, false);
+	struct object *o = slot ? atomic_load(slot) : NULL;
+
+	if (!o || !ref_unless_dead(o))
+		return NULL;
+	if (atomic_load(slot) == o)
+		return o;
+	object_put_later(o);
+	return NULL;
+}
+
+/* -- life -------------------------------------------------------------------------------- */
+
+static struct object *pool_take(void)
+{
+	struct object *o;
+
+	pthread_mutex_lock(&pool_lock);
+	o = pool;
+	if (o)
+		pool = o->next;
+	pthread_mutex_unlock(&pool_lock);
+	return o ? o : calloc(1, sizeof(*o));
+}
+
+static void pool_give(struct object *o)
+{
+	pthread_mutex_lock(&pool_lock);
+	o->next = pool;
+	pool = o;
+	pthread_mutex_unlock(&pool_lock);
+}
+
+static void bury(struct object *o)
+{
+	struct vm *vm = o->vm;
+
+	o->vm = NULL;
+	o->vcpu = NULL;
+	pool_give(o);
+	if (vm)
+		vm_put(vm);
+}
+
+static void reap(void)
+{
+	struct object *o = atomic_exchange(&graveyard, NULL), *next;
+
+	for (; o; o = next) {
+		next = o->next;
+		bury(o);
+	}
+}
+
+void object_put(struct object *o)
+{
+	if (atomic_fetch_sub(&o->refs, 1) == 1)
+		bury(o);
+}
+
+void object_put_later(struct object *o)
+{
+	if (atomic_fetch_sub(&o->refs, 1) != 1)
+		return;
+	o->next = atomic_load(&graveyard);
+	while (!atomic_compare_exchange_weak(&graveyard, &o->next, o))
+		;
+}
+
+/* -- descriptors ------------------------------------------------------------------------- */
+
+static const char *const names[] = {
+	[OBJECT_SYSTEM] = "softkvm",
+	[OBJECT_VM] = "softkvm-vm",
+	[OBJECT_VCPU] = "softkvm-vcpu",
+};
+
+/* Sealed, so that the client cannot take the memory of a kvm_run away under the engine. */
+static int make_fd(enum object_kind kind, size_t size)
+{
+	int fd = memfd_create(names[kind], MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		int rc = -errno;
+
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+int object_open(enum object_kind kind, struct vm *vm, struct vcpu *c, size_t size)
+{
+	int fd = make_fd(kind, size);
+	struct object *_Atomic *slot;
+	struct object *o;
+
+	reap();
+	if (fd < 0)
+		return fd;
+	slot = slot_of(fd, true);
+	o = slot ? pool_take() : NULL;
+	if (!o) {
+		close(fd);
+		return slot ? -ENOMEM : -EMFILE;
+	}
+	o->kind = kind;
+	o->vm = vm;
+	o->vcpu = c;
+	atomic_store(&o->refs, 1);
+	atomic_store(slot, o);
+	return fd;
+}
+
+int object_dup(int fd, int fd2)
+{
+	struct object *o = object_get(fd);
+	struct object *_Atomic *slot = slot_of(fd2, true);
+
+	if (!o)
+		return -EBADF;
+	if (!slot) {
+		object_put(o);
+		return -EMFILE;
+	}
+	o = atomic_exchange(slot, o); /* dup2() may have closed another of ours */
+	if (o)
+		object_put(o);
+	return 0;
+}
+
+int object_close(int fd)
+{
+	struct object *_Atomic *slot = slot_of(fd, false);
+	struct object *o = slot ? atomic_exchange(slot, NULL) : NULL;
+
+	if (!o)
+		return -EBADF;
+	close(fd);
+	object_put(o);
+	reap();
+	return 0;
+}

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests to vCPU descriptors.
+ *
+ * The vCPU's lock is held through each of them, KVM_RUN included: another thread's KVM_GET_REGS
+ * waits until KVM_RUN returns, as it does in the kernel. Outside KVM_RUN all state is in
+ * struct vcpu, so most requests only copy (state/). One that changes what the engine derived
+ * something from leaves a bit in `requests`, which KVM_RUN serves first.
+ */
+#include "softkvm/abi/vm.h"
+
+#include "base/macros.h"
+#include "softkvm/irqchip/irqchip.h"
+#include "softkvm/mmu/mmu.h"
+#include "softkvm/run/run.h"
+#include "softkvm/state/clock.h"
+#include "softkvm/state/cpuid.h"
+#include "softkvm/state/msr.h"
+#include "softkvm/state/regs.h"
+#include "softkvm/state/xsave.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <string.h>
+
+#define MSRS_MAX 256
+
+/* -- running ------------------------------------------------------------------------------- */
+
+/*
+ * With a mask from KVM_SET_SIGNAL_MASK, KVM_RUN has it instead of the thread's own, and a
+ * signal that the mask lets through ends KVM_RUN. The swap opens a window like the kernel's:
+ * a signal that was pending is delivered right after it, and is then what sets REQ_EXIT.
+ */
+static int run_masked(struct vcpu *c)
+{
+	sigset_t before, pending;
+	int rc = 0;
+
+	sigpending(&pending);
+	for (int sig = 1; sig < 65 && !rc; sig++)
+		if (sigismember(&pending, sig) == 1 &&
+		    sigismember(&vcpu_abi(c)->sigmask, sig) == 0)
+			rc = -EINTR;
+	if (rc) {
+		c->run->exit_reason = KVM_EXIT_INTR;
+		return rc;
+	}
+	pthread_sigmask(SIG_SETMASK, &vcpu_abi(c)->sigmask, &before);
+	rc = vcpu_run(c);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return rc;
+}
+
+static int run(struct vcpu *c, void *arg)
+{
+	if (arg)
+		return -EINVAL;
+	return vcpu_abi(c)->has_sigmask ? run_masked(c) : vcpu_run(c);
+}
+
+/* The kernel's sigset is 8 bytes; the C library's is longer and begins with it. */
+static int set_signal_mask(struct vcpu *c, void *arg)
+{
+	const struct kvm_signal_mask *mask = arg;
+	struct vcpu_abi *abi = vcpu_abi(c);
+
+	abi->has_sigmask = false;
+	if (!mask)
+		return 0;
+	if (mask->len != 8)
+		return -EINVAL;
+	memset(&abi->sigmask, 0, sizeof(abi->sigmask));
+	memcpy(&abi->sigmask, mask->sigset, 8);
+	abi->has_sigmask = true;
+	return 0;
+}
+
+/* -- registers ----------------------------------------------------------------------------- */
+
+static int get_regs(struct vcpu *c, void *arg)
+{
+	regs_get(c, arg);
+	return 0;
+}
+
+static int set_regs(struct vcpu *c, void *arg)
+{
+	regs_set(c, arg);
+	return 0;
+}
+
+static int get_sregs(struct vcpu *c, void *arg)
+{
+	sregs_get(c, arg);
+	return 0;
+}
+
+static int set_sregs(struct vcpu *c, void *arg)
+{
+	return sregs_set(c, arg);
+}
+
+static int get_sregs2(struct vcpu *c, void *arg)
+{
+	sregs2_get(c, arg);
+	return 0;
+}
+
+static int set_sregs2(struct vcpu *c, void *arg)
+{
+	return sregs2_set(c, arg);
+}
+
+static int get_debugregs(struct vcpu *c, void *arg)
+{
+	debugregs_get(c, arg);
+	return 0;
+}
+
+static int set_debugregs(struct vcpu *c, void *arg)
+{
+	return debugregs_set(c, arg);
+}
+
+/* As many as could be had or set come back as a count, as in the kernel. */
+static int get_msrs(struct vcpu *c, void *arg)
+{
+	struct kvm_msrs *list = arg;
+	unsigned i;
+
+	if (list->nmsrs > MSRS_MAX)
+		return -E2BIG;
+	for (i = 0; i < list->nmsrs; i++) {
+		uint64_t value;
+
+		if (msr_get(c, list->entries[i].index, &value) < 0)
+			break;
+		list->entries[i].data = value;
+	}
+	return (int)i;
+}
+
+static int set_msrs(struct vcpu *c, void *arg)
+{
+	const struct kvm_msrs *list = arg;
+	unsigned i;
+
+	if (list->nmsrs > MSRS_MAX)
+		return -E2BIG;
+	for (i = 0; i < list->nmsrs; i++)
+		if (msr_set(c, list->entries[i].index, list->entries[i].data) < 0)
+			break;
+	return (int)i;
+}
+
+/* -- vector state -------------------------------------------------------------------------- */
+
+static int get_fpu(struct vcpu *c, void *arg)
+{
+	xsave_get_fpu(c, arg);
+	return 0;
+}
+
+static int set_fpu(struct vcpu *c, void *arg)
+{
+	xsave_set_fpu(c, arg);
+	return 0;
+}
+
+static int get_xsave(struct vcpu *c, void *arg)
+{
+	xsave_get(c, arg, sizeof(struct kvm_xsave));
+	return 0;
+}
+
+static int set_xsave(struct vcpu *c, void *arg)
+{
+	return xsave_set(c, arg, sizeof(struct kvm_xsave));
+}
+
+static int get_xcrs(struct vcpu *c, void *arg)
+{
+	struct kvm_xcrs *xcrs = arg;
+
+	memset(xcrs, 0, sizeof(*xcrs));
+	xcrs->nr_xcrs = 1;
+	xcrs->xcrs[0].value = c->xcr0;
+	return 0;
+}
+
+static int set_xcrs(struct vcpu *c, void *arg)
+{
+	const struct kvm_xcrs *xcrs = arg;
+
+	if (xcrs->nr_xcrs > KVM_MAX_XCRS || xcrs->flags)
+		return -EINVAL;
+	for (unsigned i = 0; i < xcrs->nr_xcrs; i++)
+		if (xcrs->xcrs[i].xcr == 0 && xcr0_write(c, xcrs->xcrs[i].value) < 0)
+			return -EINVAL;
+	atomic_fetch_or(&c->requests, REQ_TLB_FLUSH);
+	return 0;
+}
+
+/* -- CPUID --------------------------------------------------------------------------------- */
+
+static int set_cpuid2(struct vcpu *c, void *arg)
+{
+	const struct kvm_cpuid2 *list = arg;
+
+	return cpuid_set(c, list->entries, list->nent);
+}
+
+static int get_cpuid2(struct vcpu *c, void *arg)
+{
+	struct kvm_cpuid2 *list = arg;
+
+	if (list->nent < (uint32_t)c->n_cpuid)
+		return -E2BIG;
+	list->nent = (uint32_t)c->n_cpuid;
+	memcpy(list->entries, c->cpuid, list->nent * sizeof(c->cpuid[0]));
+	return 0;
+}
+
+/* -- interrupts and events ----------------------------------------------------------------- */
+
+static int get_lapic(struct vcpu *c, void *arg)
+{
+	return c->lapic ? lapic_get(c, arg) : -EINVAL;
+}
+
+static int set_lapic(struct vcpu *c, void *arg)
+{
+	return c->lapic ? lapic_set(c, arg) : -EINVAL;
+}
+
+/* From a client with interrupt controllers of its own. */
+static int interrupt(struct vcpu *c, void *arg)
+{
+	const struct kvm_interrupt *irq = arg;
+
+	if (irq->irq > 255)
+		return -EINVAL;
+	if (c->vm->irqchip)
+		return -ENXIO;
+	if (c->event.interrupt)
+		return -EEXIST;
+	c->event.interrupt = true;
+	c->event.interrupt_soft = false;
+	c->event.interrupt_vector = (uint8_t)irq->irq;
+	atomic_fetch_or(&c->requests, REQ_EVENT);
+	return 0;
+}
+
+static int nmi(struct vcpu *c, void *arg)
+{
+	(void)arg;
+	atomic_fetch_or(&c->requests, REQ_NMI);
+	return 0;
+}
+
+static int get_vcpu_events(struct vcpu *c, void *arg)
+{
+	events_get(c, arg);
+	return 0;
+}
+
+static int set_vcpu_events(struct vcpu *c, void *arg)
+{
+	return events_set(c, arg);
+}
+
+static int get_mp_state(struct vcpu *c, void *arg)
+{
+	mp_state_get(c, arg);
+	return 0;
+}
+
+static int set_mp_state(struct vcpu *c, void *arg)
+{
+	return mp_state_set(c, arg);
+}
+
+/* -- time ---------------------------------------------------------------------------------- */
+
+static int get_tsc_khz(struct vcpu *c, void *arg)
+{
+	(void)arg;
+	return (int)c->tsc_khz;
+}
+
+/* The TSC is the host's; another frequency would need every RDTSC to trap. */
+static int set_tsc_khz(struct vcpu *c, void *arg)
+{
+	unsigned long khz = (unsigned long)arg;
+
+	return !khz || khz == c->tsc_khz ? 0 : -EINVAL;
+}
+
+/* The guest was stopped: its watchdogs are told so by a flag in the clock's page. */
+static int kvmclock_ctrl(struct vcpu *c, void *arg)
+{
+	(void)arg;
+	if (!c->clock_page)
+		return -EINVAL;
+	c->clock_paused = true;
+	atomic_fetch_or(&c->requests, REQ_CLOCK);
+	return 0;
+}
+
+/* -- the rest ------------------------------------------------------------------------------ */
+
+static int translate(struct vcpu *c, void *arg)
+{
+	struct kvm_translation *t = arg;
+	bool writable = false, user = false;
+	int64_t gpa = mmu_peek(c, t->linear_address, &writable, &user);
+
+	t->physical_address = (uint64_t)gpa;
+	t->valid = gpa >= 0;
+	t->writeable = writable;
+	t->usermode = user;
+	return 0;
+}
+
+static int setup_mce(struct vcpu *c, void *arg)
+{
+	uint64_t cap = *(const uint64_t *)arg;
+
+	(void)c;
+	return (cap & 0xff) > 32 || cap & ~(MCG_CAP | 0xff) ? -EINVAL : 0;
+}
+
+/* No single-stepping by the client yet; switching it off always works. */
+static int set_guest_debug(struct vcpu *c, void *arg)
+{
+	const struct kvm_guest_debug *debug = arg;
+
+	(void)c;
+	return debug->control & KVM_GUESTDBG_ENABLE ? -EINVAL : 0;
+}
+
+struct vcpu_request {
+	unsigned long request;
+	int (*call)(struct vcpu *c, void *arg);
+};
+
+static const struct vcpu_request requests[] = {
+	{KVM_RUN, run},
+	{KVM_GET_REGS, get_regs},
+	{KVM_SET_REGS, set_regs},
+	{KVM_GET_SREGS, get_sregs},
+	{KVM_SET_SREGS, set_sregs},
+	{KVM_GET_SREGS2, get_sregs2},
+	{KVM_SET_SREGS2, set_sregs2},
+	{KVM_GET_MSRS, get_msrs},
+	{KVM_SET_MSRS, set_msrs},
+	{KVM_GET_FPU, get_fpu},
+	{KVM_SET_FPU, set_fpu},
+	{KVM_GET_XSAVE, get_xsave},
+	{KVM_GET_XSAVE2, get_xsave},
+	{KVM_SET_XSAVE, set_xsave},
+	{KVM_GET_XCRS, get_xcrs},
+	{KVM_SET_XCRS, set_xcrs},
+	{KVM_GET_DEBUGREGS, get_debugregs},
+	{KVM_SET_DEBUGREGS, set_debugregs},
+	{KVM_SET_CPUID2, set_cpuid2},
+	{KVM_GET_CPUID2, get_cpuid2},
+	{KVM_GET_LAPIC, get_lapic},
+	{KVM_SET_LAPIC, set_lapic},
+	{KVM_INTERRUPT, interrupt},
+	{KVM_NMI, nmi},
+	{KVM_GET_VCPU_EVENTS, get_vcpu_events},
+	{KVM_SET_VCPU_EVENTS, set_vcpu_events},
+	{KVM_GET_MP_STATE, get_mp_state},
+	{KVM_SET_MP_STATE, set_mp_state},
+	{KVM_SET_SIGNAL_MASK, set_signal_mask},
+	{KVM_GET_TSC_KHZ, get_tsc_khz},
+	{KVM_SET_TSC_KHZ, set_tsc_khz},
+	{KVM_KVMCLOCK_CTRL, kvmclock_ctrl},
+	{KVM_TRANSLATE, translate},
+	{KVM_X86_SETUP_MCE, setup_mce},
+	{KVM_SET_GUEST_DEBUG, set_guest_debug},
+};
+
+static int locked_call(int (*call)(struct vcpu *c, void *arg), struct vcpu *c, void *arg)
+{
+	int rc;
+
+	pthread_mutex_lock(&vcpu_abi(c)->lock);
+	rc = call(c, arg);
+	pthread_mutex_unlock(&vcpu_abi(c)->lock);
+	return rc;
+}
+
+int vcpu_ioctl(struct object *o, unsigned long request, void *arg)
+{
+	request &= 0xffffffff;
+	for (unsigned i = 0; i < ARRAY_SIZE(requests); i++)
+		if (requests[i].request == request)
+			return locked_call(requests[i].call, o->vcpu, arg);
+	return -EINVAL;
+}

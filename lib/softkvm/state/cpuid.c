@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The CPUID instruction, and what the engine derives from the client's list.
+ *
+ * An answer is the client's entry, but for the few fields that change while the guest runs:
+ *
+ *	1.ECX[27]   OSXSAVE: what CR4 says
+ *	1.EDX[9]    APIC: the local APIC is not switched off by APIC_BASE
+ *	0xD.EBX     size of an XSAVE area for XCR0; sub-leaf 1: compacted
+ *
+ * Beyond the highest leaf of a range, Intel's CPUs answer as for the highest basic one, AMD's
+ * with zeros.
+ */
+#include "softkvm/state/cpuid.h"
+
+#include "softkvm/state/xsave.h"
+
+#include <stddef.h>
+
+#define APIC_BASE_ENABLE 0x800ull
+
+const struct kvm_cpuid_entry2 *cpuid_find(const struct vcpu *c, uint32_t leaf, uint32_t sub)
+{
+	for (int i = 0; i < c->n_cpuid; i++) {
+		const struct kvm_cpuid_entry2 *e = &c->cpuid[i];
+
+		if (e->function == leaf && (!(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) ||
+					    e->index == sub))
+			return e;
+	}
+	return NULL;
+}
+
+/* Topology's sub-leaves go on for ever: level type 0, its number, and the x2APIC id. */
+static bool topology_beyond(const struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
+{
+	const struct kvm_cpuid_entry2 *first;
+
+	if (leaf != 0xb && leaf != 0x1f)
+		return false;
+	first = cpuid_find(c, leaf, 0);
+	if (!first)
+		return false;
+	out[CPUID_ECX] = sub & 0xff;
+	out[CPUID_EDX] = first->edx;
+	return true;
+}
+
+static const struct kvm_cpuid_entry2 *beyond(const struct vcpu *c, uint32_t leaf, uint32_t sub)
+{
+	const struct kvm_cpuid_entry2 *range = cpuid_find(c, leaf & 0xffff0000, 0);
+	const struct kvm_cpuid_entry2 *basic = cpuid_find(c, 0, 0);
+
+	if (c->amd || !basic || (range && leaf <= range->eax))
+		return NULL;
+	return cpuid_find(c, basic->eax, sub);
+}
+
+static void patch(const struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
+{
+	if (leaf == 1) {
+		out[CPUID_ECX] &= ~(1u << 27);
+		if (c->cr4 & CR4_OSXSAVE)
+			out[CPUID_ECX] |= 1u << 27;
+		if (!(c->apic_base & APIC_BASE_ENABLE))
+			out[CPUID_EDX] &= ~(1u << 9);
+	} else if (leaf == 0xd && sub == 0) {
+		out[CPUID_EBX] = xsave_size(c->xcr0);
+	} else if (leaf == 0xd && sub == 1 && out[CPUID_EAX] & 2) {
+		out[CPUID_EBX] = xsave_size_compacted(c->xcr0);
+	}
+}
+
+void cpuid_query(struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
+{
+	const struct kvm_cpuid_entry2 *e = cpuid_find(c, leaf, sub);
+
+	out[0] = out[1] = out[2] = out[3] = 0;
+	if (!e && topology_beyond(c, leaf, sub, out))
+		return;
+	if (!e)
+		e = beyond(c, leaf, sub);
+	if (!e)
+		return;
+	out[CPUID_EAX] = e->eax;
+	out[CPUID_EBX] = e->ebx;
+	out[CPUID_ECX] = e->ecx;
+	out[CPUID_EDX] = e->edx;
+	patch(c, e->function, sub, out);
+}
+
+/* -- what follows from the list -------------------------------------------------------------- */
+
+#define CR4_PLAIN                                                                          \
+	(CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | \
+	 CR4_OSXMMEXCPT)
+#define EFER_PLAIN (EFER_LME | EFER_LMA)
+#define EFER_AUTOIBRS (1ull << 21)
+
+static const struct {
+	uint32_t leaf;
+	uint8_t reg, bit;
+	uint64_t cr4, efer;
+} enables[] = {
+	{0x1, CPUID_EDX, 1, .cr4 = CR4_VME | CR4_PVI},
+	{0x1, CPUID_ECX, 17, .cr4 = CR4_PCIDE},
+	{0x1, CPUID_ECX, 26, .cr4 = CR4_OSXSAVE},
+	{0x7, CPUID_EBX, 0, .cr4 = CR4_FSGSBASE},
+	{0x7, CPUID_EBX, 7, .cr4 = CR4_SMEP},
+	{0x7, CPUID_EBX, 20, .cr4 = CR4_SMAP},
+	{0x7, CPUID_ECX, 2, .cr4 = CR4_UMIP},
+	{0x80000001, CPUID_EDX, 11, .efer = EFER_SCE},
+	{0x80000001, CPUID_EDX, 20, .efer = EFER_NX},
+	{0x80000021, CPUID_EAX, 8, .efer = EFER_AUTOIBRS},
+};
+
+static bool vendor_is_amd(uint32_t ebx)
+{
+	return ebx == 0x68747541 || ebx == 0x6f677948; /* "Auth", "Hygo" */
+}
+
+void cpuid_derive(struct vcpu *c)
+{
+	const struct kvm_cpuid_entry2 *e = cpuid_find(c, 0x80000008, 0);
+
+	c->max_phys_bits = e ? e->eax & 0xff : 36;
+	if (c->max_phys_bits < 36 || c->max_phys_bits > 52)
+		c->max_phys_bits = 36;
+	e = cpuid_find(c, 0, 0);
+	c->amd = e && vendor_is_amd(e->ebx);
+	e = cpuid_find(c, 0xd, 0);
+	c->xcr0_allowed = XCR0_X87 | XCR0_SSE;
+	if (e)
+		c->xcr0_allowed |= (uint64_t)e->edx << 32 | e->eax;
+	c->cr4_allowed = CR4_PLAIN;
+	c->efer_allowed = EFER_PLAIN;
+	for (unsigned i = 0; i < sizeof(enables) / sizeof(enables[0]); i++) {
+		if (!cpuid_has(c, enables[i].leaf, 0, enables[i].reg, enables[i].bit))
+			continue;
+		c->cr4_allowed |= enables[i].cr4;
+		c->efer_allowed |= enables[i].efer;
+	}
+}
+
+bool host_is_amd(void)
+{
+	uint32_t a = 0, b, cx = 0, d;
+
+	__asm__("cpuid" : "+a"(a), "=b"(b), "+c"(cx), "=d"(d));
+	return vendor_is_amd(b);
+}
