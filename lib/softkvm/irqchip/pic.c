@@ -302,12 +302,13 @@ static void access_elcr(struct kvm_pic_state *s, uint64_t *data, bool write)
 
 static void access_port(struct pic *pic, uint16_t port, uint64_t *data, bool write)
 {
-	struct kvm_pic_state *s = &pic->chip[port & 0x80 || port == 0x4d1 ? SLAVE : MASTER];
+	bool slave = port >= 0x4d0 ? port & 1 : port & 0x80;
+	struct kvm_pic_state *s = &pic->chip[slave];
 
 	if (port >= 0x4d0)
 		access_elcr(s, data, write);
 	else if (!write)
-		*data = read_chip(s, s == &pic->chip[MASTER], port & 1);
+		*data = read_chip(s, !slave, port & 1);
 	else if (port & 1)
 		write_data(s, (uint8_t)*data);
 	else
