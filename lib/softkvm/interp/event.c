@@ -442,6 +442,7 @@ enum step event_inject(struct vcpu *c, bool *delivered)
 	int vector;
 
 	*delivered = true;
+	ev->window = true; /* what is delivered closes it, and others may wait */
 	if (ev->exception) {
 		const struct fault f = ev->fault;
 
@@ -456,11 +457,14 @@ enum step event_inject(struct vcpu *c, bool *delivered)
 		ev->nmi_pending = false;
 		return event_deliver(c, X86_NMI, EVENT_NMI, NULL);
 	}
-	if (c->vm->irqchip && interrupts_open(c) && irqchip_pending(c) >= 0) {
+	ev->window = c->vm->irqchip ? irqchip_pending(c) >= 0
+				    : c->run->request_interrupt_window;
+	if (ev->window && interrupts_open(c) && c->vm->irqchip) {
 		vector = irqchip_ack(c);
 		if (vector >= 0)
 			return event_deliver(c, (uint8_t)vector, EVENT_INTERRUPT, NULL);
 	}
+	c->stat.irq_windows += ev->window;
 	*delivered = false;
 	return STEP_OK;
 }

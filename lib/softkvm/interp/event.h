@@ -46,6 +46,14 @@ void event_watch(struct vcpu *c, uint64_t lin, unsigned len, bool write);
  * set or a watched address was touched, else STEP_OK. Clears RF. */
 enum step event_after_insn(struct vcpu *c, uint64_t rflags_before);
 
+/* IF was just set, or NMIs unmasked: makes the run loop call event_inject() if anything waits.
+ * What arrives from now on sets REQ_EVENT itself. */
+static inline void event_opened(struct vcpu *c)
+{
+	if (c->event.window || c->event.nmi_pending)
+		atomic_fetch_or(&c->requests, REQ_EVENT);
+}
+
 /* An instruction completed that began under this shadow: it ends. */
 static inline void event_shadow_step(struct vcpu *c, uint8_t before)
 {

@@ -445,14 +445,12 @@ static uint64_t iret_mask(const struct vcpu *c, unsigned opsize)
 	return mask;
 }
 
-static void set_flags(struct vcpu *c, uint64_t flags, uint64_t mask)
+/* The end of every IRET: flags, NMIs. */
+static void finish_iret(struct vcpu *c, uint64_t flags, uint64_t mask)
 {
 	c->rflags = (c->rflags & ~mask) | (flags & mask) | RFLAGS_FIXED;
-}
-
-static void unmask_nmi(struct vcpu *c)
-{
 	c->event.nmi_masked = false;
+	event_opened(c);
 }
 
 static enum step iret_real(struct vcpu *c, unsigned opsize)
@@ -473,8 +471,7 @@ static enum step iret_real(struct vcpu *c, unsigned opsize)
 		return rc;
 	stack_release(c, 3 * opsize);
 	go_real(c, (uint16_t)v[1], v[0]);
-	set_flags(c, v[2], mask);
-	unmask_nmi(c);
+	finish_iret(c, v[2], mask);
 	return STEP_OK;
 }
 
@@ -487,14 +484,13 @@ static enum step iret_to_vm86(struct vcpu *c)
 
 	if (rc)
 		return rc;
-	set_flags(c, v[2], iret_mask(c, 4) | RFLAGS_VM);
 	c->gpr[X86_RSP] = (uint32_t)v[3];
 	seg_set_vm86(&c->seg[X86_CS], (uint16_t)v[1]);
 	for (unsigned i = 0; i < sizeof(order); i++)
 		seg_set_vm86(&c->seg[order[i]], (uint16_t)v[4 + i]);
 	c->rip = v[0] & 0xffff;
+	finish_iret(c, v[2], iret_mask(c, 4) | RFLAGS_VM);
 	cpl_set(c, 3);
-	unmask_nmi(c);
 	return STEP_OK;
 }
 
@@ -541,9 +537,8 @@ enum step far_iret(struct vcpu *c, unsigned opsize)
 	else
 		stack_release(c, 3 * opsize);
 	go(c, &t);
-	set_flags(c, v[2], mask);
+	finish_iret(c, v[2], mask);
 	if (outer)
 		segs_drop_inner(c);
-	unmask_nmi(c);
 	return STEP_OK;
 }

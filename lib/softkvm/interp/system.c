@@ -9,7 +9,6 @@
 #include "softkvm/interp/system.h"
 
 #include "softkvm/interp/ops.h"
-#include "softkvm/state/cpuid.h"
 
 /* What must hold, and what follows. */
 #define RING0 0x01u /* CPL 0, else #GP(0) */
@@ -80,6 +79,8 @@ static const struct rule {
 	[X86_XGETBV]      = {sys_xgetbv, 0},
 	[X86_XSETBV]      = {sys_xsetbv, RING0},
 	[X86_CLAC_STAC]   = {sys_clac_stac, 0},
+	[X86_CLI]         = {sys_cli, 0},
+	[X86_STI]         = {sys_sti, 0},
 
 	[X86_FXSAVE]      = {sys_fxsave, 0},
 	[X86_FXRSTOR]     = {sys_fxrstor, 0},
@@ -157,11 +158,4 @@ enum step sys_write16(struct vcpu *c, const struct insn *in, uint64_t next, uint
 	}
 	rc = sys_linear(c, in, next, 2, true, &lin);
 	return rc ? rc : mmu_write(c, lin, &low, 2, ACC_WRITE);
-}
-
-bool sys_is_amd(const struct vcpu *c)
-{
-	const struct kvm_cpuid_entry2 *e = cpuid_find(c, 0, 0);
-
-	return e && (e->ebx == 0x68747541 /* Auth */ || e->ebx == 0x6f677948 /* Hygo */);
 }

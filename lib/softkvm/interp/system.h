@@ -64,9 +64,6 @@ static inline enum step ud(struct vcpu *c)
 	return fault_set(c, X86_UDV);
 }
 
-/* Does the guest believe to run on an AMD processor? */
-bool sys_is_amd(const struct vcpu *c);
-
 /* -- The instructions --------------------------------------------------------------------- */
 
 /* system_entry.c */
@@ -87,7 +84,8 @@ sysop sys_mov_dr;
 sysop sys_invlpg, sys_invpcid, sys_cache;
 /* system_misc.c */
 sysop sys_cpuid, sys_rdtsc, sys_rdtscp, sys_rdpid, sys_rdpmc, sys_rdmsr, sys_wrmsr, sys_hlt,
-	sys_monitor, sys_mwait, sys_vmcall, sys_xgetbv, sys_xsetbv, sys_clac_stac;
+	sys_monitor, sys_mwait, sys_vmcall, sys_xgetbv, sys_xsetbv, sys_clac_stac, sys_cli,
+	sys_sti;
 /* system_fpu.c */
 sysop sys_fxsave, sys_fxrstor, sys_xsave, sys_xrstor, sys_fsave, sys_frstor, sys_fstenv,
 	sys_fldenv;

@@ -21,7 +21,6 @@
 #include "softkvm/interp/system.h"
 
 #include "softkvm/irqchip/irqchip.h"
-#include "softkvm/state/cpuid.h"
 
 #define CR0_BITS (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | \
 		  CR0_NW | CR0_CD | CR0_PG)
@@ -134,7 +133,7 @@ static enum step write_cr3(struct vcpu *c, uint64_t value)
 
 static enum step check_cr4(struct vcpu *c, uint64_t value, uint64_t changed)
 {
-	if (value & ~cpuid_cr4_allowed(c))
+	if (value & ~c->cr4_allowed)
 		return gp0(c);
 	if (is_long_mode(c) && !(value & CR4_PAE))
 		return gp0(c);

@@ -16,6 +16,7 @@
  * are whoever CPUID says. SYSRET to a non-canonical address faults in the kernel, as Intel's.
  * Source: Intel SDM volume 2; AMD APM volume 3.
  */
+#include "softkvm/interp/event.h"
 #include "softkvm/interp/segload.h"
 #include "softkvm/interp/system.h"
 
@@ -65,7 +66,7 @@ enum step sys_syscall(struct vcpu *c, const struct insn *in, uint64_t next)
 	if (!(c->efer & EFER_SCE))
 		return ud(c);
 	if (!is_64bit_code(c)) {
-		if (!is_protected(c) || is_vm86(c) || !sys_is_amd(c))
+		if (!is_protected(c) || is_vm86(c) || !c->amd)
 			return ud(c);
 		if (!is_long_mode(c))
 			return syscall_legacy(c, next);
@@ -93,7 +94,7 @@ enum step sys_sysret(struct vcpu *c, const struct insn *in, uint64_t next)
 	(void)next;
 	if (!(c->efer & EFER_SCE) || !is_protected(c) || is_vm86(c))
 		return ud(c);
-	if (!is_64bit_code(c) && !sys_is_amd(c))
+	if (!is_64bit_code(c) && !c->amd)
 		return ud(c);
 	if (c->cpl)
 		return gp0(c);
@@ -112,6 +113,7 @@ enum step sys_sysret(struct vcpu *c, const struct insn *in, uint64_t next)
 		set_segs(c, &flat_code64, cs + 16, cs + 8, 3);
 	else
 		set_segs(c, &flat_code32, cs, cs + 8, 3);
+	event_opened(c);
 	return STEP_OK;
 }
 
@@ -119,7 +121,7 @@ enum step sys_sysret(struct vcpu *c, const struct insn *in, uint64_t next)
 
 static enum step check_sysenter(struct vcpu *c)
 {
-	if (is_long_mode(c) && sys_is_amd(c))
+	if (is_long_mode(c) && c->amd)
 		return ud(c);
 	if (!is_protected(c) || !(c->msr.sysenter_cs & 0xfffc))
 		return gp0(c);

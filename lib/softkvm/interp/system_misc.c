@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What is left: identification, time, model-specific registers, waiting, hypercalls, extended
- * control registers, and RFLAGS.AC.
+ * control registers, RFLAGS.IF and AC.
  * Source: Intel SDM volume 2; for hypercalls the kernel's virt/kvm/x86/hypercalls.rst.
  */
+#include "softkvm/interp/event.h"
 #include "softkvm/interp/system.h"
 
 #include "softkvm/state/clock.h"
@@ -179,13 +180,13 @@ enum step sys_xsetbv(struct vcpu *c, const struct insn *in, uint64_t next)
 	return STEP_OK;
 }
 
-/* -- CLAC, STAC --------------------------------------------------------------------------- */
+/* -- Flags -------------------------------------------------------------------------------- */
 
 /* 0F 01 CA, CB. */
 enum step sys_clac_stac(struct vcpu *c, const struct insn *in, uint64_t next)
 {
 	(void)next;
-	if (!(cpuid_cr4_allowed(c) & CR4_SMAP) || c->cpl)
+	if (!(c->cr4_allowed & CR4_SMAP) || c->cpl)
 		return ud(c);
 	if (in->modrm & 1)
 		c->rflags |= RFLAGS_AC;
@@ -193,5 +194,35 @@ enum step sys_clac_stac(struct vcpu *c, const struct insn *in, uint64_t next)
 		c->rflags &= ~RFLAGS_AC;
 	if (c->cr4 & CR4_SMAP)
 		mmu_mode_changed(c);
+	return STEP_OK;
+}
+
+static bool may_change_if(const struct vcpu *c)
+{
+	return c->cpl <= (c->rflags & RFLAGS_IOPL) >> 12;
+}
+
+enum step sys_cli(struct vcpu *c, const struct insn *in, uint64_t next)
+{
+	(void)in;
+	(void)next;
+	if (!may_change_if(c))
+		return gp0(c);
+	c->rflags &= ~RFLAGS_IF;
+	return STEP_OK;
+}
+
+/* Interrupts stay closed for one more instruction. */
+enum step sys_sti(struct vcpu *c, const struct insn *in, uint64_t next)
+{
+	(void)in;
+	(void)next;
+	if (!may_change_if(c))
+		return gp0(c);
+	if (c->rflags & RFLAGS_IF)
+		return STEP_OK;
+	c->rflags |= RFLAGS_IF;
+	c->event.shadow |= KVM_X86_SHADOW_INT_STI;
+	event_opened(c);
 	return STEP_OK;
 }
