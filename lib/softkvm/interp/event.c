@@ -399,10 +399,10 @@ enum step event_deliver(struct vcpu *c, uint8_t vector, enum event_type type,
 		rc = through_table(c, vector, type, &f);
 		if (rc != STEP_FAULT || type == EVENT_SOFT)
 			break;
+		note_fault(c, &c->fault); /* also of one that becomes #DF */
 		if (!combine(c, severity(vector, type)))
 			return STEP_TRIPLE;
 		f = c->fault;
-		note_fault(c, &f);
 		vector = f.vector;
 		type = EVENT_EXCEPTION;
 	}
