@@ -186,9 +186,6 @@ static void take_vvvv_pp(struct decoder *d, struct insn *in, uint8_t byte)
 		d->ud = true;
 	in->prefix = (in->prefix & X86_PFX_67) | prefix_of_pp[byte & 3];
 	in->vvvv = ~byte >> 3 & 15;
-	/* Outside 64-bit mode there are eight registers and the fourth bit says nothing. */
-	if (d->mode != X86_MODE_64)
-		in->vvvv &= 7;
 }
 
 static unsigned vex_place(struct decoder *d, struct insn *in)
@@ -239,6 +236,7 @@ static unsigned evex_place(struct decoder *d, struct insn *in)
 	if (d->mode != X86_MODE_64) {
 		in->rex &= 8;
 		d->high_reg = false;
+		d->ud |= d->high_vvvv;
 	}
 	d->w = in->rex & 8;
 	d->ll = p[3] >> 5 & 3;
@@ -284,6 +282,11 @@ static void find_row(struct decoder *d, struct insn *in)
 		row = 0;
 	in->row = row;
 	add_row(d, row);
+	/* What the mode does not have is undefined by its opcode alone. */
+	if (d->mode == X86_MODE_64 && d->effects & OPE_NO64) {
+		d->operands = 0;
+		d->ud = true;
+	}
 	while ((group = field(d->operands, OPF_GROUP_AT, 8)) != 0) {
 		uint8_t modrm = d->p[d->at];
 		unsigned at = (modrm >> 2 & 14) | (modrm >= 0xc0);
@@ -358,8 +361,6 @@ static unsigned memory_size(const struct decoder *d, const struct insn *in)
 		return 2 * in->opsize;
 	case MS_2y:
 		return d->w ? 16 : 8;
-	case MS_movsxd:
-		return in->opsize == 2 ? 2 : 4;
 	case MS_env:
 		return in->opsize == 2 ? 14 : 28;
 	case MS_save:
@@ -536,12 +537,17 @@ static void read_imm(struct decoder *d, struct insn *in)
 
 /* -- The rules of VEX and EVEX ------------------------------------------------------------ */
 
+/* With registers, EVEX.b takes L'L for the rounding mode; the vector is whole. */
+static bool is_rounding(const struct decoder *d, unsigned mod)
+{
+	return d->b && mod == 3 && d->operands & (OPF_ER | OPF_SAE | OPF_B_ANY);
+}
+
 static bool length_ok(const struct decoder *d, const struct insn *in)
 {
 	static const uint64_t bit[3] = {OPF_L128, OPF_L256, OPF_L512};
 
-	/* With registers, EVEX.b takes L'L for the rounding mode; the vector is whole. */
-	if (d->b && in->mod == 3 && d->operands & (OPF_ER | OPF_SAE))
+	if (is_rounding(d, in->mod))
 		return true;
 	return d->ll < 3 && d->operands & bit[d->ll];
 }
@@ -551,11 +557,27 @@ static void set_vector_length(const struct decoder *d, struct insn *in)
 	if (!(d->operands & OPF_SIMD))
 		return;
 	if (in->enc == X86_LEGACY)
-		in->vl = d->operands & OPF_X87 ? 0 : 16;
-	else if (d->operands & OPF_LIG || d->ll > 2)
+		in->vl = d->operands & OPF_X87 && field(d->operands, OPF_MEM_AT, 5) != MS_x ? 0 : 16;
+	else if (d->operands & OPF_LIG)
 		in->vl = 16;
-	else
+	else if (is_rounding(d, d->p[d->at] >> 6))
+		in->vl = 64;
+	else if (d->ll < 3)
 		in->vl = 16 << d->ll;
+}
+
+static bool uses_vvvv(const struct decoder *d, const struct insn *in)
+{
+	return d->operands & OPF_NDS && !(d->operands & OPF_NDS_REG && in->has_mem);
+}
+
+/* Without a use it must be 1111; outside 64-bit mode its fourth bit says nothing else. */
+static void settle_vvvv(struct decoder *d, struct insn *in)
+{
+	if (in->vvvv && !uses_vvvv(d, in))
+		d->ud = true;
+	if (d->mode != X86_MODE_64)
+		in->vvvv &= 7;
 }
 
 static bool mask_ok(const struct decoder *d, const struct insn *in)
@@ -574,7 +596,7 @@ static bool evex_ok(const struct decoder *d, const struct insn *in)
 	if (d->b && !(d->operands & with_b))
 		return false;
 	/* V' is the index's fifth bit under VSIB; else it belongs to vvvv. */
-	if (d->high_vvvv && !(d->operands & (OPF_NDS | OPF_VSIB)))
+	if (d->high_vvvv && !uses_vvvv(d, in) && !(d->operands & OPF_VSIB))
 		return false;
 	if (d->high_reg && field(d->operands, OPF_REG_AT, 2) == X86_F_GPR)
 		return false;
@@ -585,8 +607,6 @@ static bool vex_ok(const struct decoder *d, const struct insn *in)
 {
 	uint64_t operands = d->operands;
 
-	if (in->vvvv && !(operands & OPF_NDS))
-		return false;
 	if (operands & OPF_KREG && (in->reg > 7 || d->high_reg))
 		return false;
 	if (operands & OPF_KVVVV && in->vvvv > 7)
@@ -782,9 +802,7 @@ static void take_notes(const struct decoder *d, struct insn *in)
 
 static bool is_undefined(const struct decoder *d, const struct insn *in)
 {
-	bool is64 = d->mode == X86_MODE_64;
-
-	if (d->ud || d->effects & (is64 ? OPE_NO64 : OPE_ONLY64))
+	if (d->ud || (d->effects & OPE_ONLY64 && d->mode != X86_MODE_64))
 		return true;
 	if (d->operands & (in->has_mem ? OPF_REG_ONLY : OPF_MEM_ONLY))
 		return true;
@@ -828,6 +846,7 @@ static void decode(struct decoder *d, struct insn *in)
 	if (d->operands & OPF_OREG)
 		in->oreg = (in->op & 7) | (in->rex & 1) << 3;
 	take_notes(d, in);
+	settle_vvvv(d, in);
 	take_care(d, in);
 	implicit_segment(d, in);
 	if (is_undefined(d, in))

@@ -58,7 +58,6 @@
 #define SIZE_y FIELD(OPF_MEM_AT, MS_v) | OS(y)
 #define SIZE_d64 FIELD(OPF_MEM_AT, MS_v) | OS(d64)
 #define SIZE_f64 FIELD(OPF_MEM_AT, MS_v) | OS(f64)
-#define SIZE_sx FIELD(OPF_MEM_AT, MS_movsxd)
 
 /* Only the operand size, for registers. */
 #define RSIZE_b OPF_BYTE
@@ -83,7 +82,6 @@
 #define GPR_m X86_F_GPR
 #define GPR_d64 X86_F_GPR
 #define GPR_f64 X86_F_GPR
-#define GPR_sx X86_F_GPR
 
 #define REG_n 0
 #define REG_r OPF_REG_R
@@ -123,6 +121,7 @@
 #define U (V_RM | OPF_REG_ONLY)
 #define V_RM (OPF_SIMD | OPF_MODRM | FIELD(OPF_RM_AT, X86_F_OTHER))
 #define H (OPF_SIMD | OPF_NDS | FIELD(OPF_VVVV_AT, X86_F_OTHER))
+#define Hr (H | OPF_NDS_REG) /* in the register form only */
 #define P (V | OPF_X87)
 #define Q(mem, acc) (W(mem, acc) | OPF_X87)
 #define N (U | OPF_X87)

@@ -48,7 +48,7 @@ enum {
 /* Groups that modrm.reg and mod select, as the manual numbers them, ... */
 enum {
 	G_none,
-	G_1, G_1A, G_2, G_3b, G_3v, G_4, G_5, G_6, G_7, G_8, G_9, G_9F3, G_11b, G_11v,
+	G_1, G_1A, G_2, G_3b, G_3v, G_4, G_5, G_6, G_7, G_7x, G_8, G_9, G_9x66, G_9xF3, G_9xF2, G_11b, G_11v,
 	G_12, G_13, G_14, G_12x, G_13x, G_14x, G_15, G_15x66, G_15xF3, G_16, G_78,
 	G_D8, G_D9, G_DA, G_DB, G_DC, G_DD, G_DE, G_DF,
 	G_V12, G_V13, G_V14, G_V15, G_V17, G_E12, G_E13W0, G_E13W1, G_E14W0, G_E14W1,
@@ -104,6 +104,7 @@ enum { OP_INDEX_SIZE = OP_AT_GROUP + OP_GROUPS * 16 };
 #define OPF_KREG     (1ull << 49) /* modrm.reg is a mask register: 0 to 7 only */
 #define OPF_KVVVV    (1ull << 50)
 #define OPF_B_ANY    (1ull << 51) /* EVEX.b with registers is allowed and means nothing */
+#define OPF_NDS_REG  (1ull << 52) /* OPF_NDS holds in the register form only: VMOVSS */
 #define OPF_GROUP_AT 56 /* eight bits: the group to look into, 0: this row is all */
 
 /* The operand size. */
@@ -126,7 +127,6 @@ enum op_mem {
 	MS_s,    /* a descriptor table: 6, in 64-bit mode 10 */
 	MS_a,    /* two of the operand size: BOUND */
 	MS_2y,   /* 8, or 16 with W: CMPXCHG8B */
-	MS_movsxd, /* 2 with operand size 2, else 4 */
 	MS_env,  /* FSTENV: 14 or 28 */
 	MS_save, /* FSAVE: 94 or 108 */
 	MS_x,    /* the vector; ... */
