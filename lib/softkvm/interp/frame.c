@@ -112,7 +112,7 @@ enum step stack_peek(struct vcpu *c, unsigned skip, uint64_t *v, unsigned n, uns
 	stack_current(c, &st);
 	mask = sp_mask(&st);
 	sp = (st.sp + skip) & mask;
-	if (size == 8 && (st.flat || sp + n * 8 <= mask)) { /* the usual IRET: one read */
+	if (n && size == 8 && (st.flat || sp + n * 8 <= mask)) { /* the usual IRET: one read */
 		rc = stack_linear(c, &st, sp, n * 8, &lin);
 		return rc ? rc : mmu_read(c, lin, v, n * 8, ACC_READ);
 	}
