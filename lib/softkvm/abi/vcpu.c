@@ -52,11 +52,31 @@ static int run_masked(struct vcpu *c)
 	return rc;
 }
 
+/* The fields of kvm_run that tell a client what it would else have to ask for. */
+static void fill_run(struct vcpu *c)
+{
+	struct kvm_run *r = c->run;
+
+	r->if_flag = (c->rflags & RFLAGS_IF) != 0;
+	r->apic_base = c->apic_base;
+	r->flags = 0;
+	r->ready_for_interrupt_injection =
+		c->vm->irqchip ? 1
+			       : r->if_flag && !c->event.interrupt && !c->event.shadow &&
+					 !c->io.n;
+	if (c->lapic)
+		r->cr8 = lapic_get_cr8(c); /* else the guest's CR8 is this field */
+}
+
 static int run(struct vcpu *c, void *arg)
 {
+	int rc;
+
 	if (arg)
 		return -EINVAL;
-	return vcpu_abi(c)->has_sigmask ? run_masked(c) : vcpu_run(c);
+	rc = vcpu_abi(c)->has_sigmask ? run_masked(c) : vcpu_run(c);
+	fill_run(c);
+	return rc;
 }
 
 /* The kernel's sigset is 8 bytes; the C library's is longer and begins with it. */
@@ -327,8 +347,10 @@ static int setup_mce(struct vcpu *c, void *arg)
 {
 	uint64_t cap = *(const uint64_t *)arg;
 
-	(void)c;
-	return (cap & 0xff) > 32 || cap & ~(MCG_CAP | 0xff) ? -EINVAL : 0;
+	if ((cap & 0xff) > (MCG_CAP & 0xff) || cap & ~(MCG_CAP | 0xff))
+		return -EINVAL;
+	c->msr.mcg_cap = cap;
+	return 0;
 }
 
 /* No single-stepping by the client yet; switching it off always works. */

@@ -356,11 +356,12 @@ static int set_pit2(struct object *o, void *arg)
 	return o->vm->irqchip ? pit_set(o->vm, arg) : -ENXIO;
 }
 
-/* Whether missed PIT ticks are made up for: they are not, in either mode. */
+/* Whether PIT ticks that the guest missed are made up for. */
 static int reinject_control(struct object *o, void *arg)
 {
-	(void)arg;
-	return o->vm->irqchip ? 0 : -ENXIO;
+	const struct kvm_reinject_control *control = arg;
+
+	return pit_reinject(o->vm, control->pit_reinject);
 }
 
 /* -- requests: time ------------------------------------------------------------------------ */
@@ -419,8 +420,10 @@ static int check_extension(struct object *o, void *arg)
 /* None that is offered needs enabling. */
 static int enable_cap(struct object *o, void *arg)
 {
-	(void)o;
-	(void)arg;
+	const struct kvm_enable_cap *cap = arg;
+
+	if (cap->cap == KVM_CAP_X2APIC_API && !cap->flags)
+		return irqchip_x2apic_api(o->vm, cap->args[0]);
 	return -EINVAL;
 }
 

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory slots: the rules of KVM_SET_USER_MEMORY_REGION, look-up, views, the dirty log. */
+#include "softkvm/state/slots.h"
+
+#include "base/macros.h"
+#include "tests/tap.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define RW (PROT_READ | PROT_WRITE)
+
+static struct vm vm;
+static uint8_t *shared, *private;
+
+static void memory(void)
+{
+	int fd = memfd_create("ram", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, 16 * MiB))
+		return;
+	shared = mmap(NULL, 16 * MiB, RW, MAP_SHARED, fd, 0);
+	private = mmap(NULL, 16 * MiB, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	close(fd);
+}
+
+static int set(uint32_t id, uint32_t flags, uint64_t gpa, uint64_t size, void *hva)
+{
+	struct kvm_userspace_memory_region r = {
+		.slot = id, .flags = flags, .guest_phys_addr = gpa, .memory_size = size,
+		.userspace_addr = (uintptr_t)hva,
+	};
+
+	return slots_set(&vm, &r);
+}
+
+static void test_rules(void)
+{
+	is_int(set(0, 0, 0x800, MiB, shared), -EINVAL, "an address off a page");
+	is_int(set(0, 0, 0, MiB + 1, shared), -EINVAL, "a size off a page");
+	is_int(set(0, 0, 0, MiB, shared + 8), -EINVAL, "a mapping off a page");
+	is_int(set(0, 4, 0, MiB, shared), -EINVAL, "an unknown flag");
+	is_int(set(0, 0, ~0xfffull, 8192, shared), -EINVAL, "past the end of addresses");
+	is_int(set(40000, 0, 0, MiB, shared), -EINVAL, "a slot number that is too large");
+	is_int(set(3, 0, 0, 0, NULL), -EINVAL, "deleting what is not there");
+}
+
+static void test_changes(void)
+{
+	is_int(set(0, 0, 0, MiB, shared), 0, "a slot");
+	is_int(set(1, 0, MiB, MiB, shared + MiB), 0, "one beside it");
+	is_int(set(2, 0, MiB / 2, MiB, shared), -EEXIST, "one over both");
+	is_int(set(1, 0, MiB - 4096, MiB, shared + MiB), -EEXIST, "moving into another");
+	is_int(set(1, 0, MiB, 2 * MiB, shared + MiB), -EINVAL, "resizing");
+	is_int(set(1, 0, MiB, MiB, shared), -EINVAL, "other memory");
+	is_int(set(1, KVM_MEM_READONLY, MiB, MiB, shared + MiB), -EINVAL, "making read-only");
+	ok(vm_slot(&vm, MiB) && vm_slot(&vm, MiB)->id == 1, "the second is at 1 MiB");
+	is_int(set(1, 0, 8 * MiB, MiB, shared + MiB), 0, "moving it");
+	ok(!vm_slot(&vm, MiB), "it is gone from there");
+	ok(vm_slot(&vm, 8 * MiB) && vm_slot(&vm, 8 * MiB)->hva == shared + MiB, "and is here");
+	ok(vm_slot(&vm, 0) && vm_slot(&vm, MiB - 1)->id == 0, "first and last byte of a slot");
+	ok(!vm_slot(&vm, 9 * MiB) && !vm_slot(&vm, ~0ull), "nothing beyond");
+	is_int(set(1, 0, 0, 0, NULL), 0, "deleting");
+	ok(!vm_slot(&vm, 8 * MiB), "deleted");
+}
+
+static void test_many(void)
+{
+	int wrong = 0;
+
+	for (uint32_t i = 0; i < SLOTS_MAX - 1; i++) /* slot 0 is there; order is scrambled */
+		wrong += set(100 + i, 0, GiB + (i * 37 % 127) * 8192, 4096,
+			     shared + i * 4096) != 0;
+	is_int(wrong, 0, "as many slots as there may be");
+	is_int(set(5000, 0, 4 * GiB, 4096, shared), -EINVAL, "and not one more");
+	for (uint32_t i = 0; i < SLOTS_MAX - 1; i++) {
+		uint64_t gpa = GiB + (i * 37 % 127) * 8192;
+		struct slot *s = vm_slot(&vm, gpa + 4095);
+
+		wrong += !s || s->id != 100 + i || vm_slot(&vm, gpa + 4096);
+	}
+	is_int(wrong, 0, "each found, and the gaps between them");
+	for (uint32_t i = 0; i < SLOTS_MAX - 1; i++)
+		wrong += set(100 + i, 0, 0, 0, NULL) != 0;
+	is_int(wrong, 0, "all deleted");
+}
+
+static void test_views(void)
+{
+	struct slot *s;
+	int fd = memfd_create("two", MFD_CLOEXEC);
+	uint8_t *two;
+
+	s = vm_slot(&vm, 0);
+	ok(s->ro != s->hva, "shared memory has a second view");
+	shared[4096] = 77;
+	is_int(s->ro[4096], 77, "of the same bytes");
+	is_int(set(4, 0, 2 * MiB, MiB, private), 0, "private memory");
+	s = vm_slot(&vm, 2 * MiB);
+	ok(s->ro == s->hva, "has one view");
+
+	/* Two mappings side by side that are not side by side in their file. */
+	two = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (fd < 0 || ftruncate(fd, 65536) ||
+	    mmap(two, 4096, RW, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ||
+	    mmap(two + 4096, 4096, RW, MAP_SHARED | MAP_FIXED, fd, 32768) == MAP_FAILED) {
+		skip("no memory for it");
+		return;
+	}
+	is_int(set(5, 0, 4 * MiB, 8192, two), 0, "a patchwork");
+	two[4096] = 5;
+	s = vm_slot(&vm, 4 * MiB);
+	is_int(s->ro[4096], 5, "its view, if any, is of the right pages");
+	is_int(set(5, 0, 0, 0, NULL), 0, "deleted");
+	is_int(set(4, 0, 0, 0, NULL), 0, "deleted");
+	close(fd);
+}
+
+static void test_dirty(void)
+{
+	uint64_t bits[4] = {~0ull, ~0ull, ~0ull, ~0ull};
+	struct kvm_dirty_log get = {.slot = 0, .dirty_bitmap = bits};
+	struct kvm_clear_dirty_log clear = {.slot = 0, .num_pages = 64, .first_page = 64,
+					    .dirty_bitmap = bits};
+	struct page_note *note = vm_slot(&vm, 0)->note;
+	struct slot *s;
+
+	is_int(slots_dirty_get(&vm, &get), -ENOENT, "no log without its flag");
+	is_int(set(0, KVM_MEM_LOG_DIRTY_PAGES, 0, MiB, shared), 0, "logging on");
+	s = vm_slot(&vm, 0);
+	ok(s->note == note && s->dirty, "the slot kept its notes and has a bitmap");
+	atomic_fetch_or(&s->dirty[1], 6);
+	is_int(slots_dirty_get(&vm, &get), 0, "taking the log");
+	ok(bits[0] == 0 && bits[1] == 6 && bits[3] == 0, "it is what was set");
+	is_int(slots_dirty_get(&vm, &get), 0, "again");
+	is_int(bits[1], 0, "it was cleared");
+	atomic_fetch_or(&s->dirty[1], 7);
+	bits[0] = 2;
+	is_int(slots_dirty_clear(&vm, &clear), 0, "clearing a part");
+	is_int(s->dirty[1], 5, "cleared what was asked");
+	clear.first_page = 3;
+	is_int(slots_dirty_clear(&vm, &clear), -EINVAL, "not at a multiple of 64");
+	is_int(set(0, 0, 0, MiB, shared), 0, "logging off");
+	ok(!vm_slot(&vm, 0)->dirty, "no bitmap");
+}
+
+int main(void)
+{
+	memory();
+	is_int(slots_create(&vm), 0, "an empty table");
+	ok(!vm_slot(&vm, 0), "nothing in it");
+	test_rules();
+	test_changes();
+	test_many();
+	test_views();
+	test_dirty();
+	slots_destroy(&vm);
+	return done_testing();
+}
