@@ -146,7 +146,7 @@ static int get_supported(const struct vm *vm, union table *t, struct err *err)
 	return 0;
 }
 
-int cpuid_set(const struct vcpu *v, unsigned n, struct err *err)
+int vcpu_set_cpuid(const struct vcpu *v, unsigned n, struct err *err)
 {
 	const struct kvm_face *face = v->vm->face;
 	struct place p = {

@@ -222,7 +222,7 @@ void machine_over(struct machine *m, const struct machine_end *end)
 		m->end = *end;
 		atomic_store(&m->stopping, true);
 		for (unsigned i = 0; i < m->config.cpus; i++)
-			vcpu_kick(&m->vcpus[i]);
+			vcpu_nudge(&m->vcpus[i]);
 		if (write(m->fd, &one, sizeof(one)) < 0)
 			abort(); /* an eventfd of ours that counts to one cannot fail */
 	}

@@ -49,7 +49,7 @@ void vcpu_kick_init(void)
 	sigaction(SIGRTMIN, &sa, NULL);
 }
 
-void vcpu_kick(struct vcpu *v)
+void vcpu_nudge(struct vcpu *v)
 {
 	if (!v->run)
 		return;

@@ -91,7 +91,7 @@ int vcpu_open(struct vcpu *v, struct machine *m, const struct vm *vm, unsigned i
 	v->run = vm->face->mmap(v->fd, vm->run_size);
 	if (!v->run)
 		return refused(v, -ENOMEM, "its shared area", err);
-	rc = cpuid_set(v, n, err);
+	rc = vcpu_set_cpuid(v, n, err);
 	if (rc < 0)
 		return rc;
 	set_mtrrs(v);

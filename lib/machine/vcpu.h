@@ -42,12 +42,12 @@ int vcpu_set_entry(struct vcpu *v, const struct boot_entry *entry, struct err *e
 void *vcpu_main(void *vcpu);
 
 /* Makes KVM_RUN come back. Any thread, and signal handlers. */
-void vcpu_kick(struct vcpu *v);
+void vcpu_nudge(struct vcpu *v);
 
 /* Prepares the signal that kicks; once, before the first thread. */
 void vcpu_kick_init(void);
 
 /* For vcpu_open(): the tables of cpuid.c, as CPU id of n. */
-int cpuid_set(const struct vcpu *v, unsigned n, struct err *err);
+int vcpu_set_cpuid(const struct vcpu *v, unsigned n, struct err *err);
 
 #endif

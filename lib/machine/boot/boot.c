@@ -94,7 +94,7 @@ int boot_put_initrd(const struct boot_plan *plan, gpa_t floor, gpa_t ceiling, gp
 	if (floor >= ceiling || initrd->size > ceiling - floor)
 		return err_set(err, ENOMEM,
 			       "initrd '%s' of %llu KiB does not fit: of %llu MiB memory %llu KiB are free for it",
-			       initrd->path, (unsigned long long)(initrd->size + 1023) >> 10,
+			       initrd->path, (unsigned long long)initrd->size >> 10,
 			       (unsigned long long)plan->memory >> 20,
 			       (unsigned long long)(floor < ceiling ? ceiling - floor : 0) >> 10);
 	*base = (ceiling - initrd->size) & ~UINT64_C(0xfff);

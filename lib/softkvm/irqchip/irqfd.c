@@ -13,7 +13,6 @@
  * it is a pulse.
  * Source: the kernel's KVM API document, KVM_IRQFD.
  */
-#define _GNU_SOURCE
 #include "softkvm/irqchip/eventfd.h"
 #include "softkvm/irqchip/internal.h"
 

@@ -237,7 +237,8 @@ static void emit_vex(struct as *a, const struct insn *in, const uint8_t *bytes,
 	emit8(a, (reg & 8 ? 0 : 0x80u) | 0x40u | (base & 8 ? 0 : 0x20u) | in->map);
 	emit8(a, w | (~(unsigned)p->vvvv & 15) << 3 | (last & 7u));
 	emit8(a, in->op);
-	emit_operands(a, in, p, reg);
+	if (in->has_modrm) /* VZEROUPPER has none */
+		emit_operands(a, in, p, reg);
 	emit_imm(a, in, bytes);
 }
 

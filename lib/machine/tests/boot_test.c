@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Loaders: what a good kernel becomes in guest memory, and the sentence for each bad one.
+ *
+ * Kernels are made here, field by field, as small as the protocols allow. A bad case is the
+ * good one with a change, and the words that the error must have.
+ */
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/macros.h"
+#include "elf_file.h"
+#include "machine/boot/blob.h"
+#include "machine/boot/boot.h"
+#include "machine/map.h"
+#include "tests/tap.h"
+
+#include <errno.h>
+
+#define MEMORY (64 * MiB)
+#define SETUP  1024 /* bytes of set-up program: setup_sects is 1 */
+#define KERNEL 4096 /* bytes of protected-mode kernel */
+
+static struct map_ram ram;
+static struct guest_mem mem;
+
+/* -- Good ones -------------------------------------------------------------------------- */
+
+static size_t make_bzimage(uint8_t *b)
+{
+	memset(b, 0, SETUP + KERNEL);
+	b[0x1f1] = 1;
+	le32_put(b + 0x1f4, KERNEL / 16);
+	le16_put(b + 0x1fe, 0xaa55);
+	b[0x200] = 0xeb;
+	b[0x201] = 0x66; /* the header ends at 0x268 */
+	memcpy(b + 0x202, "HdrS", 4);
+	le16_put(b + 0x206, 0x20f);
+	b[0x211] = 1;
+	le32_put(b + 0x22c, 0x7fffffff);
+	le32_put(b + 0x230, 2 * MiB);
+	b[0x234] = 1;
+	le16_put(b + 0x236, 1);
+	le32_put(b + 0x238, 2047);
+	le64_put(b + 0x258, 16 * MiB);
+	le32_put(b + 0x260, 20 * MiB);
+	memset(b + SETUP, 0xc5, KERNEL);
+	return SETUP + KERNEL;
+}
+
+static size_t make_elf(uint8_t *b)
+{
+	static const uint8_t code[64] = {0xf4};
+	struct elf_file f = elf_file_good(sizeof(code));
+
+	memset(b, 0, ELF_FILE_MAX);
+	return elf_file_bytes(&f, code, sizeof(code), b);
+}
+
+static struct blob blob_of(const char *role, const uint8_t *bytes, size_t len)
+{
+	return (struct blob){
+		.role = role, .path = role, .size = len, .fd = -1, .bytes = bytes,
+	};
+}
+
+static int load(const uint8_t *bytes, size_t len, const struct blob *initrd,
+		const char *cmdline, struct boot_entry *entry, struct err *err)
+{
+	struct blob kernel = blob_of("kernel", bytes, len);
+	struct boot_plan plan = {
+		.kernel = &kernel, .initrd = initrd, .cmdline = cmdline, .mem = &mem,
+		.memory = MEMORY, .rsdp = MAP_RSDP,
+	};
+
+	*err = (struct err){0};
+	return boot_load(&plan, entry, err);
+}
+
+static void test_bzimage(void)
+{
+	static uint8_t file[SETUP + KERNEL], disk[10000];
+	struct blob initrd = blob_of("initrd", disk, sizeof(disk));
+	size_t len = make_bzimage(file);
+	const uint8_t *zero = ram.host + MAP_ZERO_PAGE;
+	struct boot_entry entry;
+	struct err err;
+	uint32_t at;
+
+	memset(disk, 0x17, sizeof(disk));
+	if (!ok(load(file, len, &initrd, "quiet", &entry, &err) == 0, "a bzImage loads %s",
+		err.text))
+		return;
+	is_int(entry.mode, BOOT_LONG, "it is entered in long mode");
+	is_int(entry.rip, 16 * MiB + 0x200, "where it prefers to be");
+	is_int(entry.info, MAP_ZERO_PAGE, "with the zero page");
+	is_int(ram.host[16 * MiB], 0xc5, "the kernel is there");
+	is_str((char *)ram.host + MAP_CMDLINE, "quiet", "so is the command line");
+	is_int(le32_get(zero + 0x228), MAP_CMDLINE, "and the zero page knows where");
+	is_int(le64_get(zero + 0x70), MAP_RSDP, "it knows the RSDP");
+	is_int(zero[0x210], 0xff, "and what kind of loader we are");
+	at = le32_get(zero + 0x218);
+	is_int(le32_get(zero + 0x21c), sizeof(disk), "the initrd's size");
+	is_int(at % 4096, 0, "it begins at a page");
+	ok(at + sizeof(disk) <= MEMORY && at >= 36 * MiB, "behind the kernel, in memory");
+	is_int(ram.host[at + sizeof(disk) - 1], 0x17, "it is there to its last byte");
+	is_int(zero[0x1e8], 6, "six memory map entries without high memory");
+	is_int(le64_get(ram.host + MAP_PAGE_TABLES + 2 * 4096 + 8), 0x200083,
+	       "the second 2 MiB are mapped to themselves");
+}
+
+static void test_small_guest(void)
+{
+	static uint8_t file[SETUP + KERNEL];
+	size_t len = make_bzimage(file);
+	struct boot_entry entry;
+	struct err err;
+
+	le32_put(file + 0x260, 50 * MiB); /* at 16 MiB it would not fit into 64 */
+	is_int(load(file, len, NULL, "", &entry, &err), 0, "a tight kernel loads %s", err.text);
+	is_int(entry.rip, 2 * MiB + 0x200, "lower than it prefers");
+}
+
+static void test_pvh(void)
+{
+	static uint8_t file[ELF_FILE_MAX];
+	size_t len = make_elf(file);
+	struct boot_entry entry;
+	struct err err;
+
+	ram.host[ELF_BASE + 100] = 1;
+	if (!ok(load(file, len, NULL, "x=1", &entry, &err) == 0, "a PVH kernel loads %s",
+		err.text))
+		return;
+	is_int(entry.mode, BOOT_PROTECTED, "it is entered in protected mode");
+	is_int(entry.rip, ELF_BASE, "at its note's entry");
+	is_int(le32_get(ram.host + MAP_PVH_INFO), 0x336ec578, "the start info has its magic");
+	is_int(le64_get(ram.host + MAP_PVH_INFO + 24), MAP_CMDLINE, "and the command line");
+	is_int(ram.host[ELF_BASE], 0xf4, "the code is there");
+	is_int(ram.host[ELF_BASE + 100], 0, "what the file does not have is zero");
+}
+
+/* -- Bad ones --------------------------------------------------------------------------- */
+
+/* A field of `width` bytes that gets another value; width 0: the file is cut there. */
+static const struct {
+	const char *name;
+	bool elf;
+	uint16_t at;
+	uint8_t width;
+	uint64_t value;
+	const char *words;
+} bad[] = {
+	{"old protocol", false, 0x206, 2, 0x204, "speaks boot protocol 2.04"},
+	{"32-bit kernel", false, 0x236, 2, 0, "no 64-bit entry"},
+	{"zImage", false, 0x211, 1, 0, "is a zImage"},
+	{"cut in the header", false, 0x220, 0, 0, "cut off within its header"},
+	{"cut in the kernel", false, 0x800, 0, 0, "is cut off"},
+	{"set-up larger than the file", false, 0x1f1, 1, 200, "is cut off"},
+	{"huge size", false, 0x1f4, 4, 0xffffffff, "is cut off"},
+	{"huge init_size", false, 0x260, 4, 0xffffffff, "the guest has 64 MiB memory"},
+	{"no relocation, far away", false, 0x234, 1, 0, NULL},
+	{"wild preferred address", false, 0x258, 8, UINT64_MAX - 4096, NULL},
+	{"no magic", false, 0x202, 4, 0, "neither a bzImage nor an ELF file"},
+	{"for ARM", true, 18, 2, 183, "not for x86-64"},
+	{"32-bit ELF", true, 4, 1, 1, "not for x86-64"},
+	{"no program headers", true, 56, 2, 0, "without usable program headers"},
+	{"many program headers", true, 56, 2, 60000, "without usable program headers"},
+	{"odd program headers", true, 54, 2, 8, "without usable program headers"},
+	{"headers outside of the file", true, 32, 8, UINT64_MAX - 8, "is cut off"},
+	{"no note", true, 120, 4, 0, "without a PVH entry note"},
+	{"another's note", true, ELF_NOTE_AT + 8, 4, 17, "without a PVH entry note"},
+	{"a note too long", true, ELF_NOTE_AT + 4, 4, 0xfffffff0, "without a PVH entry note"},
+	{"entry outside", true, ELF_NOTE_AT + 16, 4, 0x4000000, "outside of its segments"},
+	{"entry in the first MiB", true, ELF_NOTE_AT + 16, 4, 0x7000, "outside of its segments"},
+	{"segment in the first MiB", true, 64 + 24, 8, 0x7000, "RAM from 0x100000"},
+	{"segment beyond RAM", true, 64 + 24, 8, MEMORY, "RAM from 0x100000"},
+	{"segment that wraps", true, 64 + 40, 8, UINT64_MAX - 4096, "RAM from 0x100000"},
+	{"more file than memory", true, 64 + 40, 8, 8, "larger in the file than in memory"},
+	{"segment outside of the file", true, 64 + 8, 8, UINT64_MAX - 16, "is cut off"},
+};
+
+static void test_bad(void)
+{
+	static uint8_t file[ELF_FILE_MAX];
+	struct boot_entry entry;
+	struct err err;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		size_t len = bad[i].elf ? make_elf(file) : make_bzimage(file);
+		int rc;
+
+		if (bad[i].width)
+			memcpy(file + bad[i].at, &bad[i].value, bad[i].width);
+		else
+			len = bad[i].at;
+		rc = load(file, len, NULL, "", &entry, &err);
+		if (!bad[i].words) {
+			is_int(rc, 0, "%s is no mistake %s", bad[i].name, err.text);
+			continue;
+		}
+		ok(rc < 0 && strstr(err.text, bad[i].words), "%s: %s", bad[i].name, err.text);
+	}
+}
+
+static void test_limits(void)
+{
+	static uint8_t file[SETUP + KERNEL];
+	static char cmdline[3000];
+	struct blob initrd = {.role = "initrd", .path = "initrd", .size = 60 * MiB, .fd = -1,
+			      .bytes = file};
+	size_t len = make_bzimage(file);
+	struct boot_entry entry;
+	struct err err;
+	int rc;
+
+	rc = load(file, len, &initrd, "", &entry, &err);
+	ok(rc == -ENOMEM && strstr(err.text, "of 61440 KiB does not fit"), "initrd: %s", err.text);
+	initrd.size = UINT64_MAX - 10;
+	rc = load(file, len, &initrd, "", &entry, &err);
+	ok(rc == -ENOMEM, "an initrd of 2^64 bytes: %s", err.text);
+	memset(cmdline, 'a', sizeof(cmdline) - 1);
+	rc = load(file, len, NULL, cmdline, &entry, &err);
+	ok(rc < 0 && strstr(err.text, "2999 bytes, the kernel takes 2047"), "command line: %s",
+	   err.text);
+}
+
+static const struct {
+	const char *bytes, *words;
+} wrong_files[] = {
+	{"\x1f\x8b\x08", "gzip data"},
+	{"\x28\xb5\x2f\xfd----", "zstd data"},
+	{"070701000", "cpio archive"},
+	{"!<arch>\ndebian", "Debian package"},
+	{"QFI\xfb", "qcow2"},
+	{"#!/bin/sh", "a script"},
+	{"x", "neither"},
+};
+
+static void test_wrong_files(void)
+{
+	struct boot_entry entry;
+	struct err err;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(wrong_files); i++) {
+		const char *b = wrong_files[i].bytes;
+		int rc = load((const uint8_t *)b, strlen(b), NULL, "", &entry, &err);
+
+		ok(rc == -ENOEXEC && strstr(err.text, wrong_files[i].words), "%s", err.text);
+	}
+}
+
+static void test_blobs(void)
+{
+	struct err err = {0};
+	struct blob b;
+	uint8_t byte;
+
+	is_int(blob_open(&b, "kernel", "/nonexistent", &err), -ENOENT, "%s", err.text);
+	is_int(blob_open(&b, "kernel", "/tmp", &err), -EISDIR, "%s", err.text);
+	is_int(blob_open(&b, "kernel", "/dev/null", &err), -EINVAL, "%s", err.text);
+	is_int(blob_open(&b, "kernel", "/proc/self/maps", &err), -EINVAL, "%s", err.text);
+	if (is_int(blob_open(&b, "kernel", "/proc/self/exe", &err), 0, "a file opens")) {
+		is_int(blob_read(&b, b.size - 1, &byte, 1, &err), 0, "its last byte");
+		is_int(blob_read(&b, b.size, &byte, 1, &err), -EINVAL, "not one more");
+		is_int(blob_read(&b, UINT64_MAX, &byte, 2, &err), -EINVAL, "nor one that wraps");
+		blob_close(&b);
+	}
+}
+
+int main(void)
+{
+	struct err err = {0};
+
+	if (!is_int(map_ram_create(&ram, MEMORY, &mem, &err), 0, "guest memory %s", err.text))
+		return done_testing();
+	test_bzimage();
+	test_small_guest();
+	test_pvh();
+	test_bad();
+	test_limits();
+	test_wrong_files();
+	test_blobs();
+	map_ram_destroy(&ram);
+	return done_testing();
+}
