@@ -15,6 +15,7 @@
  *
  * Source: Intel SDM volume 2, the instructions' pages.
  */
+#include "softkvm/interp/event.h"
 #include "softkvm/interp/ops.h"
 #include "softkvm/interp/segload.h"
 
@@ -230,7 +231,7 @@ enum step op_popf(struct vcpu *c, const struct op *op)
 		mask &= 0xffff;
 	sp_add(c, size);
 	if (v & mask & ~c->rflags & RFLAGS_IF)
-		atomic_fetch_or(&c->requests, REQ_EVENT);
+		event_opened(c);
 	flags_put(c, mask, v);
 	c->rflags &= ~RFLAGS_RF;
 	return op_done(c, op);
