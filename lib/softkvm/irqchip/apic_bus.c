@@ -110,21 +110,13 @@ static int deliver(struct vcpu *c, struct vcpu *self, const struct apic_msg *msg
 
 /* -- Sending ------------------------------------------------------------------------------- */
 
-/* The n-th vCPU with a local APIC, or NULL. */
-static struct vcpu *target(struct vm *vm, int n)
-{
-	struct vcpu *c = __atomic_load_n(&vm->vcpu[n], __ATOMIC_ACQUIRE);
-
-	return c && __atomic_load_n(&c->lapic, __ATOMIC_ACQUIRE) ? c : NULL;
-}
-
 static struct vcpu *lowest(struct vm *vm, const struct apic_msg *msg, bool broadcast_ff)
 {
 	struct vcpu *best = NULL;
 	uint32_t least = 0;
 
-	for (int i = 0; i < VCPUS_MAX; i++) {
-		struct vcpu *c = target(vm, i);
+	for (int i = 0, n = irqchip_n_vcpus(vm); i < n; i++) {
+		struct vcpu *c = irqchip_vcpu(vm, i);
 		uint32_t taken;
 
 		if (!c || !takes_interrupts(c) ||
@@ -157,8 +149,8 @@ int apic_send(struct vm *vm, struct vcpu *self, const struct apic_msg *msg)
 
 		return c ? deliver(c, self, msg) : -1;
 	}
-	for (int i = 0; i < VCPUS_MAX; i++) {
-		struct vcpu *c = target(vm, i);
+	for (int i = 0, n = irqchip_n_vcpus(vm); i < n; i++) {
+		struct vcpu *c = irqchip_vcpu(vm, i);
 
 		if (c && apic_matches(c, msg->dest, msg->logical, broadcast_ff))
 			result = add_result(result, deliver(c, self, msg));
@@ -176,8 +168,8 @@ enum { TO_DEST, TO_SELF, TO_ALL, TO_OTHERS };
 
 static void send_to_set(struct vcpu *c, const struct apic_msg *msg, bool with_self)
 {
-	for (int i = 0; i < VCPUS_MAX; i++) {
-		struct vcpu *to = target(c->vm, i);
+	for (int i = 0, n = irqchip_n_vcpus(c->vm); i < n; i++) {
+		struct vcpu *to = irqchip_vcpu(c->vm, i);
 
 		if (to && (to != c || with_self))
 			deliver(to, c, msg);

@@ -93,6 +93,20 @@ static inline void lapic_put(struct lapic *l, unsigned reg, uint32_t value)
 	atomic_store_explicit(&l->reg[reg], value, memory_order_relaxed);
 }
 
+/* For each vCPU: n is the number of them, and the i-th has a local APIC or is NULL here. They
+ * only ever become more. */
+static inline int irqchip_n_vcpus(struct vm *vm)
+{
+	return atomic_load_explicit(&vm->n_vcpus, memory_order_acquire);
+}
+
+static inline struct vcpu *irqchip_vcpu(struct vm *vm, int i)
+{
+	struct vcpu *c = __atomic_load_n(&vm->vcpu[i], __ATOMIC_ACQUIRE);
+
+	return c && __atomic_load_n(&c->lapic, __ATOMIC_ACQUIRE) ? c : NULL;
+}
+
 static inline uint64_t lapic_base(const struct vcpu *c)
 {
 	return __atomic_load_n(&c->apic_base, __ATOMIC_RELAXED);
@@ -222,9 +236,11 @@ void pit_expire(struct vcpu *c, uint64_t now);
 #define ROUTES_MAX 4096
 #define ROUTES_PER_GSI 3
 
-/* One way that a GSI takes; the chips of KVM_IRQCHIP_*, or an MSI. */
+enum route_kind { ROUTE_PIC, ROUTE_IOAPIC, ROUTE_MSI };
+
+/* One way that a GSI takes. */
 struct route {
-	enum { ROUTE_PIC, ROUTE_IOAPIC, ROUTE_MSI } kind;
+	enum route_kind kind;
 	uint8_t pin;                    /* PIC: 0..15 */
 	struct apic_msg msg;
 };
@@ -246,15 +262,15 @@ struct apic_msg msi_parse(uint64_t addr, uint32_t data, bool ext_dest);
 int routing_build(struct routing *r, const struct kvm_irq_routing_entry *entries, uint32_t n,
 		  bool ext_dest);
 void routing_default(struct routing *r);
-/* The GSI that feeds a pin of the IOAPIC, or -1. */
-int routing_find_gsi(struct vm *vm, unsigned ioapic_pin);
+/* The first GSI that feeds a pin, or -1. */
+int routing_find_gsi(struct vm *vm, enum route_kind kind, unsigned pin);
 
 /* -- irqfd --------------------------------------------------------------------------------- */
 
 /* irqfd.c (libc): stops the thread, closes the descriptors. */
 void irqfd_destroy(struct vm *vm);
-/* resample.c: the guest acknowledged a level-triggered pin. */
-void resample_acked(struct vcpu *c, unsigned ioapic_pin);
+/* resample.c: the guest acknowledged these pins, a bit each. */
+void resample_acked(struct vm *vm, struct vcpu *self, enum route_kind kind, uint32_t pins);
 
 struct resample {
 	uint32_t gsi;

@@ -134,9 +134,7 @@ void ioapic_eoi(struct vcpu *c, uint8_t vector)
 	if (pins && atomic_load_explicit(&chip->has_resample, memory_order_relaxed)) {
 		/* Lines that fall at an EOI fall before it is looked whether they are up. */
 		lock_drop(&io->lock);
-		for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
-			if (pins & 1u << pin)
-				resample_acked(c, pin);
+		resample_acked(c->vm, c, ROUTE_IOAPIC, pins);
 		lock_take(&io->lock);
 	}
 	service_set(c->vm, c, io, pins);

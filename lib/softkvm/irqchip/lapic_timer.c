@@ -93,7 +93,7 @@ static uint64_t deadline_of_tsc(struct vcpu *c)
 	unsigned __int128 ns;
 
 	if (wanted <= tsc || !khz)
-		return 0;
+		return now_ns();
 	scale = (1000000ull << 32) / khz; /* ns of a cycle, 32 bits of fraction */
 	ns = (unsigned __int128)(wanted - tsc) * scale >> 32;
 	return ns >> 62 ? NEVER : now_ns() + (uint64_t)ns + 1;

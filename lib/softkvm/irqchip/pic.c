@@ -119,34 +119,53 @@ static bool update(struct pic *pic)
 	return is && !was;
 }
 
-/* Takes the next interrupt and returns its vector, or NONE. */
+/* Takes the next interrupt and returns its number, 0..15, or NONE. */
 static int acknowledge(struct pic *pic)
 {
 	struct kvm_pic_state *master = &pic->chip[MASTER], *slave = &pic->chip[SLAVE];
-	int pin = wanted(master, true), slave_pin;
+	int pin = wanted(master, true);
 
 	if (pin == NONE)
 		return NONE;
 	take(master, pin);
 	if (pin != CASCADE_PIN)
-		return master->irq_base + pin;
-	slave_pin = wanted(slave, false);
-	if (slave_pin == NONE)
-		return slave->irq_base + 7; /* spurious */
-	take(slave, slave_pin);
-	return slave->irq_base + slave_pin;
+		return pin;
+	pin = wanted(slave, false);
+	if (pin == NONE)
+		return 8 + 7; /* spurious: nothing in service */
+	take(slave, pin);
+	return 8 + pin;
+}
+
+static int vector_of(const struct pic *pic, int pin)
+{
+	return pin == NONE ? NONE : pic->chip[pin / 8].irq_base + pin % 8;
 }
 
 /* -- INTR ---------------------------------------------------------------------------------- */
 
 static void intr_rose(struct vm *vm)
 {
-	for (int i = 0; i < VCPUS_MAX; i++) {
-		struct vcpu *c = __atomic_load_n(&vm->vcpu[i], __ATOMIC_ACQUIRE);
+	for (int i = 0, n = irqchip_n_vcpus(vm); i < n; i++) {
+		struct vcpu *c = irqchip_vcpu(vm, i);
 
-		if (c && __atomic_load_n(&c->lapic, __ATOMIC_ACQUIRE))
+		if (c)
 			lapic_lint0_rose(c);
 	}
+}
+
+/* -- What the guest ended: pins that left ISR, or never entered it with auto EOI ------------ */
+
+static uint16_t in_service(const struct pic *pic)
+{
+	return (uint16_t)(pic->chip[MASTER].isr | pic->chip[SLAVE].isr << 8);
+}
+
+/* With no lock held. */
+static void ended(struct vm *vm, uint16_t pins)
+{
+	if (pins && atomic_load_explicit(&vm->irqchip->has_resample, memory_order_relaxed))
+		resample_acked(vm, NULL, ROUTE_PIC, pins);
 }
 
 int pic_set_line(struct vm *vm, unsigned irq, int source, bool level)
@@ -177,7 +196,7 @@ int pic_peek(struct vm *vm)
 	lock_take(&pic->lock);
 	for (int i = 0; i < 2; i++)
 		before[i] = pic->chip[i];
-	vector = acknowledge(pic);
+	vector = vector_of(pic, acknowledge(pic));
 	for (int i = 0; i < 2; i++)
 		pic->chip[i] = before[i];
 	lock_drop(&pic->lock);
@@ -187,13 +206,17 @@ int pic_peek(struct vm *vm)
 int pic_ack(struct vm *vm)
 {
 	struct pic *pic = &vm->irqchip->pic;
-	int vector;
+	bool auto_eoi;
+	int pin;
 
 	lock_take(&pic->lock);
-	vector = acknowledge(pic);
+	pin = acknowledge(pic);
+	auto_eoi = pin != NONE && pic->chip[pin / 8].auto_eoi;
 	update(pic);
 	lock_drop(&pic->lock);
-	return vector;
+	if (auto_eoi)
+		ended(vm, (uint16_t)(1 << pin));
+	return vector_of(pic, pin);
 }
 
 /* -- Ports --------------------------------------------------------------------------------- */
@@ -318,6 +341,7 @@ static void access_port(struct pic *pic, uint16_t port, uint64_t *data, bool wri
 bool pic_port(struct vm *vm, uint16_t port, uint64_t *data, unsigned len, bool write)
 {
 	struct pic *pic = &vm->irqchip->pic;
+	uint16_t before, after;
 	bool rose;
 
 	switch (port) {
@@ -337,9 +361,12 @@ bool pic_port(struct vm *vm, uint16_t port, uint64_t *data, unsigned len, bool w
 		return true;
 	}
 	lock_take(&pic->lock);
+	before = in_service(pic);
 	access_port(pic, port, data, write);
+	after = in_service(pic);
 	rose = update(pic);
 	lock_drop(&pic->lock);
+	ended(vm, before & (uint16_t)~after);
 	if (rose)
 		intr_rose(vm);
 	return true;

@@ -10,10 +10,10 @@
  */
 #include "softkvm/irqchip/internal.h"
 
-void resample_acked(struct vcpu *c, unsigned pin)
+static void acked(struct vm *vm, struct vcpu *self, enum route_kind kind, unsigned pin)
 {
-	struct irqchip *chip = c->vm->irqchip;
-	int gsi = routing_find_gsi(c->vm, pin);
+	struct irqchip *chip = vm->irqchip;
+	int gsi = routing_find_gsi(vm, kind, pin);
 	bool lowered = false;
 
 	if (gsi < 0)
@@ -23,9 +23,16 @@ void resample_acked(struct vcpu *c, unsigned pin)
 		if (r->gsi != (uint32_t)gsi)
 			continue;
 		if (!lowered)
-			routing_line(c->vm, c, r->gsi, false, SOURCE_RESAMPLE);
+			routing_line(vm, self, r->gsi, false, SOURCE_RESAMPLE);
 		lowered = true;
 		sys_eventfd_signal(r->fd);
 	}
 	lock_drop(&chip->resample_lock);
+}
+
+void resample_acked(struct vm *vm, struct vcpu *self, enum route_kind kind, uint32_t pins)
+{
+	for (unsigned pin = 0; pins >> pin; pin++)
+		if (pins >> pin & 1)
+			acked(vm, self, kind, pin);
 }

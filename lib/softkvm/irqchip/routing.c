@@ -103,7 +103,7 @@ int irqchip_line(struct vm *vm, uint32_t gsi, int level, int source)
 	return ret < 0 ? 0 : ret; /* masked, or no such GSI: nobody saw it */
 }
 
-int routing_find_gsi(struct vm *vm, unsigned pin)
+int routing_find_gsi(struct vm *vm, enum route_kind kind, unsigned pin)
 {
 	struct irqchip *chip = vm->irqchip;
 	int found = -1;
@@ -113,7 +113,7 @@ int routing_find_gsi(struct vm *vm, unsigned pin)
 		const struct gsi_routes *r = &chip->routing->gsi[gsi];
 
 		for (int i = 0; i < r->n; i++)
-			if (r->route[i].kind == ROUTE_IOAPIC && r->route[i].pin == pin)
+			if (r->route[i].kind == kind && r->route[i].pin == pin)
 				found = (int)gsi;
 	}
 	lock_drop(&chip->routing_lock);

@@ -160,7 +160,8 @@ static int rd_apic(struct vcpu *c, uint32_t msr, uint64_t *value, bool client)
 
 static int wr_apic(struct vcpu *c, uint32_t msr, uint64_t value, bool client)
 {
-	(void)client;
+	if (msr == MSR_APIC_BASE && c->lapic)
+		return lapic_set_base(c, value, client);
 	if (c->lapic)
 		return lapic_wrmsr(c, msr, value);
 	if (msr != MSR_APIC_BASE)

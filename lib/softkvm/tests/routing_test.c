@@ -53,7 +53,7 @@ static void test_default(void)
 	ioapic_entry(20, 0x44);
 	is_int(irqchip_line(&vm, 20, 1, 0), 1, "GSI 20: IOAPIC");
 	is_int(irqchip_line(&vm, 24, 1, 0), 0, "GSI 24: nothing");
-	is_int(routing_find_gsi(&vm, 20), 20, "back from the pin");
+	is_int(routing_find_gsi(&vm, ROUTE_IOAPIC, 20), 20, "back from the pin");
 }
 
 static void test_tables(void)
@@ -73,8 +73,8 @@ static void test_tables(void)
 	is_int(irqchip_line(&vm, 100, 0, 0), 0, "its falling edge is nothing");
 	irqchip_line(&vm, 9, 1, 0);
 	is_int(vm.irqchip->pic.chip[1].irr, 2, "GSI 9 at the slave's pin 1");
-	is_int(routing_find_gsi(&vm, 2), 0, "pin 2 is GSI 0");
-	is_int(routing_find_gsi(&vm, 0), -1, "pin 0 is none");
+	is_int(routing_find_gsi(&vm, ROUTE_IOAPIC, 2), 0, "pin 2 is GSI 0");
+	is_int(routing_find_gsi(&vm, ROUTE_IOAPIC, 0), -1, "pin 0 is none");
 	e[1] = pin_route(0, KVM_IRQCHIP_IOAPIC, 24);
 	is_int(route(e, 2), -EINVAL, "no pin 24");
 	e[1] = pin_route(0, KVM_IRQCHIP_PIC_MASTER, 3);
@@ -181,6 +181,15 @@ static void test_irqfd(void)
 	close(fd);
 }
 
+/* The pins of the IOAPIC that are up. */
+static uint32_t pins_up(void)
+{
+	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC};
+
+	irqchip_get(&vm, &chip);
+	return chip.chip.ioapic.irr;
+}
+
 static void test_resample(void)
 {
 	int fd = eventfd(0, 0), again = eventfd(0, 0);
@@ -191,15 +200,37 @@ static void test_resample(void)
 	signal_fd(fd);
 	is_int(wait_for(&cpu[0]), 0x4b, "a level interrupt");
 	is_int(count_of(again), 0, "not acknowledged yet");
-	is_int(vm.irqchip->ioapic.irr, 1 << 11, "the line is up");
+	is_int(pins_up(), 1 << 11, "the line is up");
 	apic_write(&cpu[0], LAPIC_EOI, 0);
 	is_int(count_of(again), 1, "EOI signals the other eventfd");
-	is_int(vm.irqchip->ioapic.irr, 0, "and lowers the line");
+	is_int(pins_up(), 0, "and lowers the line");
 	is_int(serve(&cpu[0]), -1, "nothing more");
 	signal_fd(fd);
 	is_int(wait_for(&cpu[0]), 0x4b, "the device wanted more");
 	is_int(irqfd(fd, 11, KVM_IRQFD_FLAG_DEASSIGN, 0), 0, "deassign");
-	is_int(vm.irqchip->ioapic.irr, 0, "lowers the line");
+	is_int(pins_up(), 0, "lowers the line");
+	close(fd);
+	close(again);
+}
+
+/* The same through the PIC, as a kernel does that has no IOAPIC. */
+static void test_resample_pic(void)
+{
+	int fd = eventfd(0, 0), again = eventfd(0, 0);
+
+	machine_begin(1);
+	out(0x20, 0x11);
+	out(0x21, 0x20);
+	out(0x21, 4);
+	out(0x21, 1);
+	out(0x4d0, 0x20);
+	is_int(irqfd(fd, 5, KVM_IRQFD_FLAG_RESAMPLE, again), 0, "assign");
+	signal_fd(fd);
+	is_int(wait_for(&cpu[0]), 0x25, "a level interrupt through the PIC");
+	is_int(count_of(again), 0, "not acknowledged yet");
+	out(0x20, 0x20);
+	is_int(count_of(again), 1, "EOI");
+	is_int(serve(&cpu[0]), -1, "the line is down");
 	close(fd);
 	close(again);
 }
@@ -255,6 +286,7 @@ int main(void)
 	test_msi();
 	test_irqfd();
 	test_resample();
+	test_resample_pic();
 	test_ioeventfd();
 	machine_end();
 	return done_testing();
