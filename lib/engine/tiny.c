@@ -38,7 +38,7 @@ static void put_tables(struct tiny *t)
 	pml4[0] = (TINY_TABLES + 0x1000) | 7;
 	pdpt[0] = (TINY_TABLES + 0x2000) | 7;
 	pd[0] = (TINY_TABLES + 0x3000) | 7;
-	for (unsigned i = 0; i < 512 && i < t->mem_size / 4096; i++)
+	for (unsigned i = 0; i < 512; i++)
 		pt[i] = (uint64_t)i << 12 | 7;
 }
 

@@ -15,7 +15,8 @@
  *
  * The address space that TINY_LONG and TINY_USER start with: the first 2 MiB mapped to
  * themselves in 4 KiB pages, for everybody (user bit set), writable and executable, by
- * tables at TINY_TABLES. A GDT is at TINY_GDT with the selectors below.
+ * tables at TINY_TABLES. What of them is behind mem_size is MMIO. A GDT is at TINY_GDT with
+ * the selectors below.
  */
 #ifndef ENGINE_TINY_H
 #define ENGINE_TINY_H

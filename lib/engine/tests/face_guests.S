@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tiny guests for face_test.c. Each is a symbol with an end symbol, is loaded at 0x1000 and
+ * entered there in the mode that face_test.c names. MMIO is at 0x180000.
+ */
+#define BASE 0x1000
+#define MMIO 0x180000
+#define AT(label, start) (BASE + (label) - (start))
+
+#define GUEST(name) .balign 16; .globl guest_##name, guest_##name##_end; guest_##name:
+#define END(name) guest_##name##_end:
+
+	.section .rodata
+
+	/* -- Real mode ------------------------------------------------------------------ */
+	.code16
+GUEST(real_add)
+	mov $40, %ax
+	mov $2, %bx
+	add %bx, %ax
+	out %al, $0x10
+	hlt
+END(real_add)
+
+GUEST(real_in)
+	in $0x20, %al
+	inc %al
+	out %al, $0x21
+	in $0x22, %ax
+	out %ax, $0x24
+	mov $0x30, %dx
+	in (%dx), %eax
+	out %eax, (%dx)
+	hlt
+END(real_in)
+
+GUEST(real_string)
+	mov $AT(1f, guest_real_string), %si
+	mov $0x40, %dx
+	mov $5, %cx
+	cld
+	rep outsb
+	mov $0x7000, %di
+	mov $3, %cx
+	rep insb
+	mov 0x7002, %al
+	out %al, $0x41
+	hlt
+1:	.ascii "hello"
+END(real_string)
+
+	/* A vector of the real-mode table, and back by IRET. */
+GUEST(real_int)
+	movw $AT(1f, guest_real_int), 0x60 * 4
+	movw $0, 0x60 * 4 + 2
+	int $0x60
+	out %al, $0x10
+	hlt
+1:	mov $9, %al
+	iret
+END(real_int)
+
+	/* A segment that is not 0: linear is 16 times it, and the offset. */
+GUEST(real_segment)
+	mov $0x700, %ax
+	mov %ax, %ds
+	movw $0x1234, 5
+	xor %ax, %ax
+	mov %ax, %ds
+	mov 0x7005, %ax
+	out %ax, $0x10
+	hlt
+END(real_segment)
+
+	/* -- Protected mode -------------------------------------------------------------- */
+	.code32
+GUEST(protected_mmio)
+	movl $0x11223344, MMIO
+	mov MMIO + 4, %eax
+	out %eax, $0x10
+	hlt
+END(protected_mmio)
+
+	/* -- Long mode, ring 0 ----------------------------------------------------------- */
+	.code64
+GUEST(long_widths)
+	mov $0x8877665544332211, %rax
+	mov $MMIO, %ebx
+	mov %al, (%rbx)
+	mov %ax, 2(%rbx)
+	mov %eax, 4(%rbx)
+	mov %rax, 8(%rbx)
+	movzbl (%rbx), %ecx
+	movzwl 2(%rbx), %edx
+	mov 4(%rbx), %esi
+	mov 8(%rbx), %rdi
+	hlt
+END(long_widths)
+
+	/* Read and write of one instruction: two exits, one effect. */
+GUEST(long_rmw)
+	mov $MMIO, %ebx
+	mov $3, %eax
+	add %eax, (%rbx)
+	setc %dl
+	hlt
+END(long_rmw)
+
+GUEST(long_flags)
+	mov $0x7fffffffffffffff, %rax
+	add $1, %rax
+	pushf
+	pop %rcx
+	sub %rax, %rax
+	pushf
+	pop %rdx
+	and $0xcd5, %ecx
+	and $0xcd5, %edx
+	hlt
+END(long_flags)
+
+GUEST(long_calls)
+	xor %eax, %eax
+	mov $10, %ecx
+1:	call 2f
+	dec %ecx
+	jnz 1b
+	hlt
+2:	add %ecx, %eax
+	ret
+END(long_calls)
+
+	/* Forever; rcx counts the turns. */
+GUEST(long_loop)
+1:	inc %rcx
+	jmp 1b
+END(long_loop)
+
+	/* Code that changes itself: the second call must see the new immediate. */
+GUEST(long_smc)
+	mov $2, %ebp
+1:	call 2f
+	out %al, $0x10
+	movb $7, AT(2f, guest_long_smc) + 1
+	dec %ebp
+	jnz 1b
+	hlt
+2:	mov $6, %al
+	ret
+END(long_smc)
+
+	/* -- Ring 3 ---------------------------------------------------------------------- */
+GUEST(user_math)
+	mov $1000, %ecx
+	xor %eax, %eax
+1:	add %rcx, %rax
+	rol $3, %rax
+	dec %ecx
+	jnz 1b
+	cvtsi2sd %rax, %xmm0
+	sqrtsd %xmm0, %xmm0
+	cvtsd2si %xmm0, %rdx
+	ud2                         /* no IDT: a triple fault ends it */
+END(user_math)
+
+	.section .note.GNU-stack, "", @progbits
