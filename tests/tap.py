@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""Tests of the whole, in Python: TAP on stdout, and guests run by lodge.
+
+    from tap import ok, is_eq, skip, done, Guest
+
+    out = Guest(run="nproc", cpus=2).finish()
+    is_eq(out.value, "2\\n", "two CPUs")
+    done()
+
+$LODGE names the program (build/gcc/prog/lodge/lodge if unset), and may be tools/guest/qemu.
+$LODGE_GUEST names the directory of kernels. Paths, for tests: TOP, GUEST, LODGE.
+"""
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+GUEST = os.environ.get("LODGE_GUEST", TOP + "/build/guest")
+LODGE = os.path.abspath(os.environ.get("LODGE", TOP + "/build/gcc/prog/lodge/lodge"))
+IS_QEMU = LODGE.endswith("/qemu")
+
+_run = _failed = 0
+
+
+def ok(good, name, detail=""):
+    global _run, _failed
+    _run += 1
+    _failed += not good
+    print("%sok %d - %s" % ("" if good else "not ", _run, name.replace("#", " ")))
+    if not good and detail:
+        for line in str(detail).splitlines()[-40:]:
+            print("#   " + line)
+    sys.stdout.flush()
+    return bool(good)
+
+
+def is_eq(got, want, name):
+    return ok(got == want, name, "got:  %r\nwant: %r" % (got, want))
+
+
+def skip(reason):
+    global _run
+    _run += 1
+    print("ok %d # SKIP %s" % (_run, reason), flush=True)
+
+
+def skip_all(reason):
+    print("1..0 # SKIP " + reason)
+    sys.exit(0)
+
+
+def done():
+    print("1..%d" % _run)
+    sys.exit(1 if _failed else 0)
+
+
+def need_lodge():
+    if not os.access(LODGE, os.X_OK):
+        skip_all("there is no " + LODGE)
+
+
+class Guest:
+    """A guest that runs `run` (or whatever its console is told), and powers off.
+
+    While it runs: wait(text), send(text). After finish(): .code, .out (the console), .err
+    (stderr), .value (what `run` printed), .status (its exit status, None if it never ended).
+    """
+
+    def __init__(self, run=None, kernel="cloud", cpus=1, memory="512M", disks=(), append="",
+                 initrd=None, options=(), root=None, stdin=subprocess.PIPE):
+        line = "console=ttyS0 quiet panic=-1 " + append
+        if root:
+            line += " lodge.root=" + root
+        if run:
+            line += ' lodge.run="%s"' % run
+        self.command = [LODGE, "run", "--kernel", "%s/%s/vmlinuz" % (GUEST, kernel),
+                        "--initrd", initrd or "%s/%s/initrd" % (GUEST, kernel),
+                        "--append", line, "--cpus", str(cpus), "--memory", memory, *options]
+        for disk in disks:
+            self.command += ["--disk", disk]
+        self.out = ""
+        self._bytes = bytearray()
+        self.arrived = []  # (time, bytes so far)
+        self._more = threading.Condition()
+        self._err = bytearray()
+        self.start = time.monotonic()
+        self.proc = subprocess.Popen(self.command, stdin=stdin, stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE)
+        self._threads = [threading.Thread(target=self._read_out, daemon=True),
+                         threading.Thread(target=self._read_err, daemon=True)]
+        for t in self._threads:
+            t.start()
+
+    def _read_out(self):
+        while data := os.read(self.proc.stdout.fileno(), 65536):
+            with self._more:
+                self._bytes += data
+                self.arrived.append((time.monotonic(), len(self._bytes)))
+                self._more.notify_all()
+        with self._more:
+            self._more.notify_all()
+
+    def _read_err(self):
+        while data := os.read(self.proc.stderr.fileno(), 65536):
+            self._err += data
+
+    def console(self):
+        with self._more:
+            return self._bytes.decode(errors="replace").replace("\r", "")
+
+    def wait(self, pattern, timeout=60, times=1):
+        """The time at which the console had shown `pattern` so often, or None."""
+        end = time.monotonic() + timeout
+        while True:
+            found = [m.end() for m in re.finditer(pattern.encode(), bytes(self._bytes))]
+            if len(found) >= times:
+                return next(t for t, n in self.arrived if n >= found[times - 1])
+            if self.proc.poll() is not None and not self._threads[0].is_alive():
+                return None
+            with self._more:
+                if not self._more.wait(min(0.5, max(0, end - time.monotonic()))) \
+                        and time.monotonic() > end:
+                    return None
+
+    def send(self, text):
+        self.proc.stdin.write(text.encode())
+        self.proc.stdin.flush()
+
+    def stop(self):
+        """Ends it from outside."""
+        if self.proc.poll() is None:
+            self.proc.send_signal(signal.SIGTERM)
+            try:
+                self.proc.wait(10)
+            except subprocess.TimeoutExpired:
+                self.proc.kill()
+        return self.finish(10)
+
+    def finish(self, timeout=120):
+        self.timed_out = False
+        try:
+            self.proc.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.timed_out = True
+            self.proc.kill()
+            self.proc.wait()
+        for t in self._threads:
+            t.join(5)
+        if self.proc.stdin:
+            try:
+                self.proc.stdin.close()
+            except BrokenPipeError:
+                pass
+        self.code = self.proc.returncode
+        self.out = self.console()
+        self.err = self._err.decode(errors="replace")
+        m = re.search(r"^.*Lodge guest: Linux.*?$\n(.*?)^Lodge guest: exit (\d+)$", self.out,
+                      re.M | re.S)
+        self.value = m[1] if m else None
+        self.status = int(m[2]) if m else None
+        return self
+
+    def story(self):
+        """For a failure's remark: what was run, and how it went."""
+        return "\n".join([" ".join(self.command), "exit code %s%s" % (
+            self.code, " (no end in time)" if self.timed_out else ""),
+            *self.err.splitlines()[-10:], *self.out.splitlines()[-25:]])
+
+    def cpu_seconds(self):
+        """What the process has used so far."""
+        with open("/proc/%d/stat" % self.proc.pid) as f:
+            part = f.read().rsplit(")", 1)[1].split()
+        return (int(part[11]) + int(part[12])) / os.sysconf("SC_CLK_TCK")
