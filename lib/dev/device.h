@@ -83,6 +83,10 @@ int device_claim(struct device *dev, enum bus_space space, uint64_t base, uint64
 uint64_t regs_read(const struct reg *regs, void *dev, uint64_t at, unsigned width);
 void regs_write(const struct reg *regs, void *dev, uint64_t at, unsigned width, uint64_t value);
 
+/* Starts a thread to which no signal is delivered: they are for the main thread and the
+ * vCPUs. 0 or -errno. */
+int device_thread(pthread_t *thread, void *(*run)(void *arg), void *arg);
+
 /* Nanoseconds: of a clock that never jumps, and since 1970 in UTC. Tests replace them. */
 struct dev_clock {
 	uint64_t (*monotonic)(void *ctx);

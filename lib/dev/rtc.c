@@ -299,7 +299,7 @@ static void wake_thread(struct rtc *rtc)
 	if (rtc->has_thread)
 		pthread_cond_signal(&rtc->changed);
 	else if (rtc->config.irq.set && (rtc->cmos[REG_B] & (B_PIE | B_AIE | B_UIE)))
-		rtc->has_thread = !pthread_create(&rtc->thread, NULL, run_thread, rtc);
+		rtc->has_thread = device_thread(&rtc->thread, run_thread, rtc) == 0;
 }
 
 /* -- Registers ------------------------------------------------------------------------- */

@@ -12,9 +12,9 @@
 #define SECOND 1000000000ull
 
 static struct bus *bus;
-static uint64_t clock_ns;
+static _Atomic uint64_t clock_ns;
 static unsigned resets, offs;
-static bool sci, rtc_irq;
+static _Atomic bool sci, rtc_irq;
 
 static uint64_t read_clock(void *ctx)
 {
@@ -35,7 +35,7 @@ static void ask(void *ctx, enum power_wish wish, const char *who)
 static void set_level(void *ctx, unsigned gsi, bool level)
 {
 	(void)gsi;
-	*(bool *)ctx = level;
+	*(_Atomic bool *)ctx = level;
 }
 
 static const struct power_line power = {.ask = ask};

@@ -156,7 +156,9 @@ static inline void set_msix(unsigned slot)
 {
 	unsigned cap = find_cap(slot, PCI_CAP_MSIX, 0);
 
-	for (unsigned v = 0; v <= cfg_read(slot, cap + 2, 2); v++) {
+	unsigned last = cfg_read(slot, cap + 2, 2) & 0x7ff;
+
+	for (unsigned v = 0; v <= last; v++) {
 		bar_out(slot, 1, v * 16, 8, 0xfee00000);
 		bar_out(slot, 1, v * 16 + 8, 4, 0x40 + v);
 		bar_out(slot, 1, v * 16 + 12, 4, 0);
