@@ -67,7 +67,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(copy != NULL);
 	memcpy(copy, data + 1, rc);
 	must(x86_decode(&exact, copy, rc, mode) == rc);
-	must(exact.kind == whole.kind && exact.row == whole.row && exact.imm == whole.imm);
+	must(exact.kind == whole.kind && exact.row == whole.row &&
+	     exact.imm == whole.imm);
 	if (rc > 1)
 		must(x86_decode(&exact, copy, rc - 1, mode) == -ENODATA);
 	free(copy);

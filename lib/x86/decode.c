@@ -2,29 +2,30 @@
 /*
  * The decoder: from bytes to struct insn.
  *
- * An instruction is decoded from left to right, as volume 2 chapter 2 of the Intel SDM draws
- * it; each step is a function below and leaves what it found in a struct decoder:
+ * An instruction is decoded from left to right, as volume 2 chapter 2 of the Intel
+ * SDM draws it; each step is a function below and leaves what it found in a struct
+ * decoder:
  *
  *	prefixes | REX | 0F, 0F 38, 0F 3A, or VEX/EVEX | opcode | ModRM SIB disp | immediate
  *	  read_prefixes()   find_opcode()          find_row()      read_modrm()  read_imm()
  *
- * All knowledge about opcodes is in the table (optable.h); this file knows the encoding. When
- * the row is known, its bits become the fields and notes of struct insn, and the few rows with
- * a `care` get their last facts from take_care().
+ * All knowledge about opcodes is in the table (optable.h); this file knows the
+ * encoding. When the row is known, its bits become the fields and notes of struct
+ * insn, and the few rows with a `care` get their last facts from take_care().
  *
- * Bytes are read without any check of the end: when fewer than LOOKAHEAD are given, they are
- * copied into a buffer with zeros behind them. A length that turns out to be more than was
- * given means that the instruction goes on (the first byte that was missing belongs to it).
- * The longest possible read is 15 prefixes, 5 bytes of VEX or escape and opcode, ModRM, SIB,
- * 8 bytes of displacement, and 8 of immediates.
+ * Bytes are read without any check of the end: when fewer than LOOKAHEAD are given,
+ * they are copied into a buffer with zeros behind them. A length that turns out to
+ * be more than was given means that the instruction goes on (the first byte that was
+ * missing belongs to it). The longest possible read is 15 prefixes, 5 bytes of VEX
+ * or escape and opcode, ModRM, SIB, 8 bytes of displacement, and 8 of immediates.
  *
- * Where Intel and AMD differ we decode as Intel does: a 66 prefix does not shorten near
- * branches in 64-bit mode, LSS with REX.W loads 10 bytes, F6 /1 is TEST. MOV CR8 through LOCK
- * MOV CR0 is AMD's and not offered.
+ * Where Intel and AMD differ we decode as Intel does: a 66 prefix does not shorten
+ * near branches in 64-bit mode, LSS with REX.W loads 10 bytes, F6 /1 is TEST. MOV
+ * CR8 through LOCK MOV CR0 is AMD's and not offered.
  *
- * Undefined is: a place without a row, an encoding that breaks a rule of its row, LOCK where
- * it is not allowed. The bytes of an undefined instruction are consumed as far as its row says
- * what follows.
+ * Undefined is: a place without a row, an encoding that breaks a rule of its row,
+ * LOCK where it is not allowed. The bytes of an undefined instruction are consumed
+ * as far as its row says what follows.
  */
 #include "x86/decode.h"
 
@@ -36,13 +37,13 @@ enum { LOOKAHEAD = 48, LONGEST = 15 };
 
 /* What goes from step to step beside struct insn. */
 struct decoder {
-	const uint8_t *p;  /* the bytes, LOOKAHEAD of them readable */
-	unsigned at;       /* the next byte */
+	const uint8_t *p; /* the bytes, LOOKAHEAD of them readable */
+	unsigned at;      /* the next byte */
 	enum x86_mode mode;
 	uint64_t operands; /* the row, with its group's row */
 	uint64_t effects;
 	bool ud;
-	bool w;            /* REX.W, VEX.W */
+	bool w; /* REX.W, VEX.W */
 	/* EVEX */
 	uint8_t ll, aaa;
 	bool z, b, high_reg, high_vvvv; /* R' and V' name registers 16 to 31 */
@@ -58,12 +59,9 @@ static uint64_t load(const uint8_t *p, unsigned len)
 	uint64_t v = 0;
 
 	switch (len) {
-	case 1:
-		return *p;
-	case 2:
-		return p[0] | p[1] << 8;
-	case 4:
-		return p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24;
+	case 1: return *p;
+	case 2: return p[0] | p[1] << 8;
+	case 4: return p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24;
 	default:
 		for (unsigned i = 0; i < len; i++)
 			v |= (uint64_t)p[i] << 8 * i;
@@ -74,18 +72,14 @@ static uint64_t load(const uint8_t *p, unsigned len)
 static int64_t load_signed(const uint8_t *p, unsigned len)
 {
 	switch (len) {
-	case 1:
-		return (int8_t)*p;
-	case 2:
-		return (int16_t)load(p, 2);
-	case 4:
-		return (int32_t)load(p, 4);
-	default:
-		return load(p, len);
+	case 1: return (int8_t)*p;
+	case 2: return (int16_t)load(p, 2);
+	case 4: return (int32_t)load(p, 4);
+	default: return load(p, len);
 	}
 }
 
-/* -- Prefixes ---------------------------------------------------------------------------- */
+/* -- Prefixes ---------------------------------------------------------------------- */
 
 enum prefix_class { PC_none, PC_seg, PC_66, PC_67, PC_lock, PC_f2, PC_f3, PC_rex };
 
@@ -117,29 +111,17 @@ static void read_prefixes(struct decoder *d, struct insn *in)
 			if (d->mode != X86_MODE_64 || in->seg_override >= X86_FS)
 				in->seg = in->seg_override;
 			break;
-		case PC_66:
-			in->prefix |= X86_PFX_66;
-			break;
-		case PC_67:
-			in->prefix |= X86_PFX_67;
-			break;
-		case PC_lock:
-			in->prefix |= X86_PFX_LOCK;
-			break;
-		case PC_f2:
-			in->prefix = (in->prefix & ~X86_PFX_F3) | X86_PFX_F2;
-			break;
-		case PC_f3:
-			in->prefix = (in->prefix & ~X86_PFX_F2) | X86_PFX_F3;
-			break;
-		default:
-			in->rex = byte;
-			break;
+		case PC_66: in->prefix |= X86_PFX_66; break;
+		case PC_67: in->prefix |= X86_PFX_67; break;
+		case PC_lock: in->prefix |= X86_PFX_LOCK; break;
+		case PC_f2: in->prefix = (in->prefix & ~X86_PFX_F3) | X86_PFX_F2; break;
+		case PC_f3: in->prefix = (in->prefix & ~X86_PFX_F2) | X86_PFX_F3; break;
+		default: in->rex = byte; break;
 		}
 	}
 }
 
-/* -- Opcode ------------------------------------------------------------------------------ */
+/* -- Opcode ------------------------------------------------------------------------ */
 
 /* The mandatory prefix as the table counts it: none, 66, F3, F2. */
 static unsigned mandatory_prefix(const struct insn *in)
@@ -217,7 +199,8 @@ static unsigned vex_place(struct decoder *d, struct insn *in)
 	in->op = d->p[d->at++];
 	if (map < X86_MAP_0F || map > X86_MAP_0F3A)
 		return 0;
-	return OP_AT_VEX + (map - 1) * OP_VEX_MAP + (in->op << 3 | (last & 3) << 1 | d->w);
+	return OP_AT_VEX + (map - 1) * OP_VEX_MAP +
+	       (in->op << 3 | (last & 3) << 1 | d->w);
 }
 
 static unsigned evex_place(struct decoder *d, struct insn *in)
@@ -250,10 +233,14 @@ static unsigned evex_place(struct decoder *d, struct insn *in)
 	in->op = d->p[d->at++];
 	if (map < X86_MAP_0F || map > X86_MAP_6)
 		return 0;
-	return OP_AT_EVEX + (map - 1) * OP_VEX_MAP + (in->op << 3 | (p[2] & 3) << 1 | d->w);
+	return OP_AT_EVEX + (map - 1) * OP_VEX_MAP +
+	       (in->op << 3 | (p[2] & 3) << 1 | d->w);
 }
 
-/* C5, C4 and 62 are LDS, LES and BOUND outside 64-bit mode, if a memory operand follows. */
+/*
+ * C5, C4 and 62 are LDS, LES and BOUND outside 64-bit mode, if a memory operand
+ * follows.
+ */
 static unsigned find_place(struct decoder *d, struct insn *in)
 {
 	uint8_t byte = d->p[d->at];
@@ -300,7 +287,7 @@ static void find_row(struct decoder *d, struct insn *in)
 	}
 }
 
-/* -- Sizes ------------------------------------------------------------------------------- */
+/* -- Sizes ------------------------------------------------------------------------- */
 
 static uint8_t operand_size(const struct decoder *d, const struct insn *in)
 {
@@ -309,22 +296,14 @@ static uint8_t operand_size(const struct decoder *d, const struct insn *in)
 	bool w = d->w && is64;
 
 	switch (field(d->operands, OPF_SIZE_AT, 3)) {
-	case OS_v:
-		return w ? 8 : small ? 2 : 4;
-	case OS_z:
-		return small && !w ? 2 : 4;
-	case OS_y:
-		return w ? 8 : 4;
-	case OS_d64:
-		return is64 ? (small && !w ? 2 : 8) : small ? 2 : 4;
-	case OS_f64:
-		return is64 ? 8 : small ? 2 : 4;
-	case OS_m:
-		return is64 ? 8 : 4;
-	case OS_w:
-		return 2;
-	default:
-		return d->operands & OPF_BYTE ? 1 : w ? 8 : 4;
+	case OS_v: return w ? 8 : small ? 2 : 4;
+	case OS_z: return small && !w ? 2 : 4;
+	case OS_y: return w ? 8 : 4;
+	case OS_d64: return is64 ? (small && !w ? 2 : 8) : small ? 2 : 4;
+	case OS_f64: return is64 ? 8 : small ? 2 : 4;
+	case OS_m: return is64 ? 8 : 4;
+	case OS_w: return 2;
+	default: return d->operands & OPF_BYTE ? 1 : w ? 8 : 4;
 	}
 }
 
@@ -340,8 +319,8 @@ static uint8_t address_size(const struct decoder *d, const struct insn *in)
 static unsigned memory_size(const struct decoder *d, const struct insn *in)
 {
 	static const uint16_t fixed[MS_FIXED] = {
-		[MS_b] = 1, [MS_w] = 2, [MS_d] = 4, [MS_q] = 8, [MS_dq] = 16, [MS_qq] = 32,
-		[MS_oq] = 64, [MS_t] = 10, [MS_512] = 512, [MS_576] = 576,
+		[MS_b] = 1,   [MS_w] = 2,   [MS_d] = 4,  [MS_q] = 8,     [MS_dq] = 16,
+		[MS_qq] = 32, [MS_oq] = 64, [MS_t] = 10, [MS_512] = 512, [MS_576] = 576,
 	};
 	unsigned code = field(d->operands, OPF_MEM_AT, 5);
 	unsigned broadcast = field(d->operands, OPF_BC_AT, 2);
@@ -351,42 +330,31 @@ static unsigned memory_size(const struct decoder *d, const struct insn *in)
 	if (code < MS_FIXED)
 		return fixed[code];
 	switch (code) {
-	case MS_v:
-		return in->opsize;
-	case MS_p:
-		return in->opsize + 2;
-	case MS_s:
-		return d->mode == X86_MODE_64 ? 10 : 6;
-	case MS_a:
-		return 2 * in->opsize;
-	case MS_2y:
-		return d->w ? 16 : 8;
-	case MS_env:
-		return in->opsize == 2 ? 14 : 28;
-	case MS_save:
-		return in->opsize == 2 ? 94 : 108;
-	case MS_h:
-		return in->vl / 2;
-	case MS_f:
-		return in->vl / 4;
-	case MS_e:
-		return in->vl / 8;
-	case MS_dup:
-		return in->vl == 16 ? 8 : in->vl;
-	default:
-		return in->vl;
+	case MS_v: return in->opsize;
+	case MS_p: return in->opsize + 2;
+	case MS_s: return d->mode == X86_MODE_64 ? 10 : 6;
+	case MS_a: return 2 * in->opsize;
+	case MS_2y: return d->w ? 16 : 8;
+	case MS_env: return in->opsize == 2 ? 14 : 28;
+	case MS_save: return in->opsize == 2 ? 94 : 108;
+	case MS_h: return in->vl / 2;
+	case MS_f: return in->vl / 4;
+	case MS_e: return in->vl / 8;
+	case MS_dup: return in->vl == 16 ? 8 : in->vl;
+	default: return in->vl;
 	}
 }
 
-/* -- ModRM, SIB, displacement ------------------------------------------------------------ */
+/* -- ModRM, SIB, displacement ------------------------------------------------------ */
 
 /* BX+SI, BX+DI, BP+SI, BP+DI, SI, DI, BP, BX */
 static void read_address16(struct decoder *d, struct insn *in)
 {
 	static const uint8_t base[8] = {X86_RBX, X86_RBX, X86_RBP, X86_RBP,
 					X86_RSI, X86_RDI, X86_RBP, X86_RBX};
-	static const uint8_t index[8] = {X86_RSI,      X86_RDI,      X86_RSI,      X86_RDI,
-					 X86_REG_NONE, X86_REG_NONE, X86_REG_NONE, X86_REG_NONE};
+	static const uint8_t index[8] = {X86_RSI,      X86_RDI,      X86_RSI,
+					 X86_RDI,      X86_REG_NONE, X86_REG_NONE,
+					 X86_REG_NONE, X86_REG_NONE};
 	unsigned rm = in->modrm & 7, len = in->mod;
 
 	in->base = base[rm];
@@ -469,12 +437,13 @@ static void read_modrm(struct decoder *d, struct insn *in)
 	default_segment(d, in);
 }
 
-/* -- Immediates -------------------------------------------------------------------------- */
+/* -- Immediates -------------------------------------------------------------------- */
 
 static void take_imm(struct decoder *d, struct insn *in, unsigned len, bool sign)
 {
 	in->imm_len = len;
-	in->imm = sign ? (uint64_t)load_signed(d->p + d->at, len) : load(d->p + d->at, len);
+	in->imm = sign ? (uint64_t)load_signed(d->p + d->at, len)
+		       : load(d->p + d->at, len);
 	d->at += len;
 }
 
@@ -498,25 +467,14 @@ static void read_imm(struct decoder *d, struct insn *in)
 
 	in->imm_at = d->at;
 	switch (field(d->operands, OPF_IMM_AT, 4)) {
-	case IM_0:
-		break;
-	case IM_b:
-		take_imm(d, in, 1, false);
-		break;
+	case IM_0: break;
+	case IM_b: take_imm(d, in, 1, false); break;
 	case IM_bs:
-	case IM_jb:
-		take_imm(d, in, 1, true);
-		break;
-	case IM_w:
-		take_imm(d, in, 2, false);
-		break;
+	case IM_jb: take_imm(d, in, 1, true); break;
+	case IM_w: take_imm(d, in, 2, false); break;
 	case IM_z:
-	case IM_jz:
-		take_imm(d, in, z, true);
-		break;
-	case IM_v:
-		take_imm(d, in, in->opsize, false);
-		break;
+	case IM_jz: take_imm(d, in, z, true); break;
+	case IM_v: take_imm(d, in, in->opsize, false); break;
 	case IM_ap:
 		take_imm(d, in, z, false);
 		take_second_imm(d, in, 2);
@@ -529,13 +487,11 @@ static void read_imm(struct decoder *d, struct insn *in)
 		take_imm(d, in, 1, false);
 		take_second_imm(d, in, 1);
 		break;
-	case IM_o:
-		take_offset(d, in);
-		break;
+	case IM_o: take_offset(d, in); break;
 	}
 }
 
-/* -- The rules of VEX and EVEX ------------------------------------------------------------ */
+/* -- The rules of VEX and EVEX ----------------------------------------------------- */
 
 /* With registers, EVEX.b takes L'L for the rounding mode; the vector is whole. */
 static bool is_rounding(const struct decoder *d, unsigned mod)
@@ -557,7 +513,10 @@ static void set_vector_length(const struct decoder *d, struct insn *in)
 	if (!(d->operands & OPF_SIMD))
 		return;
 	if (in->enc == X86_LEGACY)
-		in->vl = d->operands & OPF_X87 && field(d->operands, OPF_MEM_AT, 5) != MS_x ? 0 : 16;
+		in->vl = d->operands & OPF_X87 &&
+					 field(d->operands, OPF_MEM_AT, 5) != MS_x
+				 ? 0
+				 : 16;
 	else if (d->operands & OPF_LIG)
 		in->vl = 16;
 	else if (is_rounding(d, d->p[d->at] >> 6))
@@ -571,7 +530,9 @@ static bool uses_vvvv(const struct decoder *d, const struct insn *in)
 	return d->operands & OPF_NDS && !(d->operands & OPF_NDS_REG && in->has_mem);
 }
 
-/* Without a use it must be 1111; outside 64-bit mode its fourth bit says nothing else. */
+/*
+ * Without a use it must be 1111; outside 64-bit mode its fourth bit says nothing else.
+ */
 static void settle_vvvv(struct decoder *d, struct insn *in)
 {
 	if (in->vvvv && !uses_vvvv(d, in))
@@ -586,12 +547,14 @@ static bool mask_ok(const struct decoder *d, const struct insn *in)
 		return !d->z && !(d->operands & OPF_KREQ);
 	if (!(d->operands & OPF_K))
 		return false;
-	return !d->z || (d->operands & OPF_Z && !(in->has_mem && d->operands & OPF_MEM_W));
+	return !d->z ||
+	       (d->operands & OPF_Z && !(in->has_mem && d->operands & OPF_MEM_W));
 }
 
 static bool evex_ok(const struct decoder *d, const struct insn *in)
 {
-	uint64_t with_b = in->has_mem ? 3ull << OPF_BC_AT : OPF_ER | OPF_SAE | OPF_B_ANY;
+	uint64_t with_b =
+		in->has_mem ? 3ull << OPF_BC_AT : OPF_ER | OPF_SAE | OPF_B_ANY;
 
 	if (d->b && !(d->operands & with_b))
 		return false;
@@ -616,9 +579,11 @@ static bool vex_ok(const struct decoder *d, const struct insn *in)
 	return in->enc != X86_EVEX || evex_ok(d, in);
 }
 
-/* -- Care -------------------------------------------------------------------------------- */
+/* -- Care -------------------------------------------------------------------------- */
 
-/* An immediate count is masked; 0 leaves all flags alone, and OF is defined for 1 only. */
+/*
+ * An immediate count is masked; 0 leaves all flags alone, and OF is defined for 1 only.
+ */
 static void care_shift_i(struct insn *in)
 {
 	unsigned count = in->imm & (in->opsize == 8 ? 63 : 31), bits = in->opsize * 8;
@@ -635,7 +600,9 @@ static void care_shift_i(struct insn *in)
 		in->flags_w &= ~X86_OF;
 	if (through_carry && count % (bits + 1) == 0)
 		in->flags_w = 0;
-	/* SHL and SHR by the operand's size or more leave CF undefined; SAR does not. */
+	/*
+	 * SHL and SHR by the operand's size or more leave CF undefined; SAR does not.
+	 */
 	if (!rotate && reg != 7 && count >= bits)
 		in->flags_w &= ~X86_CF;
 }
@@ -690,7 +657,10 @@ static bool is_control_reg(const struct insn *in)
 	return in->op & 1 ? in->reg < 8 : 0x11d >> in->reg & 1;
 }
 
-/* A gather's destination, index and mask must be three registers; EVEX has k for a mask. */
+/*
+ * A gather's destination, index and mask must be three registers; EVEX has k for a
+ * mask.
+ */
 static bool gather_ok(const struct decoder *d, const struct insn *in, bool scatter)
 {
 	unsigned dst = in->reg | d->high_reg << 4;
@@ -714,55 +684,40 @@ static bool is_distinct(const struct decoder *d, const struct insn *in)
 static void take_care(struct decoder *d, struct insn *in)
 {
 	switch (field(d->effects, OPE_CARE_AT, 5)) {
-	case CARE_shift_i:
-		care_shift_i(in);
-		break;
-	case CARE_shift_cl:
-		in->flags_w = 0;
-		break;
-	case CARE_shd_i:
-		care_shd_i(in);
-		break;
+	case CARE_shift_i: care_shift_i(in); break;
+	case CARE_shift_cl: in->flags_w = 0; break;
+	case CARE_shd_i: care_shd_i(in); break;
 	case CARE_rep:
 		care_rep(in);
 		care_string_segment(d, in);
 		break;
-	case CARE_nop:
-		care_nop(in);
-		break;
+	case CARE_nop: care_nop(in); break;
 	case CARE_bt:
 		if (in->mod != 3)
 			in->kind = X86_BT_MEM;
 		break;
-	case CARE_crdr:
-		d->ud |= !is_control_reg(in);
-		break;
-	case CARE_seg:
-		d->ud |= (in->modrm >> 3 & 7) > X86_GS;
-		break;
+	case CARE_crdr: d->ud |= !is_control_reg(in); break;
+	case CARE_seg: d->ud |= (in->modrm >> 3 & 7) > X86_GS; break;
 	case CARE_seg_load:
-		d->ud |= (in->modrm >> 3 & 7) > X86_GS || (in->modrm >> 3 & 7) == X86_CS;
+		d->ud |=
+			(in->modrm >> 3 & 7) > X86_GS || (in->modrm >> 3 & 7) == X86_CS;
 		break;
 	case CARE_gather:
 	case CARE_scatter:
 		d->ud |= !gather_ok(d, in,
 				    field(d->effects, OPE_CARE_AT, 5) == CARE_scatter);
 		break;
-	case CARE_distinct:
-		d->ud |= !is_distinct(d, in);
-		break;
-	case CARE_syscall:
-		in->gpr_w |= 1 << X86_R11;
-		break;
-	case CARE_sysret:
-		in->gpr_r |= 1 << X86_R11;
-		break;
+	case CARE_distinct: d->ud |= !is_distinct(d, in); break;
+	case CARE_syscall: in->gpr_w |= 1 << X86_R11; break;
+	case CARE_sysret: in->gpr_r |= 1 << X86_R11; break;
 	}
 }
 
-/* -- Notes ------------------------------------------------------------------------------- */
+/* -- Notes ------------------------------------------------------------------------- */
 
-/* The row's bits become fields. A write of 1 or 2 bytes keeps the rest: it reads, too. */
+/*
+ * The row's bits become fields. A write of 1 or 2 bytes keeps the rest: it reads, too.
+ */
 static void take_notes(const struct decoder *d, struct insn *in)
 {
 	uint64_t operands = d->operands, effects = d->effects;

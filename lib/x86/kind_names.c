@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What a trace calls the kinds of instructions. In a file of its own: no engine needs it. */
+/*
+ * What a trace calls the kinds of instructions. In a file of its own: no engine needs
+ * it.
+ */
 #include "x86/decode.h"
 
 static const char *const names[X86_KINDS] = {

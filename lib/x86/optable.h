@@ -4,17 +4,18 @@
  *
  *	const struct oprow *row = &op_rows[op_index[OP_AT_0F + (0xaf << 2 | pp)]];
  *
- * Rows are written down in opcodes.def and its sisters. op_index[] maps a place in an opcode
- * map to a row number; 0 is the row of undefined opcodes. Places are counted like this, pp
- * being 0 for no prefix, 1 for 66, 2 for F3, 3 for F2:
+ * Rows are written down in opcodes.def and its sisters. op_index[] maps a place in
+ * an opcode map to a row number; 0 is the row of undefined opcodes. Places are
+ * counted like this, pp being 0 for no prefix, 1 for 66, 2 for F3, 3 for F2:
  *
  *	legacy maps    opcode << 2 | pp
  *	VEX and EVEX   opcode << 3 | pp << 1 | W
  *	groups         modrm.reg << 1 | (modrm.mod == 3)
  *	rm groups      modrm.rm
  *
- * A row may name a group; the row found there is added (ORed) to it, as the manual gives the
- * operands of 80..83 in the map, and what becomes of them in the table of group 1.
+ * A row may name a group; the row found there is added (ORed) to it, as the manual
+ * gives the operands of 80..83 in the map, and what becomes of them in the table of
+ * group 1.
  */
 #ifndef X86_OPTABLE_H
 #define X86_OPTABLE_H
@@ -31,7 +32,7 @@ extern const struct oprow op_rows[];
 extern const uint16_t op_index[];
 extern const char *const op_names[];
 
-/* -- Places in op_index[] ---------------------------------------------------------------- */
+/* -- Places in op_index[] ---------------------------------------------------------- */
 
 enum {
 	OP_LEGACY_MAP = 256 << 2,
@@ -46,10 +47,12 @@ enum {
 };
 
 /* Groups that modrm.reg and mod select, as the manual numbers them, ... */
+/* clang-format off */
 enum {
 	G_none,
-	G_1, G_1A, G_2, G_3b, G_3v, G_4, G_5, G_6, G_7, G_7x, G_8, G_9, G_9x66, G_9xF3, G_9xF2, G_11b, G_11v,
-	G_12, G_13, G_14, G_12x, G_13x, G_14x, G_15, G_15x66, G_15xF3, G_16, G_78,
+	G_1, G_1A, G_2, G_3b, G_3v, G_4, G_5, G_6, G_7, G_7x, G_8, G_9, G_9x66, G_9xF3,
+	G_9xF2, G_11b, G_11v, G_12, G_13, G_14, G_12x, G_13x, G_14x, G_15, G_15x66,
+	G_15xF3, G_78,
 	G_D8, G_D9, G_DA, G_DB, G_DC, G_DD, G_DE, G_DF,
 	G_V12, G_V13, G_V14, G_V15, G_V17, G_E12, G_E13W0, G_E13W1, G_E14W0, G_E14W1,
 	G_END,
@@ -59,21 +62,21 @@ enum {
 	R_END,
 	/* ... and those that the mode selects: 0 outside 64-bit mode, 1 in it. */
 	M_63 = R_END,
-	M_END,
-	OP_GROUPS = M_END,
+	OP_GROUPS,
 };
+/* clang-format on */
 
 enum { OP_INDEX_SIZE = OP_AT_GROUP + OP_GROUPS * 16 };
 
-/* -- The operands word ------------------------------------------------------------------- */
+/* -- The operands word ------------------------------------------------------------- */
 
 #define OPF_MODRM    (1ull << 0)
 #define OPF_MEM_ONLY (1ull << 1)
 #define OPF_REG_ONLY (1ull << 2)
-#define OPF_REG_AT   3  /* two bits: enum x86_field of modrm.reg */
+#define OPF_REG_AT   3 /* two bits: enum x86_field of modrm.reg */
 #define OPF_REG_R    (1ull << 5)
 #define OPF_REG_W    (1ull << 6)
-#define OPF_RM_AT    7  /* of modrm.rm, or of the register in the opcode's low bits */
+#define OPF_RM_AT    7 /* of modrm.rm, or of the register in the opcode's low bits */
 #define OPF_RM_R     (1ull << 9)
 #define OPF_RM_W     (1ull << 10)
 #define OPF_VVVV_AT  11
@@ -82,9 +85,9 @@ enum { OP_INDEX_SIZE = OP_AT_GROUP + OP_GROUPS * 16 };
 #define OPF_MEM_R    (1ull << 15)
 #define OPF_MEM_W    (1ull << 16)
 #define OPF_OREG     (1ull << 17) /* a register in the opcode's low bits */
-#define OPF_MEM_AT   18 /* five bits: enum op_mem */
-#define OPF_SIZE_AT  23 /* three bits: enum op_size */
-#define OPF_IMM_AT   26 /* four bits: enum op_imm */
+#define OPF_MEM_AT   18           /* five bits: enum op_mem */
+#define OPF_SIZE_AT  23           /* three bits: enum op_size */
+#define OPF_IMM_AT   26           /* four bits: enum op_imm */
 #define OPF_BYTE     (1ull << 30) /* operand size 1 unless the row names another */
 #define OPF_SIMD     (1ull << 31)
 #define OPF_X87      (1ull << 32)
@@ -121,51 +124,66 @@ enum op_size {
 
 /* The size of the memory operand. */
 enum op_mem {
-	MS_0, MS_b, MS_w, MS_d, MS_q, MS_dq, MS_qq, MS_oq, MS_t, MS_512, MS_576, MS_FIXED,
+	MS_0,
+	MS_b,
+	MS_w,
+	MS_d,
+	MS_q,
+	MS_dq,
+	MS_qq,
+	MS_oq,
+	MS_t,
+	MS_512,
+	MS_576,
+	MS_FIXED,
 	MS_v = MS_FIXED, /* the operand size */
-	MS_p,    /* a far pointer: the operand size and two */
-	MS_s,    /* a descriptor table: 6, in 64-bit mode 10 */
-	MS_a,    /* two of the operand size: BOUND */
-	MS_2y,   /* 8, or 16 with W: CMPXCHG8B */
-	MS_env,  /* FSTENV: 14 or 28 */
-	MS_save, /* FSAVE: 94 or 108 */
-	MS_x,    /* the vector; ... */
-	MS_h, MS_f, MS_e, /* ... its half, quarter, eighth */
-	MS_dup,  /* MOVDDUP: half of 16, else the vector */
+	MS_p,            /* a far pointer: the operand size and two */
+	MS_s,            /* a descriptor table: 6, in 64-bit mode 10 */
+	MS_a,            /* two of the operand size: BOUND */
+	MS_2y,           /* 8, or 16 with W: CMPXCHG8B */
+	MS_env,          /* FSTENV: 14 or 28 */
+	MS_save,         /* FSAVE: 94 or 108 */
+	MS_x,            /* the vector; ... */
+	MS_h,
+	MS_f,
+	MS_e,   /* ... its half, quarter, eighth */
+	MS_dup, /* MOVDDUP: half of 16, else the vector */
 	MS_END,
 };
 
 /* Immediates. */
 enum op_imm {
 	IM_0,
-	IM_b,    /* a byte, zero-extended */
-	IM_bs,   /* a byte, sign-extended */
-	IM_w,    /* two bytes, zero-extended */
-	IM_z,    /* 2 or 4 bytes (1 if the operand size is 1), sign-extended */
-	IM_v,    /* as many bytes as the operand size, zero-extended */
-	IM_jb,   /* a relative branch */
+	IM_b,  /* a byte, zero-extended */
+	IM_bs, /* a byte, sign-extended */
+	IM_w,  /* two bytes, zero-extended */
+	IM_z,  /* 2 or 4 bytes (1 if the operand size is 1), sign-extended */
+	IM_v,  /* as many bytes as the operand size, zero-extended */
+	IM_jb, /* a relative branch */
 	IM_jz,
-	IM_ap,   /* a far pointer */
-	IM_wb,   /* ENTER */
-	IM_bb,   /* EXTRQ, INSERTQ */
-	IM_o,    /* a memory offset of the address size: no immediate to the caller */
+	IM_ap, /* a far pointer */
+	IM_wb, /* ENTER */
+	IM_bb, /* EXTRQ, INSERTQ */
+	IM_o,  /* a memory offset of the address size: no immediate to the caller */
 };
 
-/* -- The effects word -------------------------------------------------------------------- */
+/* -- The effects word -------------------------------------------------------------- */
 
-#define OPE_KIND_AT  0  /* eight bits: enum x86_kind */
-#define OPE_IR_AT    8  /* eight bits: implicit registers read, RAX to RDI */
-#define OPE_IW_AT    16 /* ... written */
-#define OPE_FR_AT    24 /* twelve bits as in RFLAGS: flags read */
-#define OPE_FW_AT    36 /* ... certainly written */
-#define OPE_TOUCH    (1ull << 48) /* changes flags at all */
-#define OPE_LOCK     (1ull << 49)
-#define OPE_TRAP     (1ull << 50)
-#define OPE_NO64     (1ull << 51) /* undefined in 64-bit mode */
-#define OPE_ONLY64   (1ull << 52) /* undefined elsewhere */
-#define OPE_CARE_AT  53 /* five bits: enum op_care */
+#define OPE_KIND_AT 0            /* eight bits: enum x86_kind */
+#define OPE_IR_AT   8            /* eight bits: implicit registers read, RAX to RDI */
+#define OPE_IW_AT   16           /* ... written */
+#define OPE_FR_AT   24           /* twelve bits as in RFLAGS: flags read */
+#define OPE_FW_AT   36           /* ... certainly written */
+#define OPE_TOUCH   (1ull << 48) /* changes flags at all */
+#define OPE_LOCK    (1ull << 49)
+#define OPE_TRAP    (1ull << 50)
+#define OPE_NO64    (1ull << 51) /* undefined in 64-bit mode */
+#define OPE_ONLY64  (1ull << 52) /* undefined elsewhere */
+#define OPE_CARE_AT 53           /* five bits: enum op_care */
 
-/* Rows whose last facts depend on more than the place: the decoder has a case for each. */
+/*
+ * Rows whose last facts depend on more than the place: the decoder has a case for each.
+ */
 enum op_care {
 	CARE_none,
 	CARE_shift_1,  /* shift by one */
@@ -183,7 +201,6 @@ enum op_care {
 	CARE_distinct, /* complex FP16 arithmetic: destination differs from sources */
 	CARE_syscall,  /* R11 too */
 	CARE_sysret,
-	CARE_x87mem,
 };
 
 #endif

@@ -4,11 +4,12 @@
  *
  *	decode_bench [ELF file [rounds]]      (/bin/bash, 20)
  *
- * Decodes the executable segments of a program from end to end, instruction after instruction
- * (an undefined one counts as one byte), and prints nanoseconds per instruction, best round.
- * Built with Zydis at hand, it times that as well: what it needs to know an instruction's
- * length and class (its first call), and to know its operands too (both calls), which is the
- * fair comparison: x86_decode() knows registers, memory and flags.
+ * Decodes the executable segments of a program from end to end, instruction after
+ * instruction (an undefined one counts as one byte), and prints nanoseconds per
+ * instruction, best round. Built with Zydis at hand, it times that as well: what it
+ * needs to know an instruction's length and class (its first call), and to know its
+ * operands too (both calls), which is the fair comparison: x86_decode() knows
+ * registers, memory and flags.
  */
 #include <elf.h>
 #include <stdio.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Encodings that decoders get wrong, each with what the manual says, and the properties that
- * hold for all of them: nothing after the n bytes is read, a beginning is recognised as one,
- * and what comes after an instruction does not matter.
+ * Encodings that decoders get wrong, each with what the manual says, and the
+ * properties that hold for all of them: nothing after the n bytes is read, a
+ * beginning is recognised as one, and what comes after an instruction does not
+ * matter.
  *
  * An instruction is shown as one line, so that a row of the table can be read:
  *
@@ -22,14 +23,15 @@
 #include "tests/tap.h"
 #include "x86/decode.h"
 
-/* -- Showing ----------------------------------------------------------------------------- */
+/* -- Showing ----------------------------------------------------------------------- */
 
 struct text {
 	char s[200];
 	unsigned n;
 };
 
-__attribute__((format(printf, 2, 3))) static void add(struct text *t, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void add(struct text *t, const char *fmt,
+						      ...)
 {
 	va_list ap;
 
@@ -38,11 +40,15 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *t, const char
 	va_end(ap);
 }
 
-static void show_field(struct text *t, const char *name, uint8_t f, unsigned reg, bool r, bool w)
+static void show_field(struct text *t, const char *name, uint8_t f, unsigned reg,
+		       bool r, bool w)
 {
 	if (f == X86_F_NONE)
 		return;
-	add(t, " %s:%u%s%s%s", name, reg, f == X86_F_GPR8 ? "b" : f == X86_F_OTHER ? "v" : "",
+	add(t, " %s:%u%s%s%s", name, reg,
+	    f == X86_F_GPR8    ? "b"
+	    : f == X86_F_OTHER ? "v"
+			       : "",
 	    r ? "r" : "", w ? "w" : "");
 }
 
@@ -146,7 +152,7 @@ static unsigned from_hex(const char *hex, uint8_t *bytes)
 	return n;
 }
 
-/* -- The table --------------------------------------------------------------------------- */
+/* -- The table --------------------------------------------------------------------- */
 
 enum { M16 = X86_MODE_16, M32 = X86_MODE_32, M64 = X86_MODE_64 };
 
@@ -173,7 +179,7 @@ static void test_table(void)
 	}
 }
 
-/* -- Properties -------------------------------------------------------------------------- */
+/* -- Properties -------------------------------------------------------------------- */
 
 static uint64_t seed = 0x9e3779b97f4a7c15;
 

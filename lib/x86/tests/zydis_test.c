@@ -5,15 +5,17 @@
  *	zydis_test [seed [count]]        compares; TAP
  *	zydis_test -v [seed [count]]     prints each kind of difference with an example
  *
- * Compared: length; undefined or not; the memory operand's presence, base, index, scale,
- * displacement, segment, size and direction; immediates; which fields name general registers,
- * read and written, implicit ones too; operand and vector size; and of the flags that what we
- * call certainly written Zydis calls written (and not undefined), what Zydis calls read we
- * call read, and what it calls changed we call touched.
+ * Compared: length; undefined or not; the memory operand's presence, base, index,
+ * scale, displacement, segment, size and direction; immediates; which fields name
+ * general registers, read and written, implicit ones too; operand and vector size;
+ * and of the flags that what we call certainly written Zydis calls written (and not
+ * undefined), what Zydis calls read we call read, and what it calls changed we call
+ * touched.
  *
- * Bytes are drawn with the encoding in mind (prefixes, escapes, VEX and EVEX payloads that are
- * mostly well-formed), or nearly all would be undefined or MOVs. Where the two differ for good
- * reasons, expected() says so, a reason each; anything else fails the test.
+ * Bytes are drawn with the encoding in mind (prefixes, escapes, VEX and EVEX
+ * payloads that are mostly well-formed), or nearly all would be undefined or MOVs.
+ * Where the two differ for good reasons, expected() says so, a reason each; anything
+ * else fails the test.
  */
 #include <Zydis/Zydis.h>
 #include <errno.h>
@@ -26,7 +28,7 @@
 
 enum { BYTES = 24 };
 
-/* -- Byte strings ------------------------------------------------------------------------ */
+/* -- Byte strings ------------------------------------------------------------------ */
 
 static uint64_t seed;
 
@@ -45,8 +47,9 @@ static bool one_in(unsigned n)
 
 static unsigned draw_prefixes(uint8_t *p)
 {
-	static const uint8_t prefix[] = {0x66, 0x66, 0x66, 0xf2, 0xf2, 0xf3, 0xf3, 0x67,
-					 0x67, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65};
+	static const uint8_t prefix[] = {0x66, 0x66, 0x66, 0xf2, 0xf2, 0xf3,
+					 0xf3, 0x67, 0x67, 0xf0, 0x2e, 0x36,
+					 0x3e, 0x26, 0x64, 0x65};
 	unsigned n = 0;
 
 	while (n < 16 && one_in(n ? 3 : 2))
@@ -120,22 +123,18 @@ static void draw(uint8_t *p)
 		tail[i] = rnd();
 	memcpy(p, tail, BYTES);
 	switch (rnd() % 8) {
-	case 0:
-		break;
-	case 1: case 2: case 3: case 4:
-		n = draw_legacy(tail);
-		break;
-	case 5:
-		n = draw_vex(tail);
-		break;
-	default:
-		n = draw_evex(tail);
-		break;
+	case 0: break;
+	case 1:
+	case 2:
+	case 3:
+	case 4: n = draw_legacy(tail); break;
+	case 5: n = draw_vex(tail); break;
+	default: n = draw_evex(tail); break;
 	}
 	memcpy(p, tail, n < BYTES ? n : BYTES);
 }
 
-/* -- Comparing --------------------------------------------------------------------------- */
+/* -- Comparing --------------------------------------------------------------------- */
 
 struct pair {
 	const uint8_t *bytes;
@@ -149,11 +148,11 @@ struct pair {
 	char detail[80];
 };
 
-#define DIFFER(p, name, ...)                                                               \
-	do {                                                                               \
-		(p)->what = name;                                                          \
-		snprintf((p)->detail, sizeof((p)->detail), __VA_ARGS__);                   \
-		return true;                                                               \
+#define DIFFER(p, name, ...)                                             \
+	do {                                                             \
+		(p)->what = name;                                        \
+		snprintf((p)->detail, sizeof((p)->detail), __VA_ARGS__); \
+		return true;                                             \
 	} while (0)
 
 static unsigned zydis_gpr(ZydisRegister reg)
@@ -164,7 +163,8 @@ static unsigned zydis_gpr(ZydisRegister reg)
 		return X86_RIP;
 	if (reg == ZYDIS_REGISTER_NONE)
 		return X86_REG_NONE;
-	if (class == ZYDIS_REGCLASS_GPR8 && reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH)
+	if (class == ZYDIS_REGCLASS_GPR8 && reg >= ZYDIS_REGISTER_AH &&
+	    reg <= ZYDIS_REGISTER_BH)
 		return reg - ZYDIS_REGISTER_AH;
 	if (class == ZYDIS_REGCLASS_GPR8 && reg >= ZYDIS_REGISTER_SPL)
 		return ZydisRegisterGetId(reg) - 4; /* AH to BH come in between */
@@ -185,12 +185,9 @@ static bool is_gpr(const ZydisDecodedOperand *o)
 static int64_t address_mask(const struct pair *p)
 {
 	switch (p->in.adsize) {
-	case 2:
-		return 0xffff;
-	case 4:
-		return 0xffffffff;
-	default:
-		return -1;
+	case 2: return 0xffff;
+	case 4: return 0xffffffff;
+	default: return -1;
 	}
 }
 
@@ -216,7 +213,8 @@ static bool differs_mem(struct pair *p, const ZydisDecodedOperand *o)
 	if (index != X86_REG_NONE && in->adsize != 2 && in->scale != o->mem.scale)
 		DIFFER(p, "scale", "%d, not %d", in->scale, o->mem.scale);
 	if ((in->disp ^ o->mem.disp.value) & address_mask(p))
-		DIFFER(p, "disp", "%lx, not %lx", (long)in->disp, (long)o->mem.disp.value);
+		DIFFER(p, "disp", "%lx, not %lx", (long)in->disp,
+		       (long)o->mem.disp.value);
 	if (in->mem_size != size)
 		DIFFER(p, "mem_size", "%d, not %d", in->mem_size, size);
 	if (size && (in->mem_r != r || in->mem_w != w))
@@ -233,7 +231,8 @@ static bool differs_reg(struct pair *p, const ZydisDecodedOperand *o, const char
 {
 	ZydisRegisterClass class = ZydisRegisterGetClass(o->reg.value);
 	/* What may or may not be written is read, as it may stay. */
-	bool zr = o->actions & (ZYDIS_OPERAND_ACTION_MASK_READ | ZYDIS_OPERAND_ACTION_CONDWRITE);
+	bool zr = o->actions &
+		  (ZYDIS_OPERAND_ACTION_MASK_READ | ZYDIS_OPERAND_ACTION_CONDWRITE);
 	bool zw = o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 	bool byte = class == ZYDIS_REGCLASS_GPR8;
 	unsigned id = zydis_gpr(o->reg.value);
@@ -245,7 +244,8 @@ static bool differs_reg(struct pair *p, const ZydisDecodedOperand *o, const char
 	}
 	if (f != (byte ? X86_F_GPR8 : X86_F_GPR))
 		DIFFER(p, "field kind", "%s: %d", name, f);
-	if (byte && o->reg.value >= ZYDIS_REGISTER_AH && o->reg.value <= ZYDIS_REGISTER_BH)
+	if (byte && o->reg.value >= ZYDIS_REGISTER_AH &&
+	    o->reg.value <= ZYDIS_REGISTER_BH)
 		id += 4;
 	if (reg != id)
 		DIFFER(p, "register", "%s: %d, not %d", name, reg, id);
@@ -270,16 +270,17 @@ static bool differs_operand(struct pair *p, const ZydisDecodedOperand *o)
 		return false;
 	switch (o->encoding) {
 	case ZYDIS_OPERAND_ENCODING_MODRM_REG:
-		return differs_reg(p, o, "reg", in->reg, in->f_reg, in->reg_r, in->reg_w);
+		return differs_reg(p, o, "reg", in->reg, in->f_reg, in->reg_r,
+				   in->reg_w);
 	case ZYDIS_OPERAND_ENCODING_MODRM_RM:
 		return differs_reg(p, o, "rm", in->rm, in->f_rm, in->rm_r, in->rm_w);
 	case ZYDIS_OPERAND_ENCODING_NDSNDD:
 		return differs_reg(p, o, "vvvv", in->vvvv, in->f_vvvv, in->vvvv_r,
 				   in->vvvv_w);
 	case ZYDIS_OPERAND_ENCODING_OPCODE:
-		return differs_reg(p, o, "oreg", in->oreg, in->f_rm, in->rm_r, in->rm_w);
-	default:
-		break;
+		return differs_reg(p, o, "oreg", in->oreg, in->f_rm, in->rm_r,
+				   in->rm_w);
+	default: break;
 	}
 	if (!is_gpr(o))
 		return false;
@@ -288,7 +289,8 @@ static bool differs_operand(struct pair *p, const ZydisDecodedOperand *o)
 	bool zw = o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 
 	if ((zr && !(in->gpr_r & bit)) || (zw && !(in->gpr_w & bit)))
-		DIFFER(p, "implicit register", "%x/%x lack %x", in->gpr_r, in->gpr_w, bit);
+		DIFFER(p, "implicit register", "%x/%x lack %x", in->gpr_r, in->gpr_w,
+		       bit);
 	return false;
 }
 
@@ -330,7 +332,8 @@ static bool differs_surplus(struct pair *p)
 	if (in->has_mem != mem && in->kind != X86_NOP)
 		DIFFER(p, "memory operand", "Zydis sees none");
 	if (in->gpr_r & ~zr || in->gpr_w & ~zw)
-		DIFFER(p, "implicit register", "%x/%x, not %x/%x", in->gpr_r, in->gpr_w, zr, zw);
+		DIFFER(p, "implicit register", "%x/%x, not %x/%x", in->gpr_r, in->gpr_w,
+		       zr, zw);
 	if ((in->f_reg == X86_F_GPR || in->f_reg == X86_F_GPR8) && !reg)
 		DIFFER(p, "field kind", "reg: surplus");
 	if ((in->f_rm == X86_F_GPR || in->f_rm == X86_F_GPR8) && !rm && !in->has_mem)
@@ -399,12 +402,14 @@ static bool differs_sizes(struct pair *p)
 	if (in->kind >= X86_PUSH_R && in->kind <= X86_IRET && in->kind != X86_INT3 &&
 	    in->opsize * 8 != p->z.operand_width)
 		DIFFER(p, "opsize", "%d, not %d", in->opsize, p->z.operand_width / 8);
-	if (in->kind >= X86_MOVS && in->kind <= X86_OUT && in->opsize * 8 != p->z.operand_width)
+	if (in->kind >= X86_MOVS && in->kind <= X86_OUT &&
+	    in->opsize * 8 != p->z.operand_width)
 		DIFFER(p, "opsize", "%d, not %d", in->opsize, p->z.operand_width / 8);
 	/* The length of a scalar says nothing. */
 	for (int i = 0; i < p->z.operand_count; i++)
 		wide |= p->ops[i].size > 128;
-	if (wide && in->enc != X86_LEGACY && in->simd && in->vl * 8 != p->z.avx.vector_length)
+	if (wide && in->enc != X86_LEGACY && in->simd &&
+	    in->vl * 8 != p->z.avx.vector_length)
 		DIFFER(p, "vl", "%d, not %d", in->vl, p->z.avx.vector_length / 8);
 	return false;
 }
@@ -428,19 +433,16 @@ static bool differs_in_fields(struct pair *p)
 	for (int i = 0; i < p->z.operand_count; i++)
 		if (differs_operand(p, &p->ops[i]))
 			return true;
-	return differs_surplus(p) || differs_flags(p) || differs_imm(p) || differs_sizes(p) ||
-	       differs_kind(p);
+	return differs_surplus(p) || differs_flags(p) || differs_imm(p) ||
+	       differs_sizes(p) || differs_kind(p);
 }
 
 static int zydis_rc(const struct pair *p)
 {
 	switch (p->status) {
-	case ZYDIS_STATUS_NO_MORE_DATA:
-		return -ENODATA;
-	case ZYDIS_STATUS_INSTRUCTION_TOO_LONG:
-		return -E2BIG;
-	default:
-		return ZYAN_SUCCESS(p->status) ? p->z.length : 0;
+	case ZYDIS_STATUS_NO_MORE_DATA: return -ENODATA;
+	case ZYDIS_STATUS_INSTRUCTION_TOO_LONG: return -E2BIG;
+	default: return ZYAN_SUCCESS(p->status) ? p->z.length : 0;
 	}
 }
 
@@ -466,7 +468,7 @@ static bool differs(struct pair *p)
 	return differs_in_fields(p);
 }
 
-/* -- Differences that are meant ----------------------------------------------------------- */
+/* -- Differences that are meant ---------------------------------------------------- */
 
 static bool is_what(const struct pair *p, const char *what)
 {
@@ -477,11 +479,13 @@ static bool is_what(const struct pair *p, const char *what)
 static bool not_offered(const struct pair *p)
 {
 	static const char *const sets[] = {
-		"3DNOW", "AMD3DNOW", "XOP", "FMA4", "LWP", "TBM", "VTX", "SVM", "SMX", "SGX",
-		"AMX", "RTM", "TSX", "CET", "UINTR", "WAITPKG", "MOVDIR", "ENQCMD", "PKU", "KEYLOCKER",
-		"PT", "SERIALIZE", "KNC", "PADLOCK", "MCOMMIT", "RDPRU", "CLZERO", "MONITORX",
-		"TDX", "SNP", "HRESET", "PCONFIG", "INVLPGB", "TLBSYNC", "AVX512PF", "AVX512ER",
-		"AVX512_4", "INVALID", "RSM",
+		"3DNOW",    "AMD3DNOW",  "XOP",     "FMA4",      "LWP",      "TBM",
+		"VTX",      "SVM",       "SMX",     "SGX",       "AMX",      "RTM",
+		"TSX",      "CET",       "UINTR",   "WAITPKG",   "MOVDIR",   "ENQCMD",
+		"PKU",      "KEYLOCKER", "PT",      "SERIALIZE", "KNC",      "PADLOCK",
+		"MCOMMIT",  "RDPRU",     "CLZERO",  "MONITORX",  "TDX",      "SNP",
+		"HRESET",   "PCONFIG",   "INVLPGB", "TLBSYNC",   "AVX512PF", "AVX512ER",
+		"AVX512_4", "INVALID",   "RSM",
 	};
 	const char *set = ZydisISASetGetString(p->z.meta.isa_set);
 
@@ -495,19 +499,20 @@ static bool not_offered(const struct pair *p)
 	case ZYDIS_MNEMONIC_TLBSYNC:
 	case ZYDIS_MNEMONIC_INVLPGB:
 	case ZYDIS_MNEMONIC_VMFUNC:
-	case ZYDIS_MNEMONIC_RSM:
-		return true;
-	default:
-		return false;
+	case ZYDIS_MNEMONIC_RSM: return true;
+	default: return false;
 	}
 }
 
 static bool is_shift(const struct insn *in, unsigned *count)
 {
-	bool group2 = in->map == X86_MAP_1B && (in->op >> 1 == 0xc0 >> 1 || in->op >> 2 == 0xd0 >> 2);
+	bool group2 = in->map == X86_MAP_1B &&
+		      (in->op >> 1 == 0xc0 >> 1 || in->op >> 2 == 0xd0 >> 2);
 	bool shd = in->map == X86_MAP_0F && (in->op == 0xa4 || in->op == 0xac);
 
-	*count = in->map == X86_MAP_1B && in->op >= 0xd0 ? 1 : in->imm & (in->opsize == 8 ? 63 : 31);
+	*count = in->map == X86_MAP_1B && in->op >= 0xd0
+			 ? 1
+			 : in->imm & (in->opsize == 8 ? 63 : 31);
 	return group2 || shd;
 }
 
@@ -524,10 +529,8 @@ static bool source_is_narrow(const struct pair *p)
 	case ZYDIS_MNEMONIC_VERW:
 	case ZYDIS_MNEMONIC_LLDT:
 	case ZYDIS_MNEMONIC_LTR:
-	case ZYDIS_MNEMONIC_LMSW:
-		return true;
-	default:
-		return p->in.kind == X86_MOV_R_SEG || p->in.simd;
+	case ZYDIS_MNEMONIC_LMSW: return true;
+	default: return p->in.kind == X86_MOV_R_SEG || p->in.simd;
 	}
 }
 
@@ -544,7 +547,8 @@ static bool expected(const struct pair *p)
 	/* A shift by one defines OF; Zydis does not look at the count. */
 	if (is_what(p, "flags_w") && is_shift(in, &count))
 		return count == 1;
-	if ((is_what(p, "flags_touch") || is_what(p, "flags_r")) && is_shift(in, &count))
+	if ((is_what(p, "flags_touch") || is_what(p, "flags_r")) &&
+	    is_shift(in, &count))
 		return count == 0;
 	if (is_what(p, "flags_touch") && in->kind == X86_VMCALL)
 		return true;
@@ -557,17 +561,27 @@ static bool expected(const struct pair *p)
 	/* Ours is the size of CRC32's source. */
 	if (is_what(p, "opsize") && p->z.mnemonic == ZYDIS_MNEMONIC_CRC32)
 		return true;
-	/* Zydis 4.0 with 67 takes REX.B for a base where there is none; hardware does not. */
+	/*
+	 * Zydis 4.0 with 67 takes REX.B for a base where there is none; hardware does
+	 * not.
+	 */
 	if (is_what(p, "base") && in->base == X86_REG_NONE && in->adsize == 4)
 		return p->mode == X86_MODE_64 && p->z.raw.sib.base == 5;
-	/* Outside 64-bit mode W is ignored by what moves general registers: the manual. */
+	/*
+	 * Outside 64-bit mode W is ignored by what moves general registers: the manual.
+	 */
 	if (is_what(p, "defined") && p->mode != X86_MODE_64 && in->enc == X86_EVEX)
 		return in->rex & 8 && (in->f_reg == X86_F_GPR || in->f_rm == X86_F_GPR);
-	/* MOV to and from control registers leaves the flags undefined, says the manual. */
-	if (is_what(p, "flags_touch") && (in->kind == X86_MOV_CR || in->kind == X86_MOV_DR))
+	/*
+	 * MOV to and from control registers leaves the flags undefined, says the
+	 * manual.
+	 */
+	if (is_what(p, "flags_touch") &&
+	    (in->kind == X86_MOV_CR || in->kind == X86_MOV_DR))
 		return true;
 	/* Zydis does not say that string instructions advance their pointers. */
-	if (is_what(p, "implicit register") && in->kind >= X86_MOVS && in->kind <= X86_OUTS)
+	if (is_what(p, "implicit register") && in->kind >= X86_MOVS &&
+	    in->kind <= X86_OUTS)
 		return true;
 	/* F3 90 with REX.B is PAUSE to Zydis; hardware at hand exchanges. */
 	if (is_what(p, "implicit register") && p->z.mnemonic == ZYDIS_MNEMONIC_PAUSE)
@@ -578,7 +592,7 @@ static bool expected(const struct pair *p)
 	return false;
 }
 
-/* -- Running ----------------------------------------------------------------------------- */
+/* -- Running ----------------------------------------------------------------------- */
 
 static const char *const mode_name[] = {"16", "32", "64"};
 static ZydisDecoder decoder[3];
@@ -588,18 +602,20 @@ static void init_decoders(void)
 	static const ZydisMachineMode mode[] = {ZYDIS_MACHINE_MODE_LEGACY_16,
 						ZYDIS_MACHINE_MODE_LEGACY_32,
 						ZYDIS_MACHINE_MODE_LONG_64};
-	static const ZydisStackWidth width[] = {ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32,
-						ZYDIS_STACK_WIDTH_64};
+	static const ZydisStackWidth width[] = {
+		ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32, ZYDIS_STACK_WIDTH_64};
 
 	for (int i = 0; i < 3; i++) {
 		ZydisDecoderInit(&decoder[i], mode[i], width[i]);
 		ZydisDecoderEnableMode(&decoder[i], ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
 		ZydisDecoderEnableMode(&decoder[i], ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
-		ZydisDecoderEnableMode(&decoder[i], ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
+		ZydisDecoderEnableMode(&decoder[i], ZYDIS_DECODER_MODE_CLDEMOTE,
+				       ZYAN_FALSE);
 	}
 }
 
-static void take_apart(struct pair *p, const uint8_t *bytes, enum x86_mode mode, unsigned n)
+static void take_apart(struct pair *p, const uint8_t *bytes, enum x86_mode mode,
+		       unsigned n)
 {
 	ZydisDecoderContext context;
 
@@ -607,7 +623,8 @@ static void take_apart(struct pair *p, const uint8_t *bytes, enum x86_mode mode,
 	p->mode = mode;
 	p->what = NULL;
 	p->rc = x86_decode(&p->in, bytes, n, mode);
-	p->status = ZydisDecoderDecodeInstruction(&decoder[mode], &context, bytes, n, &p->z);
+	p->status = ZydisDecoderDecodeInstruction(&decoder[mode], &context, bytes, n,
+						  &p->z);
 	if (ZYAN_SUCCESS(p->status))
 		ZydisDecoderDecodeOperands(&decoder[mode], &context, &p->z, p->ops,
 					   p->z.operand_count);
@@ -640,11 +657,12 @@ static void count_difference(const struct pair *p)
 		if (tallies == sizeof(tally) / sizeof(tally[0]))
 			return;
 		strcpy(tally[tallies++].text, text);
-		n = snprintf(tally[i].example, sizeof(tally[i].example), "%s-bit, %s:",
-			     mode_name[p->mode], p->detail);
+		n = snprintf(tally[i].example, sizeof(tally[i].example),
+			     "%s-bit, %s:", mode_name[p->mode], p->detail);
 		for (int b = 0; b < 16; b++)
-			n += snprintf(tally[i].example + n, sizeof(tally[i].example) - n,
-				      " %02x", p->bytes[b]);
+			n += snprintf(tally[i].example + n,
+				      sizeof(tally[i].example) - n, " %02x",
+				      p->bytes[b]);
 	}
 	tally[i].count++;
 }
@@ -678,8 +696,9 @@ int main(int argc, char **argv)
 		count_difference(&p);
 	}
 	for (unsigned i = 0; i < tallies && (verbose || i < 20); i++)
-		note("%u times %s: %s", tally[i].count, tally[i].text, tally[i].example);
-	is_int(differences, 0, "%lu byte strings, %lu defined, %lu meant differences", count,
-	       defined, meant);
+		note("%u times %s: %s", tally[i].count, tally[i].text,
+		     tally[i].example);
+	is_int(differences, 0, "%lu byte strings, %lu defined, %lu meant differences",
+	       count, defined, meant);
 	return done_testing();
 }
