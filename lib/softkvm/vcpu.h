@@ -183,6 +183,11 @@ struct vcpu {
 	/* -- execution -- */
 	struct fault fault;      /* valid after STEP_FAULT */
 	struct io_log io;
+	struct {
+		struct slot *slot; /* NULL: none */
+		uint64_t gpa;
+		unsigned len;
+	} stored;                /* RAM given out for stores and not yet told, mmu_stored() */
 	struct kvm_run *run;     /* shared with the client */
 	struct vm *vm;
 	void *abi;               /* abi/'s own */

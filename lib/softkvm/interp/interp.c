@@ -147,12 +147,12 @@ static enum step execute(struct vcpu *c, const struct insn *in, const uint8_t *b
 	op_fn *handler = handlers[in->kind < X86_KINDS ? in->kind : X86_UD];
 	enum step s = STEP_OK;
 
-	c->stat.interpreted++;
 	io_begin(c);
 	if (handler && (in->simd || in->x87 || in->enc != X86_LEGACY))
 		s = check_unit(c, in);
 	if (s == STEP_OK)
 		s = handler ? handler(c, &op) : system_insn(c, in, op.next);
+	mmu_stored(c);
 	if (s != STEP_EXIT && s != STEP_AGAIN)
 		io_commit(c);
 	return s;

@@ -341,6 +341,7 @@ static enum step repeat(struct vcpu *c, const struct op *op, const struct string
 				return rc;
 			n = 1;
 		}
+		mmu_stored(c);
 		advance_all(c, s, n);
 		reg_set(c, X86_RCX, op->in->adsize, count - n);
 		io_commit(c);

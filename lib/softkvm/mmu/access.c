@@ -16,10 +16,12 @@
  *  2. In one store, devices come before RAM. A device access may end in STEP_EXIT, after which
  *     the instruction starts again and must find RAM as it was, or `add [mem], 1` across
  *     the border would add twice.
- *  3. page_will_change() is called before each store to RAM (dirty log, translations).
+ *  3. page_will_change() hears of each store to RAM after it (mmu.h says why), unless it went
+ *     through a writable TLB entry: those exist only for pages without code.
  *
- * Walks are not cached here. The fast path for RAM is translated code's; C comes by for
- * what is rare, and a walk of tables that are in the host's cache costs some 20 ns.
+ * What the instruction's own privilege may access is looked up in the translator's TLB first.
+ * Misses are not entered, as C comes by for what is rare; only long operands (strings)
+ * are, since they come again.
  */
 #include "softkvm/mmu/mmu.h"
 
@@ -28,10 +30,12 @@
 
 #include "softkvm/interp/event.h"
 #include "softkvm/run/bytes.h"
+#include "softkvm/run/current.h"
 #include "softkvm/run/io.h"
-#include "softkvm/run/syscall.h"
+#include "softkvm/translate/engine.h"
 
 #define PAGE 4096u
+#define LONG_OPERAND 128u /* bytes: worth a TLB entry */
 
 struct piece {
 	struct slot *slot; /* NULL: device */
@@ -66,8 +70,8 @@ static enum step translate_piece(struct vcpu *c, uint64_t lin, unsigned len, uns
 }
 
 /* Splits at the page boundary; *n is 1 or 2. */
-static enum step translate(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc,
-			   struct piece p[2], unsigned *n)
+static enum step find_pieces(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc,
+			     struct piece p[2], unsigned *n)
 {
 	unsigned first = PAGE - (lin & (PAGE - 1));
 	uint64_t next = lin + first;
@@ -124,13 +128,61 @@ static enum step device_write(struct vcpu *c, uint64_t gpa, const uint8_t *src, 
 	return STEP_OK;
 }
 
+/* -- The TLB -------------------------------------------------------------------------------- */
+
+static bool is_one_page(uint64_t lin, unsigned len)
+{
+	return (lin & (PAGE - 1)) + len <= PAGE;
+}
+
+/* A host pointer by the current view's entry, NULL if it does not have one. */
+static uint8_t *tlb_hit(const struct vcpu *c, uint64_t lin, unsigned acc)
+{
+	uint64_t addend, host;
+
+	if (!is_canonical(lin)) /* entries are found by bits 12 to 47 */
+		return NULL;
+	addend = c->engine->view->table[lin << 16 >> 28];
+	host = lin + addend;
+	if (!addend)
+		return NULL;
+	if ((acc & ACC_WRITE) && host - c->scratch[SCR_RO_LO] < c->scratch[SCR_RO_LEN])
+		return NULL;
+	return (uint8_t *)(uintptr_t)host;
+}
+
+/* May the view be asked? It is that of the CPL, and does not see breakpoints. */
+static bool has_view(const struct vcpu *c, unsigned acc)
+{
+	return c->engine && !(acc & (ACC_USER | ACC_SYSTEM | ACC_FETCH)) &&
+	       !event_breakpoints(c);
+}
+
+static uint8_t *tlb_pointer(const struct vcpu *c, uint64_t lin, unsigned len, unsigned acc)
+{
+	return has_view(c, acc) && is_one_page(lin, len) ? tlb_hit(c, lin, acc) : NULL;
+}
+
+/* -- Read, write ---------------------------------------------------------------------------- */
+
+static void changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	page_will_change(c, slot, gpa, len);
+}
+
 enum step mmu_read(struct vcpu *c, uint64_t lin, void *dst, unsigned len, unsigned acc)
 {
+	uint8_t *host = tlb_pointer(c, lin, len, acc);
 	struct piece p[2];
 	unsigned n;
-	enum step s = translate(c, lin, len, acc, p, &n);
+	enum step s;
 
-	c->stat.slow_accesses++;
+	if (host) {
+		bytes_copy(dst, host, len);
+		return STEP_OK;
+	}
+	s = find_pieces(c, lin, len, acc, p, &n);
 	for (unsigned i = 0; s == STEP_OK && i < n; i++) {
 		if (p[i].slot)
 			bytes_copy(dst, slot_pointer(p[i].slot, p[i].gpa), p[i].len);
@@ -143,20 +195,25 @@ enum step mmu_read(struct vcpu *c, uint64_t lin, void *dst, unsigned len, unsign
 
 enum step mmu_write(struct vcpu *c, uint64_t lin, const void *src, unsigned len, unsigned acc)
 {
+	uint8_t *host = tlb_pointer(c, lin, len, acc | ACC_WRITE);
 	const uint8_t *bytes = src;
 	struct piece p[2];
 	unsigned n;
-	enum step s = translate(c, lin, len, acc | ACC_WRITE, p, &n);
+	enum step s;
 
-	c->stat.slow_accesses++;
+	if (host) {
+		bytes_copy(host, src, len);
+		return STEP_OK;
+	}
+	s = find_pieces(c, lin, len, acc | ACC_WRITE, p, &n);
 	for (unsigned i = 0, at = 0; s == STEP_OK && i < n; at += p[i++].len)
 		if (!p[i].slot)
 			s = device_write(c, p[i].gpa, bytes + at, p[i].len);
 	for (unsigned i = 0, at = 0; s == STEP_OK && i < n; at += p[i++].len) {
 		if (!p[i].slot)
 			continue;
-		page_will_change(c, p[i].slot, p[i].gpa, p[i].len);
 		bytes_copy(slot_pointer(p[i].slot, p[i].gpa), bytes + at, p[i].len);
+		changed(c, p[i].slot, p[i].gpa, p[i].len);
 	}
 	return s;
 }
@@ -166,7 +223,29 @@ enum step mmu_probe_write(struct vcpu *c, uint64_t lin, unsigned len, unsigned a
 	struct piece p[2];
 	unsigned n;
 
-	return translate(c, lin, len, acc | ACC_WRITE, p, &n);
+	if (tlb_pointer(c, lin, len, acc | ACC_WRITE))
+		return STEP_OK;
+	return find_pieces(c, lin, len, acc | ACC_WRITE, p, &n);
+}
+
+void mmu_stored(struct vcpu *c)
+{
+	struct slot *slot = c->stored.slot;
+
+	if (!slot)
+		return;
+	c->stored.slot = NULL;
+	changed(c, slot, c->stored.gpa, c->stored.len);
+}
+
+/* The pointer's page is translated by the TLB, which enters it if that may pay. */
+static uint8_t *long_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc)
+{
+	enum step s;
+
+	if (len < LONG_OPERAND || !has_view(c, acc) || !is_canonical(lin))
+		return NULL;
+	return tlb_fill(c, lin, acc & ACC_WRITE, &s) ? tlb_hit(c, lin, acc) : NULL;
 }
 
 enum step mmu_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc, void **out)
@@ -176,14 +255,23 @@ enum step mmu_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc, 
 	enum step s;
 
 	*out = NULL;
-	if ((lin & (PAGE - 1)) + len > PAGE)
+	if (!is_one_page(lin, len))
 		return STEP_OK;
-	s = translate(c, lin, len, acc, p, &n);
+	*out = tlb_pointer(c, lin, len, acc);
+	if (!*out)
+		*out = long_pointer(c, lin, len, acc);
+	if (*out)
+		return STEP_OK;
+	s = find_pieces(c, lin, len, acc, p, &n);
 	if (s != STEP_OK || !p[0].slot)
 		return s;
-	if (acc & ACC_WRITE)
-		page_will_change(c, p[0].slot, p[0].gpa, len);
 	*out = slot_pointer(p[0].slot, p[0].gpa);
+	if (!(acc & ACC_WRITE))
+		return STEP_OK;
+	mmu_stored(c);
+	c->stored.slot = p[0].slot;
+	c->stored.gpa = p[0].gpa;
+	c->stored.len = len;
 	return STEP_OK;
 }
 
@@ -267,17 +355,6 @@ static struct slot *whole_slot(struct vm *vm, uint64_t gpa, unsigned *len)
 	return slot;
 }
 
-/* The vCPU whose KVM_RUN this thread is in: its own translations it may drop itself. */
-static struct vcpu *running_vcpu(struct vm *vm)
-{
-	long tid = sys_call3(SYS_gettid, 0, 0, 0);
-
-	for (int i = 0; i < VCPUS_MAX; i++)
-		if (vm->vcpu[i] && vm->vcpu[i]->tid == tid)
-			return vm->vcpu[i];
-	return vm->vcpu[0];
-}
-
 int phys_read(struct vm *vm, uint64_t gpa, void *dst, unsigned len)
 {
 	uint8_t *d = dst;
@@ -305,8 +382,8 @@ int phys_write(struct vm *vm, uint64_t gpa, const void *src, unsigned len)
 		slot = whole_slot(vm, gpa, &part);
 		if (!slot || (slot->flags & KVM_MEM_READONLY))
 			return -EFAULT;
-		page_will_change(running_vcpu(vm), slot, gpa, part);
 		bytes_copy(slot_pointer(slot, gpa), s, part);
+		changed(current_vcpu, slot, gpa, part);
 	}
 	return 0;
 }

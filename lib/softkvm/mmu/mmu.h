@@ -36,8 +36,12 @@ enum step mmu_probe_write(struct vcpu *c, uint64_t lin, unsigned len, unsigned a
 /* A host pointer for len bytes at lin, if they lie in one page of RAM and acc is permitted:
  * STEP_OK and *out set, or *out NULL when it is device memory, read-only memory under a store,
  * or crosses a page (use read/write then). With ACC_WRITE the page may be written through the
- * pointer until the instruction ends: any translations made from it have been dropped. */
+ * pointer until the instruction ends; mmu_stored() has to follow (interp_insn() and
+ * interp_step() do it, and asking for another such pointer does). */
 enum step mmu_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc, void **out);
+
+/* The stores through mmu_pointer() have been made: tells page_will_change(). */
+void mmu_stored(struct vcpu *c);
 
 /* The linear address of an operand in a segment: base, limit and type checks outside 64-bit
  * mode, canonical check inside. Faults are #SS(0) for SS, else #GP(0). */
@@ -66,8 +70,12 @@ struct walk {
  * accessed bits, and the dirty bit for ACC_WRITE, by cmpxchg. STEP_FAULT: #PF in c->fault. */
 enum step mmu_walk(struct vcpu *c, uint64_t lin, unsigned acc, struct walk *w);
 
-/* Before bytes of guest RAM at gpa (one page) change by the engine's own hand: drops
- * translations made from them, marks the dirty log. Every store in C goes through it. */
+/* Bytes of guest RAM at gpa (one page) were changed by the engine's own hand: drops translations
+ * made from them, marks the dirty log. Every store in C goes through it, after the store: a
+ * vCPU that is told before could translate the old bytes again, a client that harvests the log
+ * could copy them. Between the store and the call there must be a full memory barrier, against
+ * a vCPU that is just marking the page as code. Stores through writable TLB entries need
+ * none of this. */
 void page_will_change(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len);
 
 /* Guest-physical address of lin for `acc`, walking the tables with all checks, accessed and

@@ -18,8 +18,8 @@
  *  1. An entry is changed only by compare-and-exchange against the value that the decision was
  *     made on; if another CPU was faster, the whole walk is done again. No right is ever
  *     derived from a mixture of old and new.
- *  2. Every change of an entry goes through page_will_change() first: it is a store to guest
- *     memory like any other, for the dirty log and for code.
+ *  2. Every change of an entry is told to page_will_change(): it is a store to guest memory
+ *     like any other, for the dirty log and for code.
  *  3. Tables in a read-only slot (firmware has them in flash) are used as they are, their A
  *     and D bits stay. What lies outside all slots reads as all ones, as an open bus does;
  *     that is nearly always a reserved-bit fault.
@@ -245,27 +245,31 @@ static enum step page_fault(struct vcpu *c, uint64_t lin, uint32_t error, unsign
 	return STEP_FAULT;
 }
 
+static bool exchange(void *at, unsigned bytes, uint64_t old, uint64_t new)
+{
+	uint32_t old4 = (uint32_t)old;
+
+	if (bytes == 4)
+		return __atomic_compare_exchange_n((uint32_t *)at, &old4, (uint32_t)new, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	return __atomic_compare_exchange_n((uint64_t *)at, &old, new, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST);
+}
+
 /* Sets bits in one entry; false: the entry is no longer what the walk saw. */
 static bool mark_entry(struct vcpu *c, struct path *p, int level, uint64_t set)
 {
 	struct slot *slot = p->slot[level];
-	uint64_t old = p->entry[level];
+	unsigned bytes = p->shape->entry_bytes;
+	uint64_t old = p->entry[level], at = p->at[level];
 
 	if ((old & set) == set || !slot || (slot->flags & KVM_MEM_READONLY))
 		return true;
-	page_will_change(c, slot, p->at[level], p->shape->entry_bytes);
-
-	void *e = slot->hva + (p->at[level] - slot->gpa);
-
+	if (!exchange(slot->hva + (at - slot->gpa), bytes, old, old | set))
+		return false;
 	p->entry[level] = old | set;
-	if (p->shape->entry_bytes == 4) {
-		uint32_t want = (uint32_t)old;
-
-		return __atomic_compare_exchange_n((uint32_t *)e, &want, (uint32_t)(old | set),
-						   false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-	}
-	return __atomic_compare_exchange_n((uint64_t *)e, &old, old | set, false,
-					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	page_will_change(c, slot, at, bytes);
+	return true;
 }
 
 static bool mark_path(struct vcpu *c, struct path *p, bool write)

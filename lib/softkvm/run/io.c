@@ -59,7 +59,6 @@ static enum step give_up(struct vcpu *c)
 	c->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
 	c->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
 	c->run->internal.ndata = 0;
-	c->stat.exit_other++;
 	io_commit(c);
 	return STEP_EXIT;
 }
@@ -96,7 +95,6 @@ static void exit_port(struct vcpu *c, const struct io_entry *e)
 	run->io.count = 1;
 	run->io.data_offset = PIO_DATA;
 	bytes_store((uint8_t *)run + PIO_DATA, e->data, 8);
-	c->stat.exit_io++;
 }
 
 static void exit_memory(struct vcpu *c, const struct io_entry *e)
@@ -108,7 +106,6 @@ static void exit_memory(struct vcpu *c, const struct io_entry *e)
 	run->mmio.len = e->len;
 	run->mmio.is_write = e->write;
 	bytes_store(run->mmio.data, e->data, 8);
-	c->stat.exit_mmio++;
 }
 
 static enum step access(struct vcpu *c, const struct io_entry *want, uint64_t *data)

@@ -13,7 +13,9 @@
 #define CPU_WITH_ENGINE
 #include "softkvm/tests/cpu.h"
 
+#include "softkvm/run/current.h"
 #include "softkvm/run/io.h"
+#include "softkvm/translate/engine.h"
 
 static unsigned natives, changes;
 
@@ -42,6 +44,14 @@ void event_watch(struct vcpu *c, uint64_t lin, unsigned len, bool write)
 {
 	(void)c, (void)lin, (void)len, (void)write;
 	watched++;
+}
+
+__thread struct vcpu *current_vcpu;
+
+bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
+{
+	(void)c, (void)lin, (void)write, (void)step;
+	return false;
 }
 
 void page_will_change(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
