@@ -14,7 +14,7 @@
  * insn, and the few rows with a `care` get their last facts from take_care().
  *
  * Bytes are read without any check of the end: when fewer than LOOKAHEAD are given,
- * they are copied into a buffer with zeros behind them. A length that turns out to
+ * those that count are copied into a buffer with zeros behind them. A length that turns out to
  * be more than was given means that the instruction goes on (the first byte that was
  * missing belongs to it). The longest possible read is 15 prefixes, 5 bytes of VEX
  * or escape and opcode, ModRM, SIB, 8 bytes of displacement, and 8 of immediates.
@@ -808,17 +808,34 @@ static void decode(struct decoder *d, struct insn *in)
 		in->kind = X86_UD;
 }
 
+typedef uint64_t __attribute__((may_alias, aligned(1))) any_word;
+
+/* Copies the n bytes, 15 at most, that count; zeros follow. */
+static const uint8_t *pad(uint64_t padded[LOOKAHEAD / 8], const uint8_t *code,
+			  unsigned n)
+{
+	uint8_t *to = (uint8_t *)padded;
+
+	for (unsigned i = 0; i < LOOKAHEAD / 8; i++)
+		padded[i] = 0;
+	if (n >= 8) {
+		*(any_word *)to = *(const any_word *)code;
+		*(any_word *)(to + n - 8) = *(const any_word *)(code + n - 8);
+	} else {
+		for (unsigned i = 0; i < n; i++)
+			to[i] = code[i];
+	}
+	return to;
+}
+
 int x86_decode(struct insn *out, const uint8_t *code, unsigned n, enum x86_mode mode)
 {
-	uint8_t padded[LOOKAHEAD];
+	uint64_t padded[LOOKAHEAD / 8];
 	struct decoder d = {.p = code, .mode = mode};
 	unsigned most = n < LONGEST ? n : LONGEST;
 
-	if (n < LOOKAHEAD) {
-		for (unsigned i = 0; i < LOOKAHEAD; i++)
-			padded[i] = i < n ? code[i] : 0;
-		d.p = padded;
-	}
+	if (n < LOOKAHEAD)
+		d.p = pad(padded, code, most);
 	*out = (struct insn){
 		.seg = X86_SEG_NONE,
 		.seg_override = X86_SEG_NONE,

@@ -152,17 +152,20 @@ struct insn {
 	uint64_t imm;   /* first immediate, sign-extended to 64 bits where the instruction does */
 	uint8_t imm_len;/* bytes of the first immediate, 0 if none */
 	uint16_t imm2;  /* ENTER's level, a far pointer's selector */
-	uint8_t imm_at; /* offset in the instruction where the immediates begin, all that
-			 * follows belongs to them */
+	uint8_t imm_at; /* offset in the instruction where the immediates begin (for moffs: the
+			 * address), all that follows belongs to them */
 	uint8_t modrm_at; /* offset of the ModRM byte */
 
 	/* notes */
-	uint16_t mem_size; /* bytes accessed at the memory operand, 0: none (LEA, NOP, CLFLUSH) */
+	uint16_t mem_size; /* bytes accessed at the memory operand, 0: none (LEA, NOP, CLFLUSH);
+			    * of one element for gathers and scatters and with EVEX broadcast;
+			    * XSAVE family: 576, of which XCR0 may make more */
 	bool mem_r, mem_w; /* the operand is read, written */
 	bool lockable;     /* a read-modify-write that LOCK may precede (XCHG m: always locked) */
 	uint8_t f_reg, f_rm, f_vvvv; /* enum x86_field; f_rm speaks of mod == 3 */
 	bool reg_r, reg_w, rm_r, rm_w, vvvv_r, vvvv_w; /* GPR fields: read; written. For oreg
-			    * the notes stand in rm_r, rm_w and f_rm */
+			    * the notes stand in rm_r, rm_w and f_rm. A write of 1 or 2 bytes,
+			    * or one that may not happen (CMOV, BSF), reads as well */
 	uint16_t gpr_r, gpr_w; /* implicit general registers, a bit each (RAX of MUL, RCX of a
 				* shift by CL, RDX:RAX of DIV, RBX of CMPXCHG16B, ...) */
 	uint16_t flags_r;  /* arithmetic flags whose old value can matter */
