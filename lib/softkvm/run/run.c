@@ -61,9 +61,13 @@ static void arm(struct engine *e, uint64_t deadline)
 
 static void serve_timers(struct vcpu *c)
 {
+	uint64_t now = now_ns();
+
 	if (!c->lapic)
 		return;
-	irqchip_expire(c, now_ns());
+	if (c->engine->armed <= now) /* its signal may have come outside KVM_RUN */
+		c->engine->armed = 0;
+	irqchip_expire(c, now);
 	arm(c->engine, irqchip_deadline(c));
 }
 
@@ -136,6 +140,8 @@ static enum step interpret_one(struct vcpu *c)
 	    event_code_breakpoint(c, c->seg[X86_CS].base + c->rip))
 		return STEP_FAULT;
 	step = interp_step(c);
+	if (c->engine->n_changes)
+		post_changes(c);
 	if (step == STEP_OK || step == STEP_HALT) {
 		io_commit(c);
 		event_shadow_step(c, shadow);
@@ -242,6 +248,8 @@ static int loop(struct vcpu *c)
 	int rc = 1;
 
 	while (rc == 1) {
+		if (c->engine->n_changes)
+			post_changes(c);
 		if (serve_requests(c) || c->run->immediate_exit)
 			return interrupted(c);
 		if (must_sleep(c)) {

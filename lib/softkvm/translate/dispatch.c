@@ -145,7 +145,6 @@ static struct code_page *fetch_miss(struct vcpu *c, uint64_t page, struct itlb *
 		cache_flush(e);
 		p = page_get(e, w.gpa & ~4095ull, slot->hva + (w.gpa - slot->gpa));
 	}
-	page_claim_code(c, slot, p->gpa);
 	page_check(e, p);
 	evict(e, t);
 	*t = (struct itlb){.lin = page | 1, .view = view_number(e, e->view),
@@ -169,6 +168,17 @@ static struct code_page *fetch_page(struct vcpu *c, uint64_t lin, enum step *ste
 	return fetch_miss(c, page, t, step);
 }
 
+/* Before the first byte is read the page is marked, so that nobody writes it unseen (smc.c). */
+static struct block *translate_claimed(struct vcpu *c, struct code_page *p, uint16_t at,
+				       uint8_t mode)
+{
+	if (!p->claimed) {
+		page_claim_code(c, vm_slot(c->vm, p->gpa), p->gpa);
+		p->claimed = true;
+	}
+	return translate(c->engine, p, at, mode);
+}
+
 static struct block *block_get(struct vcpu *c, uint64_t rip, enum step *step)
 {
 	struct engine *e = c->engine;
@@ -181,12 +191,12 @@ static struct block *block_get(struct vcpu *c, uint64_t rip, enum step *step)
 	b = block_find(e, p->gpa + (rip & 4095), mode);
 	if (b)
 		return b;
-	b = translate(e, p, (uint16_t)(rip & 4095), mode);
+	b = translate_claimed(c, p, (uint16_t)(rip & 4095), mode);
 	if (b)
 		return b;
 	cache_flush(e);
 	p = fetch_page(c, rip, step);
-	return p ? translate(e, p, (uint16_t)(rip & 4095), mode) : NULL;
+	return p ? translate_claimed(c, p, (uint16_t)(rip & 4095), mode) : NULL;
 }
 
 /* -- Dispatch -------------------------------------------------------------------------------------------- */
@@ -234,6 +244,8 @@ static uint64_t after_step(struct vcpu *c, enum step step, uint64_t next_rip, ui
 {
 	struct engine *e = c->engine;
 
+	if (e->n_changes)
+		post_changes(c);
 	if (step == STEP_FAULT)
 		step = event_fault(c);
 	if (step != STEP_OK) {

@@ -159,6 +159,7 @@ struct code_page {
 	uint32_t blocks;  /* list, ~0: none */
 	uint32_t hash_next;
 	uint16_t writes;  /* times it was written while holding code */
+	bool claimed;     /* its note says `code`: nobody writes unseen */
 };
 
 /* What the same bytes at the same place may be translated to differently. */
@@ -177,6 +178,7 @@ enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, M
 #define HASH (1u << 16)
 #define ITLB 1024
 #define NATIVES 1024
+#define CHANGES 16
 #define BLOCK_INSNS 64
 
 struct itlb {
@@ -224,6 +226,11 @@ struct engine {
 	uint64_t code_queue[64];
 	uint32_t n_code_queue;
 	bool code_overflow;
+	struct change {          /* what this vCPU's instruction stores to code of others */
+		uint64_t gpa;
+		uint32_t len, holders;
+	} changes[CHANGES];
+	uint32_t n_changes;
 	_Atomic uint32_t running;
 
 	struct engine_options {
@@ -280,6 +287,7 @@ void flags_from_memory(struct vcpu *c); /* back */
 
 /* smc.c */
 void code_requests(struct vcpu *c, uint32_t requests); /* REQ_CODE, REQ_MMU_SYNC */
+void post_changes(struct vcpu *c);
 void page_claim_code(struct vcpu *c, struct slot *slot, uint64_t gpa);
 void page_drop_blocks(struct engine *e, struct code_page *p, uint16_t from, uint16_t to);
 void page_check(struct engine *e, struct code_page *p);

@@ -12,6 +12,15 @@
  *     manual demands a serializing instruction or an interrupt on the executing CPU before it
  *     may rely on the new bytes. Those run in C, or end in dispatch(), which looks at requests;
  *     so does every gate (an indirect jump to new code) and every backward chain.
+ *     The message must come after the store, or the holder translates the old bytes again in
+ *     between: so it is kept until the storing instruction has completed. And a holder that
+ *     comes just then must wait for the store. Two columns, W stores, T translates:
+ *
+ *	W: writers |= W; look at `code`; store; message to who was in `code`; next poll
+ *	T: code |= T; look at `writers`; wait for the poll of who was in it; read the bytes
+ *
+ *     If W does not see T, T sees W and waits for its poll, which is after the store. If W sees
+ *     T, T gets the message after the store.
  *  3. the client's own pointer (a disk read, a debugger): invisible here. But what it loads the
  *     guest executes only after a mapping of the page was made or changed, or after it left
  *     KVM_RUN:
@@ -98,6 +107,7 @@ static void drop_written(struct vcpu *c, struct slot *slot, uint64_t gpa, unsign
 		if (p->blocks != NONE)
 			return;
 		p->writes = 0;
+		p->claimed = false;
 	}
 	atomic_fetch_and(&note_of(slot, gpa)->code, ~my_bit(c));
 }
@@ -218,31 +228,57 @@ void page_claim_code(struct vcpu *c, struct slot *slot, uint64_t gpa)
 	}
 }
 
+/* The instruction that stored has completed (or will never): tell the holders. */
+void post_changes(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	int i, n = atomic_load(&c->vm->n_vcpus);
+	uint32_t k;
+
+	for (k = 0; k < e->n_changes; k++)
+		for (i = 0; i < n; i++) {
+			struct vcpu *other = c->vm->vcpu[i];
+
+			if (other != c && other->engine &&
+			    e->changes[k].holders & my_bit(other))
+				post_write(other, e->changes[k].gpa, e->changes[k].len);
+		}
+	e->n_changes = 0;
+}
+
+static void add_change(struct vcpu *c, uint32_t holders, uint64_t gpa, unsigned len)
+{
+	struct engine *e = c->engine;
+
+	if (e->n_changes == CHANGES) /* no instruction stores to so many pages but REP's, whose
+				      * iterations are complete */
+		post_changes(c);
+	e->changes[e->n_changes++] =
+		(struct change){.gpa = gpa, .len = len, .holders = holders};
+}
+
 /* -- Stores in C ------------------------------------------------------------------------------------------- */
 
 void page_will_change(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
 {
 	uint64_t page = (gpa - slot->gpa) >> 12;
+	struct page_note *note = &slot->note[page];
 	uint32_t code;
-	int i, n;
 
 	if (slot->dirty)
 		atomic_fetch_or(&slot->dirty[page / 64], 1ull << (page % 64));
-	code = atomic_load(&slot->note[page].code);
-	if (!code || !c || !c->engine)
+	if (!c || !c->engine)
+		return;
+	if (!(atomic_load_explicit(&note->writers, memory_order_relaxed) & my_bit(c)))
+		atomic_fetch_or(&note->writers, my_bit(c));
+	code = atomic_load(&note->code);
+	if (!code)
 		return;
 	c->stat.code_writes++;
 	if (code & my_bit(c))
 		drop_written(c, slot, gpa, len);
-	if (!(code & ~my_bit(c)))
-		return;
-	n = atomic_load(&c->vm->n_vcpus);
-	for (i = 0; i < n; i++) {
-		struct vcpu *other = c->vm->vcpu[i];
-
-		if (other != c && other->engine && code & my_bit(other))
-			post_write(other, gpa, len);
-	}
+	if (code & ~my_bit(c))
+		add_change(c, code & ~my_bit(c), gpa, len);
 }
 
 /* -- Memory slots -------------------------------------------------------------------------------------------- */
