@@ -13,11 +13,14 @@
  * encoding. When the row is known, its bits become the fields and notes of struct
  * insn, and the few rows with a `care` get their last facts from take_care().
  *
- * Bytes are read without any check of the end: when fewer than LOOKAHEAD are given,
- * those that count are copied into a buffer with zeros behind them. A length that turns out to
- * be more than was given means that the instruction goes on (the first byte that was
- * missing belongs to it). The longest possible read is 15 prefixes, 5 bytes of VEX
- * or escape and opcode, ModRM, SIB, 8 bytes of displacement, and 8 of immediates.
+ * The bytes are copied first, for two reasons. The code can be a guest's memory, which
+ * another processor changes at this moment: were a byte looked at twice, the group's row
+ * could be found by one ModRM byte and the instruction emitted with another, and a guest
+ * would have its way with the host. And with zeros behind the copy nothing has to be
+ * checked for the end: a length that turns out to be more than was given means that the
+ * instruction goes on (the first byte that was missing belongs to it). The longest
+ * possible read is 15 prefixes, 5 bytes of VEX or escape and opcode, ModRM, SIB, 8 bytes
+ * of displacement, and 8 of immediates.
  *
  * Where Intel and AMD differ we decode as Intel does: a 66 prefix does not shorten
  * near branches in 64-bit mode, LSS with REX.W loads 10 bytes, F6 /1 is TEST. MOV
@@ -37,7 +40,7 @@ enum { LOOKAHEAD = 48, LONGEST = 15 };
 
 /* What goes from step to step beside struct insn. */
 struct decoder {
-	const uint8_t *p; /* the bytes, LOOKAHEAD of them readable */
+	const uint8_t *p; /* our copy of the bytes, LOOKAHEAD long */
 	unsigned at;      /* the next byte */
 	enum x86_mode mode;
 	uint64_t operands; /* the row, with its group's row */
@@ -808,34 +811,32 @@ static void decode(struct decoder *d, struct insn *in)
 		in->kind = X86_UD;
 }
 
-typedef uint64_t __attribute__((may_alias, aligned(1))) any_word;
+typedef volatile uint64_t __attribute__((may_alias, aligned(1))) any_word;
 
-/* Copies the n bytes, 15 at most, that count; zeros follow. */
-static const uint8_t *pad(uint64_t padded[LOOKAHEAD / 8], const uint8_t *code,
-			  unsigned n)
+/* Takes the n bytes, 15 at most, that count, each once; zeros follow. */
+static void take_bytes(uint64_t taken[LOOKAHEAD / 8], const uint8_t *code, unsigned n)
 {
-	uint8_t *to = (uint8_t *)padded;
+	volatile uint8_t *to = (uint8_t *)taken;
+	const volatile uint8_t *from = code;
 
 	for (unsigned i = 0; i < LOOKAHEAD / 8; i++)
-		padded[i] = 0;
-	if (n >= 8) {
-		*(any_word *)to = *(const any_word *)code;
-		*(any_word *)(to + n - 8) = *(const any_word *)(code + n - 8);
-	} else {
-		for (unsigned i = 0; i < n; i++)
-			to[i] = code[i];
+		taken[i] = 0;
+	if (n == LONGEST) {
+		taken[0] = *(const any_word *)from;
+		taken[1] = *(const any_word *)(from + 7) >> 8;
+		return;
 	}
-	return to;
+	for (unsigned i = 0; i < n; i++)
+		to[i] = from[i];
 }
 
 int x86_decode(struct insn *out, const uint8_t *code, unsigned n, enum x86_mode mode)
 {
-	uint64_t padded[LOOKAHEAD / 8];
-	struct decoder d = {.p = code, .mode = mode};
+	uint64_t taken[LOOKAHEAD / 8];
+	struct decoder d = {.p = (const uint8_t *)taken, .mode = mode};
 	unsigned most = n < LONGEST ? n : LONGEST;
 
-	if (n < LOOKAHEAD)
-		d.p = pad(padded, code, most);
+	take_bytes(taken, code, most);
 	*out = (struct insn){
 		.seg = X86_SEG_NONE,
 		.seg_override = X86_SEG_NONE,

@@ -184,6 +184,8 @@ struct insn {
  * Returns its length (> 0, also in out->len), or
  *   -ENODATA  the n bytes are a proper beginning and the instruction goes on after them
  *   -E2BIG    it would be longer than 15 bytes (#GP on hardware)
+ * code may change meanwhile (guest memory): each byte is read once, and the result is that of
+ * bytes which were there; an emitter takes all but immediates from *out.
  * An undefined opcode is no error: kind is X86_UD and len covers what hardware would consume.
  */
 int x86_decode(struct insn *out, const uint8_t *code, unsigned n, enum x86_mode mode);

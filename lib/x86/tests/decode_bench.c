@@ -75,30 +75,18 @@ static double now(void)
 	return t.tv_sec * 1e9 + t.tv_nsec;
 }
 
-/* With at most so many bytes given at a time: below 48 the decoder works on a copy. */
-static unsigned long run_ours(struct code c, size_t most)
+static unsigned long run_ours(struct code c)
 {
 	unsigned long n = 0;
 	struct insn in;
 
 	for (size_t at = 0; at < c.len; n++) {
-		size_t len = c.len - at < most ? c.len - at : most;
-		int rc = x86_decode(&in, c.bytes + at, len, X86_MODE_64);
+		int rc = x86_decode(&in, c.bytes + at, c.len - at, X86_MODE_64);
 
 		sink = in.kind;
 		at += rc > 0 && in.kind != X86_UD ? rc : 1;
 	}
 	return n;
-}
-
-static unsigned long run_ours_freely(struct code c)
-{
-	return run_ours(c, 4096);
-}
-
-static unsigned long run_ours_15(struct code c)
-{
-	return run_ours(c, 15);
 }
 
 #ifdef HAVE_ZYDIS
@@ -179,8 +167,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	c = find_text(elf, len);
-	measure("x86_decode", run_ours_freely, c, rounds);
-	measure("x86_decode of 15 bytes", run_ours_15, c, rounds);
+	measure("x86_decode", run_ours, c, rounds);
 #ifdef HAVE_ZYDIS
 	ZydisDecoderInit(&zydis, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	measure("Zydis without operands", run_zydis_short, c, rounds);
