@@ -35,7 +35,6 @@
 
 #define HEADER 512u
 #define XCOMP_COMPACT (1ull << 63)
-#define SSE_OR_AVX (XCR0_SSE | XCR0_AVX)
 
 /* -- Availability ------------------------------------------------------------------------- */
 
@@ -157,6 +156,7 @@ enum step sys_fxsave(struct vcpu *c, const struct insn *in, uint64_t next)
 		return rc;
 	if (p && is_64bit_code(c)) {
 		host_fxsave(p, wide);
+		mmu_stored(c);
 		return STEP_OK;
 	}
 	host_fxsave(c->area, wide);
@@ -218,13 +218,19 @@ static unsigned visible(const struct vcpu *c, unsigned component, unsigned len)
 	return component == 7 ? 0 : len / 2;
 }
 
-static enum step write_legacy(struct vcpu *c, struct span *s, uint64_t mask)
+/* Where MXCSR counts: with SSE, and in the standard format with AVX, too. */
+static uint64_t mxcsr_owners(bool compact)
+{
+	return compact ? XCR0_SSE : XCR0_SSE | XCR0_AVX;
+}
+
+static enum step write_legacy(struct vcpu *c, struct span *s, uint64_t mask, bool compact)
 {
 	enum step rc = STEP_OK;
 
 	if (mask & XCR0_X87)
 		rc = span_add(c, s, 0, 24);
-	if (!rc && (mask & SSE_OR_AVX))
+	if (!rc && (mask & mxcsr_owners(compact)))
 		rc = span_add(c, s, 24, 8);
 	if (!rc && (mask & XCR0_X87))
 		rc = span_add(c, s, 32, 128);
@@ -242,7 +248,7 @@ static enum step write_area(struct vcpu *c, uint64_t lin, uint64_t mask, bool co
 
 	if (compact)
 		written &= bytes_load(c->area + HEADER, 8);
-	rc = write_legacy(c, &s, written);
+	rc = write_legacy(c, &s, written, compact);
 	if (!rc)
 		rc = span_add(c, &s, HEADER, compact ? 16 : 8);
 	for (unsigned i = 2; i < 64 && mask >> i && !rc; i++) {
@@ -295,6 +301,7 @@ enum step sys_xsave(struct vcpu *c, const struct insn *in, uint64_t next)
 	if (!p || !is_64bit_code(c))
 		return xsave_by_area(c, lin, size, mask, compact, wide);
 	host_xsave(p, mask, compact, wide);
+	mmu_stored(c);
 	return STEP_OK;
 }
 
@@ -326,7 +333,7 @@ static bool is_mxcsr_good(struct vcpu *c, uint64_t mask, bool compact)
 		return true;
 	if (compact)
 		mask &= bytes_load(c->area + HEADER, 8);
-	if (mask & SSE_OR_AVX)
+	if (mask & mxcsr_owners(compact))
 		return false;
 	bytes_store(c->area + 24, 0x1f80, 4);
 	return true;

@@ -21,7 +21,10 @@
 #include "softkvm/interp/event.h"
 #include "softkvm/irqchip/irqchip.h"
 #include "softkvm/mmu/mmu.h"
+#include "softkvm/run/current.h"
+#include "softkvm/run/io.h"
 #include "softkvm/state/msr.h"
+#include "softkvm/translate/engine.h"
 
 #include <sys/mman.h>
 
@@ -71,6 +74,14 @@ void page_will_change(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned 
 {
 	(void)c, (void)slot, (void)gpa, (void)len;
 }
+
+bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
+{
+	(void)c, (void)lin, (void)write, (void)step;
+	return false;
+}
+
+__thread struct vcpu *current_vcpu;
 
 enum step io_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, bool write)
 {
