@@ -81,6 +81,8 @@ static int load(struct machine *m, struct err *err)
 	if (rc == 0)
 		rc = smbios_put(&tables, err);
 	if (rc == 0)
+		rc = vector_put(&tables, err);
+	if (rc == 0)
 		snprintf(m->boot_text, sizeof(m->boot_text), "%s at 0x%llx",
 			 m->entry.protocol, (unsigned long long)m->entry.rip);
 	return rc;

@@ -27,4 +27,7 @@ int acpi_put(const struct tables_plan *plan, struct err *err);
 /* Writes the SMBIOS entry point and structures at MAP_SMBIOS. */
 int smbios_put(const struct tables_plan *plan, struct err *err);
 
+/* Puts a few instructions at f000:fff0 that reset the machine, for who jumps there. */
+int vector_put(const struct tables_plan *plan, struct err *err);
+
 #endif
