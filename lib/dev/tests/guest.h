@@ -13,6 +13,8 @@
 #include "dev/pci/pci.h"
 #include "dev/virtio/devices.h"
 
+#include <string.h>
+
 #define RAM_SIZE  0x100000u
 #define ECAM_BASE 0xe0000000u
 #define MEM_BASE  0xc0000000u

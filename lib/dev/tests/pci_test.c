@@ -6,9 +6,8 @@
 #include <errno.h>
 
 #include "dev/pci/msix.h"
+#include "dev/tests/guest.h"
 #include "tests/tap.h"
-
-#include "guest.h"
 
 static struct pci_function fn, other;
 static struct msix msix;

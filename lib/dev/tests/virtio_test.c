@@ -9,9 +9,8 @@
 #include <unistd.h>
 
 #include "block/disk.h"
+#include "dev/tests/guest.h"
 #include "tests/tap.h"
-
-#include "guest.h"
 
 #define SIZE 16u /* of the queues */
 #define NEEDS_RESET 0x40u

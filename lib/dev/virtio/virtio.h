@@ -91,4 +91,14 @@ void virtio_broken(struct virtio *v, const char *why);
 void virtio_begin(struct virtio *v);
 void virtio_end(struct virtio *v);
 
+/* -- Between device.c and pci.c -------------------------------------------------------- */
+
+extern const struct reg virtio_common_regs[];
+
+/* The driver rang for queue n, which may not exist. */
+void virtio_kick(struct virtio *v, uint64_t n);
+
+/* What kinds of INTx there were since the last call; lets the pin go. */
+uint8_t virtio_take_isr(struct virtio *v);
+
 #endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A function's configuration space, its address decoders and its interrupt pin, after the PCI
+ * Local Bus Specification 3.0, chapter 6.
+ *
+ * Configuration space is `config` and a mask of writable bits. BAR sizing is no special case:
+ * the low bits of a BAR are not writable, so all ones written come back as the size. After any
+ * write to the command register or a BAR the decoders are brought up to date: what should be
+ * where, against where it is.
+ *
+ * Two BARs at one place: the second is not mapped, and gets its chance again whenever any
+ * decoder changes.
+ *
+ * Four lines carry the pins of all slots. A line is up while any slot pulls it.
+ *
+ * Left out: expansion ROMs, and the master enable bit as a gate for DMA (drivers set it;
+ * nothing would break but the driver).
+ */
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/macros.h"
+#include "base/scoped.h"
+#include "dev/pci/msix.h"
+#include "dev/pci/private.h"
+
+#define BAR_IO       0x1u
+#define BAR_WIDE     0x4u
+#define BAR_PREFETCH 0x8u
+
+/* -- Interrupt pins ------------------------------------------------------------------ */
+
+static void drive_intx(struct pci_function *fn)
+{
+	struct pci_host *host = pci_host_of(fn);
+	unsigned n = pci_intx(fn->slot, fn->pin);
+	bool level = fn->intx && !(le16_get(fn->config + PCI_COMMAND) & PCI_COMMAND_NO_INTX);
+	uint32_t old = host->intx[n];
+
+	if (level)
+		host->intx[n] |= 1u << fn->slot;
+	else
+		host->intx[n] &= ~(1u << fn->slot);
+	if (!old != !host->intx[n])
+		irq_set(&host->config.intx[n], host->intx[n]);
+}
+
+void pci_intx_set(struct pci_function *fn, bool level)
+{
+	if (!fn->host || fn->pin == 0)
+		return;
+	scoped_lock(&pci_host_of(fn)->intx_lock);
+	fn->intx = level;
+	drive_intx(fn);
+}
+
+void pci_msi_send(struct pci_function *fn, uint64_t addr, uint32_t data)
+{
+	msi_send(&pci_host_of(fn)->config.msi, addr, data);
+}
+
+/* -- BARs ---------------------------------------------------------------------------- */
+
+/* Where the guest put a BAR. */
+static uint64_t bar_addr(const struct pci_function *fn, unsigned n)
+{
+	const struct pci_bar *bar = &fn->bars[n];
+	uint64_t addr = le32_get(fn->config + pci_bar_at(n)) & ~(bar->io ? 3u : 0xfu);
+
+	if (bar->wide)
+		addr |= (uint64_t)le32_get(fn->config + pci_bar_at(n + 1)) << 32;
+	return addr;
+}
+
+static bool decodes(const struct pci_function *fn, const struct pci_bar *bar)
+{
+	unsigned bit = bar->io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
+
+	return le16_get(fn->config + PCI_COMMAND) & bit;
+}
+
+static enum bus_space bar_space(const struct pci_bar *bar)
+{
+	return bar->io ? BUS_PORT : BUS_MMIO;
+}
+
+static void unmap_moved(struct pci_host *host, struct pci_function *fn)
+{
+	for (unsigned n = 0; n < PCI_BARS; n++) {
+		struct pci_bar *bar = &fn->bars[n];
+
+		if (!bar->mapped || (decodes(fn, bar) && bar->addr == bar_addr(fn, n)))
+			continue;
+		bus_remove(host->dev.bus, bar_space(bar), bar->addr);
+		bar->mapped = false;
+	}
+}
+
+static void map_missing(struct pci_host *host, struct pci_function *fn)
+{
+	for (unsigned n = 0; n < PCI_BARS; n++) {
+		struct pci_bar *bar = &fn->bars[n];
+		struct bus_window w = {
+			.name = fn->name, .space = bar_space(bar), .base = bar_addr(fn, n),
+			.size = bar->size, .read = bar->read, .write = bar->write,
+			.ctx = bar->ctx ? bar->ctx : fn->ctx,
+			.bells = bar->bells, .n_bells = bar->n_bells,
+		};
+
+		if (bar->size == 0 || bar->mapped || !decodes(fn, bar))
+			continue;
+		bar->addr = w.base;
+		bar->mapped = bus_add(host->dev.bus, &w, NULL) == 0;
+	}
+}
+
+void pci_update_decoders(struct pci_function *fn)
+{
+	struct pci_host *host = pci_host_of(fn);
+
+	unmap_moved(host, fn);
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
+		if (host->slots[slot])
+			map_missing(host, host->slots[slot]);
+}
+
+static void init_bar(struct pci_function *fn, unsigned n)
+{
+	const struct pci_bar *bar = &fn->bars[n];
+	uint64_t mask = ~(bar->size - 1);
+	uint32_t flags = bar->io ? BAR_IO : 0;
+
+	if (bar->size == 0)
+		return;
+	if (bar->wide)
+		flags |= BAR_WIDE;
+	if (bar->prefetch)
+		flags |= BAR_PREFETCH;
+	le32_put(fn->config + pci_bar_at(n), flags);
+	le32_put(fn->writable + pci_bar_at(n), (uint32_t)mask);
+	if (bar->wide)
+		le32_put(fn->writable + pci_bar_at(n + 1), (uint32_t)(mask >> 32));
+}
+
+/* -- Configuration space --------------------------------------------------------------- */
+
+void pci_init_config(struct pci_function *fn)
+{
+	uint8_t *config = fn->config, *writable = fn->writable;
+
+	memset(config, 0, PCI_CONFIG_SIZE);
+	memset(writable, 0, PCI_CONFIG_SIZE);
+	le16_put(config + 0x00, fn->vendor);
+	le16_put(config + 0x02, fn->device);
+	le32_put(config + 0x08, fn->class_code << 8 | fn->revision);
+	le16_put(config + 0x2c, fn->sub_vendor);
+	le16_put(config + 0x2e, fn->sub_device);
+	config[PCI_PIN] = fn->pin;
+	le16_put(writable + PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY |
+		 PCI_COMMAND_MASTER | PCI_COMMAND_NO_INTX);
+	writable[0x0c] = 0xff; /* cache line size and latency timer: kept, not used */
+	writable[0x0d] = 0xff;
+	writable[PCI_LINE] = 0xff;
+	for (unsigned n = 0; n < PCI_BARS; n++)
+		init_bar(fn, n);
+	fn->last_cap = 0;
+	fn->cap_end = 0x40;
+}
+
+unsigned pci_add_cap(struct pci_function *fn, uint8_t id, const void *body, unsigned len)
+{
+	unsigned at = fn->cap_end;
+
+	fn->config[at] = id;
+	memcpy(fn->config + at + 2, body, len);
+	if (fn->last_cap)
+		fn->config[fn->last_cap + 1] = (uint8_t)at;
+	else
+		fn->config[PCI_CAPS] = (uint8_t)at;
+	fn->config[PCI_STATUS] |= PCI_STATUS_CAPS;
+	fn->last_cap = (uint8_t)at;
+	fn->cap_end = (uint8_t)align_up(at + 2 + len, 4);
+	return at;
+}
+
+/* The status register's interrupt bit is the pin, not a memory. */
+static void refresh_status(struct pci_function *fn)
+{
+	scoped_lock(&pci_host_of(fn)->intx_lock);
+	fn->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTX;
+	if (fn->intx)
+		fn->config[PCI_STATUS] |= PCI_STATUS_INTX;
+}
+
+uint32_t pci_config_read(struct pci_function *fn, unsigned at, unsigned width)
+{
+	uint32_t value = 0;
+
+	if (at + width > PCI_CONFIG_SIZE)
+		return UINT32_MAX;
+	if (fn->config_read)
+		fn->config_read(fn->ctx, at, width);
+	refresh_status(fn);
+	for (unsigned i = 0; i < width; i++)
+		value |= (uint32_t)fn->config[at + i] << (i * 8);
+	return value;
+}
+
+static bool touches(unsigned at, unsigned width, unsigned first, unsigned end)
+{
+	return at < end && at + width > first;
+}
+
+static void store(struct pci_function *fn, unsigned at, unsigned width, uint32_t value)
+{
+	/* The command register is also read by who drives the pin. */
+	scoped_lock(&pci_host_of(fn)->intx_lock);
+	for (unsigned i = 0; i < width; i++) {
+		uint8_t mask = fn->writable[at + i];
+		uint8_t byte = (uint8_t)(value >> (i * 8));
+
+		fn->config[at + i] = (uint8_t)((fn->config[at + i] & ~mask) | (byte & mask));
+	}
+	if (fn->pin)
+		drive_intx(fn);
+}
+
+void pci_config_write(struct pci_function *fn, unsigned at, unsigned width, uint32_t value)
+{
+	if (at + width > PCI_CONFIG_SIZE)
+		return;
+	store(fn, at, width, value);
+	if (touches(at, width, PCI_COMMAND, PCI_COMMAND + 2) ||
+	    touches(at, width, PCI_BAR0, pci_bar_at(PCI_BARS)))
+		pci_update_decoders(fn);
+	if (fn->msix)
+		msix_config_written(fn->msix);
+	if (fn->config_written)
+		fn->config_written(fn->ctx, at, width);
+}
