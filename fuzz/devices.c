@@ -7,12 +7,6 @@
  * devices that are misused. A virtio-blk disk of 64 KiB in memory is among them, so its
  * threads run as well.
  */
-#include <stdlib.h>
-#include <string.h>
-#include <stdio.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include "base/bytes.h"
 #include "block/disk.h"
 #include "dev/acpi_pm.h"
@@ -22,6 +16,12 @@
 #include "dev/rtc.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define RAM_SIZE 0x8000u
 #define ECAM     0xe0000000u

@@ -10,11 +10,11 @@
  * written, a chain has at most VQ_IOV_MAX of them, and at most `size` requests are in flight.
  * RAM is an allocation of its own, so a sanitizer sees a byte too far.
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/bytes.h"
 #include "dev/virtio/queue.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 #define RAM_BASE 0x100000u
 #define RAM_SIZE 0x4000u

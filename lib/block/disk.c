@@ -23,6 +23,12 @@
  */
 #include "block/disk.h"
 
+#include "base/err.h"
+#include "base/log.h"
+#include "base/macros.h"
+#include "base/scoped.h"
+#include "block/pool.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -32,12 +38,6 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/err.h"
-#include "base/log.h"
-#include "base/macros.h"
-#include "base/scoped.h"
-#include "block/pool.h"
 
 #define THREADS_DEFAULT 4u
 #define QUICK_READ_MAX (256 * KiB) /* longer copies are worth a thread */

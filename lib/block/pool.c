@@ -11,10 +11,10 @@
  */
 #include "block/pool.h"
 
-#include <signal.h>
-
 #include "base/scoped.h"
 #include "block/disk.h"
+
+#include <signal.h>
 
 /* The next request, or NULL when the pool ends. Lock held. */
 static struct disk_req *next_locked(struct pool *pool)

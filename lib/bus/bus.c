@@ -17,12 +17,12 @@
  */
 #include "bus/bus.h"
 
+#include "base/err.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/err.h"
 
 #define WINDOWS_MAX 256 /* in a space: 32 PCI functions with all their BARs, and the chips */
 

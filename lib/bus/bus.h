@@ -30,10 +30,10 @@
 #ifndef BUS_BUS_H
 #define BUS_BUS_H
 
+#include "bus/guest.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-#include "bus/guest.h"
 
 struct err;
 struct bus;

@@ -15,10 +15,10 @@
  */
 #include "bus/guest.h"
 
+#include "base/err.h"
+
 #include <errno.h>
 #include <string.h>
-
-#include "base/err.h"
 
 int guest_mem_add(struct guest_mem *mem, const struct guest_region *region, struct err *err)
 {

@@ -16,13 +16,13 @@
  */
 #include "dev/device.h"
 
+#include "base/err.h"
+#include "base/scoped.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
-
-#include "base/err.h"
-#include "base/scoped.h"
 
 struct device *device_create(const struct device_model *model, struct bus *bus,
 			     const void *config, struct err *err)

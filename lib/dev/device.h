@@ -17,11 +17,11 @@
 #ifndef DEV_DEVICE_H
 #define DEV_DEVICE_H
 
+#include "bus/bus.h"
+
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "bus/bus.h"
 
 struct err;
 struct device;

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* All device models, in the order in which a listing shows them. */
-#include <stddef.h>
-
 #include "dev/acpi_pm.h"
 #include "dev/i8042.h"
 #include "dev/pci/pci.h"
@@ -9,6 +7,8 @@
 #include "dev/rtc.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
+
+#include <stddef.h>
 
 const struct device_model *const device_models[] = {
 	&uart_model,

@@ -27,13 +27,13 @@
  */
 #include "dev/rtc.h"
 
-#include <errno.h>
-#include <string.h>
-#include <time.h>
-
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/macros.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
 
 #define SECOND UINT64_C(1000000000)
 #define UPDATE_TIME UINT64_C(244000) /* ns */

@@ -3,16 +3,16 @@
  * Disks: every sentence that a user can cause, the locks between processes, and requests
  * against a real file.
  */
+#include "base/err.h"
+#include "block/disk.h"
+#include "tests/tap.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "base/err.h"
-#include "block/disk.h"
-#include "tests/tap.h"
 
 static char dir[] = "/tmp/lodge-disk-XXXXXX";
 static char path[64], other[64];

@@ -3,11 +3,11 @@
  * The promises of bus/guest.h and bus/bus.h: no pointer outside a region, and what becomes of
  * accesses that are too wide, straddle, or find nobody.
  */
-#include <errno.h>
-
 #include "base/err.h"
 #include "bus/bus.h"
 #include "tests/tap.h"
+
+#include <errno.h>
 
 /* -- Guest memory ---------------------------------------------------------------------- */
 

@@ -16,13 +16,13 @@
  * Left out: expansion ROMs, and the master enable bit as a gate for DMA (drivers set it;
  * nothing would break but the driver).
  */
-#include <string.h>
-
 #include "base/bytes.h"
 #include "base/macros.h"
 #include "base/scoped.h"
 #include "dev/pci/msix.h"
 #include "dev/pci/private.h"
+
+#include <string.h>
 
 #define BAR_IO       0x1u
 #define BAR_WIDE     0x4u

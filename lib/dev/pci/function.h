@@ -23,10 +23,10 @@
 #ifndef DEV_PCI_FUNCTION_H
 #define DEV_PCI_FUNCTION_H
 
+#include "bus/bus.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-#include "bus/bus.h"
 
 struct device;
 struct err;

@@ -19,12 +19,12 @@
  *
  * Left out: buses behind bridges and functions other than 0.
  */
-#include <errno.h>
-
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/scoped.h"
 #include "dev/pci/private.h"
+
+#include <errno.h>
 
 #define ADDRESS_ENABLE 0x80000000u
 

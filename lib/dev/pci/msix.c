@@ -17,10 +17,10 @@
  */
 #include "dev/pci/msix.h"
 
-#include <string.h>
-
 #include "base/bytes.h"
 #include "base/scoped.h"
+
+#include <string.h>
 
 #define PBA_AT 0x800u
 

@@ -10,9 +10,9 @@
 #ifndef DEV_PCI_MSIX_H
 #define DEV_PCI_MSIX_H
 
-#include <pthread.h>
-
 #include "dev/pci/function.h"
+
+#include <pthread.h>
 
 #define MSIX_VECTORS_MAX 64u
 #define MSIX_BAR_SIZE    0x1000u

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The small chips: clock, keyboard controller, port 0x92, ACPI block. Time is ours. */
-#include <time.h>
-#include <unistd.h>
-
 #include "dev/acpi_pm.h"
 #include "dev/i8042.h"
 #include "dev/port92.h"
 #include "dev/rtc.h"
 #include "tests/tap.h"
+
+#include <time.h>
+#include <unistd.h>
 
 #define SECOND 1000000000ull
 

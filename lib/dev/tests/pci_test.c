@@ -3,11 +3,11 @@
  * The host bridge: both ways into configuration space, BAR sizing and moving, pins that share
  * a line, MSI-X masks, and the reset port inside 0xcf8.
  */
-#include <errno.h>
-
 #include "dev/pci/msix.h"
 #include "dev/tests/guest.h"
 #include "tests/tap.h"
+
+#include <errno.h>
 
 static struct pci_function fn, other;
 static struct msix msix;

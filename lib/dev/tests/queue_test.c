@@ -3,11 +3,11 @@
  * The gate: what an honest driver puts in comes out, and each lie is caught, named, and ends
  * the queue. Rings are laid out by hand in a few pages of RAM with a ROM behind them.
  */
-#include <errno.h>
-
 #include "base/bytes.h"
 #include "dev/virtio/queue.h"
 #include "tests/tap.h"
+
+#include <errno.h>
 
 #define SIZE 8u
 #define RAM  0x100000u

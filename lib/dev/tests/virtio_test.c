@@ -3,14 +3,14 @@
  * The virtio devices from the driver's side, through PCI, BARs and rings, down to a file: what
  * Linux does, and what a driver does that lies.
  */
+#include "block/disk.h"
+#include "dev/tests/guest.h"
+#include "tests/tap.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <unistd.h>
-
-#include "block/disk.h"
-#include "dev/tests/guest.h"
-#include "tests/tap.h"
 
 #define SIZE 16u /* of the queues */
 #define NEEDS_RESET 0x40u

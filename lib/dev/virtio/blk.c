@@ -23,16 +23,16 @@
  *
  * Left out: several queues, secure erase, zoned disks, lifetime data.
  */
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/macros.h"
 #include "base/scoped.h"
 #include "block/disk.h"
 #include "dev/virtio/virtio.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define QUEUE_SIZE 256u
 #define SEG_MAX    (QUEUE_SIZE - 2)

@@ -31,10 +31,10 @@
  */
 #include "dev/virtio/queue.h"
 
+#include "base/bytes.h"
+
 #include <errno.h>
 #include <string.h>
-
-#include "base/bytes.h"
 
 #define DESC_SIZE     16u
 #define DESC_NEXT     1u

@@ -25,11 +25,11 @@
 #ifndef DEV_VIRTIO_QUEUE_H
 #define DEV_VIRTIO_QUEUE_H
 
+#include "bus/guest.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
-
-#include "bus/guest.h"
 
 #define VQ_SIZE_MAX 256u
 #define VQ_IOV_MAX  256u /* descriptors in a chain */

@@ -9,9 +9,9 @@
  * A buffer gets at most CHUNK bytes: what the guest asks for is not what a vCPU waits for.
  * The driver is told how many it got and asks again.
  */
-#include <sys/random.h>
-
 #include "dev/virtio/virtio.h"
+
+#include <sys/random.h>
 
 #define CHUNK 4096u
 
