@@ -79,6 +79,8 @@ int cache_create(struct engine *e)
 	rc = map_code(e);
 	if (rc)
 		return rc;
+	e->c->scratch[SCR_SITES] = (uint64_t)(uintptr_t)e->site;
+	e->c->scratch[SCR_CODE] = (uint64_t)(uintptr_t)e->code;
 	thunks_emit(e);
 	cache_flush(e);
 	e->c->stat.cache_flushes = 0;
@@ -231,15 +233,14 @@ static void patch(struct engine *e, uint32_t site, uint32_t to)
 
 void exit_chain(struct engine *e, struct exit_rec *x, struct block *to)
 {
-	uint32_t entry = to->main;
+	uint32_t entry;
 
 	if (x->to != NONE)
 		return;
-	if (x->backward) {
-		if (!to->poll)
-			poll_emit(e, to);
-		entry = to->poll;
-	}
+	if (x->flags == FLAGS_MEM)
+		entry = entry_get(e, to, x->backward ? ENTRY_MEM_POLL : ENTRY_MEM);
+	else
+		entry = x->backward ? entry_get(e, to, ENTRY_POLL) : to->main;
 	x->to = (uint32_t)(to - e->block);
 	x->next_in = to->in;
 	to->in = (uint32_t)(x - e->exit);
@@ -276,8 +277,8 @@ void block_drop(struct engine *e, struct block *b)
 			break;
 		}
 	unchain_incoming(e, b);
-	if (b->gate) {
-		e->code_rw[b->gate] = 0xe9;
-		patch(e, b->gate + 1, e->thunk.gate_miss);
+	if (b->entry[ENTRY_GATE]) {
+		e->code_rw[b->entry[ENTRY_GATE]] = 0xe9;
+		patch(e, b->entry[ENTRY_GATE] + 1, e->thunk.gate_miss);
 	}
 }

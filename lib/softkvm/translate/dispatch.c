@@ -97,6 +97,8 @@ uint8_t current_mode(const struct vcpu *c)
 		mode |= MODE_NOAVX;
 	else if ((c->xcr0 & 0xe6) == 0xe6)
 		mode |= MODE_AVX512;
+	if (c->cpl == 3)
+		mode |= c->cr4 & CR4_TSD ? MODE_USER | MODE_NOTSC : MODE_USER;
 	return mode;
 }
 
@@ -218,9 +220,7 @@ static uint64_t enter_block(struct vcpu *c, bool gate)
 		return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
 	c->rip_page = c->rip & ~4095ull;
 	if (gate) {
-		if (!b->gate)
-			gate_emit(e, b);
-		jc_fill(e, c->rip, b->gate);
+		jc_fill(e, c->rip, entry_get(e, b, ENTRY_GATE));
 	}
 	return code_addr(e, b->main);
 }
@@ -365,7 +365,7 @@ uint64_t helper_miss(struct vcpu *c)
 	uint32_t n = after_call(c);
 	struct site *s = &e->site[n];
 	uint64_t lin = c->scratch[SCR_S1];
-	unsigned size = s->size ? s->size : 256;
+	unsigned size = s->size;
 	enum step step;
 
 	if ((lin & 4095) + size <= 4096 && is_canonical(lin) &&

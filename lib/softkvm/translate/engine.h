@@ -58,6 +58,8 @@ enum { SCR_FLAGS,    /* low 16 bits: AH of LAHF above AL of SETO */
        SCR_FAULT_PC, SCR_FAULT_SIG,
        SCR_JC_MASK,  /* JC_SIZE - 1 */
        SCR_TEMP,     /* inside one instruction */
+       SCR_SITES,    /* address of engine.site */
+       SCR_CODE,     /* and of engine.code */
        SCR_OPERAND }; /* native_exec(): host address of the memory operand */
 
 /* -- views -- */
@@ -92,11 +94,20 @@ struct view {
 #define JC_NONE (~0ull)
 
 /* -- blocks -- */
+
+/* Ways into a block besides `main`, made when needed (thunks.c). */
+enum entry {
+	ENTRY_GATE,      /* indirect jumps: S1 the address, S2 the index, flags in SCR_FLAGS */
+	ENTRY_POLL,      /* backward chains, flags in EFLAGS */
+	ENTRY_MEM,       /* chains with the flags in SCR_FLAGS; only if the block reads them */
+	ENTRY_MEM_POLL,  /* backward ones of these */
+	ENTRIES
+};
+
 struct block {
 	uint32_t main;    /* offset in the code cache of the entry that chains use */
 	uint32_t end;     /* offset after its last byte */
-	uint32_t gate;    /* of the checked entry for indirect jumps, 0: not made yet */
-	uint32_t poll;    /* of the entry for backward chains, 0: not made yet */
+	uint32_t entry[ENTRIES]; /* of its other entries, 0: not made yet */
 	uint32_t map;     /* first of n_insns + 1 entries in engine.map */
 	uint32_t bytes;   /* offset in engine.bytes of the guest bytes it came from */
 	uint32_t in;      /* list of exits chained to this block, ~0: none */
@@ -127,14 +138,18 @@ struct exit_rec {
 	uint32_t next_in; /* in that block's list */
 	uint16_t target;  /* offset in the guest page */
 	bool backward;
+	uint8_t flags;    /* enum flags_at: where they are there */
 };
 
 struct site {             /* a memory access site; its slot has the same index */
 	uint32_t block;
+	uint32_t back;    /* offset of the code after the check: S1 is the host address */
+	uint16_t size;    /* bytes */
 	uint8_t insn;
-	uint8_t size;     /* bytes, 0: 256 and more */
 	bool write;
+	uint32_t slow;    /* times that C had to execute the instruction */
 };
+_Static_assert(sizeof(struct site) == 16, "the miss thunks shift by 4");
 
 struct pooled {           /* an instruction that C executes */
 	struct insn in;
@@ -164,7 +179,8 @@ struct code_page {
 
 /* What the same bytes at the same place may be translated to differently. */
 enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, MODE_FSGS = 4
-		 /* 32-bit: FS and GS have full limits */, MODE_NOAVX = 8, MODE_AVX512 = 16 };
+		 /* 32-bit: FS and GS have full limits */, MODE_NOAVX = 8, MODE_AVX512 = 16,
+		 MODE_USER = 32 /* CPL 3 */, MODE_NOTSC = 64 /* RDTSC faults */ };
 
 #define CODE_SIZE (64u << 20)
 #define NATIVE_SIZE (256u << 10) /* at the end of the code cache */
@@ -215,7 +231,7 @@ struct engine {
 
 	/* offsets of the thunks in the code cache */
 	struct {
-		uint32_t enter, leave, resume, insn, exit, gate_miss, poll, fault, native_done,
+		uint32_t enter, leave, resume, insn, exit, exit_mem, gate_miss, poll, fault, native_done,
 			native_fault;
 		uint32_t miss[2][10]; /* [write][log2 size; 7: exact check, size in site] */
 	} thunk;
@@ -279,8 +295,7 @@ struct block *translate(struct engine *e, struct code_page *page, uint16_t at, u
 
 /* thunks.c */
 void thunks_emit(struct engine *e);
-void gate_emit(struct engine *e, struct block *b);
-void poll_emit(struct engine *e, struct block *b);
+uint32_t entry_get(struct engine *e, struct block *b, enum entry which);
 void translated_run(struct vcpu *c, uint64_t host);
 void flags_to_memory(struct vcpu *c);   /* rflags -> SCR_FLAGS, before going to translated code */
 void flags_from_memory(struct vcpu *c); /* back */

@@ -8,10 +8,11 @@
  *
  * The check of one access, for a linear address in S1 (docs/why/tlb.md):
  *
- *	test  s1, size - 1 ; jnz stub     not aligned: it could cross a page
+ *	test  s1, size - 1 ; jnz 1f       not aligned: it could cross a page
  *	pext  s2, s1, rm                  page number, 36 bits
  *	mov   s2, gs:[s2 * 8]             the view's addend for the page
- *	cmp   s2, [slot] ; jne stub       is it what this site saw last time?
+ *	cmp   s2, [slot]                  is it what this site saw last time?
+ *   1:	jne   stub
  *	add   s1, [slot]                  then the address does not wait for the table
  *
  * SAFE: the table is indexed with 36 bits, so it is read inside itself whatever S1 is. If bits
@@ -147,6 +148,7 @@ static uint32_t jcc_to_stub(struct tr *t, unsigned cc)
 	return as_at(&t->a) - 4;
 }
 
+/* Jumps, ZF clear, if the access could cross a page; 0: it cannot. */
 static uint32_t emit_alignment(struct tr *t, unsigned size)
 {
 	struct as *a = &t->a;
@@ -158,16 +160,15 @@ static uint32_t emit_alignment(struct tr *t, unsigned size)
 		emit8(a, 0xf6);
 		emit8(a, 0xc0u | H_S1);
 		emit8(a, size - 1);
-		return jcc_to_stub(t, CC_NE);
+	} else { /* Wide operands are often not aligned: the exact test. Up to 512 bytes. */
+		lea_rm(a, false, H_S2, H_S1, (int32_t)size - 1);
+		emit8(a, 0x31); /* xor s2d, s1d */
+		emit8(a, 0xc0u | H_S1 << 3 | H_S2);
+		emit8(a, 0xf7); /* test s2d, 0x1000 */
+		emit8(a, 0xc0u | H_S2);
+		emit32(a, 0x1000);
 	}
-	/* Wide operands are often not aligned: the exact test. Up to 512 bytes. */
-	lea_rm(a, false, H_S2, H_S1, (int32_t)size - 1);
-	emit8(a, 0x31); /* xor s2d, s1d */
-	emit8(a, 0xc0u | H_S1 << 3 | H_S2);
-	emit8(a, 0xf7); /* test s2d, 0x1000 */
-	emit8(a, 0xc0u | H_S2);
-	emit32(a, 0x1000);
-	return jcc_to_stub(t, CC_NE);
+	return jcc_short(a, CC_NE);
 }
 
 /* S1 = linear address -> S1 = host address. `needed`: flags that are read later. */
@@ -175,25 +176,24 @@ static void emit_check(struct tr *t, int i, unsigned size, bool write, uint16_t 
 {
 	struct engine *e = t->e;
 	struct as *a = &t->a;
-	uint32_t slot = e->n_slots++;
-	struct stub *s = &t->stub[t->n_stubs++];
+	uint32_t slot = e->n_slots++, crossing;
 
 	spend_flags(t, needed);
 	e->slots[slot] = 1; /* no addend, so the first execution misses */
-	e->site[slot] = (struct site){.block = t->index, .insn = (uint8_t)i,
-				      .size = (uint8_t)size, .write = write};
-	*s = (struct stub){.site = slot, .size = (uint16_t)size, .write = write};
-	s->jcc[0] = emit_alignment(t, size);
+	crossing = emit_alignment(t, size);
 	pext_rrr(a, H_S2, H_S1, H_RM);
 	emit_gs(a, 0x8b, H_S2, H_S2, 0);
 	emit8(a, 0x48); /* cmp s2, [slot] */
 	emit8(a, 0x3b);
 	emit_rip(a, H_S2, &e->slots[slot], 0);
-	s->jcc[1] = jcc_to_stub(t, CC_NE);
+	if (crossing) /* ZF is clear there: the long jump below serves both */
+		land(a, crossing);
+	t->stub[t->n_stubs++] = (struct stub){.site = slot, .jcc = jcc_to_stub(t, CC_NE)};
 	emit8(a, 0x48); /* add s1, [slot] */
 	emit8(a, 0x03);
 	emit_rip(a, H_S1, &e->slots[slot], 0);
-	s->back = as_at(a);
+	e->site[slot] = (struct site){.block = t->index, .back = as_at(a), .insn = (uint8_t)i,
+				      .size = (uint16_t)size, .write = write};
 }
 
 /* -- C executes it ---------------------------------------------------------------------------------------- */
@@ -248,7 +248,6 @@ static void emit_gate_jump(struct tr *t)
 static void go_to(struct tr *t, int64_t off, bool last)
 {
 	if (off >= 0 && off < 4096) {
-		want_flags(t, X86_ARITH);
 		tr_exit_jmp(t, (uint16_t)off);
 	} else {
 		flags_to_scr(t);
@@ -467,7 +466,7 @@ static void lower_native(struct tr *t, int i)
 		emit_check(t, i, in->mem_size, in->mem_w, t->before[i]);
 	}
 	flags_for_insn(t, i);
-	emit_native(&t->a, in, t->page->hva + t->start[i]);
+	emit_native(&t->a, in, t->code + (t->start[i] - t->at));
 	flags_after_insn(t, i);
 }
 

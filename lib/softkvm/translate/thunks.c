@@ -154,8 +154,8 @@ static void emit_native_ends(struct as *a)
 
 /*
  * Where an access site goes when its predicted addend is not what the table says, or its
- * operand is not aligned. After the call stand 4 bytes, the site's number, then a jump back to
- * the access. S1 is the linear address. Answers with S1 = host address, or in C.
+ * operand is not aligned. After the call stand 4 bytes, the site's number. S1 is the linear
+ * address. Goes on behind the check with S1 = host address, or in C.
  */
 static uint32_t emit_miss(struct as *a, bool write, unsigned size)
 {
@@ -197,14 +197,18 @@ static uint32_t emit_miss(struct as *a, bool write, unsigned size)
 	emit8(a, 0x04);
 	emit8(a, 0xc0u | 1 << 3 | H_S2);
 	alu_rr(a, 0x01, H_S1, H_RAX); /* add s1, rax */
+	emit8(a, 0xc1); /* shl ecx, 4: sizeof(struct site) is 16 */
+	emit8(a, 0xe1);
+	emit8(a, 4);
+	emit_op_rv(a, 0x03, H_RCX, VSCR(SCR_SITES)); /* add rcx, sites */
+	mov_rm(a, false, H_RCX, H_RCX, (int)offsetof(struct site, back));
+	emit_op_rv(a, 0x03, H_RCX, VSCR(SCR_CODE)); /* add rcx, code */
+	mov_vr(a, VSCR(SCR_TARGET), H_RCX);
 	pop_r(a, H_RCX);
 	pop_r(a, H_RAX);
-	emit8(a, 0x48); /* add qword [rsp], 4: past the site's number */
-	emit8(a, 0x83);
-	emit8(a, 0x04);
-	emit8(a, 0x24);
-	emit8(a, 4);
-	emit8(a, 0xc3);
+	lea_rm(a, true, H_RSP, H_RSP, 8);
+	emit8(a, 0xff); /* jmp [target] */
+	emit_rip(a, 4, vcpu_at(a, VSCR(SCR_TARGET)), 0);
 	for (i = 0; i < n; i++)
 		land(a, slow[i]);
 	pop_r(a, H_RCX);
@@ -225,6 +229,7 @@ void thunks_emit(struct engine *e)
 	emit_native_ends(&a);
 	e->thunk.insn = emit_called(&a, helper_insn, false);
 	e->thunk.exit = emit_called(&a, helper_exit, true);
+	e->thunk.exit_mem = emit_called(&a, helper_exit, false);
 	e->thunk.poll = emit_called(&a, helper_poll, false);
 	e->thunk.gate_miss = emit_jumped(&a, helper_gate_miss);
 	e->thunk.fault = emit_jumped(&a, helper_fault);
@@ -250,53 +255,53 @@ static void emit_block_number(struct as *a, const struct block *b)
 	emit32(a, (uint32_t)(b - a->e->block));
 }
 
-static void finish_entry(struct as *a)
+/* Invariant 3 in. */
+static void emit_gate_check(struct as *a, const struct block *b)
 {
-	a->e->code_used = as_at(a);
+	emit_gs(a, 0x3b, H_S1, H_S2, JC_TAG_OFF); /* cmp s1, gs:[tag] */
+	jcc_to(a, CC_NE, a->e->thunk.gate_miss);
+	lea_rm(a, true, H_S1, H_S1, -(int32_t)b->at);
+	mov_vr(a, VCPU(rip_page), H_S1);
 }
 
-/* Invariant 3 in, invariant 4 out. */
-void gate_emit(struct engine *e, struct block *b)
+/* Invariant 4 out. */
+static void emit_entry(struct as *a, struct block *b, enum entry which)
 {
-	struct as a;
-	uint32_t asked;
+	uint32_t asked = 0;
 
-	as_init(&a, e);
-	b->gate = as_at(&a);
-	emit_gs(&a, 0x3b, H_S1, H_S2, JC_TAG_OFF); /* cmp s1, gs:[tag] */
-	jcc_to(&a, CC_NE, e->thunk.gate_miss);
-	lea_rm(&a, true, H_S1, H_S1, -(int32_t)b->at);
-	mov_vr(&a, VCPU(rip_page), H_S1);
-	emit_poll_test(&a);
-	asked = jcc_short(&a, CC_NE);
+	if (which == ENTRY_GATE)
+		emit_gate_check(a, b);
+	if (which == ENTRY_POLL && b->live_in)
+		emit_save_flags(a);
+	if (which != ENTRY_MEM) {
+		emit_poll_test(a);
+		asked = jcc_short(a, CC_NE);
+	}
 	if (b->live_in)
-		emit_load_flags(&a);
-	jmp_to(&a, b->main);
-	land(&a, asked);
-	call_to(&a, e->thunk.poll);
-	emit_block_number(&a, b);
-	finish_entry(&a);
+		emit_load_flags(a);
+	jmp_to(a, b->main);
+	if (which == ENTRY_MEM)
+		return;
+	land(a, asked);
+	call_to(a, a->e->thunk.poll);
+	emit_block_number(a, b);
 }
 
-/* For chains that go backward: flags in EFLAGS in and out. */
-void poll_emit(struct engine *e, struct block *b)
+uint32_t entry_get(struct engine *e, struct block *b, enum entry which)
 {
 	struct as a;
-	uint32_t asked;
 
+	if (which == ENTRY_MEM && !b->live_in)
+		return b->main;
+	if (which == ENTRY_MEM_POLL && !b->live_in)
+		which = ENTRY_POLL;
+	if (b->entry[which])
+		return b->entry[which];
 	as_init(&a, e);
-	b->poll = as_at(&a);
-	if (b->live_in)
-		emit_save_flags(&a);
-	emit_poll_test(&a);
-	asked = jcc_short(&a, CC_NE);
-	if (b->live_in)
-		emit_load_flags(&a);
-	jmp_to(&a, b->main);
-	land(&a, asked);
-	call_to(&a, e->thunk.poll);
-	emit_block_number(&a, b);
-	finish_entry(&a);
+	b->entry[which] = as_at(&a);
+	emit_entry(&a, b, which);
+	e->code_used = as_at(&a);
+	return b->entry[which];
 }
 
 /* -- Flags between rflags and SCR_FLAGS -------------------------------------------------------- */

@@ -62,9 +62,12 @@ static void scan(struct tr *t)
 {
 	unsigned at = t->at, limit = block_limit(t->e), jccs = 0;
 
+	/* Another vCPU may be writing: judge and emit the same bytes. */
+	copy_words(t->code, t->page->hva + at,
+		   4096 - at < sizeof(t->code) ? 4096 - at : sizeof(t->code));
 	while (t->n < (int)limit && at < 4096) {
 		struct insn *in = &t->in[t->n];
-		int len = x86_decode(in, t->page->hva + at, 4096 - at, decode_mode(t));
+		int len = x86_decode(in, t->code + (at - t->at), 4096 - at, decode_mode(t));
 
 		if (len <= 0) { /* goes on in the next page, or is too long */
 			t->cut = true;
@@ -91,6 +94,21 @@ static bool is_plain(uint8_t kind)
 	       kind == X86_CALL_REL || kind == X86_CALL_RM || kind == X86_RET;
 }
 
+/*
+ * The flags whose old values an instruction ends. What the manual calls undefined afterwards
+ * counts too: the instruction runs natively, so it leaves what the host's processor leaves.
+ */
+static uint16_t ended_flags(const struct insn *in)
+{
+	uint16_t w = in->flags_w, result = X86_ZF | X86_SF | X86_PF;
+
+	if ((w & result) == result) /* arithmetic, logic, shifts by a constant */
+		return w | X86_AF | X86_OF;
+	if (w == (X86_CF | X86_OF)) /* multiplication */
+		return X86_ARITH;
+	return w;
+}
+
 static void liveness(struct tr *t)
 {
 	uint16_t live = X86_ARITH;
@@ -101,7 +119,7 @@ static void liveness(struct tr *t)
 
 		t->after[i] = live;
 		if (is_plain(in->kind))
-			live = (uint16_t)((live & ~in->flags_w) | in->flags_r);
+			live = (uint16_t)((live & ~ended_flags(in)) | in->flags_r);
 		else
 			live = X86_ARITH;
 		t->before[i] = live;
@@ -116,7 +134,8 @@ static struct exit_rec *new_exit(struct tr *t, uint16_t target, uint32_t site)
 	struct exit_rec *x = &e->exit[e->n_exits++];
 
 	*x = (struct exit_rec){.block = t->index, .site = site, .to = NONE, .next_in = NONE,
-			       .target = target, .backward = target < t->end};
+			       .target = target, .backward = target < t->end,
+			       .flags = (uint8_t)t->flags};
 	return x;
 }
 
@@ -148,7 +167,8 @@ static void emit_exit_stubs(struct tr *t, uint32_t first)
 	for (i = first; i < e->n_exits && !t->a.full; i++) {
 		e->exit[i].stub = as_at(&t->a);
 		patch_rel(e, e->exit[i].site, as_at(&t->a));
-		call_to(&t->a, e->thunk.exit);
+		call_to(&t->a, e->exit[i].flags == FLAGS_MEM ? e->thunk.exit_mem :
+							       e->thunk.exit);
 		emit32(&t->a, i);
 	}
 }
@@ -165,17 +185,14 @@ static unsigned log2_size(unsigned size)
 static void emit_site_stubs(struct tr *t)
 {
 	struct engine *e = t->e;
-	int i, k;
+	int i;
 
 	for (i = 0; i < t->n_stubs && !t->a.full; i++) {
-		struct stub *s = &t->stub[i];
+		struct site *s = &e->site[t->stub[i].site];
 
-		for (k = 0; k < 2; k++)
-			if (s->jcc[k])
-				patch_rel(e, s->jcc[k], as_at(&t->a));
+		patch_rel(e, t->stub[i].jcc, as_at(&t->a));
 		call_to(&t->a, e->thunk.miss[s->write][log2_size(s->size)]);
-		emit32(&t->a, s->site);
-		jmp_to(&t->a, s->back);
+		emit32(&t->a, t->stub[i].site);
 	}
 }
 
@@ -231,7 +248,7 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 	for (i = 0; i <= (unsigned)t->n; i++)
 		e->map[e->n_maps++] = t->map[i];
 	for (i = 0; i < len; i++)
-		e->bytes[e->n_bytes++] = t->page->hva[t->at + i];
+		e->bytes[e->n_bytes++] = t->code[i];
 	e->code_used = b->end;
 	e->n_blocks++;
 	block_add(e, b);

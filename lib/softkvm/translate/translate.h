@@ -13,11 +13,8 @@
 #define BLOCK_JCCS 2
 
 struct stub {             /* the out-of-line part of an access site */
-	uint32_t jcc[2];  /* rel32 fields that lead to it, 0: none */
-	uint32_t back;    /* where S1 is the host address */
+	uint32_t jcc;     /* the rel32 field that leads to it */
 	uint32_t site;
-	uint16_t size;
-	bool write;
 };
 
 struct tr {
@@ -32,6 +29,7 @@ struct tr {
 	uint32_t main;      /* its code's beginning */
 	int n;
 	struct insn in[BLOCK_INSNS];
+	uint8_t code[BLOCK_INSNS * 15 + 16]; /* the guest's bytes from `at` on */
 	uint16_t start[BLOCK_INSNS];
 	uint16_t before[BLOCK_INSNS], after[BLOCK_INSNS]; /* live flags */
 	struct insn_map map[BLOCK_INSNS + 1];
