@@ -170,6 +170,13 @@ static struct code_page *fetch_page(struct vcpu *c, uint64_t lin, enum step *ste
 	return fetch_miss(c, page, t, step);
 }
 
+const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step)
+{
+	struct code_page *p = fetch_page(c, lin, step);
+
+	return p ? p->hva + (lin & 4095) : NULL;
+}
+
 /* Before the first byte is read the page is marked, so that nobody writes it unseen (smc.c). */
 static struct block *translate_claimed(struct vcpu *c, struct code_page *p, uint16_t at,
 				       uint8_t mode)

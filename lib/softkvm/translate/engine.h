@@ -197,6 +197,13 @@ enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, M
 #define CHANGES 16
 #define BLOCK_INSNS 64
 
+struct decoded {          /* the interpreter's: an instruction and what it came from */
+	uint64_t bytes[2]; /* zeros behind it */
+	uint8_t mode;
+	struct insn in;
+};
+#define DECODED 4096
+
 struct itlb {
 	uint64_t lin;     /* page address | 1, 0: empty */
 	uint32_t view;
@@ -219,6 +226,7 @@ struct engine {
 	struct code_page *page;
 	uint32_t *block_hash, *page_hash;
 	struct itlb itlb[ITLB];
+	struct decoded decoded[DECODED];
 	enum step leave; /* why translated code was left */
 
 	struct tr *tr;    /* the translation under way */
@@ -285,6 +293,8 @@ uint8_t current_mode(const struct vcpu *c);
 struct block *block_at_host(struct engine *e, uint32_t offset);
 
 /* dispatch.c: the way from C into translated code */
+/* Where the code at lin is; NULL: *step says what happened, STEP_OK: it is no RAM. */
+const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step);
 uint64_t dispatch(struct vcpu *c);  /* host address for c->rip, or the leave thunk */
 void jc_forget_page(struct engine *e, struct view *v, uint64_t lin);
 void jc_flush(struct engine *e, struct view *v);

@@ -497,10 +497,201 @@ static void lower_lea(struct tr *t, int i)
 	}
 }
 
+/* An immediate shift or logic operation on a register: opcode, /digit. */
+static void op_ri8(struct tr *t, bool wide, unsigned op, unsigned digit, int r, unsigned imm)
+{
+	emit_rex(&t->a, wide, 0, 0, r);
+	emit8(&t->a, op);
+	emit8(&t->a, 0xc0u | digit << 3 | (r & 7));
+	emit8(&t->a, imm);
+}
+
+/*
+ * BT, BTS, BTR, BTC with the bit number in a register: it may be far outside the operand. The
+ * operand's unit that holds the bit is accessed, with the number's low bits.
+ */
+static void lower_bt_mem(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+	struct as *a = &t->a;
+	unsigned unit = in->opsize == 8 ? 6 : in->opsize == 4 ? 5 : 4;
+	int bit;
+
+	spend_flags(t, t->before[i]);
+	emit_linear(t, i);
+	bit = emit_use(a, in->reg, H_S2);
+	if (in->opsize == 8) {
+		mov_rr(a, H_S2, bit);
+	} else { /* movsx s2, r16; movsxd s2, r32 */
+		emit_rex(a, true, H_S2, 0, bit);
+		if (in->opsize == 2)
+			emit8(a, 0x0f);
+		emit8(a, in->opsize == 2 ? 0xbf : 0x63);
+		emit8(a, 0xc0u | H_S2 << 3 | (bit & 7));
+	}
+	op_ri8(t, true, 0xc1, 7, H_S2, unit); /* sar */
+	lea_sib(a, t->mode & MODE_64, H_S1, H_S1, H_S2, in->opsize, 0);
+	emit_check(t, i, in->opsize, in->mem_w, t->before[i]);
+	mov_rr32(a, H_S2, emit_use(a, in->reg, H_S2));
+	op_ri8(t, false, 0x83, 4, H_S2, (1u << unit) - 1); /* and */
+	if (t->flags == FLAGS_MEM && t->before[i]) {
+		mov_vr(a, VSCR(SCR_TEMP), H_S2);
+		flags_for_insn(t, i);
+		mov_rv(a, H_S2, VSCR(SCR_TEMP));
+	}
+	t->map[i].flags = t->flags;
+	if (in->prefix & X86_PFX_LOCK)
+		emit8(a, 0xf0);
+	if (in->opsize == 2)
+		emit8(a, 0x66);
+	emit_rex(a, in->opsize == 8, H_S2, 0, H_S1);
+	emit8(a, 0x0f);
+	emit8(a, in->op);
+	emit8(a, H_S2 << 3 | H_S1);
+	t->flags = FLAGS_REG;
+}
+
+/* LOOP and JRCXZ: no flags on either side. */
+static void lower_loop(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+	struct as *a = &t->a;
+	bool wide = t->mode & MODE_64;
+	enum flags_at flags = t->flags;
+	int64_t off = target_of(t, i);
+	uint32_t over;
+
+	if (in->kind == X86_LOOP) {
+		lea_rm(a, wide, H_RCX, H_RCX, -1);
+	} else { /* jump to the exit that follows, or over it */
+		if (!wide)
+			emit8(a, 0x67);
+		emit8(a, 0xe3);
+		emit8(a, 2);
+	}
+	if (in->kind == X86_LOOP) {
+		if (!wide)
+			emit8(a, 0x67);
+		emit8(a, 0xe3);
+	} else {
+		emit8(a, 0xeb);
+	}
+	emit8(a, 0);
+	over = as_at(a) - 1;
+	go_to(t, off, false);
+	land(a, over);
+	t->flags = flags; /* as before, on the way that does not jump */
+}
+
+/* -- Small system instructions ------------------------------------------------------------- */
+
+/* op byte [vcpu + off], imm: 80 /digit ib */
+static void op_vi8(struct tr *t, unsigned digit, int off, unsigned imm)
+{
+	emit8(&t->a, 0x80);
+	emit_rip(&t->a, (int)digit, vcpu_at(&t->a, off), 1);
+	emit8(&t->a, imm);
+}
+
+#define IF_BYTE (VCPU(rflags) + 1)
+#define IF_BIT 2u /* RFLAGS_IF in that byte */
+
+static void lower_cli(struct tr *t, int i)
+{
+	spend_flags(t, t->before[i]);
+	op_vi8(t, 4, IF_BYTE, 0xff & ~IF_BIT); /* and */
+}
+
+/* While no interrupt waits for a window there is nothing that the shadow of STI could delay. */
+static void lower_sti(struct tr *t, int i)
+{
+	uint32_t waiting, done;
+
+	flags_to_scr(t);
+	op_vi8(t, 7, VCPU(event.window), 0); /* cmp */
+	waiting = jcc_short(&t->a, CC_NE);
+	op_vi8(t, 1, IF_BYTE, IF_BIT); /* or */
+	emit8(&t->a, 0xeb);
+	emit8(&t->a, 0);
+	done = as_at(&t->a) - 1;
+	land(&t->a, waiting);
+	call_insn(t, i);
+	land(&t->a, done);
+	t->flags = FLAGS_MEM;
+}
+
+/* movzx r, byte [vcpu + off] */
+static void movzx_rv8(struct tr *t, int r, int off)
+{
+	emit8(&t->a, 0x0f);
+	emit8(&t->a, 0xb6);
+	emit_rip(&t->a, r, vcpu_at(&t->a, off), 0);
+}
+
+static void lower_pushf(struct tr *t, int i)
+{
+	struct as *a = &t->a;
+
+	flags_to_scr(t);
+	check_push(t, i);
+	mov_vr(a, VSCR(SCR_TEMP), H_RAX);
+	mov_rv(a, H_S2, VCPU(rflags));
+	emit8(a, 0x81); /* and edi, ~(arithmetic, RF, VM) */
+	emit8(a, 0xe0u | H_S2);
+	emit32(a, (uint32_t)~(X86_ARITH | RFLAGS_RF | RFLAGS_VM));
+	movzx_rv8(t, H_RAX, VSCR(SCR_FLAGS)); /* OF */
+	op_ri8(t, false, 0xc1, 4, H_RAX, 11);
+	alu_rr(a, 0x09, H_S2, H_RAX); /* or */
+	movzx_rv8(t, H_RAX, VSCR(SCR_FLAGS) + 1); /* the others, and bit 1 */
+	alu_rr(a, 0x09, H_S2, H_RAX);
+	mov_rv(a, H_RAX, VSCR(SCR_TEMP));
+	push_from(t, H_S2);
+}
+
+static void lower_rdtsc(struct tr *t, int i)
+{
+	struct as *a = &t->a;
+
+	spend_flags(t, t->before[i]);
+	if (t->in[i].kind == X86_RDTSCP) {
+		emit8(a, 0x0f); /* lfence: it waits for what is before it */
+		emit8(a, 0xae);
+		emit8(a, 0xe8);
+		mov_rv32(a, H_RCX, VCPU(msr.tsc_aux));
+	}
+	emit8(a, 0x0f);
+	emit8(a, 0x31);
+	op_ri8(t, true, 0xc1, 4, H_RDX, 32);
+	alu_rr(a, 0x09, H_RAX, H_RDX);
+	emit_op_rv(a, 0x03, H_RAX, VCPU(tsc_offset));
+	mov_rr(a, H_RDX, H_RAX);
+	op_ri8(t, true, 0xc1, 5, H_RDX, 32);
+	mov_rr32(a, H_RAX, H_RAX);
+}
+
+static void lower_mov_seg_r(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+	int host = host_reg[in->rm], to = host >= 0 ? host : H_S1;
+	int off = VCPU(seg) + (int)sizeof(struct kvm_segment) * (in->reg & 7) +
+		  (int)offsetof(struct kvm_segment, selector);
+
+	emit8(&t->a, 0x0f); /* movzx s2d, word [selector] */
+	emit8(&t->a, 0xb7);
+	emit_rip(&t->a, H_S2, vcpu_at(&t->a, off), 0);
+	if (host < 0 && in->opsize == 2)
+		mov_rv(&t->a, H_S1, VGPR(in->rm));
+	if (in->opsize == 2)
+		emit8(&t->a, 0x66);
+	mov_rr32(&t->a, to, H_S2);
+	if (host < 0)
+		mov_vr(&t->a, VGPR(in->rm), H_S1);
+}
+
 /* -- Choice ---------------------------------------------------------------------------------------------------- */
 
 /* Can the sequences above be used for this instruction? If not, C executes it. */
-static bool is_inline(const struct tr *t, const struct insn *in)
+bool is_inline(const struct tr *t, const struct insn *in)
 {
 	bool wide = t->mode & MODE_64;
 
@@ -524,6 +715,20 @@ static bool is_inline(const struct tr *t, const struct insn *in)
 		return in->opsize == stack_size(t) && (in->has_mem || in->rm != X86_RSP);
 	case X86_LEA: case X86_NOP: case X86_PAUSE: case X86_CLC_STC_CMC:
 		return true;
+	case X86_MASKED_MEM:
+		return in->has_mem && in->mem_size <= 64;
+	case X86_CLI: case X86_STI:
+		return !(t->mode & MODE_USER);
+	case X86_RDTSC: case X86_RDTSCP:
+		return !(t->mode & MODE_NOTSC);
+	case X86_MOV_SEG_R:
+		return !in->has_mem;
+	case X86_PUSHF:
+		return wide && in->opsize == 8;
+	case X86_BT_MEM:
+		return in->adsize == stack_size(t);
+	case X86_LOOP: case X86_JCXZ:
+		return in->adsize == stack_size(t) && in->op >= 0xe2 && in->opsize != 2;
 	default:
 		return false;
 	}
@@ -539,7 +744,7 @@ void lower(struct tr *t, int i)
 		return;
 	}
 	switch (in->kind) {
-	case X86_NATIVE: case X86_CLC_STC_CMC: lower_native(t, i); break;
+	case X86_NATIVE: case X86_CLC_STC_CMC: case X86_MASKED_MEM: lower_native(t, i); break;
 	case X86_NOP: break;
 	case X86_PAUSE: emit8(&t->a, 0xf3); emit8(&t->a, 0x90); break;
 	case X86_LEA: lower_lea(t, i); break;
@@ -554,5 +759,12 @@ void lower(struct tr *t, int i)
 	case X86_CALL_RM: lower_call_rm(t, i); break;
 	case X86_JMP_RM: lower_jmp_rm(t, i); break;
 	case X86_RET: lower_ret(t, i); break;
+	case X86_LOOP: case X86_JCXZ: lower_loop(t, i); break;
+	case X86_CLI: lower_cli(t, i); break;
+	case X86_STI: lower_sti(t, i); break;
+	case X86_PUSHF: lower_pushf(t, i); break;
+	case X86_RDTSC: case X86_RDTSCP: lower_rdtsc(t, i); break;
+	case X86_MOV_SEG_R: lower_mov_seg_r(t, i); break;
+	case X86_BT_MEM: lower_bt_mem(t, i); break;
 	}
 }

@@ -27,16 +27,17 @@
 /* -- Scan -------------------------------------------------------------------------------------- */
 
 /* Does control never reach the following instruction without the run loop's knowledge? */
-static bool ends_block(const struct insn *in)
+static bool ends_block(const struct tr *t, const struct insn *in)
 {
 	switch (in->kind) {
+	case X86_LOOP: case X86_JCXZ: case X86_STI:
+		return !is_inline(t, in);
 	case X86_JMP_REL: case X86_JMP_RM: case X86_CALL_REL: case X86_CALL_RM: case X86_RET:
-	case X86_LOOP: case X86_JCXZ:
 	case X86_JMP_FAR_I: case X86_JMP_FAR_M: case X86_CALL_FAR_I: case X86_CALL_FAR_M:
 	case X86_RETF: case X86_IRET: case X86_INT3: case X86_INT_I: case X86_INTO: case X86_INT1:
 	case X86_SYSCALL: case X86_SYSRET: case X86_SYSENTER: case X86_SYSEXIT:
 	case X86_HLT: case X86_UD: case X86_MOV_CR: case X86_MOV_DR: case X86_LMSW:
-	case X86_WRMSR: case X86_STI: case X86_POPF: case X86_MOV_R_SEG: case X86_LOAD_FAR:
+	case X86_WRMSR: case X86_POPF: case X86_MOV_R_SEG: case X86_LOAD_FAR:
 	case X86_POP_SEG: case X86_INVLPG: case X86_INVPCID: case X86_XSETBV: case X86_VMCALL:
 	case X86_MWAIT: case X86_LGDT: case X86_LLDT: case X86_LTR:
 		return true;
@@ -75,9 +76,10 @@ static void scan(struct tr *t)
 		}
 		t->start[t->n++] = (uint16_t)at;
 		at += (unsigned)len;
-		if (ends_block(in))
+		if (ends_block(t, in))
 			break;
-		if (in->kind == X86_JCC && ++jccs > BLOCK_JCCS)
+		if ((in->kind == X86_JCC || in->kind == X86_LOOP || in->kind == X86_JCXZ) &&
+		    ++jccs > BLOCK_JCCS)
 			break;
 	}
 	t->end = (uint16_t)at;
@@ -91,7 +93,9 @@ static bool is_plain(uint8_t kind)
 	return kind == X86_NATIVE || kind == X86_CLC_STC_CMC || kind == X86_LEA ||
 	       kind == X86_NOP || kind == X86_PAUSE || (kind >= X86_PUSH_R && kind <= X86_POP_M) ||
 	       kind == X86_LEAVE || kind == X86_JMP_REL || kind == X86_JMP_RM ||
-	       kind == X86_CALL_REL || kind == X86_CALL_RM || kind == X86_RET;
+	       kind == X86_CALL_REL || kind == X86_CALL_RM || kind == X86_RET ||
+	       kind == X86_CLI || kind == X86_RDTSC || kind == X86_RDTSCP ||
+	       kind == X86_MOV_SEG_R || kind == X86_BT_MEM || kind == X86_MASKED_MEM;
 }
 
 /*
@@ -118,7 +122,7 @@ static void liveness(struct tr *t)
 		const struct insn *in = &t->in[i];
 
 		t->after[i] = live;
-		if (is_plain(in->kind))
+		if (is_plain(in->kind) && is_inline(t, in))
 			live = (uint16_t)((live & ~ended_flags(in)) | in->flags_r);
 		else
 			live = X86_ARITH;

@@ -40,6 +40,8 @@ struct tr {
 
 /* Emits one guest instruction (lower.c). */
 void lower(struct tr *t, int i);
+/* Has it host code of its own in this mode? Else C executes it. */
+bool is_inline(const struct tr *t, const struct insn *in);
 /* Emits the interpretation of whatever is at the block's beginning. */
 void lower_step(struct tr *t);
 /* Emits a jump to the first byte of the next page. */
