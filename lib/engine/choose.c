@@ -24,7 +24,7 @@ static int take_kvm(struct engine_choice *choice, struct probe_report *r)
 	if (r->fault)
 		return -ENODEV;
 	choice->face = &kvm_host;
-	snprintf(choice->why, sizeof(choice->why), "kvm: hardware virtualization works here");
+	snprintf(choice->why, sizeof(choice->why), "kvm, hardware virtualization works here");
 	return 0;
 }
 
@@ -36,13 +36,14 @@ static int take_soft(struct engine_choice *choice, const char *why, struct err *
 		return err_at(err, -ENODEV, "engine 'soft' cannot be used");
 	kvm_soft.close(sys);
 	choice->face = &kvm_soft;
-	snprintf(choice->why, sizeof(choice->why), "soft: %s", why);
+	snprintf(choice->why, sizeof(choice->why), "soft, %s", why);
 	return 0;
 }
 
 int engine_choose(const char *name, struct engine_choice *choice, struct err *err)
 {
 	struct probe_report r;
+	char why[sizeof(choice->why)];
 
 	if (strcmp(name, "soft") == 0)
 		return take_soft(choice, "as you asked", err);
@@ -53,5 +54,7 @@ int engine_choose(const char *name, struct engine_choice *choice, struct err *er
 	if (strcmp(name, "kvm") == 0)
 		return err_set(err, ENODEV, "engine 'kvm' cannot be used (%s): %s",
 			       probe_fault_name(r.fault), r.text);
-	return take_soft(choice, r.text, err);
+	snprintf(why, sizeof(why), "because kvm does not work here (%s): %s",
+		 probe_fault_name(r.fault), r.text);
+	return take_soft(choice, why, err);
 }

@@ -10,7 +10,7 @@ struct kvm_face;
 
 struct engine_choice {
 	const struct kvm_face *face;
-	char why[320]; /* for the notice line: "soft, because ..." */
+	char why[384]; /* for the notice line: "soft, because ..." */
 };
 
 /* -EINVAL: there is no engine of that name; -ENODEV: it cannot be used, and err says why. */

@@ -34,17 +34,17 @@
 static int check_config(const struct machine_config *c, struct err *err)
 {
 	if (c->cpus < 1 || c->cpus > MACHINE_CPUS_MAX)
-		return err_set(err, EINVAL, "%u CPUs: a machine has 1 to %u", c->cpus,
+		return err_set(err, ERANGE, "%u CPUs: a machine has 1 to %u", c->cpus,
 			       MACHINE_CPUS_MAX);
 	if (c->memory < MAP_MEMORY_MIN || c->memory > MAP_MEMORY_MAX)
-		return err_set(err, EINVAL, "%llu MiB of memory: a machine has %llu MiB to %llu GiB",
-			       (unsigned long long)c->memory >> 20,
+		return err_set(err, ERANGE, "%llu KiB of memory: a machine has %llu MiB to %llu GiB",
+			       (unsigned long long)c->memory >> 10,
 			       (unsigned long long)MAP_MEMORY_MIN >> 20,
 			       (unsigned long long)MAP_MEMORY_MAX >> 30);
 	if (c->memory % 4096)
-		return err_set(err, EINVAL, "the memory's size is not a multiple of 4 KiB");
+		return err_set(err, ERANGE, "the memory's size is not a multiple of 4 KiB");
 	if (c->n_disks > MACHINE_DISKS_MAX)
-		return err_set(err, EINVAL, "%u disks: a machine has at most %u", c->n_disks,
+		return err_set(err, ERANGE, "%u disks: a machine has at most %u", c->n_disks,
 			       MACHINE_DISKS_MAX);
 	return 0;
 }
@@ -55,6 +55,20 @@ static int open_files(struct machine *m, struct err *err)
 
 	if (rc == 0 && m->config.initrd)
 		rc = blob_open(&m->initrd, "initrd", m->config.initrd, err);
+	return rc;
+}
+
+int machine_check(const struct machine_config *config, struct err *err)
+{
+	struct blob kernel, initrd = {.fd = -1};
+	int rc = check_config(config, err);
+
+	if (rc < 0 || (rc = blob_open(&kernel, "kernel", config->kernel, err)) < 0)
+		return rc;
+	if (config->initrd)
+		rc = blob_open(&initrd, "initrd", config->initrd, err);
+	blob_close(&kernel);
+	blob_close(&initrd);
 	return rc;
 }
 
@@ -104,7 +118,7 @@ static int open_vm(struct machine *m, struct err *err)
 		return rc;
 	most = kvm_has(m->vm.face, m->vm.fd, KVM_CAP_MAX_VCPUS);
 	if (most && m->config.cpus > (unsigned)most)
-		return err_set(err, EINVAL, "%u CPUs: engine '%s' has at most %d",
+		return err_set(err, ERANGE, "%u CPUs: engine '%s' has at most %d",
 			       m->config.cpus, m->vm.face->name, most);
 	for (unsigned i = 0; rc == 0 && i < m->config.cpus; i++)
 		rc = vcpu_open(&m->vcpus[i], m, &m->vm, i, m->config.cpus, err);

@@ -61,6 +61,10 @@ struct machine_config {
 	FILE *trace;                    /* a line for each exit; NULL: none */
 };
 
+/* What can be said about a configuration before an engine is chosen: -ERANGE for sizes that
+ * make no sense, other errors for files that cannot be opened. */
+int machine_check(const struct machine_config *config, struct err *err);
+
 /* The strings in config must outlive the machine. On failure *m is NULL. */
 int machine_create(struct machine **m, const struct machine_config *config,
 		   struct err *err);

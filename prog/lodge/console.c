@@ -75,13 +75,18 @@ void console_input_room(void *ctx)
 	ring_bell(c);
 }
 
-size_t console_peek(struct console *c, uint8_t *bytes, size_t max)
+void console_hush(struct console *c)
 {
 	uint64_t count;
+	ssize_t n = read(c->fd, &count, sizeof(count));
+
+	(void)n; /* it may have been silent */
+}
+
+size_t console_peek(struct console *c, uint8_t *bytes, size_t max)
+{
 	size_t n;
 
-	if (read(c->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		return 0;
 	pthread_mutex_lock(&c->lock);
 	n = c->used < max ? c->used : max;
 	for (size_t i = 0; i < n; i++)

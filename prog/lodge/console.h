@@ -23,7 +23,7 @@ struct console {
 	size_t head, used; /* the oldest byte, and how many there are */
 	bool starved;      /* the device has more */
 	bool roomy;        /* the guest takes input again */
-	int fd;            /* an eventfd: look at console_take() or console_roomy() */
+	int fd;            /* an eventfd: look at console_peek() and console_roomy() */
 
 	/* The session's thread only: a kernel's last words, if it said some. */
 	char line[160];
@@ -39,7 +39,10 @@ void console_fini(struct console *c);
 size_t console_put(void *ctx, const uint8_t *bytes, size_t n);
 void console_input_room(void *ctx);
 
-/* The oldest bytes, at most max, without removing them. Clears the eventfd. */
+/* Clears the eventfd; look at both directions after it, or a wake-up is lost. */
+void console_hush(struct console *c);
+
+/* The oldest bytes, at most max, without removing them. */
 size_t console_peek(struct console *c, uint8_t *bytes, size_t max);
 
 /* Removes n bytes; true if the device waits to hear of it. */

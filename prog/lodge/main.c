@@ -35,7 +35,7 @@ static const struct {
 	int code;
 	enum exit_code exit;
 } exits[] = {
-	{EINVAL, EXIT_USAGE},
+	{ERANGE, EXIT_USAGE}, /* what was asked for makes no sense */
 	{ENOENT, EXIT_NOT_FOUND},
 	{EBUSY, EXIT_CONFLICT},
 	{EAGAIN, EXIT_CONFLICT},
@@ -61,10 +61,12 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 		err_set(&err, ENOMEM, "no memory");
 		return report_failure(&err);
 	}
-	if (options_parse(verb, parsed, argc, argv, &err) < 0)
-		code = report_failure(&err);
-	else
+	if (options_parse(verb, parsed, argc, argv, &err) < 0) {
+		report_failure(&err);
+		code = EXIT_USAGE;
+	} else {
 		code = verb->main(parsed);
+	}
 	free(parsed);
 	return code;
 }

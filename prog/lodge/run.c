@@ -2,9 +2,10 @@
 /*
  * lodge run: a guest from files, here and now, with its console on this terminal.
  *
- * The order of things: parse, refuse what makes no sense; choose an engine and say which; open
- * the disks; make the machine (which opens kernel and initrd); run it. The engine comes
- * early because its notice explains everything that follows, a slow start included.
+ * The order of things: parse; refuse what makes no sense and files that are not there; open
+ * the disks; choose an engine and say which; make the machine; run it. What is wrong with the
+ * command line is said first, so that a typing mistake does not come with a lecture on
+ * virtualization.
  */
 #include "lodge.h"
 
@@ -163,11 +164,11 @@ static const struct option options[] = {
 
 /* -- Parts ------------------------------------------------------------------------------ */
 
-static int check(const struct run *r, struct err *err)
+static int check(const struct run *r, const struct machine_config *config, struct err *err)
 {
 	if (!r->kernel)
-		return err_set(err, EINVAL, "--kernel is missing: lodge run --kernel FILE");
-	return 0;
+		return err_set(err, ERANGE, "--kernel is missing: lodge run --kernel FILE");
+	return machine_check(config, err);
 }
 
 static int open_disks(const struct run *r, struct machine_config *config, struct err *err)
@@ -241,13 +242,11 @@ static int run_config(const struct run *r, struct machine_config *config, struct
 {
 	struct machine *m = NULL;
 	struct err err = {0};
-	int rc, code;
+	int code;
 
-	if ((rc = check(r, &err)) < 0 ||
-	    (rc = open_trace(r, config, &err)) < 0 ||
-	    (rc = choose(r, config, &err)) < 0 ||
-	    (rc = open_disks(r, config, &err)) < 0 ||
-	    (rc = machine_create(&m, config, &err)) < 0)
+	if (check(r, config, &err) < 0 || open_trace(r, config, &err) < 0 ||
+	    open_disks(r, config, &err) < 0 || choose(r, config, &err) < 0 ||
+	    machine_create(&m, config, &err) < 0)
 		code = report_failure(&err);
 	else
 		code = run_machine(r, m, config, s);

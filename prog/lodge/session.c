@@ -149,6 +149,7 @@ static void on_wake(struct loop *l)
 {
 	uint8_t byte;
 
+	console_hush(l->s->console);
 	if (console_roomy(l->s->console))
 		l->blocked = false;
 	l->n_output = console_peek(l->s->console, &byte, 1);

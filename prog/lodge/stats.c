@@ -80,7 +80,7 @@ static int find_one(const char *dir, struct err *err)
 			close(fd);
 			close(found);
 			closedir(d);
-			return err_set(err, EINVAL,
+			return err_set(err, EBUSY,
 				       "several guests run: say which one, lodge stats PID (see %s)",
 				       dir);
 		}
@@ -103,7 +103,7 @@ static int find(const char *text, struct err *err)
 		return find_one(dir, err);
 	pid = strtol(text, &end, 10);
 	if (pid <= 0 || *end)
-		return err_set(err, EINVAL, "'%s' is not the number of a process", text);
+		return err_set(err, ERANGE, "'%s' is not the number of a process", text);
 	rc = connect_to(dir, pid);
 	return rc >= 0 ? rc : err_set(err, ENOENT, "no guest runs in process %ld", pid);
 }
