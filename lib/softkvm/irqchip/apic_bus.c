@@ -10,16 +10,18 @@
  *	          cluster: same upper four bits,     bits shared in the lower half
  *	          bits shared in the lower four
  *
- * The IOAPIC and MSIs have eight bits for it; their 0xff reaches x2APICs too, as KVM defines it,
- * unless the client turns that off (KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK).
+ * The IOAPIC and MSIs have eight bits for it; their 0xff reaches x2APICs too, as KVM
+ * defines it, unless the client turns that off
+ * (KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK).
  *
- * "Lowest priority" goes to one of those that match. The manual leaves the choice among equals
- * to the hardware; here it is the one that has taken the fewest such messages, so they spread
- * evenly.
+ * "Lowest priority" goes to one of those that match. The manual leaves the choice among
+ * equals to the hardware; here it is the one that has taken the fewest such messages,
+ * so they spread evenly.
  *
  * Everything here runs in whatever thread has something to send, with no lock: see
  * internal.h on what may be read of another vCPU's APIC.
- * Source: Intel SDM volume 3, "Issuing Interprocessor Interrupts", "Interrupt Command Register".
+ * Source: Intel SDM volume 3, "Issuing Interprocessor Interrupts", "Interrupt Command
+ * Register".
  */
 #include "softkvm/irqchip/internal.h"
 
@@ -86,9 +88,7 @@ static int deliver(struct vcpu *c, struct vcpu *self, const struct apic_msg *msg
 		if (!takes_interrupts(c))
 			return -1;
 		return lapic_post(c, msg->vector, msg->level, c == self);
-	case APIC_NMI:
-		kick(c, self, REQ_NMI);
-		return 1;
+	case APIC_NMI: kick(c, self, REQ_NMI); return 1;
 	case APIC_INIT:
 		if (!msg->deassert)
 			kick(c, self, REQ_INIT);
@@ -102,8 +102,7 @@ static int deliver(struct vcpu *c, struct vcpu *self, const struct apic_msg *msg
 		kick(c, self, REQ_EVENT);
 		return 1;
 	case APIC_SMI:
-	case APIC_REMOTE_READ:
-		break;
+	case APIC_REMOTE_READ: break;
 	}
 	return -1;
 }
@@ -122,14 +121,16 @@ static struct vcpu *lowest(struct vm *vm, const struct apic_msg *msg, bool broad
 		if (!c || !takes_interrupts(c) ||
 		    !apic_matches(c, msg->dest, msg->logical, broadcast_ff))
 			continue;
-		taken = atomic_load_explicit(&c->lapic->arbitration, memory_order_relaxed);
+		taken = atomic_load_explicit(&c->lapic->arbitration,
+					     memory_order_relaxed);
 		if (!best || (int32_t)(taken - least) < 0) {
 			best = c;
 			least = taken;
 		}
 	}
 	if (best)
-		atomic_fetch_add_explicit(&best->lapic->arbitration, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&best->lapic->arbitration, 1,
+					  memory_order_relaxed);
 	return best;
 }
 
@@ -160,9 +161,9 @@ int apic_send(struct vm *vm, struct vcpu *self, const struct apic_msg *msg)
 
 /* -- The interrupt command register -------------------------------------------------------- */
 
-#define ICR_LOGICAL  0x800u
-#define ICR_ASSERT   0x4000u
-#define ICR_LEVEL    0x8000u
+#define ICR_LOGICAL 0x800u
+#define ICR_ASSERT  0x4000u
+#define ICR_LEVEL   0x8000u
 
 enum { TO_DEST, TO_SELF, TO_ALL, TO_OTHERS };
 
@@ -193,18 +194,12 @@ void apic_send_icr(struct vcpu *c, uint32_t low, uint32_t dest)
 		return;
 	}
 	switch (low >> 18 & 3) {
-	case TO_DEST:
-		apic_send(c->vm, c, &msg);
-		break;
+	case TO_DEST: apic_send(c->vm, c, &msg); break;
 	case TO_SELF:
 		if (msg.mode == APIC_FIXED)
 			deliver(c, c, &msg);
 		break;
-	case TO_ALL:
-		send_to_set(c, &msg, true);
-		break;
-	case TO_OTHERS:
-		send_to_set(c, &msg, false);
-		break;
+	case TO_ALL: send_to_set(c, &msg, true); break;
+	case TO_OTHERS: send_to_set(c, &msg, false); break;
 	}
 }

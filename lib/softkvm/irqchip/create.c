@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Creating and destroying the chips, and replacing the routing table: what allocates. Runs in
- * ioctls only, so it may call libc.
+ * Creating and destroying the chips, and replacing the routing table: what allocates.
+ * Runs in ioctls only, so it may call libc.
  *
  * The order of an end: irqchip_destroy() first stops the irqfd thread, so that nobody
- * sends to vCPUs any more; it and lapic_destroy() are called when no thread is in KVM_RUN.
+ * sends to vCPUs any more; it and lapic_destroy() are called when no thread is in
+ * KVM_RUN.
  */
 #include "softkvm/irqchip/internal.h"
 
@@ -110,7 +111,8 @@ static int fill(struct vm *vm, struct irqchip *chip)
 	pit_reset(&chip->pit);
 	vm->irqchip = chip;
 	for (int i = 0; i < VCPUS_MAX; i++) {
-		int ret = vm->vcpu[i] && !vm->vcpu[i]->lapic ? lapic_create(vm->vcpu[i]) : 0;
+		int ret = vm->vcpu[i] && !vm->vcpu[i]->lapic ? lapic_create(vm->vcpu[i])
+							     : 0;
 
 		if (ret)
 			return ret;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which eventfd is behind a descriptor: /proc/self/fdinfo says it ("eventfd-id:", Linux 5.2).
- * Where it does not, a descriptor stands for itself.
+ * Which eventfd is behind a descriptor: /proc/self/fdinfo says it ("eventfd-id:", Linux
+ * 5.2). Where it does not, a descriptor stands for itself.
  */
 #include "softkvm/irqchip/eventfd.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Eventfds that the client lends: the engine keeps a duplicate, and must recognise the eventfd
- * when the client names it again, by another descriptor perhaps.
+ * Eventfds that the client lends: the engine keeps a duplicate, and must recognise the
+ * eventfd when the client names it again, by another descriptor perhaps.
  */
 #ifndef IRQCHIP_EVENTFD_H
 #define IRQCHIP_EVENTFD_H

@@ -13,8 +13,9 @@
  *
  * Locks: pit.lock before routing.lock, pic.lock and ioapic.lock, and those never
  * together: routing is copied out under its lock before anything is delivered. A local
- * APIC has no lock: other threads set IRR, TMR and error bits atomically and read the few
- * registers that decide about acceptance; all else is done by the vCPU's own thread.
+ * APIC has no lock: other threads set IRR, TMR and error bits atomically and read the
+ * few registers that decide about acceptance; all else is done by the vCPU's own
+ * thread.
  */
 #ifndef IRQCHIP_INTERNAL_H
 #define IRQCHIP_INTERNAL_H
@@ -29,13 +30,31 @@
 
 /* Registers by number: MMIO offset / 16, x2APIC MSR - 0x800. */
 enum {
-	LAPIC_ID = 0x02, LAPIC_VERSION = 0x03, LAPIC_TPR = 0x08, LAPIC_APR = 0x09,
-	LAPIC_PPR = 0x0a, LAPIC_EOI = 0x0b, LAPIC_LDR = 0x0d, LAPIC_DFR = 0x0e,
-	LAPIC_SVR = 0x0f, LAPIC_ISR = 0x10, LAPIC_TMR = 0x18, LAPIC_IRR = 0x20,
-	LAPIC_ESR = 0x28, LAPIC_ICR = 0x30, LAPIC_ICR2 = 0x31, LAPIC_LVT_TIMER = 0x32,
-	LAPIC_LVT_THERMAL = 0x33, LAPIC_LVT_PERF = 0x34, LAPIC_LVT_LINT0 = 0x35,
-	LAPIC_LVT_LINT1 = 0x36, LAPIC_LVT_ERROR = 0x37, LAPIC_TIMER_INITIAL = 0x38,
-	LAPIC_TIMER_CURRENT = 0x39, LAPIC_TIMER_DIVIDE = 0x3e, LAPIC_SELF_IPI = 0x3f,
+	LAPIC_ID = 0x02,
+	LAPIC_VERSION = 0x03,
+	LAPIC_TPR = 0x08,
+	LAPIC_APR = 0x09,
+	LAPIC_PPR = 0x0a,
+	LAPIC_EOI = 0x0b,
+	LAPIC_LDR = 0x0d,
+	LAPIC_DFR = 0x0e,
+	LAPIC_SVR = 0x0f,
+	LAPIC_ISR = 0x10,
+	LAPIC_TMR = 0x18,
+	LAPIC_IRR = 0x20,
+	LAPIC_ESR = 0x28,
+	LAPIC_ICR = 0x30,
+	LAPIC_ICR2 = 0x31,
+	LAPIC_LVT_TIMER = 0x32,
+	LAPIC_LVT_THERMAL = 0x33,
+	LAPIC_LVT_PERF = 0x34,
+	LAPIC_LVT_LINT0 = 0x35,
+	LAPIC_LVT_LINT1 = 0x36,
+	LAPIC_LVT_ERROR = 0x37,
+	LAPIC_TIMER_INITIAL = 0x38,
+	LAPIC_TIMER_CURRENT = 0x39,
+	LAPIC_TIMER_DIVIDE = 0x3e,
+	LAPIC_SELF_IPI = 0x3f,
 	LAPIC_REGS = 0x40,
 };
 
@@ -48,14 +67,14 @@ enum {
 #define APIC_BASE_ENABLE 0x800ull
 #define APIC_BASE_ADDR   0xfee00000ull
 
-#define SVR_ENABLE        0x100u
-#define LVT_MASKED        0x10000u
-#define LVT_MODE          0x700u
-#define LVT_TIMER_MODE    0x60000u
-#define LVT_TIMER_ONESHOT 0u
+#define SVR_ENABLE         0x100u
+#define LVT_MASKED         0x10000u
+#define LVT_MODE           0x700u
+#define LVT_TIMER_MODE     0x60000u
+#define LVT_TIMER_ONESHOT  0u
 #define LVT_TIMER_PERIODIC 0x20000u
 #define LVT_TIMER_DEADLINE 0x40000u
-#define DFR_FLAT          0xffffffffu
+#define DFR_FLAT           0xffffffffu
 
 /* Bits of ESR. */
 #define ESR_SEND_VECTOR    0x20u
@@ -64,14 +83,20 @@ enum {
 
 /* Delivery modes, as in the ICR, LVTs, redirection entries and MSI data. */
 enum apic_mode {
-	APIC_FIXED = 0, APIC_LOWEST = 1, APIC_SMI = 2, APIC_REMOTE_READ = 3,
-	APIC_NMI = 4, APIC_INIT = 5, APIC_STARTUP = 6, APIC_EXTINT = 7,
+	APIC_FIXED = 0,
+	APIC_LOWEST = 1,
+	APIC_SMI = 2,
+	APIC_REMOTE_READ = 3,
+	APIC_NMI = 4,
+	APIC_INIT = 5,
+	APIC_STARTUP = 6,
+	APIC_EXTINT = 7,
 };
 
 struct lapic_timer {
-	uint64_t deadline;      /* ns when the count reaches zero; NEVER: stopped */
-	uint64_t period;        /* ns of the whole initial count */
-	uint64_t tsc_deadline;  /* in guest TSC; 0: not armed */
+	uint64_t deadline;     /* ns when the count reaches zero; NEVER: stopped */
+	uint64_t period;       /* ns of the whole initial count */
+	uint64_t tsc_deadline; /* in guest TSC; 0: not armed */
 };
 #define NEVER UINT64_MAX
 
@@ -93,8 +118,8 @@ static inline void lapic_put(struct lapic *l, unsigned reg, uint32_t value)
 	atomic_store_explicit(&l->reg[reg], value, memory_order_relaxed);
 }
 
-/* For each vCPU: n is the number of them, and the i-th has a local APIC or is NULL here. They
- * only ever become more. */
+/* For each vCPU: n is the number of them, and the i-th has a local APIC or is NULL
+ * here. They only ever become more. */
 static inline int irqchip_n_vcpus(struct vm *vm)
 {
 	return atomic_load_explicit(&vm->n_vcpus, memory_order_acquire);
@@ -160,13 +185,13 @@ struct apic_msg {
 	uint8_t vector;
 	enum apic_mode mode;
 	bool logical;
-	bool level;        /* level-triggered: the EOI goes back to the IOAPIC */
-	bool deassert;     /* INIT level de-assert */
-	bool ipi;          /* from an ICR: dest 0xff is not a broadcast to x2APICs */
+	bool level;    /* level-triggered: the EOI goes back to the IOAPIC */
+	bool deassert; /* INIT level de-assert */
+	bool ipi;      /* from an ICR: dest 0xff is not a broadcast to x2APICs */
 };
 
-/* How many accepted it as new (0: coalesced), or -1: nobody. `self` is the vCPU whose thread
- * this is, or NULL. */
+/* How many accepted it as new (0: coalesced), or -1: nobody. `self` is the vCPU whose
+ * thread this is, or NULL. */
 int apic_send(struct vm *vm, struct vcpu *self, const struct apic_msg *msg);
 /* The ICR was written. */
 void apic_send_icr(struct vcpu *c, uint32_t low, uint32_t dest);
@@ -176,9 +201,9 @@ bool apic_matches(struct vcpu *c, uint32_t dest, bool logical, bool broadcast_ff
 
 struct pic {
 	struct lock lock;
-	_Atomic bool output;            /* INTR */
-	struct kvm_pic_state chip[2];   /* the ABI's picture of the chip is complete */
-	uint8_t sources[16];            /* per pin, a bit for each source that holds it up */
+	_Atomic bool output;          /* INTR */
+	struct kvm_pic_state chip[2]; /* the ABI's picture of the chip is complete */
+	uint8_t sources[16]; /* per pin, a bit for each source that holds it up */
 };
 
 void pic_reset(struct pic *pic);
@@ -199,15 +224,17 @@ struct ioapic {
 	struct lock lock;
 	uint32_t select;
 	uint32_t id;
-	uint32_t irr;                   /* level pins: the line; edge pins: seen, until it falls */
+	uint32_t irr; /* level pins: the line; edge pins: seen, until it falls */
 	uint64_t entry[IOAPIC_PINS];
-	uint8_t sources[IOAPIC_PINS];   /* a bit for each source that holds the pin up */
+	uint8_t sources[IOAPIC_PINS]; /* a bit for each source that holds the pin up */
 };
 
 void ioapic_reset(struct ioapic *io);
-int ioapic_set_line(struct vm *vm, struct vcpu *self, unsigned pin, int source, bool level);
+int ioapic_set_line(struct vm *vm, struct vcpu *self, unsigned pin, int source,
+		    bool level);
 void ioapic_eoi(struct vcpu *c, uint8_t vector);
-bool ioapic_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, bool write);
+bool ioapic_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len,
+		   bool write);
 int ioapic_get(struct vm *vm, struct kvm_ioapic_state *state);
 int ioapic_set(struct vm *vm, const struct kvm_ioapic_state *state);
 
@@ -216,15 +243,15 @@ int ioapic_set(struct vm *vm, const struct kvm_ioapic_state *state);
 struct pit {
 	struct lock lock;
 	bool present;
-	bool port61;                    /* KVM_PIT_SPEAKER_DUMMY: the speaker port is here, too */
-	bool speaker_on;                /* bit 1 of port 0x61 */
-	bool discard;                   /* KVM_REINJECT_CONTROL: drop ticks the guest missed */
-	uint32_t flags;                 /* KVM_PIT_FLAGS_* */
+	bool port61;     /* KVM_PIT_SPEAKER_DUMMY: the speaker port is here, too */
+	bool speaker_on; /* bit 1 of port 0x61 */
+	bool discard;    /* KVM_REINJECT_CONTROL: drop ticks the guest missed */
+	uint32_t flags;  /* KVM_PIT_FLAGS_* */
 	struct kvm_pit_channel_state channel[3];
-	uint64_t next;                  /* ns: channel 0's next rising edge; NEVER */
-	uint64_t period;                /* ns; 0: one-shot */
-	uint32_t backlog;               /* edges that the guest has not seen yet */
-	_Atomic uint64_t deadline;      /* ns: when pit_expire() has something to do */
+	uint64_t next;             /* ns: channel 0's next rising edge; NEVER */
+	uint64_t period;           /* ns; 0: one-shot */
+	uint32_t backlog;          /* edges that the guest has not seen yet */
+	_Atomic uint64_t deadline; /* ns: when pit_expire() has something to do */
 };
 
 void pit_reset(struct pit *pit);
@@ -233,7 +260,7 @@ void pit_expire(struct vcpu *c, uint64_t now);
 
 /* -- routing ------------------------------------------------------------------------------- */
 
-#define ROUTES_MAX 4096
+#define ROUTES_MAX     4096
 #define ROUTES_PER_GSI 3
 
 enum route_kind { ROUTE_PIC, ROUTE_IOAPIC, ROUTE_MSI };
@@ -241,7 +268,7 @@ enum route_kind { ROUTE_PIC, ROUTE_IOAPIC, ROUTE_MSI };
 /* One way that a GSI takes. */
 struct route {
 	enum route_kind kind;
-	uint8_t pin;                    /* PIC: 0..15 */
+	uint8_t pin; /* PIC: 0..15 */
 	struct apic_msg msg;
 };
 
@@ -249,7 +276,7 @@ struct routing {
 	struct gsi_routes {
 		uint8_t n;
 		struct route route[ROUTES_PER_GSI];
-	} *gsi;
+	} * gsi;
 	uint32_t n_gsi;
 };
 
@@ -257,10 +284,11 @@ struct routing {
 enum { SOURCE_USER = 0, SOURCE_IRQFD = 1, SOURCE_PIT = 2, SOURCE_RESAMPLE = 3 };
 
 /* irqchip_line() from a vCPU's thread. */
-int routing_line(struct vm *vm, struct vcpu *self, uint32_t gsi, bool level, int source);
+int routing_line(struct vm *vm, struct vcpu *self, uint32_t gsi, bool level,
+		 int source);
 struct apic_msg msi_parse(uint64_t addr, uint32_t data, bool ext_dest);
-int routing_build(struct routing *r, const struct kvm_irq_routing_entry *entries, uint32_t n,
-		  bool ext_dest);
+int routing_build(struct routing *r, const struct kvm_irq_routing_entry *entries,
+		  uint32_t n, bool ext_dest);
 void routing_default(struct routing *r);
 /* The first GSI that feeds a pin, or -1. */
 int routing_find_gsi(struct vm *vm, enum route_kind kind, unsigned pin);
@@ -270,11 +298,12 @@ int routing_find_gsi(struct vm *vm, enum route_kind kind, unsigned pin);
 /* irqfd.c (libc): stops the thread, closes the descriptors. */
 void irqfd_destroy(struct vm *vm);
 /* resample.c: the guest acknowledged these pins, a bit each. */
-void resample_acked(struct vm *vm, struct vcpu *self, enum route_kind kind, uint32_t pins);
+void resample_acked(struct vm *vm, struct vcpu *self, enum route_kind kind,
+		    uint32_t pins);
 
 struct resample {
 	uint32_t gsi;
-	int fd;                         /* the engine's duplicate of the client's eventfd */
+	int fd; /* the engine's duplicate of the client's eventfd */
 	struct resample *next;
 };
 

@@ -8,13 +8,13 @@
  *	index 0: id, 1: version,            15 level-triggered     11 logical destination
  *	2: arbitration id                                          10..8 mode, 7..0 vector
  *
- * An edge pin sends its message when the line rises; if it is masked then, the edge is lost.
- * A level pin sends when the line is up and remote IRR is clear, and sets remote IRR; the
- * EOI of a local APIC for that vector clears it, and if the line is still up the pin sends
- * again. So a level interrupt never comes twice without an EOI between.
+ * An edge pin sends its message when the line rises; if it is masked then, the edge is
+ * lost. A level pin sends when the line is up and remote IRR is clear, and sets remote
+ * IRR; the EOI of a local APIC for that vector clears it, and if the line is still up
+ * the pin sends again. So a level interrupt never comes twice without an EOI between.
  *
- * Kernels that know only this version (11h, no EOI register) unstick a pin by making it edge- and
- * then level-triggered again: turning a pin to edge clears remote IRR.
+ * Kernels that know only this version (11h, no EOI register) unstick a pin by making it
+ * edge- and then level-triggered again: turning a pin to edge clears remote IRR.
  *
  * Polarity is the wiring's business: here a line is active or not.
  * Source: Intel 82093AA data sheet.
@@ -76,7 +76,8 @@ static int raise(struct vm *vm, struct vcpu *self, struct ioapic *io, unsigned p
 	return service(vm, self, io, pin);
 }
 
-int ioapic_set_line(struct vm *vm, struct vcpu *self, unsigned pin, int source, bool level)
+int ioapic_set_line(struct vm *vm, struct vcpu *self, unsigned pin, int source,
+		    bool level)
 {
 	struct ioapic *io = &vm->irqchip->ioapic;
 	int ret = 1;
@@ -88,7 +89,7 @@ int ioapic_set_line(struct vm *vm, struct vcpu *self, unsigned pin, int source, 
 		io->sources[pin] |= (uint8_t)(1 << source);
 		ret = raise(vm, self, io, pin);
 	} else {
-		io->sources[pin] &= (uint8_t)~(1 << source);
+		io->sources[pin] &= (uint8_t) ~(1 << source);
 		if (!io->sources[pin])
 			io->irr &= ~(1u << pin);
 	}
@@ -114,7 +115,8 @@ static uint32_t end(struct ioapic *io, uint8_t vector)
 	return pins;
 }
 
-static void service_set(struct vm *vm, struct vcpu *self, struct ioapic *io, uint32_t pins)
+static void service_set(struct vm *vm, struct vcpu *self, struct ioapic *io,
+			uint32_t pins)
 {
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
 		if (pins & io->irr & 1u << pin && is_level(io->entry[pin]))
@@ -132,7 +134,8 @@ void ioapic_eoi(struct vcpu *c, uint8_t vector)
 	lock_take(&io->lock);
 	pins = end(io, vector);
 	if (pins && atomic_load_explicit(&chip->has_resample, memory_order_relaxed)) {
-		/* Lines that fall at an EOI fall before it is looked whether they are up. */
+		/* Lines that fall at an EOI fall before it is looked whether they are
+		 * up. */
 		lock_drop(&io->lock);
 		resample_acked(c->vm, c, ROUTE_IOAPIC, pins);
 		lock_take(&io->lock);
@@ -149,10 +152,8 @@ static uint32_t read_window(const struct ioapic *io)
 
 	switch (io->select) {
 	case 0:
-	case 2:
-		return io->id << 24;
-	case 1:
-		return (IOAPIC_PINS - 1) << 16 | VERSION;
+	case 2: return io->id << 24;
+	case 1: return (IOAPIC_PINS - 1) << 16 | VERSION;
 	}
 	if (io->select < 0x10 || pin >= IOAPIC_PINS)
 		return 0;
@@ -186,7 +187,8 @@ static void write_window(struct vcpu *c, struct ioapic *io, uint32_t value)
 	write_entry(c, io, pin, entry);
 }
 
-bool ioapic_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, bool write)
+bool ioapic_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len,
+		   bool write)
 {
 	struct ioapic *io = &c->vm->irqchip->ioapic;
 	unsigned at = (unsigned)(gpa - IOAPIC_ADDR);
@@ -241,8 +243,8 @@ int ioapic_set(struct vm *vm, const struct kvm_ioapic_state *state)
 	io->id = state->id & 15;
 	io->irr = 0;
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
-		io->entry[pin] = state->redirtbl[pin].bits &
-				 (ENTRY_WRITABLE | ENTRY_REMOTE_IRR);
+		io->entry[pin] =
+			state->redirtbl[pin].bits & (ENTRY_WRITABLE | ENTRY_REMOTE_IRR);
 		io->sources[pin] = state->irr >> pin & 1; /* SOURCE_USER */
 		if (state->irr >> pin & 1)
 			raise(vm, NULL, io, pin);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ioeventfd: a guest's store to a chosen address signals an eventfd, and that is all it does.
+ * ioeventfd: a guest's store to a chosen address signals an eventfd, and that is all it
+ * does.
  *
- * A store matches an entry if the address is its address, and its length is its length (or the
- * entry's length is 0: any), and its value is its datamatch (or it asked for none). Device
- * doorbells are such stores.
+ * A store matches an entry if the address is its address, and its length is its length
+ * (or the entry's length is 0: any), and its value is its datamatch (or it asked for
+ * none). Device doorbells are such stores.
  *
- * Stores look entries up under a lock but signal after it, for a write to an eventfd may wake
- * somebody and take its time. An entry that is being signalled counts its users, and whoever
- * removes it waits for them before it closes the descriptor.
+ * Stores look entries up under a lock but signal after it, for a write to an eventfd
+ * may wake somebody and take its time. An entry that is being signalled counts its
+ * users, and whoever removes it waits for them before it closes the descriptor.
  * Source: the kernel's KVM API document, KVM_IOEVENTFD.
  */
 #include "softkvm/irqchip/ioeventfd.h"
@@ -19,8 +20,8 @@ static uint64_t low_bytes(uint64_t value, unsigned len)
 	return len >= 8 ? value : value & ((1ull << 8 * len) - 1);
 }
 
-static bool matches(const struct ioeventfd *e, uint64_t addr, uint64_t data, unsigned len,
-		    bool port)
+static bool matches(const struct ioeventfd *e, uint64_t addr, uint64_t data,
+		    unsigned len, bool port)
 {
 	if (e->addr != addr || e->port != port || (e->len && e->len != len))
 		return false;
@@ -42,7 +43,8 @@ static struct ioeventfd *get(struct ioeventfds *all, uint64_t addr, uint64_t dat
 	return e;
 }
 
-bool ioeventfd_write(struct vm *vm, uint64_t addr, uint64_t data, unsigned len, bool port)
+bool ioeventfd_write(struct vm *vm, uint64_t addr, uint64_t data, unsigned len,
+		     bool port)
 {
 	struct ioeventfds *all = __atomic_load_n(&vm->ioeventfds, __ATOMIC_ACQUIRE);
 	struct ioeventfd *e = all ? get(all, addr, data, len, port) : NULL;

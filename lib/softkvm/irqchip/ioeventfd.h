@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The list of ioeventfds of a VM: ioeventfd.c looks things up, ioeventfd_set.c changes it. */
+/* The list of ioeventfds of a VM: ioeventfd.c looks things up, ioeventfd_set.c changes
+ * it. */
 #ifndef IRQCHIP_IOEVENTFD_H
 #define IRQCHIP_IOEVENTFD_H
 
@@ -8,7 +9,7 @@
 struct ioeventfd {
 	struct ioeventfd *next;
 	uint64_t addr, match;
-	uint8_t len;            /* 0: any */
+	uint8_t len; /* 0: any */
 	bool has_match, port;
 	int fd;                 /* the engine's duplicate */
 	uint64_t identity;      /* of the eventfd behind it */

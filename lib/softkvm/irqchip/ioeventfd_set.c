@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * KVM_IOEVENTFD: changing the list that ioeventfd.c looks stores up in. In ioctls only, so it
- * may call libc.
+ * KVM_IOEVENTFD: changing the list that ioeventfd.c looks stores up in. In ioctls only,
+ * so it may call libc.
  *
- * Two entries collide if one store could match both; the kernel refuses the second one, and so
- * do we. To remove an entry the client names all of it, the eventfd included.
+ * Two entries collide if one store could match both; the kernel refuses the second one,
+ * and so do we. To remove an entry the client names all of it, the eventfd included.
  */
 #include "softkvm/irqchip/eventfd.h"
 #include "softkvm/irqchip/ioeventfd.h"
@@ -29,10 +29,8 @@ static int check(const struct kvm_ioeventfd *args)
 	case 1:
 	case 2:
 	case 4:
-	case 8:
-		break;
-	default:
-		return -EINVAL;
+	case 8: break;
+	default: return -EINVAL;
 	}
 	return args->addr + args->len < args->addr ? -EINVAL : 0;
 }
@@ -82,7 +80,8 @@ static int add(struct ioeventfds *all, const struct ioeventfd *wanted, int fd)
 	return 0;
 }
 
-static struct ioeventfd *unlink_equal(struct ioeventfds *all, const struct ioeventfd *wanted)
+static struct ioeventfd *unlink_equal(struct ioeventfds *all,
+				      const struct ioeventfd *wanted)
 {
 	struct ioeventfd *e = NULL;
 
@@ -108,15 +107,16 @@ static void end(struct ioeventfd *e)
 /* The VM's list, made when it is first wanted. */
 static struct ioeventfds *get(struct vm *vm)
 {
-	struct ioeventfds *all = __atomic_load_n(&vm->ioeventfds, __ATOMIC_ACQUIRE), *new;
+	struct ioeventfds *all = __atomic_load_n(&vm->ioeventfds, __ATOMIC_ACQUIRE),
+			  *new;
 
 	if (all)
 		return all;
 	new = calloc(1, sizeof(*new));
 	if (!new)
 		return NULL;
-	if (__atomic_compare_exchange_n(&vm->ioeventfds, &all, new, false, __ATOMIC_ACQ_REL,
-					__ATOMIC_ACQUIRE))
+	if (__atomic_compare_exchange_n(&vm->ioeventfds, &all, new, false,
+					__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 		return new;
 	free(new);
 	return all;

@@ -7,14 +7,17 @@
 
 /* -- Accesses ------------------------------------------------------------------------------ */
 
-bool irqchip_port(struct vcpu *c, uint16_t port, uint64_t *data, unsigned len, bool write)
+bool irqchip_port(struct vcpu *c, uint16_t port, uint64_t *data, unsigned len,
+		  bool write)
 {
 	if (!c->vm->irqchip)
 		return false;
-	return pic_port(c->vm, port, data, len, write) || pit_port(c, port, data, len, write);
+	return pic_port(c->vm, port, data, len, write) ||
+	       pit_port(c, port, data, len, write);
 }
 
-bool irqchip_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, bool write)
+bool irqchip_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len,
+		    bool write)
 {
 	return c->vm->irqchip && ioapic_memory(c, gpa, data, len, write);
 }
@@ -66,10 +69,8 @@ int irqchip_get(struct vm *vm, struct kvm_irqchip *chip)
 		return -ENXIO;
 	switch (chip->chip_id) {
 	case KVM_IRQCHIP_PIC_MASTER:
-	case KVM_IRQCHIP_PIC_SLAVE:
-		return pic_get(vm, chip->chip_id, &chip->chip.pic);
-	case KVM_IRQCHIP_IOAPIC:
-		return ioapic_get(vm, &chip->chip.ioapic);
+	case KVM_IRQCHIP_PIC_SLAVE: return pic_get(vm, chip->chip_id, &chip->chip.pic);
+	case KVM_IRQCHIP_IOAPIC: return ioapic_get(vm, &chip->chip.ioapic);
 	}
 	return -EINVAL;
 }
@@ -80,10 +81,8 @@ int irqchip_set(struct vm *vm, const struct kvm_irqchip *chip)
 		return -ENXIO;
 	switch (chip->chip_id) {
 	case KVM_IRQCHIP_PIC_MASTER:
-	case KVM_IRQCHIP_PIC_SLAVE:
-		return pic_set(vm, chip->chip_id, &chip->chip.pic);
-	case KVM_IRQCHIP_IOAPIC:
-		return ioapic_set(vm, &chip->chip.ioapic);
+	case KVM_IRQCHIP_PIC_SLAVE: return pic_set(vm, chip->chip_id, &chip->chip.pic);
+	case KVM_IRQCHIP_IOAPIC: return ioapic_set(vm, &chip->chip.ioapic);
 	}
 	return -EINVAL;
 }

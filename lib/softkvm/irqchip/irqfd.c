@@ -4,13 +4,14 @@
  *
  *	client, vhost, other process -- write --> eventfd -- epoll --> this thread --> GSI
  *
- * One thread a VM, started with the first irqfd, waits for all of them. It is no vCPU's thread,
- * so it may call libc; HEAVY lists this file. What it does under irqfds.lock it does whole: when
- * KVM_IRQFD takes an irqfd away and has had the lock, no interrupt of it is under way.
+ * One thread a VM, started with the first irqfd, waits for all of them. It is no vCPU's
+ * thread, so it may call libc; HEAVY lists this file. What it does under irqfds.lock it
+ * does whole: when KVM_IRQFD takes an irqfd away and has had the lock, no interrupt of
+ * it is under way.
  *
- * A signal is taken out of the eventfd by a read that never blocks, whoever else reads there.
- * With a resample eventfd the line stays up until the guest's EOI (resample.c); otherwise
- * it is a pulse.
+ * A signal is taken out of the eventfd by a read that never blocks, whoever else reads
+ * there. With a resample eventfd the line stays up until the guest's EOI (resample.c);
+ * otherwise it is a pulse.
  * Source: the kernel's KVM API document, KVM_IRQFD.
  */
 #include "softkvm/irqchip/eventfd.h"
@@ -27,10 +28,10 @@
 
 struct irqfd {
 	struct irqfd *next;
-	uint64_t key;           /* what epoll calls it; never used again */
-	uint64_t identity;      /* of the eventfd */
+	uint64_t key;      /* what epoll calls it; never used again */
+	uint64_t identity; /* of the eventfd */
 	uint32_t gsi;
-	int fd;                 /* duplicate */
+	int fd; /* duplicate */
 	struct resample *resample;
 };
 
@@ -40,7 +41,7 @@ struct irqfds {
 	pthread_t thread;
 	bool running;
 	int epoll, stop;
-	uint64_t last_key;      /* 0 is the stop eventfd */
+	uint64_t last_key; /* 0 is the stop eventfd */
 	struct irqfd *first;
 };
 

@@ -5,14 +5,14 @@
  *	messages --> IRR --(priority above PPR)--> ISR --(EOI)--> gone; level: to the IOAPIC
  *	             256 requested                 256 in service
  *
- * A vector's class is its upper four bits. The processor's priority PPR is the higher of TPR
- * (what the guest asks to be spared of) and the class of the highest vector in service; a
- * request of a higher class than PPR's is delivered.
+ * A vector's class is its upper four bits. The processor's priority PPR is the higher
+ * of TPR (what the guest asks to be spared of) and the class of the highest vector in
+ * service; a request of a higher class than PPR's is delivered.
  *
- * Two faces, one set of registers: xAPIC, 32-bit registers in a page of memory, and x2APIC, MSRs
- * from 0x800 on. They differ in the width of APIC ids, the logical id (read-only in x2APIC
- * mode), the ICR (one 64-bit register there), in self-IPI and in how wrong accesses end:
- * #GP there, a bit in ESR or nothing here.
+ * Two faces, one set of registers: xAPIC, 32-bit registers in a page of memory, and
+ * x2APIC, MSRs from 0x800 on. They differ in the width of APIC ids, the logical id
+ * (read-only in x2APIC mode), the ICR (one 64-bit register there), in self-IPI and in
+ * how wrong accesses end: #GP there, a bit in ESR or nothing here.
  *
  * Threads: see internal.h. The protocol between lapic_post() (any thread) and
  * irqchip_pending() (the vCPU's thread) is
@@ -22,11 +22,11 @@
  *	  hint = 1                        scan IRR; if not empty, hint = 1
  *	  kick
  *
- * with locked instructions between the steps on both sides: a bit that the scan misses was set
- * after hint = 0, so its hint = 1 comes later still, and survives.
+ * with locked instructions between the steps on both sides: a bit that the scan misses
+ * was set after hint = 0, so its hint = 1 comes later still, and survives.
  *
- * Left out, as in KVM: remote read, SMI, the thermal and CMCI sources, focus processors, and
- * suppression of EOI broadcasts (not offered in the version register).
+ * Left out, as in KVM: remote read, SMI, the thermal and CMCI sources, focus
+ * processors, and suppression of EOI broadcasts (not offered in the version register).
  * Source: Intel SDM volume 3, "Advanced Programmable Interrupt Controller (APIC)".
  */
 #include "softkvm/irqchip/internal.h"
@@ -85,7 +85,8 @@ static int pending_vector(struct vcpu *c)
 	struct lapic *l = c->lapic;
 	int vector;
 
-	if (!atomic_load_explicit(&l->irr_hint, memory_order_relaxed) || !lapic_hw_enabled(c))
+	if (!atomic_load_explicit(&l->irr_hint, memory_order_relaxed) ||
+	    !lapic_hw_enabled(c))
 		return -1;
 	atomic_exchange(&l->irr_hint, 0);
 	vector = highest(l, LAPIC_IRR);
@@ -180,14 +181,11 @@ void lapic_lvt_deliver(struct vcpu *c, unsigned lvt)
 
 	if (entry & LVT_MASKED || !lapic_hw_enabled(c))
 		return;
-	/* Timer and error entries have no delivery mode; their bits there are 0, "fixed". */
+	/* Timer and error entries have no delivery mode; their bits there are 0,
+	 * "fixed". */
 	switch ((entry & LVT_MODE) >> 8) {
-	case APIC_FIXED:
-		lapic_post(c, entry & 0xff, false, true);
-		break;
-	case APIC_NMI:
-		request_self(c, REQ_NMI);
-		break;
+	case APIC_FIXED: lapic_post(c, entry & 0xff, false, true); break;
+	case APIC_NMI: request_self(c, REQ_NMI); break;
 	}
 }
 
@@ -197,7 +195,8 @@ void lapic_error(struct vcpu *c, uint32_t bit, bool self)
 	uint32_t old = atomic_fetch_or(&l->errors, bit);
 	uint32_t lvt = lapic_reg(l, LAPIC_LVT_ERROR);
 
-	/* One interrupt for each new kind, and none for a bad vector in LVT_ERROR itself. */
+	/* One interrupt for each new kind, and none for a bad vector in LVT_ERROR
+	 * itself. */
 	if (!(old & bit) && !(lvt & LVT_MASKED) && (lvt & 0xff) >= 16)
 		lapic_post(c, lvt & 0xff, false, self);
 }
@@ -206,8 +205,8 @@ bool lapic_takes_extint(struct vcpu *c)
 {
 	uint32_t lint0 = lapic_reg(c->lapic, LAPIC_LVT_LINT0);
 
-	/* Disabled in hardware, the APIC is a wire: its LINT0 pin is the processor's INTR. The
-	 * PIC is wired to the boot processor. */
+	/* Disabled in hardware, the APIC is a wire: its LINT0 pin is the processor's
+	 * INTR. The PIC is wired to the boot processor. */
 	if (!lapic_hw_enabled(c))
 		return lapic_base(c) & APIC_BASE_BSP;
 	return !(lint0 & LVT_MASKED) && (lint0 & LVT_MODE) >> 8 == APIC_EXTINT;
@@ -315,27 +314,13 @@ static void write_id_and_dest(struct lapic *l, unsigned reg, uint32_t value)
 static int write_reg(struct vcpu *c, unsigned reg, uint32_t value)
 {
 	switch (reg) {
-	case LAPIC_TPR:
-		write_tpr(c, value);
-		return 0;
-	case LAPIC_EOI:
-		write_eoi(c);
-		return 0;
-	case LAPIC_SVR:
-		write_svr(c, value);
-		return 0;
-	case LAPIC_ESR:
-		write_esr(c->lapic);
-		return 0;
-	case LAPIC_LVT_TIMER ... LAPIC_LVT_ERROR:
-		write_lvt(c, reg, value);
-		return 0;
-	case LAPIC_TIMER_INITIAL:
-		lapic_timer_start(c, value);
-		return 0;
-	case LAPIC_TIMER_DIVIDE:
-		lapic_timer_divide(c, value & 0xb);
-		return 0;
+	case LAPIC_TPR: write_tpr(c, value); return 0;
+	case LAPIC_EOI: write_eoi(c); return 0;
+	case LAPIC_SVR: write_svr(c, value); return 0;
+	case LAPIC_ESR: write_esr(c->lapic); return 0;
+	case LAPIC_LVT_TIMER ... LAPIC_LVT_ERROR: write_lvt(c, reg, value); return 0;
+	case LAPIC_TIMER_INITIAL: lapic_timer_start(c, value); return 0;
+	case LAPIC_TIMER_DIVIDE: lapic_timer_divide(c, value & 0xb); return 0;
 	}
 	return -1;
 }
@@ -346,9 +331,7 @@ static int write_reg(struct vcpu *c, unsigned reg, uint32_t value)
 static int read_reg(struct vcpu *c, unsigned reg, uint32_t *value)
 {
 	switch (reg) {
-	case LAPIC_TIMER_CURRENT:
-		*value = lapic_timer_current(c);
-		return 0;
+	case LAPIC_TIMER_CURRENT: *value = lapic_timer_current(c); return 0;
 	case LAPIC_ID:
 	case LAPIC_VERSION:
 	case LAPIC_TPR:
@@ -358,9 +341,7 @@ static int read_reg(struct vcpu *c, unsigned reg, uint32_t *value)
 	case LAPIC_ISR ... LAPIC_ESR:
 	case LAPIC_ICR:
 	case LAPIC_LVT_TIMER ... LAPIC_TIMER_INITIAL:
-	case LAPIC_TIMER_DIVIDE:
-		*value = lapic_reg(c->lapic, reg);
-		return 0;
+	case LAPIC_TIMER_DIVIDE: *value = lapic_reg(c->lapic, reg); return 0;
 	}
 	return -1;
 }
@@ -379,15 +360,9 @@ static void mmio_write(struct vcpu *c, unsigned reg, uint32_t value)
 	switch (reg) {
 	case LAPIC_ID:
 	case LAPIC_LDR:
-	case LAPIC_DFR:
-		write_id_and_dest(l, reg, value);
-		return;
-	case LAPIC_ICR:
-		write_icr(c, value, lapic_reg(l, LAPIC_ICR2) >> 24);
-		return;
-	case LAPIC_ICR2:
-		lapic_put(l, reg, value & 0xff000000);
-		return;
+	case LAPIC_DFR: write_id_and_dest(l, reg, value); return;
+	case LAPIC_ICR: write_icr(c, value, lapic_reg(l, LAPIC_ICR2) >> 24); return;
+	case LAPIC_ICR2: lapic_put(l, reg, value & 0xff000000); return;
 	}
 	if (write_reg(c, reg, value))
 		lapic_error(c, ESR_REGISTER, true);
@@ -399,11 +374,9 @@ static uint32_t mmio_read(struct vcpu *c, unsigned reg)
 
 	switch (reg) {
 	case LAPIC_DFR:
-	case LAPIC_ICR2:
-		return lapic_reg(c->lapic, reg);
+	case LAPIC_ICR2: return lapic_reg(c->lapic, reg);
 	case LAPIC_APR: /* no processor of this kind has arbitration priorities; reads as 0 */
-	case LAPIC_EOI:
-		return 0;
+	case LAPIC_EOI: return 0;
 	}
 	if (read_reg(c, reg, &value))
 		lapic_error(c, ESR_REGISTER, true);
@@ -414,8 +387,8 @@ void lapic_mmio(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, bool
 {
 	unsigned at = gpa & 0xfff, reg = at >> 4;
 
-	/* Behind the registers, and when the page is not there (disabled, x2APIC), the bus
-	 * answers with ones. */
+	/* Behind the registers, and when the page is not there (disabled, x2APIC), the
+	 * bus answers with ones. */
 	if (!lapic_hw_enabled(c) || lapic_is_x2apic(c) || reg >= LAPIC_REGS) {
 		if (!write)
 			*data = UINT64_MAX >> (64 - 8 * len);
@@ -450,10 +423,8 @@ static int x2apic_write(struct vcpu *c, unsigned reg, uint64_t value)
 			lapic_post(c, (uint8_t)value, false, true);
 		return 0;
 	case LAPIC_EOI:
-	case LAPIC_ESR:
-		return value ? -1 : write_reg(c, reg, 0);
-	case LAPIC_TPR:
-		return value >> 8 ? -1 : write_reg(c, reg, (uint32_t)value);
+	case LAPIC_ESR: return value ? -1 : write_reg(c, reg, 0);
+	case LAPIC_TPR: return value >> 8 ? -1 : write_reg(c, reg, (uint32_t)value);
 	case LAPIC_SVR:
 		return value & ~0x1ffull ? -1 : write_reg(c, reg, (uint32_t)value);
 	case LAPIC_TIMER_DIVIDE:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The local APIC as a whole: reset, IA32_APIC_BASE, and what the client saves and restores.
+ * The local APIC as a whole: reset, IA32_APIC_BASE, and what the client saves and
+ * restores.
  *
  *	           EN=0 X2=0                           SDM: transitions of IA32_APIC_BASE.
  *	           disabled  <---------------.         Others are #GP, EN=0 X2=1 is no state.
@@ -9,9 +10,9 @@
  *	   EN=1 X2=0 ------------------> EN=1 X2=1
  *	   xAPIC                         x2APIC
  *
- * KVM_GET_LAPIC hands out the page as xAPIC mode shows it, with one exception: what the ID
- * register holds in x2APIC mode depends on KVM_X2APIC_API_USE_32BIT_IDS (the whole id, or its
- * low byte in the upper one).
+ * KVM_GET_LAPIC hands out the page as xAPIC mode shows it, with one exception: what the
+ * ID register holds in x2APIC mode depends on KVM_X2APIC_API_USE_32BIT_IDS (the whole
+ * id, or its low byte in the upper one).
  * Source: Intel SDM volume 3, "Extended XAPIC (x2APIC)"; the kernel's KVM API document.
  */
 #include "softkvm/irqchip/internal.h"
@@ -59,8 +60,9 @@ void lapic_reset(struct vcpu *c, bool init_signal)
 	lapic_put(l, LAPIC_SVR, 0xff);
 	for (unsigned lvt = LAPIC_LVT_TIMER; lvt <= LAPIC_LVT_ERROR; lvt++)
 		lapic_put(l, lvt, LVT_MASKED);
-	/* Firmware leaves the boot processor in "virtual wire" mode, and kernels that are loaded
-	 * without firmware expect it; KVM does this (a quirk of its, LINT0_REENABLED). */
+	/* Firmware leaves the boot processor in "virtual wire" mode, and kernels that
+	 * are loaded without firmware expect it; KVM does this (a quirk of its,
+	 * LINT0_REENABLED). */
 	if (is_boot_cpu(c))
 		lapic_put(l, LAPIC_LVT_LINT0, APIC_EXTINT << 8);
 	set_ids(c);
@@ -91,7 +93,8 @@ static bool is_transition(uint64_t old, uint64_t new)
 
 	old &= x2;
 	new &= x2;
-	return old == new || new == 0 || (old == 0 && new == on) || (old == on && new == x2);
+	return old == new || new == 0 || (old == 0 && new == on) ||
+	       (old == on && new == x2);
 }
 
 int lapic_set_base(struct vcpu *c, uint64_t value, bool client)

@@ -7,20 +7,22 @@
  *	periodic      TIMER_INITIAL, not 0       count reaches 0              starts over
  *	TSC-deadline  IA32_TSC_DEADLINE, not 0   guest TSC reaches it         MSR becomes 0
  *
- * The bus clock is 1 GHz as in KVM: the count falls by one in (divide) nanoseconds. Time is that
- * of now_ns(); a deadline in TSC units is converted on each question, so that a change of
- * the TSC's offset needs no care.
+ * The bus clock is 1 GHz as in KVM: the count falls by one in (divide) nanoseconds.
+ * Time is that of now_ns(); a deadline in TSC units is converted on each question, so
+ * that a change of the TSC's offset needs no care.
  *
- * A masked timer runs, its expiry goes unnoticed. So nobody is woken for it, and instead every
- * entrance to this file first brings the state up to now (settle()): what expired under a mask
- * does not fire when the mask goes.
+ * A masked timer runs, its expiry goes unnoticed. So nobody is woken for it, and
+ * instead every entrance to this file first brings the state up to now (settle()): what
+ * expired under a mask does not fire when the mask goes.
  *
- * All functions belong to the vCPU's thread, or to ioctls while it is outside of KVM_RUN.
+ * All functions belong to the vCPU's thread, or to ioctls while it is outside of
+ * KVM_RUN.
  * Source: Intel SDM volume 3, "APIC Timer".
  */
 #include "softkvm/irqchip/internal.h"
 
-/* A guest may not ask for more periodic interrupts than this; KVM has the same bound. */
+/* A guest may not ask for more periodic interrupts than this; KVM has the same bound.
+ * */
 #define PERIOD_MIN 200000u /* ns */
 
 static uint32_t mode(struct lapic *l)
@@ -174,7 +176,7 @@ void lapic_timer_divide(struct vcpu *c, uint32_t value)
 void lapic_timer_lvt(struct vcpu *c, uint32_t value)
 {
 	struct lapic *l = c->lapic;
-	uint32_t old = mode(l), new = value & LVT_TIMER_MODE;
+	uint32_t old = mode(l), new = value &LVT_TIMER_MODE;
 
 	lapic_timer_expire(c, now_ns());
 	lapic_put(l, LAPIC_LVT_TIMER, value);

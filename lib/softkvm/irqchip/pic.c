@@ -10,17 +10,19 @@
  *	21, a1      ICW2..4 after ICW1, else IMR       IMR, or poll
  *	4d0, 4d1    ELCR: which pins are level-triggered
  *
- * A chip's state is struct kvm_pic_state of the ABI, field for field: irr, isr and imr are the
- * chip's registers, last_irr the lines as they were (for edges), priority_add the pin that has the
- * highest priority (rotation moves it). A pin's request waits in IRR; the processor's INTA
- * cycle moves it to ISR, where it holds back pins of the same and lower priority until EOI.
+ * A chip's state is struct kvm_pic_state of the ABI, field for field: irr, isr and imr
+ * are the chip's registers, last_irr the lines as they were (for edges), priority_add
+ * the pin that has the highest priority (rotation moves it). A pin's request waits in
+ * IRR; the processor's INTA cycle moves it to ISR, where it holds back pins of the same
+ * and lower priority until EOI.
  *
- * The master's pin 2 follows the slave's INT: its IRR bit is a function of the slave's state and
- * is computed anew after each change. An edge that falls again before it is acknowledged stays
- * in IRR, as in KVM (the chip would raise a spurious IRQ 7): the PIT's ticks are such pulses.
+ * The master's pin 2 follows the slave's INT: its IRR bit is a function of the slave's
+ * state and is computed anew after each change. An edge that falls again before it is
+ * acknowledged stays in IRR, as in KVM (the chip would raise a spurious IRQ 7): the
+ * PIT's ticks are such pulses.
  *
- * Left out: 8080 mode, single and buffered mode, level triggering by ICW1 (all of which a PC's
- * chipset ignores as well).
+ * Left out: 8080 mode, single and buffered mode, level triggering by ICW1 (all of which
+ * a PC's chipset ignores as well).
  * Source: Intel 8259A data sheet; Intel 82371AB (PIIX4) data sheet for ELCR.
  */
 #include "softkvm/irqchip/internal.h"
@@ -32,7 +34,8 @@ static const uint8_t elcr_mask[2] = {[MASTER] = 0xf8, [SLAVE] = 0xde};
 
 /* -- One chip ------------------------------------------------------------------------------ */
 
-/* The place in the order of priority of the first pin in `pins`: 0 highest, 8 for none. */
+/* The place in the order of priority of the first pin in `pins`: 0 highest, 8 for
+ * none. */
 static int place(const struct kvm_pic_state *s, uint8_t pins)
 {
 	for (int p = 0; p < 8; p++)
@@ -47,12 +50,12 @@ static int wanted(const struct kvm_pic_state *s, bool is_master)
 	uint8_t holding = s->isr;
 	int request = place(s, s->irr & (uint8_t)~s->imr);
 
-	/* Special mask mode: a masked pin does not hold back others. Special fully nested mode:
-	 * the slave may interrupt itself. */
+	/* Special mask mode: a masked pin does not hold back others. Special fully
+	 * nested mode: the slave may interrupt itself. */
 	if (s->special_mask)
 		holding &= (uint8_t)~s->imr;
 	if (s->special_fully_nested_mode && is_master)
-		holding &= (uint8_t)~(1 << CASCADE_PIN);
+		holding &= (uint8_t) ~(1 << CASCADE_PIN);
 	return request < place(s, holding) ? (request + s->priority_add) & 7 : NONE;
 }
 
@@ -91,7 +94,8 @@ static int set_pin(struct kvm_pic_state *s, int pin, bool level)
 
 static void reset_chip(struct kvm_pic_state *s)
 {
-	uint8_t lines = s->last_irr, elcr = s->elcr, mask = s->elcr_mask, base = s->irq_base;
+	uint8_t lines = s->last_irr, elcr = s->elcr, mask = s->elcr_mask,
+		base = s->irq_base;
 
 	*s = (struct kvm_pic_state){
 		.last_irr = lines,
@@ -113,7 +117,7 @@ static bool update(struct pic *pic)
 	if (wanted(&pic->chip[SLAVE], false) != NONE)
 		master->irr |= 1 << CASCADE_PIN;
 	else
-		master->irr &= (uint8_t)~(1 << CASCADE_PIN);
+		master->irr &= (uint8_t) ~(1 << CASCADE_PIN);
 	is = wanted(master, true) != NONE;
 	atomic_store(&pic->output, is);
 	return is && !was;
@@ -164,7 +168,8 @@ static uint16_t in_service(const struct pic *pic)
 /* With no lock held. */
 static void ended(struct vm *vm, uint16_t pins)
 {
-	if (pins && atomic_load_explicit(&vm->irqchip->has_resample, memory_order_relaxed))
+	if (pins &&
+	    atomic_load_explicit(&vm->irqchip->has_resample, memory_order_relaxed))
 		resample_acked(vm, NULL, ROUTE_PIC, pins);
 }
 
@@ -178,7 +183,7 @@ int pic_set_line(struct vm *vm, unsigned irq, int source, bool level)
 	if (level)
 		pic->sources[irq] |= (uint8_t)(1 << source);
 	else
-		pic->sources[irq] &= (uint8_t)~(1 << source);
+		pic->sources[irq] &= (uint8_t) ~(1 << source);
 	ret = set_pin(&pic->chip[irq / 8], irq & 7, pic->sources[irq]);
 	rose = update(pic);
 	lock_drop(&pic->lock);
@@ -256,7 +261,7 @@ static void write_ocw2(struct kvm_pic_state *s, uint8_t value)
 		pin = (p + s->priority_add) & 7;
 	}
 	if (eoi)
-		s->isr &= (uint8_t)~(1 << pin);
+		s->isr &= (uint8_t) ~(1 << pin);
 	if (rotate)
 		s->priority_add = (pin + 1) & 7;
 }
@@ -274,9 +279,7 @@ static void write_command(struct kvm_pic_state *s, uint8_t value)
 static void write_data(struct kvm_pic_state *s, uint8_t value)
 {
 	switch (s->init_state) {
-	case 0:
-		s->imr = value;
-		break;
+	case 0: s->imr = value; break;
 	case 1: /* ICW2 */
 		s->irq_base = value & 0xf8;
 		s->init_state = 2;
@@ -350,10 +353,8 @@ bool pic_port(struct vm *vm, uint16_t port, uint64_t *data, unsigned len, bool w
 	case 0xa0:
 	case 0xa1:
 	case 0x4d0:
-	case 0x4d1:
-		break;
-	default:
-		return false;
+	case 0x4d1: break;
+	default: return false;
 	}
 	if (len != 1) {
 		if (!write)

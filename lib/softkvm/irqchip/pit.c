@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The interval timer (8254): three counters at 1.193182 MHz, computed from the clock when somebody
- * looks.
+ * The interval timer (8254): three counters at 1.193182 MHz, computed from the clock
+ * when somebody looks.
  *
  *	port  40..42  the counters           channel 0  IRQ 0
  *	      43      control word           channel 1  (once memory refresh)
@@ -17,13 +17,15 @@
  *	4 strobe             N - d, wraps            low in tick N
  *	1, 5                 as 0 and 4, started by the gate
  *
- * A counter's state is struct kvm_pit_channel_state of the ABI, its load time in now_ns().
- * Channel 0's rising edges are events: the thread of the first vCPU has them among its deadlines.
- * An edge that finds the previous one still waiting in the interrupt controllers is kept and tried
- * again soon, so a guest that counts ticks does not lose time (KVM_REINJECT_CONTROL turns that
- * off); at most a second of them is kept.
+ * A counter's state is struct kvm_pit_channel_state of the ABI, its load time in
+ * now_ns(). Channel 0's rising edges are events: the thread of the first vCPU has them
+ * among its deadlines. An edge that finds the previous one still waiting in the
+ * interrupt controllers is kept and tried again soon, so a guest that counts ticks does
+ * not lose time (KVM_REINJECT_CONTROL turns that off); at most a second of them is
+ * kept.
  *
- * Left out, as in KVM: BCD counting, and the freeze of modes 0 and 4 while the gate is low.
+ * Left out, as in KVM: BCD counting, and the freeze of modes 0 and 4 while the gate is
+ * low.
  * Source: Intel 82C54 data sheet.
  */
 #include "softkvm/irqchip/internal.h"
@@ -70,10 +72,8 @@ static uint16_t get_count(const struct kvm_pit_channel_state *s)
 	uint64_t d = elapsed(s), n = whole(s);
 
 	switch (s->mode) {
-	case 2:
-		return (uint16_t)(n - d % n);
-	case 3:
-		return (uint16_t)(n - 2 * d % n);
+	case 2: return (uint16_t)(n - d % n);
+	case 3: return (uint16_t)(n - 2 * d % n);
 	}
 	return (uint16_t)(n - d);
 }
@@ -83,13 +83,10 @@ static bool get_output(const struct kvm_pit_channel_state *s)
 	uint64_t d = elapsed(s), n = whole(s);
 
 	switch (s->mode) {
-	case 2:
-		return d % n != n - 1;
-	case 3:
-		return d % n < (n + 1) / 2;
+	case 2: return d % n != n - 1;
+	case 3: return d % n < (n + 1) / 2;
 	case 4:
-	case 5:
-		return d != n;
+	case 5: return d != n;
 	}
 	return d >= n;
 }
@@ -126,9 +123,7 @@ static void arm(struct vm *vm)
 	pit->next = (uint64_t)s->count_load_time + ns;
 	switch (s->mode) {
 	case 2:
-	case 3:
-		pit->period = ns < PERIOD_MIN ? PERIOD_MIN : ns;
-		break;
+	case 3: pit->period = ns < PERIOD_MIN ? PERIOD_MIN : ns; break;
 	case 5:
 		pit->next = NEVER; /* its gate does not move */
 		break;
@@ -180,7 +175,8 @@ void pit_expire(struct vcpu *c, uint64_t now)
 	count_edges(pit, now);
 	if (pit->backlog)
 		pulse(c, pit);
-	retry = pit->backlog ? now + (pit->period ? pit->period / 4 : PERIOD_MIN) : NEVER;
+	retry = pit->backlog ? now + (pit->period ? pit->period / 4 : PERIOD_MIN)
+			     : NEVER;
 	atomic_store(&pit->deadline, retry < pit->next ? retry : pit->next);
 	lock_drop(&pit->lock);
 }
@@ -202,12 +198,8 @@ static void write_counter(struct vm *vm, unsigned n, uint8_t value)
 	struct kvm_pit_channel_state *s = &vm->irqchip->pit.channel[n];
 
 	switch (s->write_state) {
-	case RW_LSB:
-		load(vm, n, value);
-		break;
-	case RW_MSB:
-		load(vm, n, (uint32_t)value << 8);
-		break;
+	case RW_LSB: load(vm, n, value); break;
+	case RW_MSB: load(vm, n, (uint32_t)value << 8); break;
 	case RW_WORD0:
 		s->write_latch = value;
 		s->write_state = RW_WORD1;
@@ -231,7 +223,8 @@ static void latch_status(struct kvm_pit_channel_state *s)
 {
 	if (s->status_latched)
 		return;
-	s->status = (uint8_t)(get_output(s) << 7 | s->rw_mode << 4 | s->mode << 1 | s->bcd);
+	s->status =
+		(uint8_t)(get_output(s) << 7 | s->rw_mode << 4 | s->mode << 1 | s->bcd);
 	s->status_latched = 1;
 }
 
@@ -263,7 +256,8 @@ static void write_control(struct vm *vm, uint8_t value)
 		latch_count(s);
 		return;
 	}
-	s->rw_mode = (uint8_t)access; /* 1 LSB, 2 MSB, 3 both: RW_LSB, RW_MSB, RW_WORD0 */
+	s->rw_mode =
+		(uint8_t)access; /* 1 LSB, 2 MSB, 3 both: RW_LSB, RW_MSB, RW_WORD0 */
 	s->read_state = s->write_state = (uint8_t)access;
 	s->count_latched = s->status_latched = 0;
 	s->mode = value >> 1 & 7;
@@ -276,17 +270,14 @@ static void write_control(struct vm *vm, uint8_t value)
 
 /* -- Counters, read ------------------------------------------------------------------------ */
 
-/* The byte of a count that it is the turn of; *state moves on, to `after` at the end. */
+/* The byte of a count that it is the turn of; *state moves on, to `after` at the end.
+ * */
 static uint8_t next_byte(uint16_t count, uint8_t *state, uint8_t after)
 {
 	switch (*state) {
-	case RW_WORD0:
-		*state = RW_WORD1;
-		return (uint8_t)count;
+	case RW_WORD0: *state = RW_WORD1; return (uint8_t)count;
 	case RW_WORD1:
-	case RW_MSB:
-		*state = after;
-		return (uint8_t)(count >> 8);
+	case RW_MSB: *state = after; return (uint8_t)(count >> 8);
 	}
 	*state = after;
 	return (uint8_t)count;
@@ -310,7 +301,8 @@ static uint8_t read_port61(struct pit *pit)
 	struct kvm_pit_channel_state *s = &pit->channel[2];
 	unsigned refresh = now_ns() >> 14 & 1;
 
-	return (uint8_t)((s->gate & 1) | pit->speaker_on << 1 | refresh << 4 | get_output(s) << 5);
+	return (uint8_t)((s->gate & 1) | pit->speaker_on << 1 | refresh << 4 |
+			 get_output(s) << 5);
 }
 
 static void write_port61(struct pit *pit, uint8_t value)
@@ -352,7 +344,8 @@ bool pit_port(struct vcpu *c, uint16_t port, uint64_t *data, unsigned len, bool 
 	struct pit *pit = &c->vm->irqchip->pit;
 
 	(void)len; /* the chip sits on an 8-bit bus */
-	if (!pit->present || ((port & 0xfffc) != 0x40 && !(port == 0x61 && pit->port61)))
+	if (!pit->present ||
+	    ((port & 0xfffc) != 0x40 && !(port == 0x61 && pit->port61)))
 		return false;
 	lock_take(&pit->lock);
 	access_port(c->vm, port, data, write);
@@ -396,7 +389,8 @@ int pit_get(struct vm *vm, struct kvm_pit_state2 *state)
 	lock_take(&pit->lock);
 	for (int n = 0; n < 3; n++)
 		state->channels[n] = pit->channel[n];
-	state->flags = pit->flags | (pit->speaker_on ? KVM_PIT_FLAGS_SPEAKER_DATA_ON : 0);
+	state->flags =
+		pit->flags | (pit->speaker_on ? KVM_PIT_FLAGS_SPEAKER_DATA_ON : 0);
 	lock_drop(&pit->lock);
 	return 0;
 }

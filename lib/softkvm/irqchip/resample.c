@@ -5,7 +5,8 @@
  *	eventfd signalled --> line up, stays up --> guest's EOI --> line down, and the resample
  *	eventfd is signalled: "if your device still wants something, say so again"
  *
- * The list is short (devices that are passed through, on shared lines), so it is walked.
+ * The list is short (devices that are passed through, on shared lines), so it is
+ * walked.
  * Source: the kernel's KVM API document, KVM_IRQFD with KVM_IRQFD_FLAG_RESAMPLE.
  */
 #include "softkvm/irqchip/internal.h"
@@ -30,7 +31,8 @@ static void acked(struct vm *vm, struct vcpu *self, enum route_kind kind, unsign
 	lock_drop(&chip->resample_lock);
 }
 
-void resample_acked(struct vm *vm, struct vcpu *self, enum route_kind kind, uint32_t pins)
+void resample_acked(struct vm *vm, struct vcpu *self, enum route_kind kind,
+		    uint32_t pins)
 {
 	for (unsigned pin = 0; pins >> pin; pin++)
 		if (pins >> pin & 1)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a global system interrupt (GSI, a number that means something to the client) to the chips.
+ * From a global system interrupt (GSI, a number that means something to the client) to
+ * the chips.
  *
  *	default          GSI 0..15   PIC pin and IOAPIC pin of that number
  *	                 GSI 16..23  IOAPIC pin
@@ -14,12 +15,13 @@
  *	address  19..12 destination   3 redirection hint   2 logical
  *	data     15 level   10..8 delivery mode   7..0 vector
  *
- * With KVM_X2APIC_API_USE_32BIT_IDS the destination's upper 24 bits are bits 63..40 of the address,
- * and an 8-bit field that was all of it before is now its low byte.
+ * With KVM_X2APIC_API_USE_32BIT_IDS the destination's upper 24 bits are bits 63..40 of
+ * the address, and an 8-bit field that was all of it before is now its low byte.
  *
- * The table is changed by ioctls, while vCPUs and the irqfd thread use it: they copy the few
- * routes of a GSI out under routing_lock.
- * Source: the kernel's KVM API document; Intel SDM volume 3, "Message Signalled Interrupts".
+ * The table is changed by ioctls, while vCPUs and the irqfd thread use it: they copy
+ * the few routes of a GSI out under routing_lock.
+ * Source: the kernel's KVM API document; Intel SDM volume 3, "Message Signalled
+ * Interrupts".
  */
 #include "softkvm/irqchip/internal.h"
 
@@ -58,16 +60,13 @@ int irqchip_msi(struct vm *vm, const struct kvm_msi *msi)
 
 /* -- Lines --------------------------------------------------------------------------------- */
 
-static int follow(struct vm *vm, struct vcpu *self, const struct route *route, bool level,
-		  int source)
+static int follow(struct vm *vm, struct vcpu *self, const struct route *route,
+		  bool level, int source)
 {
 	switch (route->kind) {
-	case ROUTE_PIC:
-		return pic_set_line(vm, route->pin, source, level);
-	case ROUTE_IOAPIC:
-		return ioapic_set_line(vm, self, route->pin, source, level);
-	case ROUTE_MSI:
-		return level ? apic_send(vm, self, &route->msg) : -1;
+	case ROUTE_PIC: return pic_set_line(vm, route->pin, source, level);
+	case ROUTE_IOAPIC: return ioapic_set_line(vm, self, route->pin, source, level);
+	case ROUTE_MSI: return level ? apic_send(vm, self, &route->msg) : -1;
 	}
 	return -1;
 }
@@ -138,21 +137,23 @@ static int parse_chip(const struct kvm_irq_routing_irqchip *chip, struct route *
 	case KVM_IRQCHIP_IOAPIC:
 		if (chip->pin >= IOAPIC_PINS)
 			return -EINVAL;
-		*route = (struct route){.kind = ROUTE_IOAPIC, .pin = (uint8_t)chip->pin};
+		*route =
+			(struct route){.kind = ROUTE_IOAPIC, .pin = (uint8_t)chip->pin};
 		return 0;
 	}
 	return -EINVAL;
 }
 
-static int parse(const struct kvm_irq_routing_entry *e, bool ext_dest, struct route *route)
+static int parse(const struct kvm_irq_routing_entry *e, bool ext_dest,
+		 struct route *route)
 {
 	uint64_t addr;
 
 	switch (e->type) {
-	case KVM_IRQ_ROUTING_IRQCHIP:
-		return parse_chip(&e->u.irqchip, route);
+	case KVM_IRQ_ROUTING_IRQCHIP: return parse_chip(&e->u.irqchip, route);
 	case KVM_IRQ_ROUTING_MSI:
-		/* With 32-bit ids, bits 39..32 of the address have no meaning and must be 0. */
+		/* With 32-bit ids, bits 39..32 of the address have no meaning and must
+		 * be 0. */
 		if (ext_dest && e->u.msi.address_hi & 0xff)
 			return -EINVAL;
 		addr = (uint64_t)e->u.msi.address_hi << 32 | e->u.msi.address_lo;
@@ -165,7 +166,8 @@ static int parse(const struct kvm_irq_routing_entry *e, bool ext_dest, struct ro
 	return -EINVAL; /* Hyper-V, Xen, s390: not offered */
 }
 
-/* May a GSI with these routes take another one? One pin of each chip, or one message alone. */
+/* May a GSI with these routes take another one? One pin of each chip, or one message
+ * alone. */
 static bool fits(const struct gsi_routes *r, const struct route *new)
 {
 	for (int i = 0; i < r->n; i++) {
@@ -181,8 +183,8 @@ static bool fits(const struct gsi_routes *r, const struct route *new)
 }
 
 /* Fills r->gsi (room for r->n_gsi, zeroed) from the ABI's entries. */
-int routing_build(struct routing *r, const struct kvm_irq_routing_entry *entries, uint32_t n,
-		  bool ext_dest)
+int routing_build(struct routing *r, const struct kvm_irq_routing_entry *entries,
+		  uint32_t n, bool ext_dest)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		struct gsi_routes *to;
@@ -209,7 +211,8 @@ void routing_default(struct routing *r)
 		uint8_t pin = (uint8_t)gsi;
 
 		if (gsi < 16)
-			to->route[to->n++] = (struct route){.kind = ROUTE_PIC, .pin = pin};
+			to->route[to->n++] =
+				(struct route){.kind = ROUTE_PIC, .pin = pin};
 		to->route[to->n++] = (struct route){.kind = ROUTE_IOAPIC, .pin = pin};
 	}
 }

@@ -2,15 +2,16 @@
 /*
  * CLOCK_MONOTONIC without libc and, nearly always, without a system call.
  *
- * libc's clock_gettime() may use vector registers, which hold the guest's state here; the
- * system call takes 0.2 us and more. So time is computed from the host's TSC:
+ * libc's clock_gettime() may use vector registers, which hold the guest's state here;
+ * the system call takes 0.2 us and more. So time is computed from the host's TSC:
  *
  *	now = anchor.ns + (rdtsc - anchor.tsc) * rate
  *
- * where the anchor is at most 100 ms old. Whoever finds it older asks the kernel and sets a
- * new one, with the rate seen since the last, so that adjustments of the kernel's clock (NTP)
- * are followed. If the old line has run ahead of the kernel, by `ahead`, the new one starts
- * where the old one ended and runs slower by so much that it meets the kernel's in 100 ms:
+ * where the anchor is at most 100 ms old. Whoever finds it older asks the kernel and
+ * sets a new one, with the rate seen since the last, so that adjustments of the
+ * kernel's clock (NTP) are followed. If the old line has run ahead of the kernel, by
+ * `ahead`, the new one starts where the old one ended and runs slower by so much that
+ * it meets the kernel's in 100 ms:
  *
  *	ns |            ,-' kernel
  *	   |        ,=-'          time never goes back for it. Only if it is ahead by more than
@@ -18,29 +19,31 @@
  *	   |  ,-' old line
  *	   +-------------------- tsc
  *
- * In the first 10 ms, and where the TSC is not invariant, each question is a system call.
- * Accuracy: 10 us for the first 100 ms, then better than 1 us; run/tests show it.
+ * In the first 10 ms, and where the TSC is not invariant, each question is a system
+ * call. Accuracy: 10 us for the first 100 ms, then better than 1 us; clock_test.c shows it.
  *
- * The anchor is guarded by a sequence count: odd while it changes. A reader that would have to
- * wait asks the kernel.
+ * The anchor is guarded by a sequence count: odd while it changes. A reader that would
+ * have to wait asks the kernel.
  * Source: Intel SDM volume 3, "Invariant TSC".
  */
 #include "softkvm/run/lock.h"
 
-#define CLOCK    1              /* CLOCK_MONOTONIC; <time.h> is libc's */
+#define CLOCK    1 /* CLOCK_MONOTONIC; <time.h> is libc's */
 #define MS       1000000ull
-#define FIRST    (10 * MS)      /* the least baseline for a rate */
-#define INTERVAL (100 * MS)     /* the age at which an anchor is replaced */
-#define AHEAD    (MS / 10)      /* how far ahead is put up with */
+#define FIRST    (10 * MS)  /* the least baseline for a rate */
+#define INTERVAL (100 * MS) /* the age at which an anchor is replaced */
+#define AHEAD    (MS / 10)  /* how far ahead is put up with */
 
 static struct {
-	struct lock lock;           /* of writers */
+	struct lock lock; /* of writers */
 	_Atomic uint32_t seq;
-	_Atomic uint64_t tsc, ns;   /* where the line starts */
-	_Atomic uint64_t rate;      /* ns of a cycle, 32 bits of fraction; 0: not known yet */
-	_Atomic uint64_t max;       /* cycles after which a new anchor is due */
-	uint64_t true_tsc, true_ns; /* the kernel's time when it was asked last (lock) */
-	_Atomic bool raw;           /* the TSC is of no use */
+	_Atomic uint64_t tsc, ns; /* where the line starts */
+	_Atomic uint64_t
+		rate;         /* ns of a cycle, 32 bits of fraction; 0: not known yet */
+	_Atomic uint64_t max; /* cycles after which a new anchor is due */
+	uint64_t true_tsc,
+		true_ns;  /* the kernel's time when it was asked last (lock) */
+	_Atomic bool raw; /* the TSC is of no use */
 } line;
 
 static uint64_t get(_Atomic uint64_t *p)
@@ -90,8 +93,9 @@ static uint64_t rate_of(uint64_t cycles, uint64_t ns)
 
 static uint64_t at(uint64_t tsc)
 {
-	return get(&line.ns) + (uint64_t)((unsigned __int128)(tsc - get(&line.tsc)) *
-					  get(&line.rate) >> 32);
+	return get(&line.ns) +
+	       (uint64_t)((unsigned __int128)(tsc - get(&line.tsc)) * get(&line.rate) >>
+			  32);
 }
 
 static void set_line(uint64_t tsc, uint64_t ns, uint64_t rate)

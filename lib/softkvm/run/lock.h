@@ -8,9 +8,9 @@
  *	...
  *	lock_drop(&lock);
  *
- * Free: 0. Taken: 1. Taken, and somebody may sleep on it: 2. Uncontended it is one atomic
- * instruction each way. Not recursive, not for signal handlers; hold it for a few hundred
- * nanoseconds at most, for others spin a little before they sleep.
+ * Free: 0. Taken: 1. Taken, and somebody may sleep on it: 2. Uncontended it is one
+ * atomic instruction each way. Not recursive, not for signal handlers; hold it for a
+ * few hundred nanoseconds at most, for others spin a little before they sleep.
  */
 #ifndef SOFTKVM_LOCK_H
 #define SOFTKVM_LOCK_H
@@ -31,12 +31,13 @@ static inline bool lock_try(struct lock *l)
 		&l->word, &free, 1, memory_order_acquire, memory_order_relaxed);
 }
 
-/* The slow half of lock_take(). Whoever has slept takes it as 2, because others may sleep
- * still; that costs at most one wake-up too many. */
+/* The slow half of lock_take(). Whoever has slept takes it as 2, because others may
+ * sleep still; that costs at most one wake-up too many. */
 static inline void lock_wait(struct lock *l)
 {
 	for (int i = 0; i < 100; i++) {
-		if (!atomic_load_explicit(&l->word, memory_order_relaxed) && lock_try(l))
+		if (!atomic_load_explicit(&l->word, memory_order_relaxed) &&
+		    lock_try(l))
 			return;
 		__asm__ volatile("pause");
 	}

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Linux system calls as single instructions, for code that runs while the guest's vector state
- * is live: the kernel keeps vector registers, a libc function need not. Results are those of
- * the kernel: a count or -errno; errno is untouched.
+ * Linux system calls as single instructions, for code that runs while the guest's
+ * vector state is live: the kernel keeps vector registers, a libc function need not.
+ * Results are those of the kernel: a count or -errno; errno is untouched.
  *
  *	while (!atomic_load(&word))
  *		sys_futex_wait(&word, 0, NULL);
  *
- * Source: the System V ABI for x86-64, appendix on Linux: number in rax, arguments in rdi, rsi,
- * rdx, r10, r8, r9; rcx and r11 are lost.
+ * Source: the System V ABI for x86-64, appendix on Linux: number in rax, arguments in
+ * rdi, rsi, rdx, r10, r8, r9; rcx and r11 are lost.
  */
 #ifndef SOFTKVM_SYSCALL_H
 #define SOFTKVM_SYSCALL_H
@@ -44,12 +44,14 @@ static inline long sys_call3(long nr, long a, long b, long c)
 	return ret;
 }
 
-/* Sleeps while *word is `value`, at most `timeout` (a duration; NULL: for ever). 0, -EAGAIN (it
- * was another value), -EINTR, -ETIMEDOUT. Words are private to the process. */
+/* Sleeps while *word is `value`, at most `timeout` (a duration; NULL: for ever). 0,
+ * -EAGAIN (it was another value), -EINTR, -ETIMEDOUT. Words are private to the
+ * process. */
 static inline long sys_futex_wait(_Atomic uint32_t *word, uint32_t value,
 				  const struct __kernel_timespec *timeout)
 {
-	return sys_call6(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, value, (long)timeout, 0, 0);
+	return sys_call6(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, value,
+			 (long)timeout, 0, 0);
 }
 
 /* The same, until `deadline`, nanoseconds of CLOCK_MONOTONIC; UINT64_MAX: for ever. */
@@ -62,7 +64,8 @@ static inline long sys_futex_wait_until(_Atomic uint32_t *word, uint32_t value,
 	};
 
 	return sys_call6(SYS_futex, (long)word, FUTEX_WAIT_BITSET_PRIVATE, value,
-			 deadline == UINT64_MAX ? 0 : (long)&t, 0, FUTEX_BITSET_MATCH_ANY);
+			 deadline == UINT64_MAX ? 0 : (long)&t, 0,
+			 FUTEX_BITSET_MATCH_ANY);
 }
 
 /* Wakes up to n sleepers; returns how many. */
@@ -113,9 +116,9 @@ static inline uint64_t host_tsc(void)
 	return (uint64_t)high << 32 | low;
 }
 
-/* CLOCK_MONOTONIC in nanoseconds, from the time-stamp counter where it is invariant (15 ns a
- * question): within a microsecond of the kernel's, and never further back than that
- * (run/clock.c). Any thread. */
+/* CLOCK_MONOTONIC in nanoseconds, from the time-stamp counter where it is invariant (15
+ * ns a question): within a microsecond of the kernel's, and never further back than
+ * that (run/clock.c). Any thread. */
 uint64_t now_ns(void);
 
 #endif

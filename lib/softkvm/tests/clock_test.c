@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* now_ns() against the kernel's clock: it stays close, and never goes back. */
-#include "tests/tap.h"
 #include "softkvm/run/syscall.h"
+#include "tests/tap.h"
 
 #include <time.h>
 
@@ -10,7 +10,8 @@ static uint64_t kernel_ns(void)
 	return sys_clock_ns(CLOCK_MONOTONIC);
 }
 
-/* How far apart they are, as far as can be told: 0 if now_ns() lies between two questions. */
+/* How far apart they are, as far as can be told: 0 if now_ns() lies between two
+ * questions. */
 static uint64_t difference(void)
 {
 	uint64_t before = kernel_ns(), ours = now_ns(), after = kernel_ns();
@@ -22,7 +23,8 @@ static uint64_t difference(void)
 
 int main(void)
 {
-	uint64_t worst = 0, last = 0, backwards = 0, n = 0, end = kernel_ns() + 700000000;
+	uint64_t worst = 0, last = 0, backwards = 0, n = 0,
+		 end = kernel_ns() + 700000000;
 
 	while (kernel_ns() < end) {
 		uint64_t d = difference(), now = now_ns();

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The I/O APIC: registers, edges, levels with remote IRR and EOI, destinations, state. */
+/* The I/O APIC: registers, edges, levels with remote IRR and EOI, destinations,
+ * state. */
 #include "softkvm/tests/irqchip_machine.h"
 
 #define MASKED 0x10000u
@@ -45,7 +46,8 @@ static void test_registers(void)
 	is_int(ioapic_read(0x17), 0xff000000, "destination");
 	is_int(ioapic_read(0x40), 0, "behind the last pin");
 	ioapic_write(0x40, 1);
-	ok(!irqchip_memory(&cpu[0], IOAPIC_ADDR + 0x100, &data, 4, false), "its page ends");
+	ok(!irqchip_memory(&cpu[0], IOAPIC_ADDR + 0x100, &data, 4, false),
+	   "its page ends");
 }
 
 static void test_edge(void)
@@ -152,7 +154,8 @@ static void test_state(void)
 	begin(1);
 	is_int(irqchip_set(&vm, &a), 0, "set");
 	irqchip_get(&vm, &b);
-	ok(!memcmp(&a.chip.ioapic, &b.chip.ioapic, sizeof(a.chip.ioapic)), "the same again");
+	ok(!memcmp(&a.chip.ioapic, &b.chip.ioapic, sizeof(a.chip.ioapic)),
+	   "the same again");
 	is_int(serve(&cpu[0]), -1, "what was sent is not sent again");
 }
 

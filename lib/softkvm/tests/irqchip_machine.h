@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A machine for the tests of irqchip/: vCPUs that never run, with their APICs, and a clock
- * that the test moves. Included once, by the file that has main().
+ * A machine for the tests of irqchip/: vCPUs that never run, with their APICs, and a
+ * clock that the test moves. Included once, by the file that has main().
  */
 #ifndef IRQCHIP_MACHINE_H
 #define IRQCHIP_MACHINE_H
@@ -32,7 +32,8 @@ static void machine_end(void)
 		lapic_destroy(&cpu[i]);
 }
 
-/* All in power-on state; the APICs of the first n vCPUs in xAPIC mode, not yet enabled. */
+/* All in power-on state; the APICs of the first n vCPUs in xAPIC mode, not yet
+ * enabled. */
 static void machine_begin(int n)
 {
 	if (vm.irqchip)
@@ -45,7 +46,8 @@ static void machine_begin(int n)
 		cpu[i].index = i;
 		cpu[i].max_phys_bits = 40;
 		cpu[i].n_cpuid = 1;
-		cpu[i].cpuid[0] = (struct kvm_cpuid_entry2){.function = 1, .ecx = 1u << 21};
+		cpu[i].cpuid[0] =
+			(struct kvm_cpuid_entry2){.function = 1, .ecx = 1u << 21};
 		vm.vcpu[i] = &cpu[i];
 	}
 	atomic_store(&vm.n_vcpus, n);
@@ -72,7 +74,8 @@ __attribute__((unused)) static uint32_t apic_read(struct vcpu *c, unsigned reg)
 	return (uint32_t)value;
 }
 
-__attribute__((unused)) static void apic_write(struct vcpu *c, unsigned reg, uint32_t value)
+__attribute__((unused)) static void apic_write(struct vcpu *c, unsigned reg,
+					       uint32_t value)
 {
 	uint64_t data = value;
 

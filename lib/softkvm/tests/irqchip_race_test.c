@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * No interrupt is lost between threads: each sender waits until its interrupt was served before
- * it sends the next, so a lost one stops the test (and the harness its time). Senders post edges,
- * raise a level-triggered pin, and send IPIs from another vCPU.
+ * No interrupt is lost between threads: each sender waits until its interrupt was
+ * served before it sends the next, so a lost one stops the test (and the harness its
+ * time). Senders post edges, raise a level-triggered pin, and send IPIs from another
+ * vCPU.
  */
 #include "softkvm/tests/irqchip_machine.h"
 

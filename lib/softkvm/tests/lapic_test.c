@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The local APIC: registers, priorities, IPIs, both modes, the timer, save and restore. */
+/* The local APIC: registers, priorities, IPIs, both modes, the timer, save and
+ * restore. */
 #include "softkvm/tests/irqchip_machine.h"
 
 static void test_reset(void)
@@ -12,7 +13,8 @@ static void test_reset(void)
 	is_int(apic_read(&cpu[0], LAPIC_SVR), 0xff, "SVR: disabled by software");
 	is_int(apic_read(&cpu[0], LAPIC_DFR), 0xffffffff, "DFR: flat");
 	is_int(apic_read(&cpu[0], LAPIC_LVT_TIMER), LVT_MASKED, "timer masked");
-	is_int(apic_read(&cpu[0], LAPIC_LVT_LINT0), 0x700, "boot processor: virtual wire");
+	is_int(apic_read(&cpu[0], LAPIC_LVT_LINT0), 0x700,
+	       "boot processor: virtual wire");
 	is_int(apic_read(&cpu[1], LAPIC_LVT_LINT0), LVT_MASKED, "others: LINT0 masked");
 	is_int(lapic_rdmsr(&cpu[0], MSR_APIC_BASE, &base), 0, "APIC_BASE is there");
 	is_int(base, 0xfee00900, "APIC_BASE of the boot processor");
@@ -80,7 +82,8 @@ static void test_errors(void)
 	apic_write(c, LAPIC_ESR, 0);
 	is_int(apic_read(c, LAPIC_ESR), 0, "and forgotten");
 	apic_write(c, LAPIC_SVR, 0xff);
-	is_int(apic_read(c, LAPIC_LVT_ERROR), LVT_MASKED | 0xfe, "disabling masks the LVT");
+	is_int(apic_read(c, LAPIC_LVT_ERROR), LVT_MASKED | 0xfe,
+	       "disabling masks the LVT");
 	apic_write(c, LAPIC_LVT_ERROR, 0xfe);
 	is_int(apic_read(c, LAPIC_LVT_ERROR), LVT_MASKED | 0xfe, "which stays so");
 }
@@ -133,7 +136,8 @@ static void test_ipis(void)
 	ok(ipi(0x940, 0xf) != got, "the next one to another");
 	for (int i = 0; i < 4; i++) {
 		apic_write(&cpu[i], LAPIC_DFR, 0x0fffffff);
-		apic_write(&cpu[i], LAPIC_LDR, (uint32_t)(i / 2) << 28 | 1u << (24 + i % 2));
+		apic_write(&cpu[i], LAPIC_LDR,
+			   (uint32_t)(i / 2) << 28 | 1u << (24 + i % 2));
 	}
 	is_int(ipi(0x840, 0x13), 0xc, "logical, cluster 1");
 	is_int(ipi(0x840, 0x01), 0x1, "logical, cluster 0");
@@ -179,7 +183,8 @@ static void test_base(void)
 	is_int(rd(c, LAPIC_ID), -1, "no x2APIC MSRs in xAPIC mode");
 	is_int(lapic_wrmsr(c, MSR_APIC_BASE, 0xfee00500), -1, "X2APIC without ENABLE");
 	is_int(lapic_wrmsr(c, MSR_APIC_BASE, 0xfee00901), -1, "reserved bit 0");
-	is_int(lapic_wrmsr(c, MSR_APIC_BASE, 1ull << 40 | 0xfee00900), -1, "beyond the bus");
+	is_int(lapic_wrmsr(c, MSR_APIC_BASE, 1ull << 40 | 0xfee00900), -1,
+	       "beyond the bus");
 	is_int(lapic_wrmsr(c, MSR_APIC_BASE, 0xfee00d00), 0, "xAPIC to x2APIC");
 	is_int(lapic_wrmsr(c, MSR_APIC_BASE, 0xfee00900), -1, "but not back");
 	is_int(lapic_wrmsr(c, MSR_APIC_BASE, 0xfee00100), 0, "off");
@@ -199,7 +204,8 @@ static void test_x2apic(void)
 	machine_begin(4);
 	for (int i = 0; i < 4; i++)
 		x2apic_enable(&cpu[i]);
-	is_int(apic_read(&cpu[0], LAPIC_VERSION), 0xffffffff, "no memory face any more");
+	is_int(apic_read(&cpu[0], LAPIC_VERSION), 0xffffffff,
+	       "no memory face any more");
 	lapic_rdmsr(&cpu[3], MSR_X2APIC + LAPIC_ID, &value);
 	is_int(value, 3, "id");
 	lapic_rdmsr(&cpu[3], MSR_X2APIC + LAPIC_LDR, &value);
@@ -248,12 +254,14 @@ static void test_countdown(void)
 	took_requests(c);
 	apic_write(c, LAPIC_TIMER_INITIAL, 1000000);
 	is_int(took_requests(c), REQ_TIMER, "the run loop is told");
-	is_int(irqchip_deadline(c) - now, 1000000, "divide by 1: a count is a nanosecond");
+	is_int(irqchip_deadline(c) - now, 1000000,
+	       "divide by 1: a count is a nanosecond");
 	pass(400000);
 	is_int(apic_read(c, LAPIC_TIMER_CURRENT), 600000, "counts down");
 	is_int(irqchip_pending(c), -1, "not yet");
 	apic_write(c, LAPIC_TIMER_DIVIDE, 0x3);
-	is_int(apic_read(c, LAPIC_TIMER_CURRENT), 600000, "a new divider keeps the count");
+	is_int(apic_read(c, LAPIC_TIMER_CURRENT), 600000,
+	       "a new divider keeps the count");
 	is_int(irqchip_deadline(c) - now, 9600000, "and changes its speed (16)");
 	pass(9600000);
 	is_int(serve(c), 0x30, "expired");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The pair of 8259As: initialisation, priorities, EOIs, cascade, edges and levels, state. */
+/* The pair of 8259As: initialisation, priorities, EOIs, cascade, edges and levels,
+ * state. */
 #include "softkvm/tests/irqchip_machine.h"
 
 static void line(unsigned irq, bool level)
@@ -45,7 +46,8 @@ static void test_simple(void)
 	begin(1);
 	is_int(take(), -1, "quiet");
 	is_int(pic_set_line(&vm, 4, SOURCE_USER, true), 1, "IRQ 4 rises");
-	is_int(took_requests(&cpu[0]) & REQ_EVENT, REQ_EVENT, "the boot processor is kicked");
+	is_int(took_requests(&cpu[0]) & REQ_EVENT, REQ_EVENT,
+	       "the boot processor is kicked");
 	is_int(took_requests(&cpu[1]), 0, "the other is not: its LINT0 is masked");
 	is_int(in(0x20), 0x10, "IRR");
 	is_int(take(), 0x24, "vector");
@@ -210,7 +212,8 @@ static void test_state(void)
 	machine_begin(1);
 	is_int(irqchip_set(&vm, &master), 0, "set");
 	irqchip_get(&vm, &again);
-	ok(!memcmp(&master.chip.pic, &again.chip.pic, sizeof(again.chip.pic)), "the same again");
+	ok(!memcmp(&master.chip.pic, &again.chip.pic, sizeof(again.chip.pic)),
+	   "the same again");
 	is_int(take(), -1, "6 waits for 3");
 	out(0x20, 0x20);
 	is_int(take(), 0x26, "and comes");

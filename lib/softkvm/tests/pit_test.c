@@ -2,7 +2,7 @@
 /* The 8254: counting, latching, outputs, IRQ 0, port 61, state. */
 #include "softkvm/tests/irqchip_machine.h"
 
-#define TICK_NS(n) ((n) * 1000000000ull / 1193182)
+#define TICK_NS(n) ((n)*1000000000ull / 1193182)
 
 static uint16_t read_word(uint16_t port)
 {
@@ -137,7 +137,8 @@ static void test_irq0(void)
 	pass(50000000);
 	out(0x21, 0xfa);
 	pass(1);
-	is_int(take(), 0x20, "masked: the last edge is in the PIC, the others nobody wants");
+	is_int(take(), 0x20,
+	       "masked: the last edge is in the PIC, the others nobody wants");
 	pass(1);
 	is_int(take(), -1, "gone");
 	program(0, 0, 1000);

@@ -27,7 +27,8 @@ static struct kvm_irq_routing_entry pin_route(uint32_t gsi, uint32_t chip, uint3
 	};
 }
 
-static struct kvm_irq_routing_entry msi_route(uint32_t gsi, uint64_t addr, uint32_t data)
+static struct kvm_irq_routing_entry msi_route(uint32_t gsi, uint64_t addr,
+					      uint32_t data)
 {
 	return (struct kvm_irq_routing_entry){
 		.gsi = gsi,
@@ -59,8 +60,10 @@ static void test_default(void)
 static void test_tables(void)
 {
 	struct kvm_irq_routing_entry e[] = {
-		pin_route(0, KVM_IRQCHIP_PIC_MASTER, 0), pin_route(0, KVM_IRQCHIP_IOAPIC, 2),
-		msi_route(100, MSI_ADDR | 1 << 12, 0x55), pin_route(9, KVM_IRQCHIP_PIC_SLAVE, 1),
+		pin_route(0, KVM_IRQCHIP_PIC_MASTER, 0),
+		pin_route(0, KVM_IRQCHIP_IOAPIC, 2),
+		msi_route(100, MSI_ADDR | 1 << 12, 0x55),
+		pin_route(9, KVM_IRQCHIP_PIC_SLAVE, 1),
 	};
 
 	begin(2);
@@ -108,7 +111,8 @@ static void test_msi(void)
 	x2apic_enable(&cpu[3]);
 	cpu[3].index = 0x103;
 	lapic_put(cpu[3].lapic, LAPIC_ID, 0x103);
-	is_int(signal_msi(0x100ull << 32 | MSI_ADDR | 3 << 12, 0x74), 0, "8-bit destinations");
+	is_int(signal_msi(0x100ull << 32 | MSI_ADDR | 3 << 12, 0x74), 0,
+	       "8-bit destinations");
 	irqchip_x2apic_api(&vm, KVM_X2APIC_API_USE_32BIT_IDS);
 	is_int(signal_msi(0x100ull << 32 | MSI_ADDR | 3 << 12, 0x74), 1, "32-bit ones");
 	is_int(serve(&cpu[3]), 0x74, "to id 103h");
@@ -142,10 +146,11 @@ static void signal_fd(int fd)
 
 static int irqfd(int fd, uint32_t gsi, uint32_t flags, int resample)
 {
-	return irqchip_irqfd(&vm, &(struct kvm_irqfd){.fd = (uint32_t)fd,
-						      .gsi = gsi,
-						      .flags = flags,
-						      .resamplefd = (uint32_t)resample});
+	return irqchip_irqfd(&vm,
+			     &(struct kvm_irqfd){.fd = (uint32_t)fd,
+						 .gsi = gsi,
+						 .flags = flags,
+						 .resamplefd = (uint32_t)resample});
 }
 
 static void test_irqfd(void)
@@ -165,7 +170,8 @@ static void test_irqfd(void)
 	is_int(count_of(fd), 0, "the eventfd is read empty");
 	is_int(irqfd(fd, 101, 0, 0), -EBUSY, "an eventfd has one GSI");
 	other = dup(fd);
-	is_int(irqfd(other, 100, KVM_IRQFD_FLAG_DEASSIGN, 0), 0, "deassign, by another name");
+	is_int(irqfd(other, 100, KVM_IRQFD_FLAG_DEASSIGN, 0), 0,
+	       "deassign, by another name");
 	signal_fd(fd);
 	usleep(20000);
 	is_int(serve(&cpu[0]), -1, "no interrupt any more");
@@ -246,7 +252,8 @@ static int ioevent(int fd, uint64_t addr, uint32_t len, uint64_t match, uint32_t
 
 static void test_ioeventfd(void)
 {
-	const uint32_t match = KVM_IOEVENTFD_FLAG_DATAMATCH, pio = KVM_IOEVENTFD_FLAG_PIO,
+	const uint32_t match = KVM_IOEVENTFD_FLAG_DATAMATCH,
+		       pio = KVM_IOEVENTFD_FLAG_PIO,
 		       deassign = KVM_IOEVENTFD_FLAG_DEASSIGN;
 	int a = eventfd(0, 0), b = eventfd(0, 0);
 
@@ -263,12 +270,14 @@ static void test_ioeventfd(void)
 	ok(!ioeventfd_write(&vm, 0x1000, 7, 4, false), "of another length: neither");
 	ok(!ioeventfd_write(&vm, 0x1000, 7, 2, true), "nor a port");
 	is_int(ioevent(b, 0x2000, 0, 0, 0), 0, "any length");
-	ok(ioeventfd_write(&vm, 0x2000, 1, 1, false) && ioeventfd_write(&vm, 0x2000, 1, 8, false),
+	ok(ioeventfd_write(&vm, 0x2000, 1, 1, false) &&
+		   ioeventfd_write(&vm, 0x2000, 1, 8, false),
 	   "any it is");
 	is_int(count_of(b), 2, "twice");
 	is_int(ioevent(b, 0xc000, 2, 0, pio), 0, "a port");
 	ok(ioeventfd_write(&vm, 0xc000, 5, 2, true), "written");
-	is_int(ioevent(a, 0x1000, 2, 8, match | deassign), -ENOENT, "not this eventfd's");
+	is_int(ioevent(a, 0x1000, 2, 8, match | deassign), -ENOENT,
+	       "not this eventfd's");
 	is_int(ioevent(b, 0x1000, 2, 8, match | deassign), 0, "deassign");
 	ok(!ioeventfd_write(&vm, 0x1000, 8, 2, false), "gone");
 	is_int(ioevent(a, 0x3000, 3, 0, 0), -EINVAL, "no store has 3 bytes");
