@@ -34,6 +34,8 @@ static const struct {
 	HAS(CHECK_EXTENSION_VM, 1),
 	HAS(ENABLE_CAP_VM, 1),
 	HAS(IMMEDIATE_EXIT, 1),
+	HAS(HLT, 1),
+	HAS(COALESCED_MMIO, KVM_COALESCED_MMIO_PAGE_OFFSET),
 
 	/* interrupts */
 	HAS(IRQCHIP, 1),
@@ -71,7 +73,6 @@ static const struct {
 	HAS(XSAVE2, VCPU_XSAVE_MAX),
 	HAS(XCRS, 1),
 	HAS(SREGS2, 1),
-	HAS(EXCEPTION_PAYLOAD, 0),
 	HAS(MCE, 32),
 };
 

@@ -263,9 +263,7 @@ static int interrupt(struct vcpu *c, void *arg)
 		return -EINVAL;
 	if (c->vm->irqchip)
 		return -ENXIO;
-	if (c->event.interrupt)
-		return -EEXIST;
-	c->event.interrupt = true;
+	c->event.interrupt = true; /* instead of one that was not taken yet */
 	c->event.interrupt_soft = false;
 	c->event.interrupt_vector = (uint8_t)irq->irq;
 	atomic_fetch_or(&c->requests, REQ_EVENT);

@@ -417,6 +417,16 @@ static int check_extension(struct object *o, void *arg)
 	return cap_check((long)arg);
 }
 
+/* Zones whose writes may be collected in a ring. They may; they are not, the ring stays empty and
+ * every write is an exit of its own. */
+static int coalesced_zone(struct object *o, void *arg)
+{
+	const struct kvm_coalesced_mmio_zone *zone = arg;
+
+	(void)o;
+	return zone->pio > 1 ? -EINVAL : 0;
+}
+
 /* None that is offered needs enabling. */
 static int enable_cap(struct object *o, void *arg)
 {
@@ -435,6 +445,8 @@ static const struct request requests[] = {
 	REQUEST(KVM_SET_USER_MEMORY_REGION, set_user_memory_region),
 	REQUEST(KVM_GET_DIRTY_LOG, get_dirty_log),
 	REQUEST(KVM_CLEAR_DIRTY_LOG, clear_dirty_log),
+	REQUEST(KVM_REGISTER_COALESCED_MMIO, coalesced_zone),
+	REQUEST(KVM_UNREGISTER_COALESCED_MMIO, coalesced_zone),
 	REQUEST(KVM_SET_TSS_ADDR, set_tss_addr),
 	REQUEST(KVM_SET_IDENTITY_MAP_ADDR, set_identity_map_addr),
 	REQUEST(KVM_CREATE_IRQCHIP, create_irqchip),

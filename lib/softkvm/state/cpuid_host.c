@@ -18,9 +18,9 @@
 
 #include <cpuid.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* -- the host ------------------------------------------------------------------------------ */
@@ -62,26 +62,30 @@ static const struct feature {
  * A host kernel that found an instruction broken (RDSEED on some Zen 5) takes it out of its list
  * of flags; its CPUID still has it. "flags : a b c" in /proc/cpuinfo, if that can be read.
  */
+static char *flags_line;
+
+static void read_flags(void)
+{
+	FILE *f = fopen("/proc/cpuinfo", "re");
+	size_t size = 0;
+
+	while (f && getline(&flags_line, &size, f) > 0)
+		if (!strncmp(flags_line, "flags\t", 6))
+			break;
+	if (f)
+		fclose(f);
+}
+
 static bool host_kernel_denies(const char *name)
 {
-	static char *line;
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	char word[40];
 
-	if (!line) {
-		FILE *f = fopen("/proc/cpuinfo", "re");
-		size_t size = 0;
-
-		while (f && getline(&line, &size, f) > 0 && strncmp(line, "flags\t", 6))
-			;
-		if (f)
-			fclose(f);
-		if (!line)
-			line = strdup("");
-	}
-	if (!line || strncmp(line, "flags\t", 6))
+	pthread_once(&once, read_flags);
+	if (!flags_line || strncmp(flags_line, "flags\t", 6))
 		return false;
 	snprintf(word, sizeof(word), " %s", name);
-	for (const char *p = line; (p = strstr(p, word)); p++)
+	for (const char *p = flags_line; (p = strstr(p, word)); p++)
 		if (p[strlen(word)] == ' ' || p[strlen(word)] == '\n')
 			return false;
 	return true;
