@@ -23,7 +23,9 @@
 #include <stddef.h>
 
 #include "softkvm/interp/ops.h"
+#include "softkvm/run/bytes.h"
 #include "softkvm/run/io.h"
+#include "softkvm/translate/engine.h"
 
 #define XCR0_AVX 0x6u     /* SSE and AVX state */
 #define XCR0_AVX512 0xe6u /* and opmask, upper halves, upper registers */
@@ -158,14 +160,83 @@ static enum step execute(struct vcpu *c, const struct insn *in, const uint8_t *b
 	return s;
 }
 
+/* -- Decoded instructions, kept -------------------------------------------------------------- */
+
+/*
+ * By the place where they are in host memory, and never believed: the bytes there are compared
+ * with those that were decoded.
+ */
+static uint64_t low_bytes(unsigned n)
+{
+	return n >= 8 ? ~0ull : (1ull << n * 8) - 1;
+}
+
+static bool is_same(const struct decoded *d, const uint64_t is[2])
+{
+	unsigned len = d->in.len;
+
+	if (d->bytes[0] != (is[0] & low_bytes(len)))
+		return false;
+	return len <= 8 || d->bytes[1] == (is[1] & low_bytes(len - 8));
+}
+
+static struct decoded *kept_slot(struct vcpu *c, const uint8_t *code)
+{
+	uint64_t at = (uint64_t)(uintptr_t)code;
+
+	return &c->engine->decoded[(at ^ at >> 12) & (DECODED - 1)];
+}
+
+/* The 16 bytes at rip, if they lie in one page of RAM inside the code segment. */
+static const uint8_t *code_window(struct vcpu *c)
+{
+	bool flat = is_64bit_code(c);
+	uint64_t lin = flat ? c->rip : (uint32_t)(c->seg[X86_CS].base + c->rip);
+	enum step s;
+
+	if (!c->engine || (lin & 4095) > 4096 - 16)
+		return NULL;
+	if (flat ? !is_canonical(lin) : c->rip + 15 > c->seg[X86_CS].limit)
+		return NULL;
+	return fetch_pointer(c, lin, &s);
+}
+
+/* The instruction at rip, decoded before or now; NULL: take the long way. */
+static struct decoded *fetch_decoded(struct vcpu *c)
+{
+	const uint8_t *code = code_window(c);
+	struct decoded *d;
+	uint64_t is[2];
+
+	if (!code)
+		return NULL;
+	d = kept_slot(c, code);
+	is[0] = bytes_load(code, 8);
+	is[1] = bytes_load(code + 8, 8);
+	if (d->in.len && d->mode == code_mode(c) && is_same(d, is))
+		return d;
+	d->mode = code_mode(c);
+	if (x86_decode(&d->in, (const uint8_t *)is, 15, d->mode) < 0) {
+		d->in.len = 0;
+		return NULL;
+	}
+	d->bytes[0] = is[0] & low_bytes(d->in.len);
+	d->bytes[1] = d->in.len > 8 ? is[1] & low_bytes(d->in.len - 8u) : 0;
+	return d;
+}
+
 enum step interp_step(struct vcpu *c)
 {
+	struct decoded *d = fetch_decoded(c);
 	uint8_t bytes[15];
 	struct insn in;
 	unsigned n;
-	enum step s = mmu_fetch(c, bytes, &n);
+	enum step s;
 	int len;
 
+	if (d)
+		return execute(c, &d->in, (const uint8_t *)d->bytes);
+	s = mmu_fetch(c, bytes, &n);
 	if (s != STEP_OK)
 		return s;
 	len = x86_decode(&in, bytes, n, code_mode(c));

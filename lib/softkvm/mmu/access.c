@@ -20,8 +20,8 @@
  *     through a writable TLB entry: those exist only for pages without code.
  *
  * What the instruction's own privilege may access is looked up in the translator's TLB first.
- * Misses are not entered, as C comes by for what is rare; only long operands (strings)
- * are, since they come again.
+ * Misses are not entered, as C comes by for what is rare; but long operands (strings) are,
+ * since they come again, and everything where all code is interpreted.
  */
 #include "softkvm/mmu/mmu.h"
 
@@ -158,9 +158,24 @@ static bool has_view(const struct vcpu *c, unsigned acc)
 	       !event_breakpoints(c);
 }
 
-static uint8_t *tlb_pointer(const struct vcpu *c, uint64_t lin, unsigned len, unsigned acc)
+/* Will the entry be used again? */
+static bool is_worth_filling(const struct vcpu *c, unsigned len)
 {
-	return has_view(c, acc) && is_one_page(lin, len) ? tlb_hit(c, lin, acc) : NULL;
+	return len >= LONG_OPERAND || c->engine->opt.interpret;
+}
+
+/* A host pointer through the view: NULL if there is none, for whatever reason. */
+static uint8_t *tlb_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc)
+{
+	uint8_t *host;
+	enum step s;
+
+	if (!has_view(c, acc) || !is_one_page(lin, len))
+		return NULL;
+	host = tlb_hit(c, lin, acc);
+	if (host || !is_worth_filling(c, len) || !is_canonical(lin))
+		return host;
+	return tlb_fill(c, lin, acc & ACC_WRITE, &s) ? tlb_hit(c, lin, acc) : NULL;
 }
 
 /* -- Read, write ---------------------------------------------------------------------------- */
@@ -238,16 +253,6 @@ void mmu_stored(struct vcpu *c)
 	changed(c, slot, c->stored.gpa, c->stored.len);
 }
 
-/* The pointer's page is translated by the TLB, which enters it if that may pay. */
-static uint8_t *long_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc)
-{
-	enum step s;
-
-	if (len < LONG_OPERAND || !has_view(c, acc) || !is_canonical(lin))
-		return NULL;
-	return tlb_fill(c, lin, acc & ACC_WRITE, &s) ? tlb_hit(c, lin, acc) : NULL;
-}
-
 enum step mmu_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc, void **out)
 {
 	struct piece p[2];
@@ -258,8 +263,6 @@ enum step mmu_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc, 
 	if (!is_one_page(lin, len))
 		return STEP_OK;
 	*out = tlb_pointer(c, lin, len, acc);
-	if (!*out)
-		*out = long_pointer(c, lin, len, acc);
 	if (*out)
 		return STEP_OK;
 	s = find_pieces(c, lin, len, acc, p, &n);
@@ -294,21 +297,27 @@ static unsigned within_code(const struct vcpu *c, uint64_t rip, unsigned want)
 	return room < want ? (unsigned)room : want;
 }
 
+static const uint8_t *walk_to_code(struct vcpu *c, uint64_t lin, enum step *s)
+{
+	struct slot *slot;
+	uint64_t gpa;
+
+	*s = mmu_translate(c, lin, ACC_FETCH, &gpa);
+	slot = *s == STEP_OK ? vm_slot(c->vm, gpa) : NULL;
+	return slot ? slot_pointer(slot, gpa) : NULL;
+}
+
 /* One page's part. Code cannot come from a device: it reads as FF, and FF FF is undefined. */
 static enum step fetch_page_part(struct vcpu *c, uint64_t lin, uint8_t *buf, unsigned len)
 {
-	uint64_t gpa;
-	enum step s = mmu_translate(c, lin, ACC_FETCH, &gpa);
-	struct slot *slot;
+	enum step s;
+	const uint8_t *p = c->engine ? fetch_pointer(c, lin, &s) : walk_to_code(c, lin, &s);
 
-	if (s != STEP_OK)
-		return s;
-	slot = vm_slot(c->vm, gpa);
-	if (slot)
-		bytes_copy(buf, slot_pointer(slot, gpa), len);
-	else
+	if (p)
+		bytes_copy(buf, p, len);
+	else if (s == STEP_OK)
 		bytes_set(buf, 0xff, len);
-	return STEP_OK;
+	return s;
 }
 
 enum step mmu_fetch(struct vcpu *c, uint8_t buf[15], unsigned *n)

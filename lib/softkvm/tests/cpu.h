@@ -81,6 +81,12 @@ bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 	return false;
 }
 
+const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step)
+{
+	(void)c, (void)lin, (void)step;
+	return NULL;
+}
+
 __thread struct vcpu *current_vcpu;
 
 enum step io_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, bool write)

@@ -54,6 +54,12 @@ bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 	return false;
 }
 
+const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step)
+{
+	(void)c, (void)lin, (void)step;
+	return NULL;
+}
+
 void page_will_change(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
 {
 	(void)c, (void)slot, (void)gpa, (void)len;
