@@ -6,7 +6,7 @@
  */
 #include "base/err.h"
 #include "base/macros.h"
-#include "elf_file.h"
+#include "machine/tests/elf_file.h"
 #include "engine/kvm.h"
 #include "machine/machine.h"
 #include "tests/tap.h"

@@ -8,7 +8,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/macros.h"
-#include "elf_file.h"
+#include "machine/tests/elf_file.h"
 #include "machine/boot/blob.h"
 #include "machine/boot/boot.h"
 #include "machine/map.h"
