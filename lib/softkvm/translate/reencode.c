@@ -157,8 +157,10 @@ static bool byte_needs_rex(const struct insn *in, uint8_t field, uint8_t guest, 
 
 static void emit_prefixes(struct as *a, const struct insn *in)
 {
-	bool sixteen = in->simd || in->map == X86_MAP_0F0F ? in->prefix & X86_PFX_66 :
-							      in->opsize == 2;
+	/* ADCX (66 0F 38 F6) has general registers, and yet its 66 is part of the opcode. */
+	bool adx = in->map == X86_MAP_0F38 && in->op == 0xf6;
+	bool sixteen = in->simd || adx || in->map == X86_MAP_0F0F ? in->prefix & X86_PFX_66 :
+								     in->opsize == 2;
 
 	if (in->prefix & X86_PFX_LOCK)
 		emit8(a, 0xf0);
