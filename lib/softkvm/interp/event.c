@@ -303,11 +303,11 @@ static enum step through_ivt(struct vcpu *c, const struct delivery *e)
 /* -- Delivery ----------------------------------------------------------------------------- */
 
 /* Faults say in the pushed image that the instruction is to be resumed (RF), so that its
- * breakpoint does not hit again. */
+ * breakpoint does not hit again. #DF, though an abort, does as the fault it was made of. */
 static bool is_fault_class(uint8_t vector)
 {
 	const uint32_t others = 1u << X86_DB | 1u << X86_NMI | 1u << X86_BP | 1u << X86_OFV |
-				1u << X86_DF | 1u << X86_MC;
+				1u << X86_MC;
 
 	return vector < 32 && !(others >> vector & 1);
 }

@@ -261,8 +261,8 @@ static void double_fault(void)
 	idt_set(c, X86_DF, KCODE64, HANDLER, INT_GATE, 1);
 	is_int(exception(X86_GP, 0), STEP_OK, "#GP without a gate");
 	is_int(c->gpr[X86_RSP], IST1_AT - 48, "is #DF");
-	frame_is(8, "#DF", 0, CODE_AT, UCODE64 | 3, RFLAGS_FIXED | RFLAGS_IF, USER_STACK_AT,
-		 UDATA | 3);
+	frame_is(8, "#DF", 0, CODE_AT, UCODE64 | 3, RFLAGS_FIXED | RFLAGS_IF | RFLAGS_RF,
+		 USER_STACK_AT, UDATA | 3);
 
 	cpu_long(c, 3);
 	idt_set(c, X86_NP, KCODE64, HANDLER, INT_GATE, 0);
