@@ -84,10 +84,8 @@ static bool serve_requests(struct vcpu *c)
 {
 	uint32_t r = atomic_exchange(&c->requests, 0);
 
-	if (r & REQ_TLB_FLUSH) {
-		tlb_views_moved(c->engine);
+	if (r & REQ_TLB_FLUSH)
 		mmu_flush_all(c);
-	}
 	if (r & (REQ_CODE | REQ_MMU_SYNC))
 		code_requests(c, r);
 	if (r & REQ_TIMER)
@@ -243,14 +241,17 @@ static int after(struct vcpu *c, enum step step)
 
 static int loop(struct vcpu *c)
 {
-	bool delivered = false;
+	bool delivered = false, leave = false;
 	enum step step;
 	int rc = 1;
 
 	while (rc == 1) {
 		if (c->engine->n_changes)
 			post_changes(c);
-		if (serve_requests(c) || c->run->immediate_exit)
+		leave |= serve_requests(c);
+		/* An access that the client answered is completed before anybody is heard:
+		 * clients set immediate_exit to get just that, before they read the state. */
+		if ((leave || c->run->immediate_exit) && !c->io.n)
 			return interrupted(c);
 		if (must_sleep(c)) {
 			sleep_once(c);
