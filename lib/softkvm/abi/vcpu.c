@@ -360,6 +360,23 @@ static int set_guest_debug(struct vcpu *c, void *arg)
 	return debug->control & KVM_GUESTDBG_ENABLE ? -EINVAL : 0;
 }
 
+/* The kernel's short cut for 32-bit Windows, which writes TPR all the time: not offered (no
+ * KVM_CAP_VAPIC), but some clients switch it off without asking whether it is there. */
+static int set_vapic_addr(struct vcpu *c, void *arg)
+{
+	const struct kvm_vapic_addr *va = arg;
+
+	return c->lapic && !va->vapic_addr ? 0 : -EINVAL;
+}
+
+static int tpr_access_reporting(struct vcpu *c, void *arg)
+{
+	const struct kvm_tpr_access_ctl *tac = arg;
+
+	(void)c;
+	return tac->enabled || tac->flags ? -EINVAL : 0;
+}
+
 struct vcpu_request {
 	unsigned long request;
 	int (*call)(struct vcpu *c, void *arg);
@@ -399,6 +416,8 @@ static const struct vcpu_request requests[] = {
 	{KVM_SET_TSC_KHZ, set_tsc_khz},
 	{KVM_KVMCLOCK_CTRL, kvmclock_ctrl},
 	{KVM_TRANSLATE, translate},
+	{KVM_SET_VAPIC_ADDR, set_vapic_addr},
+	{KVM_TPR_ACCESS_REPORTING, tpr_access_reporting},
 	{KVM_X86_SETUP_MCE, setup_mce},
 	{KVM_SET_GUEST_DEBUG, set_guest_debug},
 };

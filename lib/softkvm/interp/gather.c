@@ -20,6 +20,7 @@
 struct gather {
 	const struct insn *in;
 	unsigned n, index_size, data_size, data_len;
+	unsigned full;                         /* bytes of a whole register */
 	bool scatter;
 	uint8_t index[64], data[64], mask[64]; /* mask: AVX2's */
 	uint64_t k;                            /* EVEX's; AVX2's as bits, too */
@@ -40,11 +41,12 @@ static unsigned mask_register(const struct insn *in)
 	return in->vex[2] & 7;
 }
 
-static void load(struct gather *g, const struct insn *in)
+static void load(const struct vcpu *c, struct gather *g, const struct insn *in)
 {
 	unsigned wide;
 
 	g->in = in;
+	g->full = c->xcr0 & 0x40 ? 64 : 32;
 	g->scatter = (in->op & 0xf0) == 0xa0;
 	g->index_size = in->op & 1 ? 8 : 4;
 	g->data_size = in->rex & 8 ? 8 : 4;
@@ -52,28 +54,29 @@ static void load(struct gather *g, const struct insn *in)
 	g->n = in->vl / wide;
 	g->data_len = g->n * g->data_size;
 	vreg_get(op_vreg_index(in), in->vl, g->index);
-	vreg_get(op_vreg_reg(in), in->vl, g->data);
+	vreg_get(op_vreg_reg(in), g->full, g->data);
 	if (in->enc == X86_EVEX) {
-		g->k = kreg_get(mask_register(in), g->n);
+		g->k = kreg_get(mask_register(in));
 		return;
 	}
 	g->k = 0;
-	vreg_get(in->vvvv, in->vl, g->mask);
+	vreg_get(in->vvvv, g->full, g->mask);
 	for (unsigned i = 0; i < g->n; i++)
 		g->k |= (uint64_t)(g->mask[(i + 1) * g->data_size - 1] >> 7) << i;
 }
 
-/* What of the registers is to be seen after an element, and at the end. */
+/* The registers after some elements, when nothing else of them changes, and at the end, when the
+ * mask and what lies above the elements is cleared. */
 static void store(const struct gather *g, bool complete)
 {
 	const struct insn *in = g->in;
 
 	if (!g->scatter)
-		vreg_set(op_vreg_reg(in), complete ? g->data_len : in->vl, g->data);
+		vreg_set(op_vreg_reg(in), complete ? g->data_len : g->full, g->data);
 	if (in->enc == X86_EVEX)
-		kreg_set(mask_register(in), g->n, complete ? 0 : g->k);
+		kreg_set(mask_register(in), complete ? 0 : g->k);
 	else
-		vreg_set(in->vvvv, complete ? 0 : in->vl, g->mask);
+		vreg_set(in->vvvv, complete ? 0 : g->full, g->mask);
 }
 
 static enum step element(struct vcpu *c, struct gather *g, unsigned i)
@@ -99,7 +102,7 @@ enum step op_gather(struct vcpu *c, const struct op *op)
 {
 	struct gather g;
 
-	load(&g, op->in);
+	load(c, &g, op->in);
 	for (unsigned i = 0; i < g.n; i++) {
 		enum step s;
 

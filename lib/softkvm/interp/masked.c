@@ -17,8 +17,9 @@
  *
  * The size of an element is W's (4 or 8 bytes) unless the table below knows better. Some
  * instructions, permutations mostly, read their operand whole in spite of a mask (the manual's
- * exception classes with NF): they have one lane, always active. Broadcasts have one lane,
- * active if any element of the result is wanted. FP16 is taken as 2 bytes throughout.
+ * exception classes with NF): they have one lane, always active. Extractions store only active
+ * elements, but fault as if all were. A broadcast element is read if any of its copies is
+ * wanted. FP16 is taken as 2 bytes throughout. masked_test.c compares all this with the host.
  *
  * Source: Intel SDM volume 2, section 2.7 and the instructions' pages.
  */
@@ -31,9 +32,14 @@ struct lanes {
 	unsigned n;      /* elements of the memory operand, at most 64 */
 	unsigned bytes;  /* of each */
 	uint64_t active; /* a bit each */
+	bool whole;      /* faults do not care for the mask */
 };
 
-enum { WHOLE = 0, BROADCAST = 0xff }; /* in place of an element size */
+/* In place of an element size: */
+enum { WHOLE = 0,
+       BROADCAST = 0xff, /* one element */
+       TUPLE = 0xfe,     /* a few elements of W's size, repeated */
+       EXTRACT = 0xfd };
 
 /* What differs from W's size. pp: legacy prefix that a row is about, 0: all. */
 static const struct element {
@@ -81,7 +87,9 @@ static const struct element {
 	{X86_MAP_0F38, X86_PFX_66, 0x10, 0x12, {2, 2}}, /* word shifts, variable */
 	{X86_MAP_0F38, X86_PFX_66, 0x13, 0x13, {2, 2}}, /* VCVTPH2PS */
 	{X86_MAP_0F38, X86_PFX_66, 0x16, 0x16, {WHOLE, WHOLE}},
-	{X86_MAP_0F38, 0, 0x18, 0x1b, {BROADCAST, BROADCAST}},
+	{X86_MAP_0F38, 0, 0x18, 0x18, {BROADCAST, BROADCAST}},
+	{X86_MAP_0F38, 0, 0x19, 0x19, {TUPLE, BROADCAST}}, /* VBROADCASTF32X2, -SD */
+	{X86_MAP_0F38, 0, 0x1a, 0x1b, {TUPLE, TUPLE}},
 	{X86_MAP_0F38, 0, 0x1c, 0x1c, {1, 1}},
 	{X86_MAP_0F38, 0, 0x1d, 0x1d, {2, 2}},
 	{X86_MAP_0F38, X86_PFX_F3, 0x10, 0x12, {1, 1}}, /* VPMOVUSxB */
@@ -98,7 +106,9 @@ static const struct element {
 	{X86_MAP_0F38, 0, 0x3c, 0x3c, {1, 1}},
 	{X86_MAP_0F38, 0, 0x3e, 0x3e, {2, 2}},
 	{X86_MAP_0F38, 0, 0x54, 0x54, {1, 2}},         /* VPOPCNTB, VPOPCNTW */
-	{X86_MAP_0F38, 0, 0x58, 0x5b, {BROADCAST, BROADCAST}},
+	{X86_MAP_0F38, 0, 0x58, 0x58, {BROADCAST, BROADCAST}},
+	{X86_MAP_0F38, 0, 0x59, 0x59, {TUPLE, BROADCAST}},
+	{X86_MAP_0F38, 0, 0x5a, 0x5b, {TUPLE, TUPLE}},
 	{X86_MAP_0F38, 0, 0x62, 0x63, {1, 2}},         /* VPEXPANDB, VPCOMPRESSW... */
 	{X86_MAP_0F38, 0, 0x66, 0x66, {1, 2}},         /* VPBLENDMB, VPBLENDMW */
 	{X86_MAP_0F38, 0, 0x70, 0x70, {2, 2}},
@@ -114,11 +124,15 @@ static const struct element {
 	{X86_MAP_0F3A, 0, 0x00, 0x05, {WHOLE, WHOLE}}, /* VPERMx, VALIGNx, VPERMILPx */
 	{X86_MAP_0F3A, 0, 0x0f, 0x0f, {WHOLE, WHOLE}},
 	{X86_MAP_0F3A, 0, 0x18, 0x18, {WHOLE, WHOLE}}, /* VINSERTFx */
+	{X86_MAP_0F3A, 0, 0x19, 0x19, {EXTRACT, EXTRACT}},
 	{X86_MAP_0F3A, 0, 0x1a, 0x1a, {WHOLE, WHOLE}},
+	{X86_MAP_0F3A, 0, 0x1b, 0x1b, {EXTRACT, EXTRACT}},
 	{X86_MAP_0F3A, 0, 0x1d, 0x1d, {2, 2}},         /* VCVTPS2PH */
 	{X86_MAP_0F3A, 0, 0x23, 0x23, {WHOLE, WHOLE}},
 	{X86_MAP_0F3A, 0, 0x38, 0x38, {WHOLE, WHOLE}},
+	{X86_MAP_0F3A, 0, 0x39, 0x39, {EXTRACT, EXTRACT}},
 	{X86_MAP_0F3A, 0, 0x3a, 0x3a, {WHOLE, WHOLE}},
+	{X86_MAP_0F3A, 0, 0x3b, 0x3b, {EXTRACT, EXTRACT}},
 	{X86_MAP_0F3A, 0, 0x3e, 0x3f, {1, 2}},         /* VPCMPUB, VPCMPW... */
 	{X86_MAP_0F3A, 0, 0x42, 0x43, {WHOLE, WHOLE}},
 	{X86_MAP_0F3A, 0, 0x70, 0x70, {2, 2}},
@@ -150,7 +164,7 @@ static uint64_t low_bits(unsigned n)
 
 static uint64_t write_mask(const struct insn *in, unsigned lanes)
 {
-	return kreg_get(in->vex[2] & 7, lanes) & low_bits(lanes);
+	return kreg_get(in->vex[2] & 7) & low_bits(lanes);
 }
 
 static bool is_compressed(const struct insn *in)
@@ -159,33 +173,50 @@ static bool is_compressed(const struct insn *in)
 					   (in->op >= 0x88 && in->op <= 0x8b));
 }
 
-/* The result's elements, for a source that is one element for all of them. */
-static unsigned broadcast_lanes(const struct insn *in, bool embedded)
+/* One element for all, from EVEX.b or by the instruction's nature. Halves such as VCVTDQ2PD's
+ * have fewer elements than the vector length says; that may read one too often. */
+static void broadcast_lane(const struct insn *in, struct lanes *l)
 {
-	if (embedded)
-		return in->vl / in->mem_size;
-	if (in->op == 0x78 || in->op == 0x79) /* VPBROADCASTB, VPBROADCASTW */
-		return in->vl / in->mem_size;
-	return in->vl / (in->rex & 8 ? 8 : 4);
+	l->active = write_mask(in, in->vl / in->mem_size) != 0;
 }
 
-static void evex_lanes(const struct insn *in, struct lanes *l)
+static void tuple_lanes(const struct insn *in, struct lanes *l)
 {
-	bool embedded = in->vex[2] & 0x10;
-	unsigned size = element_size(in);
+	uint64_t mask;
 
-	*l = (struct lanes){.n = 1, .bytes = in->mem_size, .active = 1};
-	if (size == WHOLE)
-		return;
-	if (embedded || size == BROADCAST) {
-		l->active = write_mask(in, broadcast_lanes(in, embedded)) != 0;
-		return;
-	}
+	l->bytes = in->rex & 8 ? 8 : 4;
+	l->n = in->mem_size / l->bytes;
+	l->active = 0;
+	mask = write_mask(in, in->vl / l->bytes);
+	for (; mask; mask >>= l->n)
+		l->active |= mask & low_bits(l->n);
+}
+
+static void element_lanes(const struct insn *in, unsigned size, struct lanes *l)
+{
 	l->bytes = size < in->mem_size ? size : in->mem_size;
 	l->n = in->mem_size / l->bytes;
 	l->active = write_mask(in, l->n);
 	if (is_compressed(in))
 		l->active = low_bits((unsigned)__builtin_popcountll(l->active));
+}
+
+static void evex_lanes(const struct insn *in, struct lanes *l)
+{
+	unsigned size = element_size(in);
+
+	*l = (struct lanes){.n = 1, .bytes = in->mem_size, .active = 1};
+	if (size == WHOLE)
+		return;
+	if ((in->vex[2] & 0x10) || size == BROADCAST)
+		broadcast_lane(in, l);
+	else if (size == TUPLE)
+		tuple_lanes(in, l);
+	else if (size == EXTRACT)
+		element_lanes(in, in->rex & 8 ? 8 : 4, l);
+	else
+		element_lanes(in, size, l);
+	l->whole = size == EXTRACT;
 }
 
 /* VMASKMOVPx, VPMASKMOVx: the sign bits of the elements of vvvv. */
@@ -197,6 +228,7 @@ static void vex_lanes(const struct insn *in, struct lanes *l)
 	l->bytes = w ? 8 : 4;
 	l->n = in->vl / l->bytes;
 	l->active = 0;
+	l->whole = false;
 	vreg_get(in->vvvv, in->vl, mask);
 	for (unsigned i = 0; i < l->n; i++)
 		l->active |= (uint64_t)(mask[(i + 1) * l->bytes - 1] >> 7) << i;
@@ -263,25 +295,40 @@ static enum step through_buffer(struct vcpu *c, const struct op *op, uint64_t li
 	return s;
 }
 
+/* Where the operand's byte `from` is, if `len` bytes from there may be accessed. */
+static enum step lanes_linear(struct vcpu *c, const struct op *op, unsigned from,
+			      unsigned len, uint64_t *lin)
+{
+	const struct insn *in = op->in;
+	uint64_t ea = insn_ea(c, in, op->next) + from;
+
+	return seg_linear(c, op_seg(in), ea & size_mask(in->adsize), len, in->mem_w, lin);
+}
+
 static enum step with_lanes(struct vcpu *c, const struct op *op, const struct lanes *l)
 {
 	const struct insn *in = op->in;
-	uint64_t ea = insn_ea(c, in, op->next), lin = ea;
-	unsigned from = 0, to = 0;
-	bool any = lane_span(l, &from, &to);
+	unsigned acc = in->mem_w ? ACC_WRITE : ACC_READ, from, to;
+	uint64_t lin = 0;
 	void *p = NULL;
-	enum step s = STEP_OK;
+	enum step s;
 
-	if (any)
-		s = seg_linear(c, op_seg(in), (ea + from) & size_mask(in->adsize), to - from,
-			       in->mem_w, &lin);
+	if (l->whole) {
+		s = lanes_linear(c, op, 0, in->mem_size, &lin);
+		if (s == STEP_OK)
+			s = mmu_probe_write(c, lin, in->mem_size, ACC_WRITE);
+		if (s != STEP_OK)
+			return s;
+	}
+	if (!lane_span(l, &from, &to))
+		return through_buffer(c, op, lin, l);
+	s = lanes_linear(c, op, from, to - from, &lin);
 	if (s != STEP_OK)
 		return s;
 	lin -= from;
 	if (op_is_misaligned(in, lin))
 		return fault_code(c, X86_GP, 0);
-	if (any)
-		s = mmu_pointer(c, lin + from, to - from, in->mem_w ? ACC_WRITE : ACC_READ, &p);
+	s = mmu_pointer(c, lin + from, to - from, acc, &p);
 	if (s != STEP_OK)
 		return s;
 	if (p)
@@ -304,13 +351,13 @@ enum step op_masked_mem(struct vcpu *c, const struct op *op)
 	return s == STEP_OK ? op_done(c, op) : s;
 }
 
-/* MASKMOVQ, MASKMOVDQU: byte lanes, at DS:rDI. */
+/* MASKMOVQ, MASKMOVDQU: byte lanes, at DS:rDI. They may fault as if all were stored, and AMD's
+ * CPUs do. */
 enum step op_maskmov(struct vcpu *c, const struct op *op)
 {
 	const struct insn *in = op->in;
 	struct lanes l = {.n = in->x87 ? 8 : 16, .bytes = 1};
-	uint8_t data[16], mask[16];
-	unsigned from, to;
+	uint8_t data[16] __attribute__((aligned(8))), mask[16] __attribute__((aligned(8)));
 	uint64_t lin;
 	enum step s;
 
@@ -323,13 +370,11 @@ enum step op_maskmov(struct vcpu *c, const struct op *op)
 	}
 	for (unsigned i = 0; i < l.n; i++)
 		l.active |= (uint64_t)(mask[i] >> 7) << i;
-	if (!lane_span(&l, &from, &to))
-		return op_done(c, op);
-	s = seg_linear(c, op_data_seg(in),
-		       (c->gpr[X86_RDI] + from) & size_mask(in->adsize), to - from, true, &lin);
+	s = seg_linear(c, op_data_seg(in), c->gpr[X86_RDI] & size_mask(in->adsize), l.n, true,
+		       &lin);
 	if (s == STEP_OK)
-		s = move_lanes(c, lin - from, data, &l, PROBE);
+		s = mmu_probe_write(c, lin, l.n, ACC_WRITE);
 	if (s == STEP_OK)
-		s = move_lanes(c, lin - from, data, &l, STORE);
+		s = move_lanes(c, lin, data, &l, STORE);
 	return s == STEP_OK ? op_done(c, op) : s;
 }

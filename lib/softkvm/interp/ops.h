@@ -95,8 +95,8 @@ void vreg_get(unsigned reg, unsigned len, void *out);
 /* Writes and clears the rest of the register, as VEX and EVEX instructions do. */
 void vreg_set(unsigned reg, unsigned len, const void *in);
 void mmreg_get(unsigned reg, uint64_t *out);
-uint64_t kreg_get(unsigned reg, unsigned lanes);
-void kreg_set(unsigned reg, unsigned lanes, uint64_t v);
+uint64_t kreg_get(unsigned reg);
+void kreg_set(unsigned reg, uint64_t v);
 
 /* The full number of a register field, with EVEX's fifth bit. */
 unsigned op_vreg_reg(const struct insn *in);

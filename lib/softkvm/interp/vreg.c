@@ -8,6 +8,8 @@
  */
 #include "softkvm/interp/ops.h"
 
+#include <stdatomic.h>
+
 #define FOR_16(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) \
 		  X(14) X(15)
 #define FOR_HIGH(X) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27)  \
@@ -84,21 +86,35 @@ void mmreg_get(unsigned reg, uint64_t *out)
 #define SET_KQ(n) case n: __asm__ volatile("kmovq %0, %%k" #n : : "r"(v)); break;
 #define SET_KW(n) case n: __asm__ volatile("kmovw %k0, %%k" #n : : "r"(v)); break;
 
-/* More than 16 lanes exist only with AVX-512BW, which KMOVQ needs. */
-uint64_t kreg_get(unsigned reg, unsigned lanes)
+/* KMOVQ came with AVX-512BW, and so did bits beyond 16. */
+static bool has_wide_masks(void)
+{
+	static atomic_int known; /* 1: no, 2: yes */
+	int k = atomic_load_explicit(&known, memory_order_relaxed);
+	uint32_t a = 7, b, c = 0, d;
+
+	if (!k) {
+		__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+		k = b >> 30 & 1 ? 2 : 1;
+		atomic_store_explicit(&known, k, memory_order_relaxed);
+	}
+	return k == 2;
+}
+
+uint64_t kreg_get(unsigned reg)
 {
 	uint64_t v = 0;
 
-	if (lanes > 16)
+	if (has_wide_masks())
 		switch (reg) { GET_KQ(0) FOR_1_TO_7(GET_KQ) }
 	else
 		switch (reg) { GET_KW(0) FOR_1_TO_7(GET_KW) }
 	return v;
 }
 
-void kreg_set(unsigned reg, unsigned lanes, uint64_t v)
+void kreg_set(unsigned reg, uint64_t v)
 {
-	if (lanes > 16)
+	if (has_wide_masks())
 		switch (reg) { SET_KQ(0) FOR_1_TO_7(SET_KQ) }
 	else
 		switch (reg) { SET_KW(0) FOR_1_TO_7(SET_KW) }

@@ -32,6 +32,7 @@
 #include "softkvm/run/bytes.h"
 #include "softkvm/run/current.h"
 #include "softkvm/run/io.h"
+#include "softkvm/state/slots.h"
 #include "softkvm/translate/engine.h"
 
 #define PAGE 4096u
@@ -135,47 +136,69 @@ static bool is_one_page(uint64_t lin, unsigned len)
 	return (lin & (PAGE - 1)) + len <= PAGE;
 }
 
-/* A host pointer by the current view's entry, NULL if it does not have one. */
-static uint8_t *tlb_hit(const struct vcpu *c, uint64_t lin, unsigned acc)
+/* The view that knows this access, NULL: none. The current one is that of the CPL, and does not
+ * see breakpoints. The processor's own accesses, to descriptors, TSS and frames, are those of
+ * level 0 at any CPL, and nobody watches them. */
+static struct view *view_of(const struct vcpu *c, unsigned acc)
+{
+	if (!c->engine || (acc & (ACC_USER | ACC_FETCH)))
+		return NULL;
+	if (acc & ACC_SYSTEM)
+		return &c->engine->kernel;
+	return event_breakpoints(c) ? NULL : c->engine->view;
+}
+
+/* A host pointer by the view's entry, NULL if it does not have one. */
+static uint8_t *tlb_hit(const struct view *v, uint64_t lin, unsigned acc)
 {
 	uint64_t addend, host;
 
 	if (!is_canonical(lin)) /* entries are found by bits 12 to 47 */
 		return NULL;
-	addend = c->engine->view->table[lin << 16 >> 28];
+	addend = v->table[lin << 16 >> 28];
 	host = lin + addend;
 	if (!addend)
 		return NULL;
-	if ((acc & ACC_WRITE) && host - c->scratch[SCR_RO_LO] < c->scratch[SCR_RO_LEN])
+	if ((acc & ACC_WRITE) && host & SLOT_VIEW_RO)
 		return NULL;
 	return (uint8_t *)(uintptr_t)host;
 }
 
-/* May the view be asked? It is that of the CPL, and does not see breakpoints. */
-static bool has_view(const struct vcpu *c, unsigned acc)
+/* Will the entry be used again? */
+static bool is_worth_filling(const struct vcpu *c, unsigned len, unsigned acc)
 {
-	return c->engine && !(acc & (ACC_USER | ACC_SYSTEM | ACC_FETCH)) &&
-	       !event_breakpoints(c);
+	return len >= LONG_OPERAND || (acc & ACC_SYSTEM) || c->engine->opt.interpret;
 }
 
-/* Will the entry be used again? */
-static bool is_worth_filling(const struct vcpu *c, unsigned len)
+/* tlb_fill() fills the current view by the CPL's rights; this does so for v. */
+static bool fill(struct vcpu *c, struct view *v, uint64_t lin, unsigned acc)
 {
-	return len >= LONG_OPERAND || c->engine->opt.interpret;
+	struct view *current = c->engine->view;
+	uint8_t cpl = c->cpl;
+	enum step s;
+	bool filled;
+
+	if (v != current)
+		c->cpl = 0;
+	c->engine->view = v;
+	filled = tlb_fill(c, lin, acc & ACC_WRITE, &s);
+	c->engine->view = current;
+	c->cpl = cpl;
+	return filled;
 }
 
 /* A host pointer through the view: NULL if there is none, for whatever reason. */
 static uint8_t *tlb_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc)
 {
+	struct view *v = view_of(c, acc);
 	uint8_t *host;
-	enum step s;
 
-	if (!has_view(c, acc) || !is_one_page(lin, len))
+	if (!v || !is_one_page(lin, len))
 		return NULL;
-	host = tlb_hit(c, lin, acc);
-	if (host || !is_worth_filling(c, len) || !is_canonical(lin))
+	host = tlb_hit(v, lin, acc);
+	if (host || !is_worth_filling(c, len, acc) || !is_canonical(lin))
 		return host;
-	return tlb_fill(c, lin, acc & ACC_WRITE, &s) ? tlb_hit(c, lin, acc) : NULL;
+	return fill(c, v, lin, acc) ? tlb_hit(v, lin, acc) : NULL;
 }
 
 /* -- Read, write ---------------------------------------------------------------------------- */

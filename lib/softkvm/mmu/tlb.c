@@ -5,8 +5,8 @@
  * A view is 512 GiB of address space of which only the touched pages exist: entry i belongs to
  * the linear page whose bits 12..47 are i. An entry is 0 or the addend from linear to host
  * address. A page whose stores must be seen (clean, logged, holding code, not writable) gets
- * the addend of the slot's read-only view: loads go on at full speed, while a store site, which
- * accepts only addends outside [ro_lo, ro_lo + ro_len), goes to C.
+ * the addend of the slot's read-only view: loads go on at full speed, while a store site sees
+ * the bit SLOT_VIEW_RO in the host address and goes to C.
  *
  * The supervisor view serves every address space: its entries of global pages survive a CR3
  * write, the others are logged and cleared. A user view belongs to one PCID and stays valid
@@ -21,7 +21,6 @@
 
 #include "softkvm/mmu/mmu.h"
 #include "softkvm/run/syscall.h"
-#include "softkvm/state/slots.h"
 #include "softkvm/translate/engine.h"
 
 #define TABLE_LEN (VIEW_ENTRIES * 8)
@@ -61,13 +60,6 @@ static bool view_create(struct engine *e, struct view *v, unsigned n)
 	return true;
 }
 
-/* The range of read-only views is made with the first of them. */
-void tlb_views_moved(struct engine *e)
-{
-	e->c->scratch[SCR_RO_LO] = slot_views_at;
-	e->c->scratch[SCR_RO_LEN] = slot_views_len;
-}
-
 int tlb_create(struct engine *e)
 {
 	unsigned i;
@@ -85,7 +77,6 @@ int tlb_create(struct engine *e)
 			return -ENOMEM;
 	e->view = &e->kernel;
 	e->c->scratch[SCR_JC_MASK] = JC_SIZE - 1;
-	tlb_views_moved(e);
 	return 0;
 }
 
@@ -376,7 +367,7 @@ bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 	page = (w.gpa - slot->gpa) & ~4095ull;
 	was = v->table[vpn_of(lin)];
 	v->table[vpn_of(lin)] =
-		(uint64_t)(uintptr_t)((rw ? slot->hva : slot->ro) + page) - (lin & ~4095ull);
+		(uint64_t)(uintptr_t)((rw ? slot->rw : slot->ro) + page) - (lin & ~4095ull);
 	if (!was)
 		log_fill(v, vpn_of(lin), &w, lin);
 	if (rw)
@@ -387,22 +378,22 @@ bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 
 /* -- Taking write permission away ---------------------------------------------------------------------------- */
 
-static void demote(struct view *v, uint64_t vpn, uint64_t hva_page)
+static void demote(struct view *v, uint64_t vpn, uint64_t rw_page)
 {
 	uint64_t lin = (uint64_t)((int64_t)(vpn << 28) >> 16);
 
-	if (v->table[vpn] && v->table[vpn] + lin == hva_page)
+	if (v->table[vpn] && v->table[vpn] + lin == rw_page)
 		v->table[vpn] = 0;
 }
 
-static void demote_logged(struct view *v, uint64_t hva_page)
+static void demote_logged(struct view *v, uint64_t rw_page)
 {
 	uint32_t i;
 
 	for (i = 0; i < v->n_log; i++)
-		demote(v, v->log[i], hva_page);
+		demote(v, v->log[i], rw_page);
 	for (i = 0; i < v->n_global; i++)
-		demote(v, v->global_log[i], hva_page);
+		demote(v, v->global_log[i], rw_page);
 }
 
 /* This vCPU's writable entries of the page at gpa go. */
@@ -411,21 +402,21 @@ void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
 	struct engine *e = c->engine;
 	uint64_t page = (gpa - slot->gpa) >> 12;
 	struct page_note *note = &slot->note[page];
-	uint64_t hva = (uint64_t)(uintptr_t)(slot->hva + (page << 12));
+	uint64_t rw = (uint64_t)(uintptr_t)(slot->rw + (page << 12));
 	unsigned i;
 
 	if (e->kernel.n_log >= VIEW_LOG || e->kernel.n_global >= VIEW_LOG) {
 		mmu_flush_all(c);
 	} else if (!note->many && atomic_load(&note->writers) == 1u << (c->index & 31) &&
 		   note->kernel_vpn) {
-		demote(&e->kernel, note->kernel_vpn, hva);
+		demote(&e->kernel, note->kernel_vpn, rw);
 	} else {
-		demote_logged(&e->kernel, hva);
+		demote_logged(&e->kernel, rw);
 		for (i = 0; i < USER_VIEWS; i++)
 			if (e->user[i].n_log >= VIEW_LOG)
 				user_flush(e, &e->user[i]);
 			else
-				demote_logged(&e->user[i], hva);
+				demote_logged(&e->user[i], rw);
 		tlb_select(c);
 	}
 	atomic_fetch_and(&note->writers, ~(1u << (c->index & 31)));

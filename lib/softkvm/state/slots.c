@@ -34,7 +34,7 @@
 #include <sys/mman.h>
 
 #define PAGE 4096ull
-#define VIEWS_RANGE (1ull << 42) /* address space for all second views */
+#define HUGE (2ull << 20)
 #define FLAGS (KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)
 #define SLOT_IDS 32767u /* what KVM_CAP_NR_MEMSLOTS would be for the kernel */
 #define SIZE_MAX_PAGES ((1ull << 31) - 1)
@@ -89,64 +89,82 @@ static bool one_shared_piece(uint64_t at, uint64_t end)
 }
 
 /*
- * All second views of the process lie in one range, so that translated code can tell by an
- * address whether it may be written through (translate/thunks.c, memory misses).
+ * The engine's own views of the slots of this process lie in one range, cut in halves: the
+ * writable view of a slot in the lower half, its read-only view at the same place in the upper
+ * one. So one bit of a host address, SLOT_VIEW_RO, tells translated code whether it may be
+ * written through.
  */
-uint64_t slot_views_at, slot_views_len;
-static uint64_t views_used;
+static uint64_t views_at, views_used;
 static pthread_mutex_t views_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Room in the range; NULL, where nothing can be mapped, if there is none. */
-static void *view_place(uint64_t size)
+static uint64_t views_reserve(void)
 {
-	uint64_t at = 0;
+	uint64_t len = 4 * SLOT_VIEW_RO; /* room for alignment */
+	void *range = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+			   0);
+
+	if (range == MAP_FAILED)
+		return 0;
+	return ((uintptr_t)range + 2 * SLOT_VIEW_RO - 1) & ~(2 * SLOT_VIEW_RO - 1);
+}
+
+/* Room in the lower half, a huge page's multiple away from the client's mapping; 0: none. */
+static uint64_t view_place(const struct slot *slot)
+{
+	uint64_t skew = (uintptr_t)slot->hva & (HUGE - 1), at = 0;
+	uint64_t size = (skew + slot->size + HUGE - 1) & ~(HUGE - 1);
 
 	pthread_mutex_lock(&views_lock);
-	if (!slot_views_len) {
-		void *range = mmap(NULL, VIEWS_RANGE, PROT_NONE,
-				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-		if (range != MAP_FAILED) {
-			slot_views_at = (uintptr_t)range;
-			slot_views_len = VIEWS_RANGE;
-		}
-	}
-	if (views_used + size <= slot_views_len) {
-		at = slot_views_at + views_used;
+	if (!views_at)
+		views_at = views_reserve();
+	if (views_at && views_used + size <= SLOT_VIEW_RO) {
+		at = views_at + views_used + skew;
 		views_used += size;
 	}
 	pthread_mutex_unlock(&views_lock);
-	return (void *)(uintptr_t)at;
+	return at;
 }
 
 /* The place stays reserved, and is used again only if it was the last. */
-static void view_remove(void *view, uint64_t size)
+static void views_remove(struct slot *slot)
 {
-	mmap(view, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-	     0);
+	uint64_t end = ((uintptr_t)slot->rw + slot->size + HUGE - 1) & ~(HUGE - 1);
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+
+	mmap(slot->rw, slot->size, PROT_NONE, flags, -1, 0);
+	mmap(slot->ro, slot->size, PROT_NONE, flags, -1, 0);
 	pthread_mutex_lock(&views_lock);
-	if ((uintptr_t)view + size == slot_views_at + views_used)
-		views_used -= size;
+	if (end == views_at + views_used)
+		views_used = ((uintptr_t)slot->rw & ~(HUGE - 1)) - views_at;
 	pthread_mutex_unlock(&views_lock);
+	slot->rw = slot->ro = slot->hva;
+}
+
+static bool view_map(struct slot *slot, uint64_t at)
+{
+	void *view = mremap(slot->hva, 0, slot->size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)at);
+
+	if (view == MAP_FAILED)
+		return false;
+	madvise(view, slot->size, MADV_DONTDUMP);
+	return true;
 }
 
 int slot_views(struct slot *slot)
 {
-	void *view = MAP_FAILED, *place = NULL;
+	uint64_t at;
 
-	slot->ro = slot->hva;
-	if (one_shared_piece((uintptr_t)slot->hva, (uintptr_t)slot->hva + slot->size))
-		place = view_place(slot->size);
-	if (place)
-		view = mremap(slot->hva, 0, slot->size, MREMAP_MAYMOVE | MREMAP_FIXED, place);
-	if (view == MAP_FAILED)
-		return 0; /* private, or several mappings: the engine does with one view */
-	if (mprotect(view, slot->size, PROT_READ)) {
-		view_remove(view, slot->size);
+	slot->rw = slot->ro = slot->hva;
+	if (!one_shared_piece((uintptr_t)slot->hva, (uintptr_t)slot->hva + slot->size))
+		return 0; /* private, or several mappings: the engine does with the client's */
+	at = view_place(slot);
+	if (!at)
 		return 0;
-	}
-	madvise(view, slot->size, MADV_DONTDUMP);
-	slot->ro = view;
+	slot->rw = (uint8_t *)at;
+	slot->ro = slot->rw + SLOT_VIEW_RO;
+	if (!view_map(slot, at) || !view_map(slot, at + SLOT_VIEW_RO) ||
+	    mprotect(slot->ro, slot->size, PROT_READ))
+		views_remove(slot);
 	return 0;
 }
 
@@ -175,7 +193,7 @@ static void slot_destroy(struct slot *s)
 {
 	dirty_destroy(s);
 	if (s->ro && s->ro != s->hva)
-		view_remove(s->ro, s->size);
+		views_remove(s);
 	if (s->note)
 		munmap(s->note, pages(s) * sizeof(*s->note));
 	free(s);
@@ -291,6 +309,7 @@ static int region_change(struct vm *vm, struct slot *old, struct slot *s)
 	bool logged = s->flags & KVM_MEM_LOG_DIRTY_PAGES;
 	int rc = 0;
 
+	s->rw = old->rw;
 	s->ro = old->ro;
 	s->note = old->note;
 	s->dirty = logged ? old->dirty : NULL;

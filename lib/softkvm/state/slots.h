@@ -19,11 +19,12 @@ int slots_set(struct vm *vm, const struct kvm_userspace_memory_region *region);
 int slots_dirty_get(struct vm *vm, const struct kvm_dirty_log *log);
 int slots_dirty_clear(struct vm *vm, const struct kvm_clear_dirty_log *log);
 
-/* Gives the slot its second view: `ro`, the same memory without permission to write, or hva
- * itself where the client's mapping cannot be mapped twice (private memory). */
+/* Gives the slot the engine's views: `rw`, and `ro` without permission to write, whose address
+ * differs in the bit SLOT_VIEW_RO only; or hva for both where the client's mapping cannot be
+ * mapped twice (private memory). */
 int slot_views(struct slot *slot);
-/* All such views lie in [slot_views_at, slot_views_at + slot_views_len). */
-extern uint64_t slot_views_at, slot_views_len;
+#define SLOT_VIEW_RO (1ull << SLOT_VIEW_RO_BIT)
+#define SLOT_VIEW_RO_BIT 42
 
 /* An empty table at the VM's start (0 or -ENOMEM); unmaps everything at its end. */
 int slots_create(struct vm *vm);

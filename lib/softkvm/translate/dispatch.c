@@ -375,6 +375,11 @@ uint64_t helper_miss(struct vcpu *c)
 	unsigned size = s->size;
 	enum step step;
 
+	if (s->misses == SITE_MISSES) {
+		s->misses++;
+		site_plain(e, n, (uint32_t)(c->scratch[SCR_RET] - code_addr(e, 5)));
+		c->stat.tlb_repredict++;
+	}
 	if ((lin & 4095) + size <= 4096 && is_canonical(lin) &&
 	    tlb_fill(c, lin, s->write, &step)) {
 		/* Back to the site: S1 is lost in C, so the instruction starts again. */

@@ -224,6 +224,16 @@ static inline void alu_rr(struct as *a, unsigned op, int d, int s)
 	emit8(a, 0xc0u | (unsigned)(s & 7) << 3 | (d & 7));
 }
 
+/* bt r, imm */
+static inline void bt_ri(struct as *a, int r, unsigned bit)
+{
+	emit_rex(a, true, 0, 0, r);
+	emit8(a, 0x0f);
+	emit8(a, 0xba);
+	emit8(a, 0xe0u | (r & 7));
+	emit8(a, bit);
+}
+
 static inline void push_r(struct as *a, int r)
 {
 	emit_rex(a, false, 0, 0, r);

@@ -54,7 +54,6 @@ enum { SCR_FLAGS,    /* low 16 bits: AH of LAHF above AL of SETO */
        SCR_RET,      /* return address of the call into a thunk */
        SCR_S1,       /* S1 at a gate miss or memory miss */
        SCR_HOST_RSP, /* the C stack at entry */
-       SCR_RO_LO, SCR_RO_LEN, /* the host addresses of read-only views */
        SCR_FAULT_PC, SCR_FAULT_SIG,
        SCR_JC_MASK,  /* JC_SIZE - 1 */
        SCR_TEMP,     /* inside one instruction */
@@ -144,11 +143,14 @@ struct exit_rec {
 struct site {             /* a memory access site; its slot has the same index */
 	uint32_t block;
 	uint32_t back;    /* offset of the code after the check: S1 is the host address */
-	uint16_t size;    /* bytes */
+	uint16_t size : 15; /* bytes */
+	uint16_t write : 1;
 	uint8_t insn;
-	bool write;
-	uint32_t slow;    /* times that C had to execute the instruction */
+	uint8_t len;      /* of the check: it begins at back - len */
+	uint32_t misses;  /* in code, or in C; at SITE_MISSES the check is changed */
 };
+#define SITE_MISSES 64
+
 _Static_assert(sizeof(struct site) == 16, "the miss thunks shift by 4");
 
 struct pooled {           /* an instruction that C executes */
@@ -306,6 +308,7 @@ struct block *translate(struct engine *e, struct code_page *page, uint16_t at, u
 /* thunks.c */
 void thunks_emit(struct engine *e);
 uint32_t entry_get(struct engine *e, struct block *b, enum entry which);
+void site_plain(struct engine *e, uint32_t number, uint32_t stub);
 void translated_run(struct vcpu *c, uint64_t host);
 void flags_to_memory(struct vcpu *c);   /* rflags -> SCR_FLAGS, before going to translated code */
 void flags_from_memory(struct vcpu *c); /* back */
@@ -323,7 +326,6 @@ void tlb_destroy(struct engine *e);
 /* Makes an entry for lin; false: not possible (fault in c->fault if *step), access in C. */
 bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step);
 void tlb_select(struct vcpu *c);
-void tlb_views_moved(struct engine *e);
 void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa);
 
 /* Remembers the one supervisor entry through which a page may be written, or that there are

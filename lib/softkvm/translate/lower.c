@@ -15,6 +15,8 @@
  *   1:	jne   stub
  *	add   s1, [slot]                  then the address does not wait for the table
  *
+ * (site_plain() in thunks.c has the form for sites where the prediction fails often.)
+ *
  * SAFE: the table is indexed with 36 bits, so it is read inside itself whatever S1 is. If bits
  * 48..63 of S1 are no sign extension, S1 + addend differs from a valid host address only in
  * these bits, which is not canonical: the access faults and the fault becomes the guest's #GP.
@@ -176,9 +178,10 @@ static void emit_check(struct tr *t, int i, unsigned size, bool write, uint16_t 
 {
 	struct engine *e = t->e;
 	struct as *a = &t->a;
-	uint32_t slot = e->n_slots++, crossing;
+	uint32_t slot = e->n_slots++, crossing, check;
 
 	spend_flags(t, needed);
+	check = as_at(a);
 	e->slots[slot] = 1; /* no addend, so the first execution misses */
 	crossing = emit_alignment(t, size);
 	pext_rrr(a, H_S2, H_S1, H_RM);
@@ -193,7 +196,8 @@ static void emit_check(struct tr *t, int i, unsigned size, bool write, uint16_t 
 	emit8(a, 0x03);
 	emit_rip(a, H_S1, &e->slots[slot], 0);
 	e->site[slot] = (struct site){.block = t->index, .back = as_at(a), .insn = (uint8_t)i,
-				      .size = (uint16_t)size, .write = write};
+				      .len = (uint8_t)(as_at(a) - check),
+				      .size = size & 0x7fff, .write = write};
 }
 
 /* -- C executes it ---------------------------------------------------------------------------------------- */

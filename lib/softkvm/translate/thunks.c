@@ -21,6 +21,7 @@
  */
 #include "softkvm/translate/emit.h"
 #include "softkvm/translate/helpers.h"
+#include "softkvm/state/slots.h"
 
 void emit_save_flags(struct as *a)
 {
@@ -159,7 +160,7 @@ static void emit_native_ends(struct as *a)
  */
 static uint32_t emit_miss(struct as *a, bool write, unsigned size)
 {
-	uint32_t at = as_at(a), slow[4];
+	uint32_t at = as_at(a), slow[5];
 	int n = 0, i;
 
 	push_r(a, H_RAX);
@@ -178,8 +179,7 @@ static uint32_t emit_miss(struct as *a, bool write, unsigned size)
 	slow[n++] = jcc_short(a, CC_E);
 	if (write) { /* the read-only view does not count */
 		lea_sib(a, true, H_RCX, H_S1, H_RAX, 1, 0);
-		emit_op_rv(a, 0x2b, H_RCX, VSCR(SCR_RO_LO)); /* sub rcx, ro_lo */
-		emit_op_rv(a, 0x3b, H_RCX, VSCR(SCR_RO_LEN)); /* cmp rcx, ro_len */
+		bt_ri(a, H_RCX, SLOT_VIEW_RO_BIT);
 		slow[n++] = jcc_short(a, CC_B);
 	}
 	emit8(a, 0x48); /* mov rcx, [rsp + 16] */
@@ -196,11 +196,17 @@ static uint32_t emit_miss(struct as *a, bool write, unsigned size)
 	emit8(a, 0x89);
 	emit8(a, 0x04);
 	emit8(a, 0xc0u | 1 << 3 | H_S2);
-	alu_rr(a, 0x01, H_S1, H_RAX); /* add s1, rax */
 	emit8(a, 0xc1); /* shl ecx, 4: sizeof(struct site) is 16 */
 	emit8(a, 0xe1);
 	emit8(a, 4);
 	emit_op_rv(a, 0x03, H_RCX, VSCR(SCR_SITES)); /* add rcx, sites */
+	emit8(a, 0xff); /* inc dword [rcx + misses] */
+	emit_mem(a, 0, H_RCX, (int)offsetof(struct site, misses));
+	emit8(a, 0x83); /* cmp dword [rcx + misses], SITE_MISSES */
+	emit_mem(a, 7, H_RCX, (int)offsetof(struct site, misses));
+	emit8(a, SITE_MISSES);
+	slow[n++] = jcc_short(a, CC_E);
+	alu_rr(a, 0x01, H_S1, H_RAX); /* add s1, rax */
 	mov_rm(a, false, H_RCX, H_RCX, (int)offsetof(struct site, back));
 	emit_op_rv(a, 0x03, H_RCX, VSCR(SCR_CODE)); /* add rcx, code */
 	mov_vr(a, VSCR(SCR_TARGET), H_RCX);
@@ -238,6 +244,47 @@ void thunks_emit(struct engine *e)
 			e->thunk.miss[w][k] = emit_miss(&a, w, 1u << k);
 	e->code_used = (as_at(&a) + 63) & ~63u;
 	e->thunks_end = e->code_used;
+}
+
+/* -- Checks that do not predict --------------------------------------------------------------- */
+
+/*
+ * A site whose addend changes often (scattered pages), or whose operand is often not aligned,
+ * loses more by mispredicted branches than by waiting for the table. Its check becomes a jump
+ * to this one.
+ */
+void site_plain(struct engine *e, uint32_t number, uint32_t stub)
+{
+	struct site *s = &e->site[number];
+	uint32_t check = s->back - s->len, fine;
+	struct as a;
+
+	as_init(&a, e);
+	e->code_rw[check] = 0xe9;
+	*(uint32_t *)(void *)(e->code_rw + check + 1) = as_at(&a) - (check + 5);
+	if (s->size > 1) {
+		lea_rm(&a, false, H_S2, H_S1, (int)s->size - 1);
+		emit8(&a, 0x31); /* xor s2d, s1d */
+		emit8(&a, 0xc0u | H_S1 << 3 | H_S2);
+		emit8(&a, 0xf7); /* test s2d, 0x1000 */
+		emit8(&a, 0xc0u | H_S2);
+		emit32(&a, 0x1000);
+		jcc_to(&a, CC_NE, stub);
+	}
+	pext_rrr(&a, H_S2, H_S1, H_RM);
+	emit_gs(&a, 0x8b, H_S2, H_S2, 0);
+	alu_rr(&a, 0x85, H_S2, H_S2); /* test s2, s2 */
+	jcc_to(&a, CC_E, stub);
+	alu_rr(&a, 0x01, H_S1, H_S2); /* add s1, s2 */
+	if (s->write) {
+		bt_ri(&a, H_S1, SLOT_VIEW_RO_BIT);
+		fine = jcc_short(&a, CC_AE);
+		alu_rr(&a, 0x29, H_S1, H_S2); /* sub s1, s2 */
+		jmp_to(&a, stub);
+		land(&a, fine);
+	}
+	jmp_to(&a, s->back);
+	e->code_used = as_at(&a);
 }
 
 /* -- Entries of blocks ------------------------------------------------------------------------- */
