@@ -65,6 +65,14 @@ static void load(const struct vcpu *c, struct gather *g, const struct insn *in)
 		g->k |= (uint64_t)(g->mask[(i + 1) * g->data_size - 1] >> 7) << i;
 }
 
+/* Element i is behind us. */
+static void pass(struct gather *g, unsigned i)
+{
+	g->k &= ~(1ull << i);
+	if (g->in->enc == X86_VEX)
+		bytes_zero(g->mask + i * g->data_size, g->data_size);
+}
+
 /* The registers after some elements, when nothing else of them changes, and at the end, when the
  * mask and what lies above the elements is cleared. */
 static void store(const struct gather *g, bool complete)
@@ -104,18 +112,13 @@ enum step op_gather(struct vcpu *c, const struct op *op)
 
 	load(c, &g, op->in);
 	for (unsigned i = 0; i < g.n; i++) {
-		enum step s;
+		enum step s = g.k >> i & 1 ? element(c, &g, i) : STEP_OK;
 
-		if (!(g.k >> i & 1))
-			continue;
-		s = element(c, &g, i);
 		if (s != STEP_OK) {
 			store(&g, false);
 			return s;
 		}
-		g.k &= ~(1ull << i);
-		if (op->in->enc == X86_VEX)
-			bytes_zero(g.mask + i * g.data_size, g.data_size);
+		pass(&g, i);
 		io_commit(c);
 	}
 	store(&g, true);

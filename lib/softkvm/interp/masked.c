@@ -173,11 +173,35 @@ static bool is_compressed(const struct insn *in)
 					   (in->op >= 0x88 && in->op <= 0x8b));
 }
 
-/* One element for all, from EVEX.b or by the instruction's nature. Halves such as VCVTDQ2PD's
- * have fewer elements than the vector length says; that may read one too often. */
+/* Conversions of 4-byte elements to 8-byte ones: VCVTPS2PD, VCVTDQ2PD, VCVTPS2QQ... */
+static bool is_widening(const struct insn *in)
+{
+	uint8_t pp = in->prefix & (X86_PFX_66 | X86_PFX_F2 | X86_PFX_F3);
+
+	if (in->map != X86_MAP_0F || (in->rex & 8))
+		return false;
+	switch (in->op) {
+	case 0x5a:
+		return pp == 0;
+	case 0xe6:
+		return pp == X86_PFX_F3;
+	case 0x7a:
+		return pp == X86_PFX_66 || pp == X86_PFX_F3;
+	case 0x78:
+	case 0x79:
+	case 0x7b:
+		return pp == X86_PFX_66;
+	default:
+		return false;
+	}
+}
+
+/* One element for all, from EVEX.b or by the instruction's nature. */
 static void broadcast_lane(const struct insn *in, struct lanes *l)
 {
-	l->active = write_mask(in, in->vl / in->mem_size) != 0;
+	unsigned size = is_widening(in) ? 8 : in->mem_size;
+
+	l->active = write_mask(in, in->vl / size) != 0;
 }
 
 static void tuple_lanes(const struct insn *in, struct lanes *l)
