@@ -2,26 +2,74 @@
 /*
  * The software engine: lib/softkvm behind the same face as /dev/kvm.
  *
- * softkvm already returns -errno and takes the kernel's requests, so this file only turns
- * its open failure into a sentence. What softkvm wants of the host CPU is its own business;
- * here it is one number, ENODEV, and engine/probe.c looks for the cause.
+ * softkvm already returns -errno and takes the kernel's requests, so this file only says in
+ * words why it does not start. What its translated code is made of is a table here: a CPU or
+ * a kernel without one of these rows would end the first guest with an illegal instruction,
+ * which is no way to tell anybody.
  */
-#include "engine/kvm.h"
+#include "engine/soft.h"
 
 #include "base/err.h"
+#include "base/macros.h"
+#include "engine/kvm.h"
 #include "softkvm/softkvm.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
+
+/* -- What the host must have -------------------------------------------------------------- */
+
+static const struct {
+	size_t word; /* which of struct soft_host */
+	unsigned bit;
+	const char *name;
+} needed[] = {
+	{offsetof(struct soft_host, leaf1_ecx), 13, "CMPXCHG16B"},
+	{offsetof(struct soft_host, leaf1_ecx), 26, "XSAVE"},
+	{offsetof(struct soft_host, leaf1_ecx), 27, "XSAVE enabled by the host's kernel"},
+	{offsetof(struct soft_host, leaf80000001_ecx), 0, "LAHF in 64-bit mode"},
+	{offsetof(struct soft_host, hwcap2), 1,
+	 "FSGSBASE enabled by the host's kernel (Linux 5.9 or newer)"},
+};
+
+const char *soft_lacks(const struct soft_host *host)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(needed); i++) {
+		uint32_t word;
+
+		memcpy(&word, (const char *)host + needed[i].word, sizeof(word));
+		if (!(word >> needed[i].bit & 1))
+			return needed[i].name;
+	}
+	return NULL;
+}
+
+static struct soft_host this_host(void)
+{
+	struct soft_host host = {.hwcap2 = (uint32_t)getauxval(AT_HWCAP2)};
+	uint32_t a, b, d;
+
+	__get_cpuid(1, &a, &b, &host.leaf1_ecx, &d);
+	__get_cpuid(0x80000001, &a, &b, &host.leaf80000001_ecx, &d);
+	return host;
+}
+
+/* -- The face ----------------------------------------------------------------------------- */
 
 static int open_soft(struct err *err)
 {
-	int fd = softkvm_open();
+	struct soft_host host = this_host();
+	const char *lacks = soft_lacks(&host);
+	int fd;
 
+	if (lacks)
+		return err_set(err, ENODEV, "this computer lacks %s", lacks);
+	fd = softkvm_open();
 	if (fd == -ENODEV)
-		return err_set(err, ENODEV,
-			       "this CPU lacks something that softkvm is built on");
+		return err_set(err, ENODEV, "this CPU lacks something that softkvm is built on");
 	if (fd < 0)
 		return err_set(err, -fd, "softkvm does not start: %s", strerror(-fd));
 	return fd;
@@ -37,12 +85,10 @@ static void *map_run(int fd, size_t len)
 static int soft_stats(int fd, struct kvm_stat *out, int max)
 {
 	struct softkvm_stat stats[128];
-	int n = softkvm_stats(fd, stats, (int)(sizeof(stats) / sizeof(stats[0])));
+	int n = softkvm_stats(fd, stats, ARRAY_SIZE(stats));
 
-	if (n < 0)
-		return n;
-	if (n > (int)(sizeof(stats) / sizeof(stats[0])))
-		n = (int)(sizeof(stats) / sizeof(stats[0]));
+	if (n > (int)ARRAY_SIZE(stats))
+		n = ARRAY_SIZE(stats);
 	if (n > max)
 		n = max;
 	for (int i = 0; i < n; i++)

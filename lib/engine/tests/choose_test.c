@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Choosing an engine: names, reasons, and hosts that softkvm cannot live on.
+ */
+#include "base/err.h"
+#include "base/macros.h"
+#include "engine/choose.h"
+#include "engine/kvm.h"
+#include "engine/probe.h"
+#include "engine/soft.h"
+#include "tests/tap.h"
+
+#include <errno.h>
+
+static const struct {
+	struct soft_host host;
+	const char *lacks;
+} hosts[] = {
+	{{0x0c002000, 1, 2}, NULL},
+	{{0xffffffff, 0xffffffff, 0xffffffff}, NULL},
+	{{0x0c000000, 1, 2}, "CMPXCHG16B"},
+	{{0x08002000, 1, 2}, "XSAVE"},
+	{{0x04002000, 1, 2}, "XSAVE enabled by the host's kernel"},
+	{{0x0c002000, 0, 2}, "LAHF in 64-bit mode"},
+	{{0x0c002000, 1, 0}, "FSGSBASE enabled by the host's kernel (Linux 5.9 or newer)"},
+	{{0, 0, 0}, "CMPXCHG16B"},
+};
+
+static void test_hosts(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(hosts); i++) {
+		const char *got = soft_lacks(&hosts[i].host), *want = hosts[i].lacks;
+
+		is_str(got ? got : "nothing", want ? want : "nothing", "host %u lacks %s", i,
+		       want ? want : "nothing");
+	}
+}
+
+static void test_names(void)
+{
+	for (enum probe_fault f = PROBE_OK; f < PROBE_FAULTS; f++) {
+		const char *name = probe_fault_name(f);
+
+		ok(name && name[0] && !strpbrk(name, " _ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+		   "reason %d has a name for scripts: %s", f, name ? name : "none");
+	}
+	is_str(kvm_exit_name(2), "IO", "exit 2");
+	ok(!kvm_exit_name(9999), "an exit from the future has no name");
+}
+
+static void test_choice(void)
+{
+	struct engine_choice choice;
+	struct err err = {0};
+	struct probe_report r;
+
+	is_int(engine_choose("tcg", &choice, &err), -EINVAL, "no such engine: %s", err.text);
+	probe_engine(&kvm_host, &r);
+	ok(r.text[0] && r.ms < 2000, "kvm in words, in %.0f ms: %s", r.ms, r.text);
+	if (r.fault) {
+		is_int(engine_choose("kvm", &choice, &err), -ENODEV, "%s", err.text);
+		ok(strstr(err.text, probe_fault_name(r.fault)) != NULL, "with the typed reason");
+	}
+	if (engine_choose("soft", &choice, &err) < 0) {
+		skip("soft: %s", err.text);
+		return;
+	}
+	ok(choice.face == &kvm_soft, "soft is soft");
+	is_int(engine_choose("auto", &choice, &err), 0, "auto finds one");
+	ok(choice.face == (r.fault ? &kvm_soft : &kvm_host), "the better one: %s", choice.why);
+}
+
+int main(void)
+{
+	test_hosts();
+	test_names();
+	test_choice();
+	return done_testing();
+}
