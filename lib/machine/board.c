@@ -7,7 +7,8 @@
  *	port 92, 0xcf9: reset                   PCI     ports 0xcf8, ECAM; lines 16 to 19
  *	  slot 0  host bridge
  *	  slot 1  virtio rng
- *	  slot 2  and on: virtio blk, a disk each, in the order of the command line
+ *	  slot 2  and on: virtio blk, a disk each, in the order of the command line; behind
+ *	          them a virtio console, if that is wanted
  *
  * The timer chip and the interrupt controllers are not here: they are the engine's
  * (machine/vm.c). A wire is a callback with m->vm as its context, and m->vm is re-opened at
@@ -70,13 +71,14 @@ static bool add_legacy(struct machine *m, struct err *err)
 {
 	struct board *b = &m->board;
 	uint64_t low = map_low_end(m->config.memory);
+	struct uart_config uart = {.irq = line(m, LINE_COM1)};
 
-	b->uart = add(b, &uart_model, &(struct uart_config){
-		.irq = line(m, LINE_COM1),
-		.output = m->config.console.output,
-		.input_room = m->config.console.input_room,
-		.ctx = m->config.console.ctx,
-	}, err);
+	if (!m->config.virtio_console) {
+		uart.output = m->config.console.output;
+		uart.input_room = m->config.console.input_room;
+		uart.ctx = m->config.console.ctx;
+	}
+	b->uart = add(b, &uart_model, &uart, err);
 	b->pm = add(b, &acpi_pm_model, &(struct acpi_pm_config){
 		.sci = line(m, LINE_SCI),
 		.power = power(m),
@@ -121,7 +123,15 @@ static bool add_virtio(struct machine *m, struct err *err)
 		if (!add(b, &virtio_blk_model, &config, err))
 			return false;
 	}
-	return true;
+	if (!m->config.virtio_console)
+		return true;
+	b->hvc = add(b, &virtio_console_model, &(struct virtio_console_config){
+		.pci = place,
+		.output = m->config.console.output,
+		.input_room = m->config.console.input_room,
+		.ctx = m->config.console.ctx,
+	}, err);
+	return b->hvc != NULL;
 }
 
 int board_create(struct machine *m, struct err *err)

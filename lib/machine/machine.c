@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "dev/acpi_pm.h"
 #include "dev/uart.h"
+#include "dev/virtio/devices.h"
 #include "engine/kvm.h"
 #include "machine/tables/tables.h"
 
@@ -299,12 +300,17 @@ void machine_destroy(struct machine *m)
 
 size_t machine_console_input(struct machine *m, const uint8_t *bytes, size_t n)
 {
+	if (m->board.hvc)
+		return virtio_console_input(m->board.hvc, bytes, n);
 	return uart_input(m->board.uart, bytes, n);
 }
 
 void machine_console_ready(struct machine *m)
 {
-	uart_output_ready(m->board.uart);
+	if (m->board.hvc)
+		virtio_console_output_ready(m->board.hvc);
+	else
+		uart_output_ready(m->board.uart);
 }
 
 void machine_power_button(struct machine *m)

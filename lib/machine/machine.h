@@ -26,6 +26,7 @@
 #ifndef MACHINE_MACHINE_H
 #define MACHINE_MACHINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -57,7 +58,8 @@ struct machine_config {
 	const char *cmdline; /* or NULL */
 	struct disk *disks[MACHINE_DISKS_MAX]; /* open; the caller's */
 	unsigned n_disks;
-	struct machine_console console; /* the serial port, COM1 */
+	struct machine_console console; /* at the other end of COM1 */
+	bool virtio_console;            /* at that of a virtio console instead: hvc0 */
 	FILE *trace;                    /* a line for each exit; NULL: none */
 };
 

@@ -26,6 +26,7 @@ struct board {
 	struct device *devices[BOARD_DEVICES_MAX];
 	unsigned n;
 	struct device *uart, *pm, *pci;
+	struct device *hvc; /* NULL: the console is the uart */
 };
 
 struct machine {

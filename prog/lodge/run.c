@@ -39,7 +39,7 @@ struct run {
 	uint64_t memory;
 	struct disk_config disks[MACHINE_DISKS_MAX];
 	unsigned n_disks;
-	bool stats, no_reboot;
+	bool stats, no_reboot, virtio_console;
 };
 
 /* -- Options ---------------------------------------------------------------------------- */
@@ -126,6 +126,14 @@ static int set_disk(void *into, const char *value, struct err *err)
 	return 0;
 }
 
+static int set_console(void *into, const char *value, struct err *err)
+{
+	if (strcmp(value, "serial") != 0 && strcmp(value, "virtio") != 0)
+		return err_set(err, EINVAL, "--console is serial or virtio, not '%s'", value);
+	((struct run *)into)->virtio_console = strcmp(value, "virtio") == 0;
+	return 0;
+}
+
 static int set_stats(void *into, const char *value, struct err *err)
 {
 	(void)value, (void)err;
@@ -155,6 +163,7 @@ static const struct option options[] = {
 	{"--cpus", "N", "how many vCPUs (default: 1)", set_cpus},
 	{"--memory", "SIZE", "with a unit: 512M, 2G (default: 1G)", set_memory},
 	{"--disk", "FILE[,readonly=on]", "a raw image; once for each disk", set_disk},
+	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", set_console},
 	{"--engine", "auto|kvm|soft", "what runs the guest (default: auto)", set_engine},
 	{"--no-reboot", NULL, "end when the guest resets", set_no_reboot},
 	{"--stats", NULL, "print counters on stderr at the end", set_stats},
@@ -272,6 +281,7 @@ static int run_main(void *parsed)
 			.input_room = console_input_room,
 			.ctx = &console,
 		},
+		.virtio_console = r->virtio_console,
 	};
 	int code;
 
