@@ -419,6 +419,7 @@ static const struct msr_row rows[] = {
 	{ONE(0x79), .flags = IGNORE | INTEL},               /* UCODE_WRITE */
 	{ONE(MSR_UCODE_REV), .flags = RO | IGNORE | SAVE | FEATURE, .at = M(ucode_rev),
 	 .allowed = ALL},
+	{.first = 0xc1, .last = 0xc2, .flags = IGNORE | INTEL}, /* P6's counters */
 	{ONE(MSR_PLATFORM_INFO), .flags = RO | INTEL | SAVE | FEATURE, .at = M(platform_info)},
 	{ONE(MSR_MTRRCAP), .flags = RO, .at = V(mtrr_cap)},
 	{ONE(MSR_ARCH_CAPS), .flags = RO | INTEL | SAVE | FEATURE, .at = M(arch_caps),
@@ -430,6 +431,7 @@ static const struct msr_row rows[] = {
 	{ONE(0x179), .flags = RO, .at = M(mcg_cap)},
 	{ONE(0x17a), .flags = SAVE, .at = M(mcg_status), .allowed = 7},
 	{ONE(0x17b), .flags = SAVE, .at = M(mcg_ctl), .allowed = ALL},
+	{.first = 0x186, .last = 0x187, .flags = IGNORE | INTEL}, /* P6's event selectors */
 	{ONE(MSR_MISC_ENABLE), .flags = SAVE, .at = M(misc_enable), .allowed = ALL},
 	{ONE(0x1d9), .flags = SAVE, .at = M(debug_ctl), .allowed = 3}, /* DEBUGCTL */
 	{.first = 0x200, .last = 0x20f, .flags = SAVE, .read = rd_mtrr_var,
@@ -457,6 +459,8 @@ static const struct msr_row rows[] = {
 	{ONE(MSR_KERNEL_GS_BASE), .flags = SAVE | CANONICAL, .at = M(kernel_gs_base),
 	 .allowed = ALL},
 	{ONE(MSR_TSC_AUX), .flags = SAVE, .at = M(tsc_aux), .allowed = UINT32_MAX},
+	{.first = 0xc0010000, .last = 0xc0010007, .flags = IGNORE | AMD}, /* K7's counters: none
+									   * counts */
 	{ONE(0xc0010010), .flags = IGNORE | AMD},           /* SYSCFG */
 	{ONE(0xc0010015), .flags = IGNORE | AMD | SAVE, .at = M(hwcr),
 	 .allowed = 1ull << 24 | 1ull << 18},

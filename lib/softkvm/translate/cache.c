@@ -79,6 +79,7 @@ int cache_create(struct engine *e)
 	rc = map_code(e);
 	if (rc)
 		return rc;
+	e->c->scratch[SCR_VPN_MASK] = VPN_MASK;
 	e->c->scratch[SCR_SITES] = (uint64_t)(uintptr_t)e->site;
 	e->c->scratch[SCR_CODE] = (uint64_t)(uintptr_t)e->code;
 	thunks_emit(e);

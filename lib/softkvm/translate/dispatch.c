@@ -286,7 +286,7 @@ static uint64_t execute(struct vcpu *c, struct block *b, unsigned index, const s
 
 	flags_from_memory(c);
 	c->rip = c->rip_page + b->at + m->guest;
-	if (index + 1 < b->n_insns)
+	if (index + 1 < b->n_insns && !m[1].cb)
 		next = code_addr(e, b->main + m[1].host);
 	io_begin(c);
 	step = interp_insn(c, in);
@@ -366,6 +366,17 @@ uint64_t helper_poll(struct vcpu *c)
 	return leave(e, STEP_AGAIN);
 }
 
+/* The range of a group is not in one page, or not all writable: see group.c. */
+static void group_failed(struct engine *e, struct block *b)
+{
+	uint64_t gpa = e->page[b->page].gpa + b->at;
+
+	if (b->dead || ++b->slow < GROUP_FAILURES)
+		return;
+	*ungrouped_slot(e, gpa) = gpa + ((uint64_t)b->mode << 56);
+	block_drop(e, b);
+}
+
 uint64_t helper_miss(struct vcpu *c)
 {
 	struct engine *e = c->engine;
@@ -389,6 +400,8 @@ uint64_t helper_miss(struct vcpu *c)
 		return code_addr(e, b->main + e->map[b->map + s->insn].host);
 	}
 	c->stat.slow_accesses++;
+	if (s->group)
+		group_failed(e, &e->block[s->block]);
 	return execute_decoded(c, &e->block[s->block], s->insn);
 }
 

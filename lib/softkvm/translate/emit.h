@@ -206,14 +206,20 @@ static inline void emit_gs(struct as *a, unsigned op, int r, int index, int32_t 
 	emit32(a, (uint32_t)disp);
 }
 
-/* pext d, s, mask-register */
-static inline void pext_rrr(struct as *a, int d, int s, int mask)
+/* pext d, s, [vcpu + off] */
+static inline void pext_rrv(struct as *a, int d, int s, int off)
 {
 	emit8(a, 0xc4);
-	emit8(a, (d & 8 ? 0 : 0x80u) | 0x40u | (mask & 8 ? 0 : 0x20u) | 2);
+	emit8(a, (d & 8 ? 0 : 0x80u) | 0x62u);
 	emit8(a, 0x80u | (~(unsigned)s & 15) << 3 | 2);
 	emit8(a, 0xf5);
-	emit8(a, 0xc0u | (unsigned)(d & 7) << 3 | (mask & 7));
+	emit_rip(a, d, vcpu_at(a, off), 0);
+}
+
+/* d = page number of s */
+static inline void emit_vpn(struct as *a, int d, int s)
+{
+	pext_rrv(a, d, s, VSCR(SCR_VPN_MASK));
 }
 
 /* one-byte ALU op r, r (00..3f family, r/m64, r64) */
@@ -296,10 +302,17 @@ void emit_load_flags(struct as *a);
 
 /* -- reencode.c -- */
 
+/* A memory operand as host code sees it: [S1 or CB + disp]. */
+struct place {
+	int reg;
+	int32_t disp;
+};
+
 /* Emits the host form of a native instruction: general registers renumbered, the memory
- * operand (if it has one) replaced by [S1]. Guest registers that live in memory are loaded and
- * stored around it. S2 (and S1 when there is no memory operand) is lost. */
-void emit_native(struct as *a, const struct insn *in, const uint8_t *bytes);
+ * operand (if it has one) replaced by *m. Guest registers that live in memory are loaded and
+ * stored around it. S2, and S1 unless m is in it, are lost. */
+void emit_native(struct as *a, const struct insn *in, const uint8_t *bytes,
+		 const struct place *m);
 
 /* The guest's general register r in a host register: its own, or `scratch` loaded with it. */
 int emit_use(struct as *a, uint8_t r, int scratch);

@@ -6,6 +6,7 @@
  *
  *	interpret     no translated code at all
  *	nochain       every exit of a block goes through C
+ *	nogroup       every access has a check of its own
  *	tlb           forget TLB entries at random
  *	ends          end blocks after a random number of instructions
  *	cache=64K     a small code cache
@@ -50,6 +51,8 @@ static void read_options(struct engine_options *o)
 			o->interpret = true;
 		else if (word(s, n, "nochain"))
 			o->nochain = true;
+		else if (word(s, n, "nogroup"))
+			o->nogroup = true;
 		else if (word(s, n, "tlb"))
 			o->tiny_tlb = true;
 		else if (word(s, n, "ends"))

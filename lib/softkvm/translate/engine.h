@@ -24,7 +24,7 @@
  *	guest rsi, rdi                      host r8, r9
  *	guest r8-r11                        in memory, vcpu.gpr[]
  *	host rsi, rdi                       scratch: S1 and S2
- *	host r11                            RM, the mask that cuts a page number out of an address
+ *	host r11                            CB, the host address of a group of accesses (group.c)
  *	host rsp                            a host stack, 16-byte aligned
  *	GS base                             the current view's table (below)
  *	EFLAGS                              guest arithmetic flags, or dead; DF is always 0
@@ -43,10 +43,10 @@
 
 /* -- host registers -- */
 enum { H_RAX, H_RCX, H_RDX, H_RBX, H_RSP, H_RBP, H_S1 = 6, H_S2 = 7, H_R8 = 8, H_R9 = 9,
-       H_GSP = 10, H_RM = 11, H_R12 = 12 };
+       H_GSP = 10, H_CB = 11, H_R12 = 12 };
 extern const int8_t host_reg[16]; /* by guest register; -1: in memory */
 
-#define RM_MASK 0x0000fffffffff000ull
+#define VPN_MASK 0x0000fffffffff000ull /* cuts a page number out of an address */
 
 /* vcpu.scratch[] as translated code uses it */
 enum { SCR_FLAGS,    /* low 16 bits: AH of LAHF above AL of SETO */
@@ -56,6 +56,8 @@ enum { SCR_FLAGS,    /* low 16 bits: AH of LAHF above AL of SETO */
        SCR_HOST_RSP, /* the C stack at entry */
        SCR_FAULT_PC, SCR_FAULT_SIG,
        SCR_JC_MASK,  /* JC_SIZE - 1 */
+       SCR_VPN_MASK, /* VPN_MASK */
+       SCR_CB,       /* CB while C runs */
        SCR_TEMP,     /* inside one instruction */
        SCR_SITES,    /* address of engine.site */
        SCR_CODE,     /* and of engine.code */
@@ -119,6 +121,7 @@ struct block {
 	uint8_t mode;     /* enum mode_bits */
 	bool live_in;     /* reads arithmetic flags before it replaces them all */
 	bool dead;
+	uint16_t slow;    /* group checks that failed */
 	uint64_t runs;    /* with option `profile` */
 };
 
@@ -126,6 +129,7 @@ struct insn_map {         /* where a guest instruction begins */
 	uint16_t host;    /* from block.main */
 	uint16_t guest : 12; /* from block.at */
 	uint16_t flags : 2; /* enum flags_at, before the instruction's own operation */
+	uint16_t cb : 1;    /* CB is live: execution cannot resume here */
 };
 enum flags_at { FLAGS_DEAD, FLAGS_REG, FLAGS_MEM };
 
@@ -145,7 +149,8 @@ struct site {             /* a memory access site; its slot has the same index *
 	uint32_t back;    /* offset of the code after the check: S1 is the host address */
 	uint16_t size : 15; /* bytes */
 	uint16_t write : 1;
-	uint8_t insn;
+	uint8_t insn : 7;
+	uint8_t group : 1; /* the check is of a group */
 	uint8_t len;      /* of the check: it begins at back - len */
 	uint32_t misses;  /* in code, or in C; at SITE_MISSES the check is changed */
 };
@@ -197,6 +202,8 @@ enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, M
 #define ITLB 1024
 #define NATIVES 1024
 #define CHANGES 16
+#define UNGROUPED 1024
+#define GROUP_FAILURES 16
 #define BLOCK_INSNS 64
 
 struct decoded {          /* the interpreter's: an instruction and what it came from */
@@ -259,8 +266,11 @@ struct engine {
 	uint32_t n_changes;
 	_Atomic uint32_t running;
 
+	uint64_t ungrouped[UNGROUPED]; /* blocks (gpa | mode << 56) to translate without groups;
+					* a cache, by gpa */
+
 	struct engine_options {
-		bool interpret, nochain, tiny_tlb, random_ends, profile, dump;
+		bool interpret, nochain, nogroup, tiny_tlb, random_ends, profile, dump;
 		uint32_t cache_size, seed;
 	} opt;
 	uint64_t host_gs;
@@ -301,6 +311,12 @@ uint64_t dispatch(struct vcpu *c);  /* host address for c->rip, or the leave thu
 void jc_forget_page(struct engine *e, struct view *v, uint64_t lin);
 void jc_flush(struct engine *e, struct view *v);
 void itlb_flush(struct engine *e, struct view *v);
+
+/* group.c's failures */
+static inline uint64_t *ungrouped_slot(struct engine *e, uint64_t key)
+{
+	return &e->ungrouped[(key * 0x9e3779b97f4a7c15ull) >> 54];
+}
 
 /* translate.c */
 struct block *translate(struct engine *e, struct code_page *page, uint16_t at, uint8_t mode);

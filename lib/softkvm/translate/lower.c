@@ -9,7 +9,7 @@
  * The check of one access, for a linear address in S1 (docs/why/tlb.md):
  *
  *	test  s1, size - 1 ; jnz 1f       not aligned: it could cross a page
- *	pext  s2, s1, rm                  page number, 36 bits
+ *	pext  s2, s1, [mask]              page number, 36 bits
  *	mov   s2, gs:[s2 * 8]             the view's addend for the page
  *	cmp   s2, [slot]                  is it what this site saw last time?
  *   1:	jne   stub
@@ -184,7 +184,7 @@ static void emit_check(struct tr *t, int i, unsigned size, bool write, uint16_t 
 	check = as_at(a);
 	e->slots[slot] = 1; /* no addend, so the first execution misses */
 	crossing = emit_alignment(t, size);
-	pext_rrr(a, H_S2, H_S1, H_RM);
+	emit_vpn(a, H_S2, H_S1);
 	emit_gs(a, 0x8b, H_S2, H_S2, 0);
 	emit8(a, 0x48); /* cmp s2, [slot] */
 	emit8(a, 0x3b);
@@ -198,6 +198,39 @@ static void emit_check(struct tr *t, int i, unsigned size, bool write, uint16_t 
 	e->site[slot] = (struct site){.block = t->index, .back = as_at(a), .insn = (uint8_t)i,
 				      .len = (uint8_t)(as_at(a) - check),
 				      .size = size & 0x7fff, .write = write};
+}
+
+/* Makes memory at base + disp reachable, by a check of its own or as part of a group. `size` and
+ * `write` are of this access; S1 and S2 are lost. */
+static void reach_linear(struct tr *t, int i, unsigned size, bool write)
+{
+	emit_check(t, i, size, write, t->before[i]);
+	t->place = (struct place){H_S1, 0};
+}
+
+/* The same for an access that may be in a group; `linear` puts its address in S1. */
+static void reach(struct tr *t, int i, unsigned size, bool write,
+		  void (*linear)(struct tr *t, int i))
+{
+	struct group *g = &t->group;
+	struct access a;
+
+	switch (group_role(t, i, &a)) {
+	case GROUP_MEMBER:
+		t->place = (struct place){H_CB, a.disp - g->lo};
+		break;
+	case GROUP_LEADER:
+		lea_rm(&t->a, true, H_S1, emit_use(&t->a, a.base, H_S1), g->lo);
+		emit_check(t, i, g->len, g->write, t->before[i]);
+		t->e->site[t->e->n_slots - 1].group = 1;
+		mov_rr(&t->a, H_CB, H_S1);
+		t->place = (struct place){H_CB, a.disp - g->lo};
+		break;
+	default:
+		linear(t, i);
+		reach_linear(t, i, size, write);
+	}
+	t->map[i].flags = t->flags;
 }
 
 /* -- C executes it ---------------------------------------------------------------------------------------- */
@@ -235,11 +268,7 @@ static void emit_gate_jump(struct tr *t)
 {
 	struct as *a = &t->a;
 
-	emit8(a, 0xc4); /* pext s2, s1, [jump cache mask] */
-	emit8(a, 0xe2);
-	emit8(a, 0x80u | (~(unsigned)H_S1 & 15) << 3 | 2);
-	emit8(a, 0xf5);
-	emit_rip(a, H_S2, vcpu_at(a, VSCR(SCR_JC_MASK)), 0);
+	pext_rrv(a, H_S2, H_S1, VSCR(SCR_JC_MASK));
 	emit8(a, 0x65); /* jmp gs:[s2 * 8 + code] */
 	emit8(a, 0xff);
 	emit8(a, 0x24);
@@ -305,30 +334,60 @@ static void move_sp(struct tr *t, int by)
 	lea_rm(&t->a, t->mode & MODE_64, H_GSP, H_GSP, by);
 }
 
-/* S1 = host address of the slot that a push will fill. */
+static void push_linear(struct tr *t, int i)
+{
+	(void)i;
+	lea_rm(&t->a, t->mode & MODE_64, H_S1, H_GSP, -(int)stack_size(t));
+}
+
+static void move_linear(struct tr *t, int host)
+{
+	if (t->mode & MODE_64)
+		mov_rr(&t->a, H_S1, host);
+	else
+		mov_rr32(&t->a, H_S1, host);
+}
+
+static void top_linear(struct tr *t, int i)
+{
+	(void)i;
+	move_linear(t, H_GSP);
+}
+
+static void frame_linear(struct tr *t, int i)
+{
+	(void)i;
+	move_linear(t, H_RBP);
+}
+
+/* The slot that a push will fill. */
 static void check_push(struct tr *t, int i)
 {
-	unsigned n = stack_size(t);
+	reach(t, i, stack_size(t), true, push_linear);
+}
 
-	lea_rm(&t->a, t->mode & MODE_64, H_S1, H_GSP, -(int)n);
-	emit_check(t, i, n, true, t->before[i]);
+/* The same where the instruction has another access, too. */
+static void check_push_alone(struct tr *t, int i)
+{
+	push_linear(t, i);
+	reach_linear(t, i, stack_size(t), true);
 	t->map[i].flags = t->flags;
 }
 
-/* S1 = host address of the top of the stack. */
+/* The top of the stack. */
 static void check_pop(struct tr *t, int i)
 {
-	if (t->mode & MODE_64)
-		mov_rr(&t->a, H_S1, H_GSP);
-	else
-		mov_rr32(&t->a, H_S1, H_GSP);
-	emit_check(t, i, stack_size(t), false, t->before[i]);
-	t->map[i].flags = t->flags;
+	reach(t, i, stack_size(t), false, top_linear);
+}
+
+static void load_place(struct tr *t, int host)
+{
+	mov_rm(&t->a, t->mode & MODE_64, host, t->place.reg, t->place.disp);
 }
 
 static void push_from(struct tr *t, int host)
 {
-	mov_mr(&t->a, t->mode & MODE_64, H_S1, 0, host);
+	mov_mr(&t->a, t->mode & MODE_64, t->place.reg, t->place.disp, host);
 	move_sp(t, -(int)stack_size(t));
 }
 
@@ -341,10 +400,9 @@ static void lower_push_r(struct tr *t, int i)
 static void lower_push_i(struct tr *t, int i)
 {
 	check_push(t, i);
-	if (t->mode & MODE_64)
-		emit8(&t->a, 0x48);
+	emit_rex(&t->a, t->mode & MODE_64, 0, 0, t->place.reg);
 	emit8(&t->a, 0xc7);
-	emit8(&t->a, H_S1);
+	emit_mem(&t->a, 0, t->place.reg, t->place.disp);
 	emit32(&t->a, (uint32_t)t->in[i].imm);
 	move_sp(t, -(int)stack_size(t));
 }
@@ -356,10 +414,10 @@ static void lower_pop_r(struct tr *t, int i)
 
 	check_pop(t, i);
 	if (host < 0) {
-		mov_rm(&t->a, t->mode & MODE_64, H_S2, H_S1, 0);
+		load_place(t, H_S2);
 		mov_vr(&t->a, VGPR(r), H_S2);
 	} else {
-		mov_rm(&t->a, t->mode & MODE_64, host, H_S1, 0);
+		load_place(t, host);
 	}
 	if (r != X86_RSP)
 		move_sp(t, (int)stack_size(t));
@@ -367,16 +425,9 @@ static void lower_pop_r(struct tr *t, int i)
 
 static void lower_leave(struct tr *t, int i)
 {
-	bool wide = t->mode & MODE_64;
-
-	if (wide)
-		mov_rr(&t->a, H_S1, H_RBP);
-	else
-		mov_rr32(&t->a, H_S1, H_RBP);
-	emit_check(t, i, stack_size(t), false, t->before[i]);
-	t->map[i].flags = t->flags;
-	mov_rm(&t->a, wide, H_S2, H_S1, 0);
-	lea_rm(&t->a, wide, H_GSP, H_RBP, (int)stack_size(t));
+	reach(t, i, stack_size(t), false, frame_linear);
+	load_place(t, H_S2);
+	lea_rm(&t->a, t->mode & MODE_64, H_GSP, H_RBP, (int)stack_size(t));
 	mov_rr(&t->a, H_RBP, H_S2);
 }
 
@@ -393,14 +444,17 @@ static void lower_push_m(struct tr *t, int i)
 {
 	load_operand(t, i);
 	mov_vr(&t->a, VSCR(SCR_TEMP), H_S2);
-	check_push(t, i);
+	check_push_alone(t, i);
 	mov_rv(&t->a, H_S2, VSCR(SCR_TEMP));
 	push_from(t, H_S2);
 }
 
 static void push_return(struct tr *t, int i)
 {
-	check_push(t, i);
+	if (t->in[i].has_mem)
+		check_push_alone(t, i);
+	else
+		check_push(t, i);
 	rip_plus(t, H_S2, next_of(t, i));
 	push_from(t, H_S2);
 }
@@ -454,7 +508,7 @@ static void lower_ret(struct tr *t, int i)
 {
 	flags_to_scr(t);
 	check_pop(t, i);
-	mov_rm(&t->a, t->mode & MODE_64, H_S1, H_S1, 0);
+	load_place(t, H_S1);
 	move_sp(t, (int)(stack_size(t) + (t->in[i].imm & 0xffff)));
 	emit_gate_jump(t);
 }
@@ -465,12 +519,10 @@ static void lower_native(struct tr *t, int i)
 {
 	const struct insn *in = &t->in[i];
 
-	if (in->has_mem && in->mem_size) {
-		emit_linear(t, i);
-		emit_check(t, i, in->mem_size, in->mem_w, t->before[i]);
-	}
+	if (in->has_mem && in->mem_size)
+		reach(t, i, in->mem_size, in->mem_w, emit_linear);
 	flags_for_insn(t, i);
-	emit_native(&t->a, in, t->code + (t->start[i] - t->at));
+	emit_native(&t->a, in, t->code + (t->start[i] - t->at), &t->place);
 	flags_after_insn(t, i);
 }
 
@@ -637,7 +689,7 @@ static void lower_pushf(struct tr *t, int i)
 	struct as *a = &t->a;
 
 	flags_to_scr(t);
-	check_push(t, i);
+	check_push_alone(t, i);
 	mov_vr(a, VSCR(SCR_TEMP), H_RAX);
 	mov_rv(a, H_S2, VCPU(rflags));
 	emit8(a, 0x81); /* and edi, ~(arithmetic, RF, VM) */
@@ -738,11 +790,10 @@ bool is_inline(const struct tr *t, const struct insn *in)
 	}
 }
 
-void lower(struct tr *t, int i)
+static void lower_one(struct tr *t, int i)
 {
 	const struct insn *in = &t->in[i];
 
-	t->map[i].flags = t->flags;
 	if (!is_inline(t, in)) {
 		call_insn(t, i);
 		return;
@@ -771,4 +822,14 @@ void lower(struct tr *t, int i)
 	case X86_MOV_SEG_R: lower_mov_seg_r(t, i); break;
 	case X86_BT_MEM: lower_bt_mem(t, i); break;
 	}
+}
+
+void lower(struct tr *t, int i)
+{
+	t->map[i].flags = t->flags;
+	t->map[i].cb = t->group.active;
+	if (!is_inline(t, &t->in[i]))
+		t->group.active = false;
+	lower_one(t, i);
+	group_after(t, i);
 }

@@ -58,7 +58,7 @@ static void make(struct engine *e, struct native *n, const struct insn *in,
 			.end = e->code_rw + e->code_size + NATIVE_SIZE};
 	n->code = as_at(&a);
 	mov_rv(&a, H_S1, VSCR(SCR_OPERAND));
-	emit_native(&a, in, bytes);
+	emit_native(&a, in, bytes, &(struct place){H_S1, 0});
 	jmp_to(&a, e->thunk.native_done);
 	e->native_used = as_at(&a);
 	for (i = 0; i < in->len; i++)

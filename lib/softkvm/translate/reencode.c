@@ -3,8 +3,8 @@
  * The host form of a guest instruction that may run as it is.
  *
  * Both sides are x86-64, so an ordinary instruction keeps its opcode, its immediates and its
- * vector registers. Three things change: the memory operand becomes [S1], whose value the
- * caller has made a checked host address; general register numbers go through host_reg[]; and
+ * vector registers. Three things change: the memory operand becomes [S1] or [CB + disp],
+ * which the caller has made a checked host address; general register numbers go through host_reg[]; and
  * prefixes that have been acted upon (segment, address size) disappear.
  *
  * Guest r8-r11 live in memory. An instruction that names one gets a scratch register instead:
@@ -42,6 +42,7 @@ struct field {
 
 struct plan {
 	uint8_t reg, rm, vvvv;        /* host numbers */
+	struct place mem;
 	struct field spilled[3];
 	int n_spilled;
 	uint8_t guest_of[16];         /* by host register: what is loaded there */
@@ -137,7 +138,7 @@ static void emit_operands(struct as *a, const struct insn *in, const struct plan
 			  unsigned reg)
 {
 	if (in->has_mem)
-		emit8(a, (reg & 7) << 3 | H_S1); /* mod 0, [S1] */
+		emit_mem(a, (int)reg, p->mem.reg, p->mem.disp);
 	else
 		emit8(a, 0xc0u | (reg & 7) << 3 | (p->rm & 7));
 }
@@ -206,7 +207,7 @@ static void emit_legacy(struct as *a, const struct insn *in, const uint8_t *byte
 	       (in->has_modrm && byte_needs_rex(in, in->f_reg, in->reg, p->reg)) ||
 	       (in->has_modrm && !in->has_mem && byte_needs_rex(in, in->f_rm, in->rm, p->rm));
 	if (in->has_mem)
-		base = 0;
+		base = (uint8_t)p->mem.reg;
 	rex = (in->rex & 8u) | (modrm && in->f_reg != X86_F_NONE && reg & 8 ? 4u : 0) |
 	      (base & 8 ? 1u : 0);
 	emit_prefixes(a, in);
@@ -233,7 +234,7 @@ static void emit_vex(struct as *a, const struct insn *in, const uint8_t *bytes,
 {
 	uint8_t last = in->vexlen == 2 ? in->vex[0] : in->vex[1]; /* W vvvv L pp */
 	unsigned w = in->vexlen == 2 ? 0 : last & 0x80u;
-	unsigned reg = p->reg, base = in->has_mem ? 0 : p->rm;
+	unsigned reg = p->reg, base = in->has_mem ? (unsigned)p->mem.reg : p->rm;
 
 	emit8(a, 0xc4);
 	emit8(a, (reg & 8 ? 0 : 0x80u) | 0x40u | (base & 8 ? 0 : 0x20u) | in->map);
@@ -249,7 +250,7 @@ static void emit_evex(struct as *a, const struct insn *in, const uint8_t *bytes,
 {
 	unsigned p0 = in->vex[0] & 0x1fu; /* R' and the map */
 	unsigned p1 = in->vex[1] & 0x87u; /* W, 1, pp */
-	unsigned reg = p->reg, base = in->has_mem ? 0 : p->rm;
+	unsigned reg = p->reg, base = in->has_mem ? (unsigned)p->mem.reg : p->rm;
 
 	if (wants(in->f_rm) && !in->has_mem)
 		p0 |= 0x40;
@@ -286,9 +287,23 @@ static bool is_high_extend(const struct insn *in, const struct plan *p)
 	       is_high(in, in->f_rm, in->rm) && p->reg >= 8;
 }
 
-void emit_native(struct as *a, const struct insn *in, const uint8_t *bytes)
+/* Some encodings cannot name CB with a displacement: AH..BH know no REX, and a short
+ * displacement of EVEX is scaled. */
+static void settle_place(struct as *a, const struct insn *in, struct plan *p)
 {
-	struct plan p = {.reg = in->reg, .rm = in->rm, .vvvv = in->vvvv};
+	if (!in->has_mem || p->mem.reg == H_S1)
+		return;
+	if (in->enc != X86_EVEX &&
+	    !(in->has_modrm && is_high(in, in->f_reg, in->reg)))
+		return;
+	lea_rm(a, true, H_S1, p->mem.reg, p->mem.disp);
+	p->mem = (struct place){H_S1, 0};
+}
+
+void emit_native(struct as *a, const struct insn *in, const uint8_t *bytes,
+		 const struct place *m)
+{
+	struct plan p = {.reg = in->reg, .rm = in->rm, .vvvv = in->vvvv, .mem = *m};
 	uint8_t rm = in->oreg != X86_REG_NONE ? in->oreg : in->rm;
 
 	if (in->has_modrm)
@@ -311,7 +326,8 @@ void emit_native(struct as *a, const struct insn *in, const uint8_t *bytes)
 		}
 		return;
 	}
-	load_spilled(a, &p, in->has_mem);
+	settle_place(a, in, &p);
+	load_spilled(a, &p, in->has_mem && p.mem.reg == H_S1);
 	emit_plain(a, in, bytes, &p);
 	store_spilled(a, &p);
 }

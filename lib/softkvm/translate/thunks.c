@@ -60,6 +60,7 @@ static void save_registers(struct as *a, bool rax)
 {
 	int r;
 
+	mov_vr(a, VSCR(SCR_CB), H_CB);
 	for (r = 0; r < 16; r++)
 		if (host_reg[r] >= 0 && (r != X86_RAX || rax))
 			mov_vr(a, VGPR(r), host_reg[r]);
@@ -69,7 +70,7 @@ static void load_registers(struct as *a)
 {
 	int r;
 
-	mov_ri(a, H_RM, RM_MASK);
+	mov_rv(a, H_CB, VSCR(SCR_CB));
 	for (r = 1; r < 16; r++)
 		if (host_reg[r] >= 0)
 			mov_rv(a, host_reg[r], VGPR(r));
@@ -173,7 +174,7 @@ static uint32_t emit_miss(struct as *a, bool write, unsigned size)
 		emit32(a, 4096 - size);
 		slow[n++] = jcc_short(a, CC_A);
 	}
-	pext_rrr(a, H_RAX, H_S1, H_RM);
+	emit_vpn(a, H_RAX, H_S1);
 	emit_gs(a, 0x8b, H_RAX, H_RAX, 0);
 	alu_rr(a, 0x85, H_RAX, H_RAX); /* test rax, rax */
 	slow[n++] = jcc_short(a, CC_E);
@@ -271,7 +272,7 @@ void site_plain(struct engine *e, uint32_t number, uint32_t stub)
 		emit32(&a, 0x1000);
 		jcc_to(&a, CC_NE, stub);
 	}
-	pext_rrr(&a, H_S2, H_S1, H_RM);
+	emit_vpn(&a, H_S2, H_S1);
 	emit_gs(&a, 0x8b, H_S2, H_S2, 0);
 	alu_rr(&a, 0x85, H_S2, H_S2); /* test s2, s2 */
 	jcc_to(&a, CC_E, stub);

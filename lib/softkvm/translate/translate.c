@@ -289,7 +289,10 @@ struct block *translate(struct engine *e, struct code_page *page, uint16_t at, u
 	t->at = at;
 	t->mode = mode;
 	t->n = t->n_stubs = 0;
-	t->cut = t->ended = false;
+	t->cut = t->ended = t->group.active = false;
+	t->ungrouped = e->opt.nogroup ||
+		       *ungrouped_slot(e, page->gpa + at) ==
+			       (page->gpa + at + ((uint64_t)mode << 56));
 	t->index = e->n_blocks;
 	first_exit = e->n_exits;
 	as_init(&t->a, e);

@@ -17,6 +17,22 @@ struct stub {             /* the out-of-line part of an access site */
 	uint32_t site;
 };
 
+struct access {           /* memory at base + disp */
+	uint8_t base;
+	int32_t disp;
+	uint16_t size;
+	bool write;
+};
+
+struct group {            /* accesses that share a check (group.c) */
+	bool active, write;
+	uint8_t base;
+	int32_t lo;       /* CB is the host address of base + lo */
+	uint16_t len;
+	int last;         /* its last member */
+};
+enum group_role { GROUP_NONE, GROUP_LEADER, GROUP_MEMBER };
+
 struct tr {
 	struct as a;
 	struct engine *e;
@@ -34,6 +50,9 @@ struct tr {
 	uint16_t before[BLOCK_INSNS], after[BLOCK_INSNS]; /* live flags */
 	struct insn_map map[BLOCK_INSNS + 1];
 	enum flags_at flags;
+	struct place place; /* of the access that was reached last */
+	bool ungrouped;     /* groups failed too often here */
+	struct group group;
 	struct stub stub[BLOCK_INSNS * 3];
 	int n_stubs;
 };
@@ -42,6 +61,11 @@ struct tr {
 void lower(struct tr *t, int i);
 /* Has it host code of its own in this mode? Else C executes it. */
 bool is_inline(const struct tr *t, const struct insn *in);
+/* How instruction i's access *a is checked. A leader's group is t->group from then on. */
+enum group_role group_role(struct tr *t, int i, struct access *a);
+/* To be called after each instruction. */
+void group_after(struct tr *t, int i);
+
 /* Emits the interpretation of whatever is at the block's beginning. */
 void lower_step(struct tr *t);
 /* Emits a jump to the first byte of the next page. */

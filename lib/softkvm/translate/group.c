@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Groups: one check for several accesses through one base register.
+ *
+ * A function's first pushes, its locals, the fields of a structure: accesses whose addresses
+ * differ by constants. The first of them (the leader) checks the whole range that they touch,
+ * and leaves the host address of its beginning in CB; the others (members) use it at the speed
+ * of native code.
+ *
+ *	push rbp            lea  s1, [rsp - 24] ; check 24 bytes for writing ; mov cb, s1
+ *	push r12            mov  [cb + 16], rbp
+ *	push rbx            mov  [cb + 8], r12
+ *	                    mov  [cb], rbx
+ *
+ * The range must lie in one page and permit what all members do. If it does not, nothing is
+ * wrong with the guest: C executes the leader alone, execution goes on in a block that begins
+ * behind it, and a block that this happens to often is translated anew without groups.
+ *
+ * Invariants:
+ *  1. A store is in a group only if control cannot leave the block between leader and store,
+ *     but by a fault: so no page is asked for write permission that is not written.
+ *  2. CB is live from leader to last member. No instruction in between is executed in C and
+ *     followed by the rest of the block (insn_map.cb forbids the resume); a memory miss of
+ *     another site in between comes back to the instruction's beginning with CB as it was.
+ *  3. Faults are raised by the instruction that makes the access: a leader's check that fails
+ *     raises nothing by itself.
+ *
+ * Only in 64-bit code, where base + displacement does not wrap.
+ */
+#include "softkvm/translate/translate.h"
+
+#define GROUP_RANGE 256 /* bytes: a wider range crosses pages too often */
+
+/* The memory access of an instruction, if it is one, through base + constant. */
+static bool access_of(const struct tr *t, int i, struct access *a)
+{
+	const struct insn *in = &t->in[i];
+
+	switch (in->kind) {
+	case X86_PUSH_R: case X86_PUSH_I: case X86_CALL_REL:
+		*a = (struct access){X86_RSP, -8, 8, true};
+		return true;
+	case X86_CALL_RM:
+		*a = (struct access){X86_RSP, -8, 8, true};
+		return !in->has_mem;
+	case X86_POP_R: case X86_RET:
+		*a = (struct access){X86_RSP, 0, 8, false};
+		return true;
+	case X86_LEAVE:
+		*a = (struct access){X86_RBP, 0, 8, false};
+		return true;
+	case X86_NATIVE:
+		if (!in->has_mem || in->base >= X86_RIP || in->index != X86_REG_NONE ||
+		    in->adsize != 8 || in->seg == X86_FS || in->seg == X86_GS ||
+		    in->mem_size > 64)
+			return false;
+		*a = (struct access){in->base, (int32_t)in->disp, in->mem_size, in->mem_w};
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool names(const struct insn *in, uint8_t r)
+{
+	uint8_t rm = in->oreg != X86_REG_NONE ? in->oreg : in->rm;
+
+	return (in->f_reg == X86_F_GPR && in->reg_w && in->reg == r) ||
+	       (in->f_rm == X86_F_GPR && in->rm_w && !in->has_mem && rm == r) ||
+	       (in->f_vvvv == X86_F_GPR && in->vvvv_w && in->vvvv == r) ||
+	       ((in->f_reg == X86_F_GPR8 || in->f_rm == X86_F_GPR8) &&
+		(in->reg_w || in->rm_w)) ||
+	       in->gpr_w >> r & 1;
+}
+
+/* ADD r, imm and SUB r, imm */
+static bool adds_constant(const struct insn *in, uint8_t r, int64_t *delta)
+{
+	unsigned digit = in->modrm >> 3 & 7;
+
+	if (in->map != X86_MAP_1B || in->enc != X86_LEGACY || in->opsize != 8 || in->has_mem ||
+	    (in->op != 0x81 && in->op != 0x83) || in->rm != r || (digit != 0 && digit != 5))
+		return false;
+	*delta = digit ? -(int64_t)in->imm : (int64_t)in->imm;
+	return true;
+}
+
+/* What instruction i does to register r: true and a constant is added, or it is lost. */
+static bool moves_by(const struct tr *t, int i, uint8_t r, int64_t *delta)
+{
+	const struct insn *in = &t->in[i];
+
+	*delta = 0;
+	switch (in->kind) {
+	case X86_PUSH_R: case X86_PUSH_I: case X86_PUSH_M: case X86_CALL_REL: case X86_CALL_RM:
+	case X86_PUSHF:
+		*delta = r == X86_RSP ? -8 : 0;
+		return true;
+	case X86_POP_R:
+		*delta = r == X86_RSP ? 8 : 0;
+		return in->oreg != r;
+	case X86_LEAVE:
+		return r != X86_RSP && r != X86_RBP;
+	case X86_LEA:
+		if (in->reg != r)
+			return true;
+		*delta = in->disp;
+		return in->base == r && in->index == X86_REG_NONE && in->opsize == 8 &&
+		       in->adsize == 8;
+	case X86_NATIVE:
+		return adds_constant(in, r, delta) || !names(in, r);
+	case X86_NOP: case X86_PAUSE: case X86_CLC_STC_CMC: case X86_JCC: case X86_CLI:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool leaves(const struct insn *in)
+{
+	return in->kind == X86_JCC || in->kind == X86_LOOP || in->kind == X86_JCXZ;
+}
+
+/* The group that instruction i would lead: its range relative to the base as it is now, and its
+ * last member; 1 member: none. */
+static int look_ahead(const struct tr *t, int i, const struct access *first, struct group *g)
+{
+	int64_t lo = first->disp, hi = first->disp + first->size, moved = 0, delta;
+	bool stores = true; /* may stores still join? */
+	int members = 1, j;
+
+	*g = (struct group){.base = first->base, .write = first->write, .last = i};
+	for (j = i; j < t->n; j++) {
+		struct access a;
+
+		if (j > i && !is_inline(t, &t->in[j]))
+			break;
+		if (j > i && access_of(t, j, &a) && a.base == first->base &&
+		    (stores || !a.write || g->write)) {
+			int64_t at = moved + a.disp;
+			int64_t l = at < lo ? at : lo, h = at + a.size > hi ? at + a.size : hi;
+
+			if (h - l > GROUP_RANGE)
+				break;
+			lo = l;
+			hi = h;
+			g->write |= a.write;
+			g->last = j;
+			members++;
+		}
+		if (leaves(&t->in[j]))
+			stores = false;
+		if (!moves_by(t, j, first->base, &delta))
+			break;
+		moved += delta;
+	}
+	g->lo = (int32_t)lo;
+	g->len = (uint16_t)(hi - lo);
+	return members;
+}
+
+/* The group's place relative to the base register moves with it. */
+void group_after(struct tr *t, int i)
+{
+	struct group *g = &t->group;
+	int64_t delta;
+
+	if (!g->active)
+		return;
+	if (i >= g->last || !moves_by(t, i, g->base, &delta))
+		g->active = false;
+	else
+		g->lo -= (int32_t)delta;
+}
+
+enum group_role group_role(struct tr *t, int i, struct access *a)
+{
+	struct group *g = &t->group, found;
+
+	if (t->ungrouped || !(t->mode & MODE_64) || !access_of(t, i, a))
+		return GROUP_NONE;
+	if (g->active && g->base == a->base && (g->write || !a->write) && a->disp >= g->lo &&
+	    a->disp + a->size <= g->lo + g->len)
+		return GROUP_MEMBER;
+	if (look_ahead(t, i, a, &found) < 2)
+		return GROUP_NONE;
+	*g = found;
+	g->active = true;
+	return GROUP_LEADER;
+}
