@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Are two outcomes the same, and if not, where?
+ */
+#include "insn.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const gpr_names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+					  "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+
+struct text {
+	char *at;
+	size_t left;
+};
+
+static void __attribute__((format(printf, 2, 3))) say(struct text *t, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(t->at, t->left, fmt, ap);
+	va_end(ap);
+	if (n > 0 && (size_t)n < t->left) {
+		t->at += n;
+		t->left -= (size_t)n;
+	}
+}
+
+static void number(struct text *t, const char *name, uint64_t want, uint64_t got)
+{
+	if (want != got)
+		say(t, "%s(%llx,%llx) ", name, (unsigned long long)want, (unsigned long long)got);
+}
+
+/* The host's kernel does not tell a process what is mapped in the upper half. */
+static uint32_t page_fault_code(const struct outcome *o)
+{
+	return o->cr2 >= 0x7ffffffff000 ? o->error | 1 : o->error;
+}
+
+static void compare_fault(struct text *t, const struct outcome *a, const struct outcome *b)
+{
+	number(t, "vector", a->vector, b->vector);
+	if (a->vector != b->vector)
+		return;
+	if (a->vector == 14) {
+		number(t, "cr2", a->cr2, b->cr2);
+		number(t, "error", page_fault_code(a), page_fault_code(b));
+	} else {
+		number(t, "error", a->error, b->error);
+	}
+}
+
+static void compare_registers(struct text *t, const struct outcome *a, const struct outcome *b)
+{
+	for (unsigned i = 0; i < 16; i++)
+		number(t, gpr_names[i], a->gpr[i], b->gpr[i]);
+	number(t, "rip", a->rip, b->rip);
+	number(t, "flags", a->flags, b->flags);
+	number(t, "cs", a->cs, b->cs);
+	number(t, "ss", a->ss, b->ss);
+	number(t, "ds", a->sel_ds, b->sel_ds);
+	number(t, "es", a->sel_es, b->sel_es);
+	number(t, "fs", a->sel_fs, b->sel_fs);
+	number(t, "gs", a->sel_gs, b->sel_gs);
+	number(t, "fs.base", a->fs, b->fs);
+	number(t, "gs.base", a->gs, b->gs);
+}
+
+static unsigned word_at(const uint8_t *p, unsigned at)
+{
+	return p[at] | (unsigned)p[at + 1] << 8;
+}
+
+static void compare_x87(struct text *t, const uint8_t *a, const uint8_t *b)
+{
+	number(t, "fcw", word_at(a, 0), word_at(b, 0));
+	number(t, "fsw", word_at(a, 2), word_at(b, 2));
+	number(t, "ftw", a[4], b[4]);
+	number(t, "mxcsr", word_at(a, 24) | word_at(a, 26) << 16,
+	       word_at(b, 24) | word_at(b, 26) << 16);
+	for (unsigned i = 0; i < 8; i++)
+		if (memcmp(a + 32 + 16 * i, b + 32 + 16 * i, 10))
+			say(t, "st%u ", i);
+}
+
+static void compare_file(struct text *t, const char *name, unsigned first, unsigned size,
+			 unsigned len, const uint8_t *a, const uint8_t *b)
+{
+	for (unsigned i = 0; i < len / size; i++)
+		if (memcmp(a + i * size, b + i * size, size))
+			say(t, "%s%u ", name, first + i);
+}
+
+static void compare_vectors(struct text *t, const uint8_t *a, const uint8_t *b)
+{
+	static const struct {
+		unsigned component;
+		const char *name;
+		unsigned first, size;
+	} files[] = {{2, "ymm", 0, 16}, {5, "k", 0, 8}, {6, "zmm", 0, 32}, {7, "zmm", 16, 64}};
+
+	compare_x87(t, a, b);
+	compare_file(t, "xmm", 0, 16, 256, a + 160, b + 160);
+	for (unsigned i = 0; i < 4; i++) {
+		const struct component *c = &components[files[i].component];
+
+		compare_file(t, files[i].name, files[i].first, files[i].size, c->len, a + c->at,
+			     b + c->at);
+	}
+}
+
+static void compare_memory(struct text *t, const struct outcome *a, const struct outcome *b)
+{
+	uint32_t both = a->changed & b->changed, either = a->changed | b->changed;
+
+	for (unsigned p = 0; p < PAGES; p++) {
+		unsigned i = 0;
+
+		if (!(either >> p & 1))
+			continue;
+		if (!(both >> p & 1)) {
+			say(t, "page@%x(%s) ", pages[p].at,
+			    a->changed >> p & 1 ? "changed,not" : "not,changed");
+			continue;
+		}
+		while (i < PAGE && a->page[p][i] == b->page[p][i])
+			i++;
+		if (i < PAGE)
+			say(t, "memory@%x(%02x,%02x) ", pages[p].at + i, a->page[p][i],
+			    b->page[p][i]);
+	}
+}
+
+void outcome_compare(const struct outcome *native, const struct outcome *guest, char *out,
+		     size_t size)
+{
+	struct text t = {out, size};
+
+	*out = 0;
+	if (guest->status != RAN) {
+		say(&t, "%s", guest->why);
+		return;
+	}
+	compare_fault(&t, native, guest);
+	compare_registers(&t, native, guest);
+	compare_vectors(&t, native->vectors, guest->vectors);
+	compare_memory(&t, native, guest);
+}
+
+static void print_piece(const struct test_case *t, const struct piece *p)
+{
+	const struct span *s = &t->span[0];
+	const uint8_t *bytes = s->bytes + (p->at - s->at);
+	struct insn in;
+	char hex[64];
+	int n = 0;
+
+	x86_decode(&in, bytes, 15, t->is_32bit ? X86_MODE_32 : X86_MODE_64);
+	for (unsigned i = 0; i < p->len && i < 15; i++)
+		n += snprintf(hex + n, sizeof(hex) - (size_t)n, " %02x", bytes[i]);
+	printf("#   %08x %-14s%s\n", p->at, x86_insn_name(&in), hex);
+}
+
+void case_print(const struct test_case *t, const struct outcome *native,
+		const struct outcome *guest, const char *differ)
+{
+	printf("# case %llu%s, native: vector %u error %x cr2 %llx rip %llx\n",
+	       (unsigned long long)t->number, t->is_32bit ? " (32-bit)" : "", native->vector,
+	       native->error, (unsigned long long)native->cr2, (unsigned long long)native->rip);
+	for (unsigned i = 0; i < t->n_pieces; i++)
+		if (!t->piece[i].is_nop)
+			print_piece(t, &t->piece[i]);
+	for (unsigned i = 0; i < 16; i++)
+		printf("%s%s=%llx%s", i % 4 ? " " : "#   ", gpr_names[i],
+		       (unsigned long long)t->start.gpr[i], i % 4 == 3 ? "\n" : "");
+	printf("#   flags=%llx fs=%llx gs=%llx\n", (unsigned long long)t->start.flags,
+	       (unsigned long long)t->start.fs, (unsigned long long)t->start.gs);
+	(void)guest;
+	printf("#   differ (native,softkvm): %s\n", differ);
+}

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Random cases: sequences of instructions, and idioms in which a translator can go wrong.
+ *
+ *	plain       any instruction
+ *	liveness    one that sets flags, one that touches memory, one that reads flags
+ *	carry       adc, sbb, adcx and adox in a row, through memory
+ *	branch      a conditional or other jump or call forward, over the next few
+ *	indirect    the same through a register or memory
+ *	loop        a counter around a few others
+ *	string      with or without REP
+ *	stack       push, pop and relatives
+ *	rewrite     a store into an instruction that comes later
+ *
+ * Jumps lead forward (or back in a loop whose counter nothing else writes), so most cases end.
+ * Their displacements are filled in when all positions are known.
+ */
+#include "draw.h"
+
+#include <string.h>
+
+#define LABELS 24
+
+struct fixup {
+	unsigned at, size;       /* of a displacement, in the span */
+	unsigned label;          /* of the target */
+	bool absolute;           /* an address instead */
+};
+
+struct sequence {
+	struct draw g;
+	struct span *span;
+	unsigned n_labels, label_at[LABELS];
+	unsigned n_fixups;
+	struct fixup fixup[LABELS];
+	unsigned open;           /* jumps forward: labels that wait for a place ... */
+	unsigned wait[LABELS];   /* ... in so many items */
+	unsigned depth;
+};
+
+/* -- Emission ------------------------------------------------------------------------------ */
+
+static bool has_room(const struct sequence *q)
+{
+	return q->span->len + 40 < sizeof(q->span->bytes) && q->g.t->n_pieces + 6 < PIECES &&
+	       q->n_labels + 4 < LABELS && q->n_fixups + 4 < LABELS;
+}
+
+static void add(struct sequence *q, const uint8_t *bytes, unsigned len)
+{
+	struct test_case *t = q->g.t;
+
+	t->piece[t->n_pieces++] =
+		(struct piece){.at = q->span->at + q->span->len, .len = (uint8_t)len};
+	memcpy(q->span->bytes + q->span->len, bytes, len);
+	q->span->len += len;
+}
+
+#define ADD(q, ...)                                                  \
+	add(q, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+
+static void add_drawn(struct sequence *q, const struct drawn *d)
+{
+	unsigned at = q->span->len;
+	uint32_t disp;
+
+	add(q, d->bytes, d->len);
+	if (!d->disp_at)
+		return;
+	disp = d->target - (q->span->at + q->span->len);
+	memcpy(q->span->bytes + at + d->disp_at, &disp, 4);
+}
+
+/* A displacement or address of `size` bytes at the end of what was added last. */
+static void add_fixup(struct sequence *q, unsigned size, unsigned label, bool absolute)
+{
+	q->fixup[q->n_fixups++] = (struct fixup){
+		.at = q->span->len - size, .size = size, .label = label, .absolute = absolute};
+}
+
+static void resolve(struct sequence *q)
+{
+	for (unsigned i = 0; i < q->n_fixups; i++) {
+		const struct fixup *f = &q->fixup[i];
+		int64_t v = (int64_t)q->label_at[f->label] - (f->at + f->size);
+
+		if (f->absolute)
+			v = q->span->at + q->label_at[f->label];
+		if (f->size == 1 && v != (int8_t)v)
+			v = 0;
+		memcpy(q->span->bytes + f->at, &v, f->size);
+	}
+}
+
+static unsigned label_here(struct sequence *q)
+{
+	q->label_at[q->n_labels] = q->span->len;
+	q->wait[q->n_labels] = 0;
+	return q->n_labels++;
+}
+
+/* A label that comes after a few more items. */
+static unsigned label_ahead(struct sequence *q)
+{
+	q->wait[q->n_labels] = 1 + pick(&q->g, 3);
+	q->label_at[q->n_labels] = ~0u;
+	return q->n_labels++;
+}
+
+static void item_done(struct sequence *q)
+{
+	for (unsigned i = 0; i < q->n_labels; i++)
+		if (q->wait[i] && --q->wait[i] == 0)
+			q->label_at[i] = q->span->len;
+}
+
+static void place_all(struct sequence *q)
+{
+	for (unsigned i = 0; i < q->n_labels; i++)
+		if (q->label_at[i] == ~0u)
+			q->label_at[i] = q->span->len;
+}
+
+/* -- What to draw -------------------------------------------------------------------------------- */
+
+static bool sets_flags(const struct insn *in)
+{
+	return in->flags_w && in->kind == X86_NATIVE;
+}
+
+static bool touches_memory(const struct insn *in)
+{
+	return !in->flags_touch && ((in->has_mem && in->mem_size) || in->kind == X86_PUSH_R ||
+				    in->kind == X86_POP_R || in->kind == X86_LEAVE);
+}
+
+static bool reads_flags(const struct insn *in)
+{
+	return in->flags_r != 0;
+}
+
+static bool carries(const struct insn *in)
+{
+	if (in->enc != X86_LEGACY)
+		return false;
+	if (in->map == X86_MAP_0F38)
+		return in->op == 0xf6;
+	return in->map == X86_MAP_1B && (in->op < 0x40 ? (in->op & 0x30) == 0x10 && (in->op & 7) < 6
+						       : (in->op & 0xfc) == 0x80 &&
+								 (in->reg & 6) == 2);
+}
+
+static bool is_string(const struct insn *in)
+{
+	return in->kind >= X86_MOVS && in->kind <= X86_SCAS;
+}
+
+static bool is_stack(const struct insn *in)
+{
+	return in->kind >= X86_PUSH_R && in->kind <= X86_LEAVE;
+}
+
+static bool is_rotate_by_cl(const struct insn *in)
+{
+	return in->enc == X86_LEGACY && ((in->map == X86_MAP_1B && (in->op & 0xfe) == 0xd2) ||
+					 (in->map == X86_MAP_0F && (in->op & 0xf7) == 0xa5));
+}
+
+static bool has_immediate(const struct insn *in)
+{
+	return in->kind == X86_NATIVE && in->imm_len && in->len - in->imm_at == in->imm_len;
+}
+
+static bool add_one(struct sequence *q, bool (*want)(const struct insn *in))
+{
+	struct drawn d;
+
+	if (!has_room(q) || !insn_draw(&q->g, &d, want))
+		return false;
+	add_drawn(q, &d);
+	return true;
+}
+
+/* -- Items ------------------------------------------------------------------------------------------- */
+
+static void plain(struct sequence *q)
+{
+	add_one(q, NULL);
+}
+
+static void liveness(struct sequence *q)
+{
+	add_one(q, sets_flags);
+	for (unsigned n = 1 + pick(&q->g, 2); n; n--)
+		add_one(q, touches_memory);
+	add_one(q, reads_flags);
+}
+
+static void carry(struct sequence *q)
+{
+	for (unsigned n = 2 + pick(&q->g, 3); n; n--)
+		add_one(q, carries);
+}
+
+static void rotate(struct sequence *q)
+{
+	if (!(q->g.kept & 2) && pick(&q->g, 2)) {
+		ADD(q, 0xb1, (uint8_t)(pick(&q->g, 3) ? 0 : 32)); /* mov cl, imm */
+		q->g.known &= (uint16_t)~2u;
+	}
+	add_one(q, sets_flags);
+	add_one(q, is_rotate_by_cl);
+	add_one(q, reads_flags);
+}
+
+static void string(struct sequence *q)
+{
+	add_one(q, is_string);
+}
+
+static void stack(struct sequence *q)
+{
+	for (unsigned n = 1 + pick(&q->g, 3); n; n--)
+		add_one(q, is_stack);
+}
+
+static void branch(struct sequence *q)
+{
+	struct draw *g = &q->g;
+	unsigned to = label_ahead(q), what = pick(g, 100), cc = pick(g, 16);
+
+	if (what < 45) {
+		ADD(q, (uint8_t)(0x70 | cc), 0);
+		add_fixup(q, 1, to, false);
+	} else if (what < 70) {
+		ADD(q, 0x0f, (uint8_t)(0x80 | cc), 0, 0, 0, 0);
+		add_fixup(q, 4, to, false);
+	} else if (what < 78) {
+		ADD(q, 0xeb, 0);
+		add_fixup(q, 1, to, false);
+	} else if (what < 83) {
+		ADD(q, 0xe9, 0, 0, 0, 0);
+		add_fixup(q, 4, to, false);
+	} else if (what < 92 || g->kept & 2) {
+		ADD(q, 0xe8, 0, 0, 0, 0);
+		add_fixup(q, 4, to, false);
+	} else { /* LOOPNE, LOOPE, LOOP, JrCXZ */
+		if (chance(g, 20)) {
+			ADD(q, 0x67, (uint8_t)(0xe0 | (cc & 3)), 0);
+		} else {
+			ADD(q, (uint8_t)(0xe0 | (cc & 3)), 0);
+		}
+		add_fixup(q, 1, to, false);
+		g->known &= (uint16_t)~2u;
+	}
+}
+
+/* mov reg, label */
+static void load_label(struct sequence *q, unsigned reg, unsigned label)
+{
+	if (reg & 8)
+		ADD(q, 0x41, (uint8_t)(0xb8 | (reg & 7)), 0, 0, 0, 0);
+	else
+		ADD(q, (uint8_t)(0xb8 | reg), 0, 0, 0, 0);
+	add_fixup(q, 4, label, true);
+	q->g.known &= (uint16_t)~(1u << reg);
+}
+
+/* jmp or call reg */
+static void transfer_reg(struct sequence *q, unsigned reg)
+{
+	unsigned modrm = 0xc0 | (chance(&q->g, 50) ? 4 : 2) << 3 | (reg & 7);
+
+	if (reg & 8)
+		ADD(q, 0x41, 0xff, (uint8_t)modrm);
+	else
+		ADD(q, 0xff, (uint8_t)modrm);
+}
+
+static unsigned free_register(struct sequence *q)
+{
+	uint16_t all = q->g.t->is_32bit ? 0xff : 0xffff;
+
+	return pick_of(&q->g, all & ~(q->g.kept | q->g.pointers | 1u << X86_RSP));
+}
+
+static void indirect(struct sequence *q)
+{
+	struct draw *g = &q->g;
+	unsigned to = label_ahead(q), reg = free_register(q), what = pick(g, 3);
+
+	if (reg == X86_REG_NONE)
+		return;
+	if (what == 0) {
+		load_label(q, reg, to);
+		transfer_reg(q, reg);
+	} else if (what == 1) { /* push label; ret */
+		ADD(q, 0x68, 0, 0, 0, 0);
+		add_fixup(q, 4, to, true);
+		if (chance(g, 70))
+			ADD(q, 0xc3);
+		else
+			ADD(q, 0xc2, 8, 0);
+	} else { /* store the label, jump through it */
+		uint32_t at = DATA + pick(g, 2 * PAGE - 8);
+		uint8_t b[7] = {0xff, 0x24, 0x25};
+
+		if (g->t->is_32bit && reg > 7)
+			return;
+		load_label(q, reg, to);
+		memcpy(b + 3, &at, 4);
+		b[1] = (uint8_t)(4 | (reg & 7) << 3);
+		{ /* mov [at], reg */
+			uint8_t s[8] = {(uint8_t)(0x48 | (reg & 8) >> 1), 0x89, b[1], 0x25};
+
+			memcpy(s + 4, &at, 4);
+			if (g->t->is_32bit)
+				add(q, s + 1, 7);
+			else
+				add(q, s, 8);
+		}
+		b[1] = (uint8_t)(4 | (chance(g, 50) ? 4 : 2) << 3);
+		add(q, b, 7);
+	}
+}
+
+/* A store to the immediate of an instruction that comes right after, or a little later. */
+static void rewrite(struct sequence *q)
+{
+	struct draw *g = &q->g;
+	struct drawn d;
+	unsigned store, between = pick(g, 3), at;
+	uint32_t disp;
+
+	if (!has_room(q) || !insn_draw(g, &d, has_immediate))
+		return;
+	if (q->span->at + q->span->len + 60 >= CODE + 3 * PAGE)
+		return;
+	g->t->writes_code = true;
+	ADD(q, 0xc6, 0x05, 0, 0, 0, 0, (uint8_t)rng_next(&g->rng));
+	store = q->span->len;
+	while (between--)
+		add_one(q, touches_memory);
+	at = q->span->len;
+	add_drawn(q, &d);
+	disp = at + d.len - 1 - store;
+	if (g->t->is_32bit)
+		disp = q->span->at + at + d.len - 1;
+	memcpy(q->span->bytes + store - 5, &disp, 4);
+}
+
+static void item(struct sequence *q);
+
+static void loop(struct sequence *q)
+{
+	struct draw *g = &q->g;
+	unsigned reg = free_register(q), top, n = 1 + pick(g, 4);
+	uint16_t kept = g->kept;
+
+	if (reg == X86_REG_NONE || q->depth > 1 || g->t->is_32bit != (reg < 8 && g->t->is_32bit))
+		return;
+	q->depth++;
+	if (reg & 8)
+		ADD(q, 0x41, (uint8_t)(0xb8 | (reg & 7)), (uint8_t)(2 + pick(g, 6)), 0, 0, 0);
+	else
+		ADD(q, (uint8_t)(0xb8 | reg), (uint8_t)(2 + pick(g, 6)), 0, 0, 0);
+	g->kept |= (uint16_t)(1u << reg);
+	top = label_here(q);
+	while (n--)
+		item(q);
+	place_all(q); /* jumps inside stay inside */
+	if (!has_room(q)) {
+		g->kept = kept;
+		q->depth--;
+		return;
+	}
+	if (reg == X86_RCX && chance(g, 60)) {
+		ADD(q, 0xe2, 0);
+		add_fixup(q, 1, top, false);
+	} else {
+		if (reg & 8)
+			ADD(q, 0x41, 0xff, (uint8_t)(0xc8 | (reg & 7))); /* dec */
+		else
+			ADD(q, 0xff, (uint8_t)(0xc8 | reg));
+		if (chance(g, 50)) {
+			ADD(q, 0x75, 0);
+			add_fixup(q, 1, top, false);
+		} else {
+			ADD(q, 0x0f, 0x85, 0, 0, 0, 0);
+			add_fixup(q, 4, top, false);
+		}
+	}
+	g->known &= (uint16_t)~(1u << reg);
+	g->kept = kept;
+	q->depth--;
+}
+
+static void item(struct sequence *q)
+{
+	static const struct {
+		void (*draw)(struct sequence *q);
+		unsigned weight;
+	} kinds[] = {
+		{plain, 62}, {liveness, 7}, {carry, 3}, {rotate, 2}, {string, 4}, {stack, 5},
+		{branch, 8}, {indirect, 4}, {rewrite, 1}, {loop, 4},
+	};
+	unsigned n = pick(&q->g, 100), i = 0;
+
+	if (!has_room(q))
+		return;
+	while (n >= kinds[i].weight)
+		n -= kinds[i++].weight;
+	kinds[i].draw(q);
+	item_done(q);
+}
+
+/* -- A case -------------------------------------------------------------------------------------------- */
+
+static uint32_t place(struct draw *g, unsigned n)
+{
+	if (chance(g, 30)) /* across the pages, if it is as long as is likely */
+		return CODE + PAGE * (1 + pick(g, 3)) - 1 - pick(g, 8 * n);
+	return CODE + pick(g, CODE_PAGES * PAGE - 260);
+}
+
+void case_draw(struct test_case *t, uint64_t seed, uint64_t number)
+{
+	struct sequence q = {.g = {.rng = rng_for(seed, number), .t = t}};
+	unsigned n;
+
+	memset(t, 0, offsetof(struct test_case, vectors));
+	t->number = number;
+	t->template = number / 64 % TEMPLATES;
+	t->is_32bit = chance(&q.g, 15);
+	q.g.tame = chance(&q.g, 50);
+	n = chance(&q.g, 35) ? 1 : 2 + pick(&q.g, 11);
+	state_draw(&q.g);
+	t->n_spans = 1;
+	q.span = &t->span[0];
+	q.span->at = place(&q.g, n);
+	t->start.rip = q.span->at;
+	while (n--)
+		item(&q);
+	place_all(&q);
+	resolve(&q);
+	if (chance(&q.g, 4)) /* another end than INT3 */
+		ADD(&q, 0xf4);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Between the drawing of one instruction (draw_insn.c), of sequences of them (draw.c) and of
+ * the registers before (draw_state.c).
+ */
+#ifndef INSN_DRAW_H
+#define INSN_DRAW_H
+
+#include "insn.h"
+
+/* What the drawing knows of the case so far. */
+struct draw {
+	struct rng rng;
+	struct test_case *t;
+	bool tame;               /* addresses that are mapped, nothing that surely faults */
+	uint16_t pointers;       /* registers that hold addresses of data, a bit each */
+	uint16_t small;          /* registers that hold small numbers */
+	uint16_t known;          /* registers that are as in t->start */
+	uint16_t kept;           /* registers that no instruction may change: loop counters */
+};
+
+struct drawn {
+	uint8_t bytes[24];
+	unsigned len;
+	struct insn in;
+	unsigned disp_at;        /* of a RIP-relative operand's displacement; 0: none */
+	uint32_t target;         /* what it is to reach */
+};
+
+/* Draws until `want` is true (NULL: anything goes). False if luck ran out. */
+bool insn_draw(struct draw *g, struct drawn *d, bool (*want)(const struct insn *in));
+
+/* Draws registers and vector state. */
+void state_draw(struct draw *g);
+uint64_t value_draw(struct rng *r);
+/* An address in or around the data pages. */
+uint64_t target_draw(struct draw *g, unsigned size);
+/* Fills an XSAVE image. */
+void vectors_draw(struct rng *r, uint8_t *image);
+
+static inline unsigned pick(struct draw *g, unsigned n)
+{
+	return rng_below(&g->rng, n);
+}
+
+static inline bool chance(struct draw *g, unsigned percent)
+{
+	return rng_percent(&g->rng, percent);
+}
+
+/* A register of the set, or X86_REG_NONE. */
+static inline unsigned pick_of(struct draw *g, uint16_t set)
+{
+	unsigned n = (unsigned)__builtin_popcount(set), k;
+
+	if (!n)
+		return X86_REG_NONE;
+	for (k = pick(g, n); k; k--)
+		set &= (uint16_t)(set - 1);
+	return (unsigned)__builtin_ctz(set);
+}
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Instructions that may differ between a process of the host and a guest, and why.
+ *
+ * Everything that is not named here must agree.
+ */
+#include "insn.h"
+
+#include <stdio.h>
+
+static bool is_random_number(const struct insn *in)
+{
+	return in->enc == X86_LEGACY && in->map == X86_MAP_0F && in->op == 0xc7 &&
+	       in->mod == 3 && (in->reg & 7) >= 6;
+}
+
+static bool is_undefined_here(const struct insn *in)
+{
+	return in->kind == X86_UD && in->enc == X86_LEGACY;
+}
+
+static bool is_int80(const struct insn *in)
+{
+	return in->kind == X86_INT_I && (in->imm & 0xff) >= 32;
+}
+
+static const struct {
+	uint8_t kind;             /* X86_KINDS: `is` decides */
+	bool (*is)(const struct insn *in);
+	const char *why;
+} table[] = {
+	{.kind = X86_CPUID, .why = "the guest's CPU is another model"},
+	{.kind = X86_RDTSC, .why = "time goes on"},
+	{.kind = X86_RDTSCP, .why = "time goes on"},
+	{.kind = X86_RDPMC, .why = "the host may allow it"},
+	{.kind = X86_RDPID, .why = "the host's CPU number"},
+	{.kind = X86_XGETBV, .why = "XINUSE depends on what the CPU noticed"},
+	{.kind = X86_SYSCALL, .why = "the host's kernel would answer"},
+	{.kind = X86_SYSENTER, .why = "the host's kernel would answer"},
+	{.kind = X86_VMCALL, .why = "the host's hypervisor would answer"},
+	{.kind = X86_SGDT, .why = "the host's kernel emulates it (UMIP)"},
+	{.kind = X86_SIDT, .why = "the host's kernel emulates it (UMIP)"},
+	{.kind = X86_SLDT, .why = "the host's kernel emulates it (UMIP)"},
+	{.kind = X86_STR, .why = "the host's kernel emulates it (UMIP)"},
+	{.kind = X86_SMSW, .why = "the host's kernel emulates it (UMIP)"},
+	{.kind = X86_LAR, .why = "the host's descriptors"},
+	{.kind = X86_LSL, .why = "the host's descriptors hold its CPU number"},
+	{.kind = X86_VERR, .why = "the host's descriptors"},
+	{.kind = X86_VERW, .why = "the host's descriptors"},
+	{.kind = X86_XSAVE, .why = "XSTATE_BV depends on what the CPU noticed"},
+	{.kind = X86_XSAVEOPT, .why = "may leave out what was not modified"},
+	{.kind = X86_XSAVEC, .why = "leaves out what is in its initial state"},
+	{.kind = X86_FXSAVE, .why = "see fpstate_test"},
+	{.kind = X86_FSAVE, .why = "stores addresses of x87 instructions"},
+	{.kind = X86_FSTENV, .why = "stores addresses of x87 instructions"},
+	{.kind = X86_MONITOR, .why = "the host may allow it"},
+	{.kind = X86_MWAIT, .why = "the host may allow it"},
+	{.kind = X86_KINDS, .is = is_random_number, .why = "random numbers"},
+	{.kind = X86_KINDS, .is = is_int80, .why = "the host's kernel has handlers there"},
+	{.kind = X86_KINDS, .is = is_undefined_here,
+	 .why = "the host may have it; a guest is not offered it"},
+};
+
+const char *excluded(const struct insn *in, bool is_32bit)
+{
+	(void)is_32bit;
+	for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (table[i].kind == in->kind || (table[i].is && table[i].is(in)))
+			return table[i].why;
+	return NULL;
+}
+
+void exclusions_print(void)
+{
+	for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		printf("%-24s %s\n",
+		       table[i].is ? "(some)" : x86_kind_name((enum x86_kind)table[i].kind),
+		       table[i].why);
+}

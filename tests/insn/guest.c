@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Cases in a guest of softkvm, through the KVM ABI only.
+ *
+ * The guest has no code of its own but one HLT for each exception vector:
+ *
+ *	KVM_SET_XSAVE, KVM_SET_SREGS, KVM_SET_REGS   ring 3, as the case wants it
+ *	KVM_RUN -> instructions ... a fault -> IDT -> ring 0: HLT -> KVM_EXIT_HLT
+ *	KVM_GET_REGS (which HLT?), the frame on the ring-0 stack, KVM_GET_XSAVE, CR2
+ *
+ * Selectors are those of a 64-bit Linux process, since cases may read them. What only ring 0
+ * sees lies in the upper half of the address space, where native code has the kernel.
+ *
+ * We write the guest's code through our own pointer, which the engine does not see. A guest
+ * would have to change a mapping before it runs such code; so do we, by another CR3 with the
+ * same content. A warm run keeps CR3: it finds translations, filled TLB entries and chains.
+ */
+#include "insn.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "softkvm/softkvm.h"
+
+/* Guest-physical memory. */
+enum {
+	GDT_AT = 0x1000, IDT_AT = 0x2000, TSS_AT = 0x3000, STACK_AT = 0x4000,
+	HANDLERS_AT = 0x5000, TABLES_AT = 0x6000, TABLES = 16, PAGES_AT = 0x20000,
+	RAM_SIZE = 0x100000,
+};
+
+#define KERNEL 0xffff800000000000 /* + guest-physical address */
+#define HANDLER_STEP 16
+
+#define P_PRESENT 1ull
+#define P_WRITE   2ull
+#define P_USER    4ull
+#define P_NX      (1ull << 63)
+
+#define RING0_CODE 0x10
+#define RING0_DATA 0x18
+#define USER_CODE32 0x23
+#define USER_DATA  0x2b
+#define USER_CODE64 0x33
+#define TSS_SELECTOR 0x40
+
+struct guest {
+	char knobs[64];
+	int sys, vm, vcpu;
+	struct kvm_run *run;
+	size_t run_len;
+	uint8_t *ram;
+	uint8_t *live[PAGES];
+	unsigned n_tables;
+	uint64_t root[2];             /* two page tables of the same content */
+	unsigned use;
+	struct kvm_sregs sregs;
+	struct image image;
+};
+
+/* -- Tables ------------------------------------------------------------------------------------ */
+
+static void put64(struct guest *g, uint64_t gpa, uint64_t v)
+{
+	memcpy(g->ram + gpa, &v, 8);
+}
+
+static uint64_t get64(const struct guest *g, uint64_t gpa)
+{
+	uint64_t v;
+
+	memcpy(&v, g->ram + gpa, 8);
+	return v;
+}
+
+static uint64_t new_table(struct guest *g)
+{
+	if (g->n_tables == TABLES)
+		abort();
+	return TABLES_AT + PAGE * g->n_tables++;
+}
+
+static void map_page(struct guest *g, uint64_t root, uint64_t va, uint64_t gpa, uint64_t bits)
+{
+	uint64_t table = root;
+
+	for (int shift = 39; shift > 12; shift -= 9) {
+		uint64_t entry = table + (va >> shift & 511) * 8;
+
+		if (!get64(g, entry))
+			put64(g, entry, new_table(g) | P_PRESENT | P_WRITE | P_USER);
+		table = get64(g, entry) & 0xffffffffff000;
+	}
+	put64(g, table + (va >> 12 & 511) * 8, gpa | bits);
+}
+
+/* The pages are mapped in another order than they lie in memory. */
+static uint64_t page_gpa(unsigned i)
+{
+	return PAGES_AT + (i * 7 % PAGES) * 2 * PAGE;
+}
+
+static void make_page_tables(struct guest *g)
+{
+	g->root[0] = new_table(g);
+	g->root[1] = new_table(g);
+	for (uint64_t at = GDT_AT; at < TABLES_AT; at += PAGE)
+		map_page(g, g->root[0], KERNEL + at, at, P_PRESENT | P_WRITE);
+	for (unsigned i = 0; i < PAGES; i++) {
+		g->live[i] = g->ram + page_gpa(i);
+		map_page(g, g->root[0], pages[i].at, page_gpa(i),
+			 P_PRESENT | P_USER | (pages[i].write ? P_WRITE : 0) |
+				 (pages[i].exec ? 0 : P_NX));
+	}
+	memcpy(g->ram + g->root[1], g->ram + g->root[0], PAGE);
+}
+
+static void make_descriptors(struct guest *g)
+{
+	static const struct {
+		unsigned at;
+		uint64_t value;
+	} gdt[] = {
+		{RING0_CODE, 0x00af9b000000ffff}, {RING0_DATA, 0x00cf93000000ffff},
+		{USER_CODE32 & ~7, 0x00cffb000000ffff}, {USER_DATA & ~7, 0x00cff3000000ffff},
+		{USER_CODE64 & ~7, 0x00affb000000ffff},
+	};
+	uint64_t tss = KERNEL + TSS_AT;
+
+	for (unsigned i = 0; i < sizeof(gdt) / sizeof(gdt[0]); i++)
+		put64(g, GDT_AT + gdt[i].at, gdt[i].value);
+	put64(g, GDT_AT + TSS_SELECTOR,
+	      0x67 | (tss & 0xffffff) << 16 | 0x8bull << 40 | (tss >> 24 & 0xff) << 56);
+	put64(g, GDT_AT + TSS_SELECTOR + 8, tss >> 32);
+	put64(g, TSS_AT + 4, KERNEL + STACK_AT + PAGE);
+	put64(g, TSS_AT + 0x64, 0x68ull << 16); /* no I/O permission map */
+	for (unsigned v = 0; v < 32; v++) {
+		uint64_t to = KERNEL + HANDLERS_AT + v * HANDLER_STEP;
+		uint64_t dpl = v == 3 || v == 4 ? 3 : 0; /* as Linux has it */
+
+		put64(g, IDT_AT + v * 16,
+		      (to & 0xffff) | RING0_CODE << 16 | (0x8e | dpl << 5) << 40 |
+			      (to >> 16 & 0xffff) << 48);
+		put64(g, IDT_AT + v * 16 + 8, to >> 32);
+		g->ram[HANDLERS_AT + v * HANDLER_STEP] = 0xf4; /* hlt */
+	}
+}
+
+/* -- The VM ---------------------------------------------------------------------------------------- */
+
+static void must(int rc, const char *what)
+{
+	if (rc >= 0)
+		return;
+	fprintf(stderr, "softkvm: %s: %s\n", what, strerror(-rc));
+	exit(2);
+}
+
+static struct kvm_segment segment(uint16_t selector, uint8_t type, uint8_t dpl, bool l, bool db)
+{
+	return (struct kvm_segment){
+		.selector = selector, .limit = ~0u, .type = type, .present = 1, .dpl = dpl,
+		.db = db, .s = 1, .l = l, .g = 1,
+	};
+}
+
+static struct kvm_segment null_segment(uint64_t base)
+{
+	return (struct kvm_segment){.base = base, .unusable = 1};
+}
+
+static void make_sregs(struct guest *g)
+{
+	struct kvm_sregs *s = &g->sregs;
+
+	must(softkvm_ioctl(g->vcpu, KVM_GET_SREGS, s), "KVM_GET_SREGS");
+	s->cr0 = 0x80050033; /* PG AM WP NE ET MP PE: as Linux */
+	s->cr4 = 0x506a8; /* OSXSAVE FSGSBASE OSXMMEXCPT OSFXSR PGE PAE DE */
+	s->efer = 0xd01; /* NX LMA LME SCE */
+	s->gdt = (struct kvm_dtable){.base = KERNEL + GDT_AT, .limit = 0x7f};
+	s->idt = (struct kvm_dtable){.base = KERNEL + IDT_AT, .limit = 32 * 16 - 1};
+	s->tr = segment(TSS_SELECTOR, 11, 0, false, false);
+	s->tr.base = KERNEL + TSS_AT;
+	s->tr.limit = 0x67;
+	s->tr.s = 0;
+	s->tr.g = 0;
+	s->ldt = null_segment(0);
+}
+
+static void set_cpuid(struct guest *g)
+{
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entry[256];
+	} cpuid = {.head.nent = 256};
+	struct kvm_xcrs xcrs = {.nr_xcrs = 1};
+
+	must(softkvm_ioctl(g->sys, KVM_GET_SUPPORTED_CPUID, &cpuid), "KVM_GET_SUPPORTED_CPUID");
+	must(softkvm_ioctl(g->vcpu, KVM_SET_CPUID2, &cpuid), "KVM_SET_CPUID2");
+	must(softkvm_ioctl(g->vcpu, KVM_SET_SREGS, &g->sregs), "KVM_SET_SREGS");
+	xcrs.xcrs[0].value = vector_features & 0xe7;
+	must(softkvm_ioctl(g->vcpu, KVM_SET_XCRS, &xcrs), "KVM_SET_XCRS");
+}
+
+/* A tick a second; who is in the same KVM_RUN at the second one is stopped. */
+static struct guest *running;
+static volatile unsigned long runs, runs_at_tick;
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+	if (running && runs == runs_at_tick) {
+		running->run->immediate_exit = 1;
+		softkvm_kick(running->vcpu);
+	}
+	runs_at_tick = runs;
+}
+
+static void start_ticks(void)
+{
+	struct itimerval t = {.it_value.tv_sec = 1, .it_interval.tv_sec = 1};
+
+	signal(SIGALRM, on_alarm);
+	setitimer(ITIMER_REAL, &t, NULL);
+}
+
+struct guest *guest_create(const char *knobs)
+{
+	struct guest *g = calloc(1, sizeof(*g));
+	struct kvm_userspace_memory_region slot = {.memory_size = RAM_SIZE};
+
+	if (!g)
+		return NULL;
+	snprintf(g->knobs, sizeof(g->knobs), "%s", knobs);
+	image_init(&g->image);
+	g->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	slot.userspace_addr = (uintptr_t)g->ram;
+	make_page_tables(g);
+	make_descriptors(g);
+	setenv("SOFTKVM", knobs, 1);
+	must(g->sys = softkvm_open(), "open");
+	must(g->vm = softkvm_ioctl(g->sys, KVM_CREATE_VM, NULL), "KVM_CREATE_VM");
+	must(softkvm_ioctl(g->vm, KVM_SET_USER_MEMORY_REGION, &slot), "memory");
+	must(g->vcpu = softkvm_ioctl(g->vm, KVM_CREATE_VCPU, NULL), "KVM_CREATE_VCPU");
+	unsetenv("SOFTKVM");
+	g->run_len = (size_t)softkvm_ioctl(g->sys, KVM_GET_VCPU_MMAP_SIZE, NULL);
+	g->run = softkvm_mmap(g->vcpu, g->run_len, 0);
+	make_sregs(g);
+	set_cpuid(g);
+	start_ticks();
+	return g;
+}
+
+void guest_destroy(struct guest *g)
+{
+	softkvm_munmap(g->run, g->run_len);
+	softkvm_close(g->vcpu);
+	softkvm_close(g->vm);
+	softkvm_close(g->sys);
+	munmap(g->ram, RAM_SIZE);
+	free(g);
+}
+
+const char *guest_knobs(const struct guest *g)
+{
+	return g->knobs[0] ? g->knobs : "translated";
+}
+
+/* -- A case --------------------------------------------------------------------------------------------- */
+
+static struct kvm_segment data_segment(uint16_t selector, uint64_t base)
+{
+	struct kvm_segment s = segment(selector, 3, 3, false, true);
+
+	s.base = base;
+	return selector & ~3 ? s : null_segment(base);
+}
+
+static void set_state(struct guest *g, const struct test_case *t)
+{
+	const struct start *s = &t->start;
+	struct kvm_regs r = {
+		.rax = s->gpr[X86_RAX], .rcx = s->gpr[X86_RCX], .rdx = s->gpr[X86_RDX],
+		.rbx = s->gpr[X86_RBX], .rsp = s->gpr[X86_RSP], .rbp = s->gpr[X86_RBP],
+		.rsi = s->gpr[X86_RSI], .rdi = s->gpr[X86_RDI], .r8 = s->gpr[X86_R8],
+		.r9 = s->gpr[X86_R9], .r10 = s->gpr[X86_R10], .r11 = s->gpr[X86_R11],
+		.r12 = s->gpr[X86_R12], .r13 = s->gpr[X86_R13], .r14 = s->gpr[X86_R14],
+		.r15 = s->gpr[X86_R15], .rip = s->rip, .rflags = s->flags,
+	};
+
+	g->sregs.cr2 = 0;
+	g->sregs.cr3 = g->root[g->use & 1];
+	g->sregs.cs = segment((uint16_t)s->cs, 11, 3, !t->is_32bit, t->is_32bit);
+	g->sregs.ss = data_segment((uint16_t)s->ss, 0);
+	g->sregs.ds = data_segment(s->sel_ds, 0);
+	g->sregs.es = data_segment(s->sel_es, 0);
+	g->sregs.fs = data_segment(s->sel_fs, s->fs);
+	g->sregs.gs = data_segment(s->sel_gs, s->gs);
+	must(softkvm_ioctl(g->vcpu, KVM_SET_SREGS, &g->sregs), "KVM_SET_SREGS");
+	must(softkvm_ioctl(g->vcpu, KVM_SET_REGS, &r), "KVM_SET_REGS");
+	must(softkvm_ioctl(g->vcpu, KVM_SET_XSAVE, (void *)(uintptr_t)t->vectors),
+	     "KVM_SET_XSAVE");
+}
+
+static void stuck(struct outcome *o, const char *why, unsigned n)
+{
+	o->status = STUCK;
+	snprintf(o->why, sizeof(o->why), "%s %u", why, n);
+}
+
+static bool has_error_code(unsigned vector)
+{
+	return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
+}
+
+/* What the processor pushed, and where it went. */
+static void take_frame(struct guest *g, const struct kvm_regs *r, struct outcome *o)
+{
+	uint64_t at = r->rip - 1 - (KERNEL + HANDLERS_AT), frame = r->rsp - KERNEL;
+
+	if (at >= 32 * HANDLER_STEP || at % HANDLER_STEP || frame < STACK_AT ||
+	    frame + 40 > STACK_AT + PAGE) {
+		stuck(o, "HLT where no handler is", 0);
+		return;
+	}
+	o->vector = (uint8_t)(at / HANDLER_STEP);
+	if (has_error_code(o->vector)) {
+		o->error = (uint32_t)get64(g, frame);
+		frame += 8;
+	}
+	o->rip = get64(g, frame);
+	o->cs = get64(g, frame + 8);
+	o->flags = get64(g, frame + 16);
+	o->gpr[X86_RSP] = get64(g, frame + 24);
+	o->ss = get64(g, frame + 32);
+}
+
+static void take_state(struct guest *g, struct outcome *o)
+{
+	struct kvm_regs r;
+	struct kvm_sregs s;
+
+	must(softkvm_ioctl(g->vcpu, KVM_GET_REGS, &r), "KVM_GET_REGS");
+	must(softkvm_ioctl(g->vcpu, KVM_GET_SREGS, &s), "KVM_GET_SREGS");
+	must(softkvm_ioctl(g->vcpu, KVM_GET_XSAVE, o->vectors), "KVM_GET_XSAVE");
+	o->status = RAN;
+	o->error = 0;
+	memcpy(o->gpr, (uint64_t[16]){r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi,
+				      r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15},
+	       sizeof(o->gpr));
+	o->cr2 = s.cr2;
+	o->fs = s.fs.base;
+	o->gs = s.gs.base;
+	o->sel_ds = s.ds.selector;
+	o->sel_es = s.es.selector;
+	o->sel_fs = s.fs.selector;
+	o->sel_gs = s.gs.selector;
+	take_frame(g, &r, o);
+	vectors_normalize(o->vectors);
+}
+
+static int run_with_limit(struct guest *g)
+{
+	int rc;
+
+	runs++;
+	running = g;
+	rc = softkvm_ioctl(g->vcpu, KVM_RUN, NULL);
+	running = NULL;
+	g->run->immediate_exit = 0;
+	return rc;
+}
+
+void guest_run(struct guest *g, const struct test_case *t, bool warm, struct outcome *o)
+{
+	int rc;
+
+	image_set(&g->image, t);
+	image_copy(&g->image, g->live);
+	g->use += !warm;
+	set_state(g, t);
+	rc = run_with_limit(g);
+	if (rc == 0 && g->run->exit_reason == KVM_EXIT_HLT)
+		take_state(g, o);
+	else if (rc == -EINTR)
+		stuck(o, "no end", 0);
+	else if (rc < 0)
+		stuck(o, strerror(-rc), 0);
+	else
+		stuck(o, "exit reason", g->run->exit_reason);
+	image_compare(&g->image, g->live, o);
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The CPU as oracle: random instructions natively, translated and interpreted.
+ *
+ *	insn_test [-s SEED] [-n CASES] [-c CASE] [-k KNOBS] [-v] [-t] [-x]
+ *
+ *	-n   so many cases (20000)        -c   only this one, from where the seed puts it
+ *	-k   only with these knobs        -t   the whole table of what was covered
+ *	-v   each case before it runs     -x   what is excluded, and why
+ *	-r   so many reports (20)
+ *
+ * See README.md here. Each case runs natively, in a guest that translates (cold, then warm) and
+ * in one that interprets, and in one of several others by turns.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "insn.h"
+#include "tests/tap.h"
+
+#define BATCH 128
+
+/* The first two run every case. */
+static const char *const knobs[] = {
+	"", "interpret", "nochain", "ends,seed=7", "tlb,seed=3", "cache=256K",
+	"ends,nochain,tlb,seed=11",
+};
+
+enum { KNOBS = sizeof(knobs) / sizeof(knobs[0]) };
+
+static struct {
+	uint64_t seed, first;
+	unsigned long count;
+	const char *only_knobs;
+	unsigned long reports;
+	bool verbose, table;
+} options = {.seed = 1, .count = 20000, .reports = 20};
+
+static struct guest *guests[KNOBS];
+static unsigned long ran, skipped, disagreements, wrong[KNOBS];
+static struct outcome guest_outcome;
+
+/* -- What is essential in a case that disagrees --------------------------------------------- */
+
+static struct native *spare;
+
+/* Runs a case alone, on both sides. True: they disagree. */
+static bool disagrees(const struct test_case *t, struct guest *g, bool warm, char *differ,
+		      size_t size)
+{
+	const struct outcome *native = native_outcomes(spare);
+
+	*native_cases(spare) = *t;
+	native_begin(spare, 1);
+	native_wait(spare);
+	*differ = 0;
+	if (native->status != RAN)
+		return false;
+	guest_run(g, t, false, &guest_outcome);
+	if (warm)
+		guest_run(g, t, true, &guest_outcome);
+	outcome_compare(native, &guest_outcome, differ, size);
+	return *differ;
+}
+
+/* Replaces by NOPs what can be replaced without an end to the disagreement. */
+static void shrink(struct test_case *t, struct guest *g, bool warm)
+{
+	char differ[1024];
+
+	for (unsigned i = 0; i < t->n_pieces; i++) {
+		struct test_case fewer = *t;
+		const struct piece *p = &t->piece[i];
+
+		memset(fewer.span[0].bytes + (p->at - t->span[0].at), 0x90, p->len);
+		fewer.piece[i].is_nop = true;
+		if (disagrees(&fewer, g, warm, differ, sizeof(differ)))
+			*t = fewer;
+	}
+}
+
+static void report(const struct test_case *t, unsigned k, bool warm)
+{
+	struct test_case small = *t;
+	struct guest *g = guests[k];
+	char differ[1024];
+
+	printf("# --- %s%s\n", guest_knobs(g), warm ? ", second run" : "");
+	shrink(&small, g, warm);
+	disagrees(&small, g, warm, differ, sizeof(differ));
+	case_print(&small, native_outcomes(spare), &guest_outcome, differ);
+	printf("#   again: insn_test -s %llu -c %llu -k '%s'\n",
+	       (unsigned long long)options.seed, (unsigned long long)t->number, knobs[k]);
+}
+
+/* -- Judging ---------------------------------------------------------------------------------- */
+
+static void judge(const struct test_case *t, const struct outcome *native, unsigned k, bool warm)
+{
+	char differ[1024];
+
+	guest_run(guests[k], t, warm, &guest_outcome);
+	outcome_compare(native, &guest_outcome, differ, sizeof(differ));
+	if (!*differ)
+		return;
+	wrong[k]++;
+	if (disagreements++ < options.reports)
+		report(t, k, warm);
+}
+
+static void judge_all(const struct test_case *t, const struct outcome *native)
+{
+	if (options.verbose)
+		case_print(t, native, NULL, "");
+	if (native->status != RAN || native->vector == 17) {
+		skipped++;
+		return;
+	}
+	ran++;
+	coverage_add(t, native);
+	for (unsigned k = 0; k < KNOBS; k++) {
+		if (!guests[k])
+			continue;
+		if (k > 1 && t->number % (KNOBS - 2) + 2 != k && !options.only_knobs)
+			continue;
+		judge(t, native, k, false);
+		if (k == 0 || options.only_knobs)
+			judge(t, native, k, true);
+	}
+}
+
+static unsigned draw_batch(struct native *n, unsigned long from)
+{
+	unsigned i;
+
+	for (i = 0; i < BATCH && from + i < options.count; i++)
+		case_draw(&native_cases(n)[i], options.seed, options.first + from + i);
+	native_begin(n, i);
+	return i;
+}
+
+/* While one batch runs natively, the guests run the one before. */
+static void run_all(struct native *const natives[2])
+{
+	unsigned n[2] = {draw_batch(natives[0], 0), 0};
+	unsigned long at = n[0];
+
+	for (unsigned turn = 0; n[turn & 1]; turn++) {
+		struct native *now = natives[turn & 1], *then = natives[(turn + 1) & 1];
+
+		native_wait(now);
+		n[(turn + 1) & 1] = at < options.count ? draw_batch(then, at) : 0;
+		at += n[(turn + 1) & 1];
+		for (unsigned i = 0; i < n[turn & 1]; i++)
+			judge_all(&native_cases(now)[i], &native_outcomes(now)[i]);
+		n[turn & 1] = 0;
+		if (n[(turn + 1) & 1] == 0)
+			break;
+	}
+}
+
+static void read_options(int argc, char **argv)
+{
+	int c;
+
+	while ((c = getopt(argc, argv, "s:n:c:k:r:vtx")) != -1) {
+		switch (c) {
+		case 's': options.seed = strtoull(optarg, NULL, 0); break;
+		case 'n': options.count = strtoul(optarg, NULL, 0); break;
+		case 'c':
+			options.first = strtoull(optarg, NULL, 0);
+			options.count = 1;
+			break;
+		case 'k': options.only_knobs = optarg; break;
+		case 'r': options.reports = strtoul(optarg, NULL, 0); break;
+		case 'v': options.verbose = true; break;
+		case 't': options.table = true; break;
+		case 'x': exclusions_print(); exit(0);
+		default: exit(2);
+		}
+	}
+}
+
+static void make_guests(void)
+{
+	if (options.only_knobs) {
+		guests[0] = guest_create(options.only_knobs);
+		return;
+	}
+	for (unsigned k = 0; k < KNOBS; k++)
+		guests[k] = guest_create(knobs[k]);
+}
+
+int main(int argc, char **argv)
+{
+	struct native *natives[2];
+
+	read_options(argc, argv);
+	if (!vectors_init()) {
+		skip("this CPU has no XSAVE");
+		return done_testing();
+	}
+	templates_draw(options.seed);
+	natives[0] = native_create(BATCH);
+	natives[1] = native_create(BATCH);
+	spare = native_create(1);
+	if (!natives[0] || !natives[1] || !spare) {
+		skip("the low addresses or seccomp are not to be had");
+		return done_testing();
+	}
+	make_guests();
+	run_all(natives);
+	coverage_print(options.table);
+	for (unsigned k = 0; k < KNOBS; k++)
+		if (guests[k])
+			is_int(wrong[k], 0, "%s: %lu cases as natively (seed %llu)",
+			       guest_knobs(guests[k]), ran, (unsigned long long)options.seed);
+	note("%lu cases skipped", skipped);
+	native_destroy(natives[0]);
+	native_destroy(natives[1]);
+	native_destroy(spare);
+	return done_testing();
+}
