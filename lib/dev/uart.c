@@ -26,8 +26,9 @@
  *
  * Who listens? Drivers clear the receive FIFO and read RBR while they set a port up, which on
  * a real line costs nobody anything: nobody types yet. Ours may be the first line of a script
- * in a pipe. So bytes stay outside until the guest has enabled receive interrupts, or polls:
- * reads LSR many times in a row while nothing keeps it from sending.
+ * in a pipe. So bytes stay outside until the guest can be interrupted by them (IER's ERBFI and
+ * the gate OUT2; a driver that looks whether IER is there sets only the first), or polls: reads
+ * LSR many times in a row while nothing keeps it from sending.
  *
  * Left out: parity and framing errors (the line is perfect), the character timeout as a time
  * (it is reported at once), modem lines that move, the DMA mode pins.
@@ -145,11 +146,14 @@ static uint8_t cause(const struct uart *uart)
 	return IIR_NONE;
 }
 
+static bool gate(const struct uart *uart)
+{
+	return (uart->mcr & (MCR_OUT2 | MCR_LOOP)) == MCR_OUT2;
+}
+
 static void update(struct uart *uart)
 {
-	bool gate = (uart->mcr & (MCR_OUT2 | MCR_LOOP)) == MCR_OUT2;
-
-	irq_set(&uart->config.irq, gate && cause(uart) != IIR_NONE);
+	irq_set(&uart->config.irq, gate(uart) && cause(uart) != IIR_NONE);
 }
 
 /* -- Sending ------------------------------------------------------------------------- */
@@ -202,8 +206,9 @@ void uart_output_ready(struct device *dev)
 
 static bool listening(const struct uart *uart)
 {
-	return !(uart->mcr & MCR_LOOP) &&
-	       ((uart->ier & IER_RX) || uart->polls >= POLLS_IN_EARNEST);
+	if (uart->polls >= POLLS_IN_EARNEST)
+		return !(uart->mcr & MCR_LOOP);
+	return gate(uart) && (uart->ier & IER_RX);
 }
 
 /* Tells a feeder that was turned away when it is worth coming back. */

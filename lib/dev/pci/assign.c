@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What firmware does to BARs: gives each an address, aligned to its size, in the windows that
- * the board has for them. A kernel that is loaded without firmware finds them so, as if there
- * had been one; decoding is off, which is the driver's to switch on.
+ * the board has for them, and switches decoding on. A kernel that is loaded without firmware
+ * finds the machine as if there had been one.
  *
- * A BAR that fits nowhere gets address 0 and stays the kernel's to place.
+ * A function of which a BAR fits nowhere keeps its decoding off; it is the kernel's to place.
  */
 #include "base/bytes.h"
 #include "base/macros.h"
@@ -40,13 +40,13 @@ struct space {
 	uint64_t io, mem, mem_end, mem64, mem64_end;
 };
 
-static void place_bar(struct space *space, struct pci_function *fn, unsigned n)
+static bool place_bar(struct space *space, struct pci_function *fn, unsigned n)
 {
 	const struct pci_bar *bar = &fn->bars[n];
 	uint64_t addr;
 
 	if (bar->size == 0)
-		return;
+		return true;
 	if (bar->io)
 		addr = take(&space->io, IO_END, bar->size);
 	else if (bar->wide && space->mem64)
@@ -54,6 +54,22 @@ static void place_bar(struct space *space, struct pci_function *fn, unsigned n)
 	else
 		addr = take(&space->mem, space->mem_end, bar->size);
 	put_bar(fn, n, addr);
+	return addr != 0;
+}
+
+/* All BARs of a function, and the decoders for those it has. */
+static void place(struct space *space, struct pci_function *fn)
+{
+	uint16_t command = 0;
+	bool fits = true;
+
+	for (unsigned n = 0; n < PCI_BARS; n++) {
+		fits &= place_bar(space, fn, n);
+		if (fn->bars[n].size)
+			command |= fn->bars[n].io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
+	}
+	le16_put(fn->config + PCI_COMMAND, fits ? command : 0);
+	pci_update_decoders(fn);
 }
 
 static void forget(struct pci_function *fn)
@@ -74,15 +90,12 @@ void pci_assign_locked(struct pci_host *host)
 		.mem64 = c->mem64_base, .mem64_end = c->mem64_base + c->mem64_size,
 	};
 
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
-		struct pci_function *fn = host->slots[slot];
-
-		if (!fn)
-			continue;
-		forget(fn);
-		for (unsigned n = 0; n < PCI_BARS; n++)
-			place_bar(&space, fn, n);
-	}
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
+		if (host->slots[slot])
+			forget(host->slots[slot]);
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
+		if (host->slots[slot])
+			place(&space, host->slots[slot]);
 }
 
 void pci_host_assign(struct device *dev)

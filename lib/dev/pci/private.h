@@ -37,7 +37,7 @@ void pci_init_config(struct pci_function *fn);
 /* Brings fn's windows on the bus to where its BARs and command register say. */
 void pci_update_decoders(struct pci_function *fn);
 
-/* Decoding off, MSI-X off, all BARs at fresh addresses. */
+/* MSI-X off, all BARs at fresh addresses, decoding on. */
 void pci_assign_locked(struct pci_host *host);
 
 #endif

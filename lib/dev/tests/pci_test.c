@@ -87,14 +87,19 @@ static void test_config(void)
 
 static void test_bars(void)
 {
-	uint32_t bar0 = cfg_read(5, 0x10, 4), bar2 = cfg_read(5, 0x18, 4);
-	uint32_t io = cfg_read(5, 0x20, 4);
+	uint32_t bar0, bar2, io;
 
+	device_reset(g_host);
+	bar0 = cfg_read(5, 0x10, 4);
+	bar2 = cfg_read(5, 0x18, 4);
+	io = cfg_read(5, 0x20, 4);
 	ok(bar0 >= MEM_BASE && bar0 % 0x1000 == 0, "BAR 0 has an address after reset");
 	is_int(bar2 & 0xf, 0xc, "BAR 2 is wide and prefetchable");
 	is_int((bar2 & ~0xfu) % 0x100000, 0, "and aligned to its size");
 	is_int(io & 3, 1, "BAR 4 is for ports");
-	is_int(bus_read(g_bus, BUS_MMIO, bar0, 4), 0xffffffff, "no decoding yet");
+	is_int(bus_read(g_bus, BUS_MMIO, bar0, 4), 0x1000, "and decodes, as after firmware");
+	cfg_write(5, 4, 2, 0);
+	is_int(bus_read(g_bus, BUS_MMIO, bar0, 4), 0xffffffff, "until that is switched off");
 	cfg_write(5, 0x10, 4, 0xffffffff);
 	is_int(cfg_read(5, 0x10, 4), 0xfffff000, "sizing: 4 KiB");
 	cfg_write(5, 0x18, 4, 0xffffffff);
@@ -133,7 +138,7 @@ static void test_bars(void)
 	is_int(cfg_read(5, 0, 4), 0x56781234, "a BAR over ECAM does not cut us off");
 	device_reset(g_host);
 	is_int(cfg_read(5, 0x10, 4), bar0, "reset brings the addresses back");
-	is_int(bus_read(g_bus, BUS_MMIO, bar0, 4), 0xffffffff, "with decoding off");
+	is_int(bus_read(g_bus, BUS_MMIO, bar0, 4), 0x1000, "with decoding on");
 }
 
 static void test_pins(void)

@@ -171,6 +171,10 @@ static void test_receiver(void)
 static void test_early_byte(void)
 {
 	start();
+	out8(1, 0x0f);
+	is_int(uart_input(uart, (const uint8_t *)"x", 1), 0, "probing IER is not listening");
+	out8(1, 0);
+	out8(4, 0x08);
 	out8(1, 0x05);
 	uart_input(uart, (const uint8_t *)"x", 1);
 	out8(2, 0x01);
