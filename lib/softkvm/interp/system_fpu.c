@@ -360,8 +360,8 @@ enum step sys_xrstor(struct vcpu *c, const struct insn *in, uint64_t next)
 	comp = bytes_load(c->area + HEADER + 8, 8) & ~XCOMP_COMPACT;
 	size = compact ? xsave_size_compacted(comp)
 		       : xsave_size(mask & bytes_load(c->area + HEADER, 8));
-	/* SAFE: both are bounded by the components that the host has; KVM_RUN checked that
-	 * those fit into VCPU_XSAVE_MAX when the vCPU was made */
+	/* SAFE: the header names only components of c->xcr0, and those are among
+	 * vec_features(), all of which end below VCPU_XSAVE_MAX */
 	if (size > 576)
 		rc = mmu_read(c, lin + 576, c->area + 576, size - 576, ACC_READ);
 	if (rc)
