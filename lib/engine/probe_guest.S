@@ -221,7 +221,7 @@ on_interrupt:
 	mov $PROBE_TURNS, %edx
 	mov %rdx, %rcx
 	xor %eax, %eax
-	.balign 16
+	.balign 16, 0x90            /* this is data to the assembler: it would pad with 0 */
 1:	add %rcx, %rax
 	xor %rdx, %rax
 	dec %rcx

@@ -24,7 +24,7 @@ struct doctor {
 /* In the order of preference. */
 static const struct kvm_face *const faces[] = {&kvm_host, &kvm_soft};
 
-static int set_json(void *into, const char *value, struct err *err)
+static int set_json(void *into, char *value, struct err *err)
 {
 	(void)value, (void)err;
 	((struct doctor *)into)->json = true;

@@ -25,8 +25,9 @@ struct option {
 	const char *name; /* "--kernel" */
 	const char *arg;  /* what its value is called in help; NULL: takes none */
 	const char *help;
-	/* Puts the value (NULL without arg) into the verb's struct; 0 or -EINVAL with err. */
-	int (*set)(void *into, const char *value, struct err *err);
+	/* Puts the value (argv's own, NULL without arg) into the verb's struct; 0 or -EINVAL
+	 * with err. */
+	int (*set)(void *into, char *value, struct err *err);
 };
 
 struct verb {

@@ -80,10 +80,10 @@ static int unknown(const struct verb *verb, const char *word, struct err *err)
 static int take(const struct verb *verb, void *into, int argc, char **argv, int *used,
 		struct err *err)
 {
-	const char *word = argv[0], *equals = strchr(word, '=');
+	char *word = argv[0], *equals = strchr(word, '=');
 	size_t len = equals ? (size_t)(equals - word) : strlen(word);
 	const struct option *o = find(verb, word, len);
-	const char *value = equals ? equals + 1 : NULL;
+	char *value = equals ? equals + 1 : NULL;
 
 	*used = 1;
 	if (!o)

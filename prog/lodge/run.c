@@ -44,28 +44,28 @@ struct run {
 
 /* -- Options ---------------------------------------------------------------------------- */
 
-static int set_kernel(void *into, const char *value, struct err *err)
+static int set_kernel(void *into, char *value, struct err *err)
 {
 	(void)err;
 	((struct run *)into)->kernel = value;
 	return 0;
 }
 
-static int set_initrd(void *into, const char *value, struct err *err)
+static int set_initrd(void *into, char *value, struct err *err)
 {
 	(void)err;
 	((struct run *)into)->initrd = value;
 	return 0;
 }
 
-static int set_append(void *into, const char *value, struct err *err)
+static int set_append(void *into, char *value, struct err *err)
 {
 	(void)err;
 	((struct run *)into)->append = value;
 	return 0;
 }
 
-static int set_engine(void *into, const char *value, struct err *err)
+static int set_engine(void *into, char *value, struct err *err)
 {
 	if (strcmp(value, "auto") != 0 && strcmp(value, "kvm") != 0 &&
 	    strcmp(value, "soft") != 0)
@@ -74,7 +74,7 @@ static int set_engine(void *into, const char *value, struct err *err)
 	return 0;
 }
 
-static int set_cpus(void *into, const char *value, struct err *err)
+static int set_cpus(void *into, char *value, struct err *err)
 {
 	char *end;
 	unsigned long n = strtoul(value, &end, 10);
@@ -86,7 +86,7 @@ static int set_cpus(void *into, const char *value, struct err *err)
 	return 0;
 }
 
-static int set_memory(void *into, const char *value, struct err *err)
+static int set_memory(void *into, char *value, struct err *err)
 {
 	int rc = size_parse(&((struct run *)into)->memory, value, err);
 
@@ -95,38 +95,31 @@ static int set_memory(void *into, const char *value, struct err *err)
 
 /* FILE[,readonly=on|off]: what follows the last comma, if it has a '='. A file's name may
  * have commas. */
-static int set_disk(void *into, const char *value, struct err *err)
+static int set_disk(void *into, char *value, struct err *err)
 {
 	struct run *r = into;
 	struct disk_config *d = &r->disks[r->n_disks];
-	char *path = strdup(value), *comma;
+	char *comma = strrchr(value, ',');
 
-	if (!path)
-		return err_set(err, ENOMEM, "no memory");
-	if (r->n_disks == MACHINE_DISKS_MAX) {
-		free(path);
+	if (r->n_disks == MACHINE_DISKS_MAX)
 		return err_set(err, EINVAL, "--disk: there can be %d at most",
 			       MACHINE_DISKS_MAX);
-	}
-	comma = strrchr(path, ',');
 	if (comma && strchr(comma, '=')) {
 		d->readonly = strcmp(comma, ",readonly=on") == 0;
-		if (!d->readonly && strcmp(comma, ",readonly=off") != 0) {
-			err_set(err, EINVAL, "--disk: '%s' is not readonly=on or readonly=off",
-				comma + 1);
-			free(path);
-			return -EINVAL;
-		}
+		if (!d->readonly && strcmp(comma, ",readonly=off") != 0)
+			return err_set(err, EINVAL,
+				       "--disk: '%s' is not readonly=on or readonly=off",
+				       comma + 1);
 		*comma = 0;
 	}
-	d->path = path;
-	r->n_disks++;
-	if (!path[0])
+	if (!value[0])
 		return err_set(err, EINVAL, "--disk needs the name of a file");
+	d->path = value;
+	r->n_disks++;
 	return 0;
 }
 
-static int set_console(void *into, const char *value, struct err *err)
+static int set_console(void *into, char *value, struct err *err)
 {
 	if (strcmp(value, "serial") != 0 && strcmp(value, "virtio") != 0)
 		return err_set(err, EINVAL, "--console is serial or virtio, not '%s'", value);
@@ -134,21 +127,21 @@ static int set_console(void *into, const char *value, struct err *err)
 	return 0;
 }
 
-static int set_stats(void *into, const char *value, struct err *err)
+static int set_stats(void *into, char *value, struct err *err)
 {
 	(void)value, (void)err;
 	((struct run *)into)->stats = true;
 	return 0;
 }
 
-static int set_no_reboot(void *into, const char *value, struct err *err)
+static int set_no_reboot(void *into, char *value, struct err *err)
 {
 	(void)value, (void)err;
 	((struct run *)into)->no_reboot = true;
 	return 0;
 }
 
-static int set_trace(void *into, const char *value, struct err *err)
+static int set_trace(void *into, char *value, struct err *err)
 {
 	if (strcmp(value, "exits") != 0 && strncmp(value, "exits:", 6) != 0)
 		return err_set(err, EINVAL, "--trace is exits or exits:FILE, not '%s'", value);
@@ -262,6 +255,8 @@ static int run_config(const struct run *r, struct machine_config *config, struct
 	machine_destroy(m);
 	for (unsigned i = 0; i < config->n_disks; i++)
 		disk_close(config->disks[i]);
+	if (config->trace && config->trace != stderr)
+		fclose(config->trace);
 	return code;
 }
 

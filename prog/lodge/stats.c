@@ -26,7 +26,7 @@ struct stats {
 	bool json;
 };
 
-static int set_json(void *into, const char *value, struct err *err)
+static int set_json(void *into, char *value, struct err *err)
 {
 	(void)value, (void)err;
 	((struct stats *)into)->json = true;
