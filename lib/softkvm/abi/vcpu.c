@@ -92,6 +92,7 @@ static int set_signal_mask(struct vcpu *c, void *arg)
 		return -EINVAL;
 	memset(&abi->sigmask, 0, sizeof(abi->sigmask));
 	memcpy(&abi->sigmask, mask->sigset, 8);
+	signals_let_through(&abi->sigmask);
 	abi->has_sigmask = true;
 	return 0;
 }

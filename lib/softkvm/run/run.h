@@ -5,6 +5,8 @@
 #ifndef SOFTKVM_RUN_H
 #define SOFTKVM_RUN_H
 
+#include <signal.h>
+
 #include "softkvm/vcpu.h"
 
 /* KVM_RUN, c->run being the shared page: 0, -EINTR, or another -errno. The caller holds the
@@ -16,6 +18,9 @@ int vcpu_run(struct vcpu *c);
  * it is unmapped with the vCPU. */
 int engine_create(struct vcpu *c);
 void engine_destroy(struct vcpu *c);
+
+/* Takes the signals that the engine lives on out of a mask that a thread has in KVM_RUN. */
+void signals_let_through(sigset_t *mask);
 
 /* Slots or their flags changed (the change is visible to vm_slot()): every vCPU gives up what
  * it derived from them before this returns. Not from a vCPU's own KVM_RUN. */

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "softkvm/run/current.h"
+#include "softkvm/run/run.h"
 #include "softkvm/translate/translate.h"
 
 #define TIMER_SIGNAL (SIGRTMAX - 3)
@@ -122,6 +123,26 @@ int signals_install(void)
 	return sigaction(TIMER_SIGNAL, &sa, NULL) ? -errno : 0;
 }
 
+/* -- Masks -------------------------------------------------------------------------------------------------- */
+
+void signals_let_through(sigset_t *mask)
+{
+	for (unsigned i = 0; i < sizeof(fault_signals) / sizeof(*fault_signals); i++)
+		sigdelset(mask, fault_signals[i]);
+	sigdelset(mask, TIMER_SIGNAL);
+}
+
+/* A thread may come with all signals blocked (QEMU's vCPU threads do). Ours stay unblocked: once
+ * a thread is enough, and a blocked SIGSEGV would kill the process. */
+static void unblock_ours(void)
+{
+	sigset_t mask;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &mask);
+	signals_let_through(&mask);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+}
+
 /* -- The timer ------------------------------------------------------------------------------------------ */
 
 int timer_begin(struct engine *e, int tid)
@@ -132,6 +153,7 @@ int timer_begin(struct engine *e, int tid)
 	if (e->timer_tid == tid)
 		return 0;
 	timer_end(e);
+	unblock_ours();
 	ev._sigev_un._tid = tid;
 	if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &ev, &id) < 0)
 		return -errno;
