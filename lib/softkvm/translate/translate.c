@@ -105,10 +105,13 @@ static bool is_plain(uint8_t kind)
 static uint16_t ended_flags(const struct insn *in)
 {
 	uint16_t w = in->flags_w, result = X86_ZF | X86_SF | X86_PF;
+	bool one_byte = in->enc == X86_LEGACY && in->map == X86_MAP_1B;
+	bool rotate = one_byte && (in->op & 0xec) == 0xc0; /* C0 C1 D0 D1: the rest stays */
+	bool sahf = one_byte && in->op == 0x9e; /* OF stays */
 
-	if ((w & result) == result) /* arithmetic, logic, shifts by a constant */
+	if ((w & result) == result && !sahf) /* arithmetic, logic, shifts by a constant */
 		return w | X86_AF | X86_OF;
-	if (w == (X86_CF | X86_OF)) /* multiplication */
+	if (w == (X86_CF | X86_OF) && !rotate) /* multiplication */
 		return X86_ARITH;
 	return w;
 }
@@ -192,11 +195,18 @@ static void emit_site_stubs(struct tr *t)
 	int i;
 
 	for (i = 0; i < t->n_stubs && !t->a.full; i++) {
-		struct site *s = &e->site[t->stub[i].site];
+		struct stub *stub = &t->stub[i];
+		struct site *s = &e->site[stub->site];
 
-		patch_rel(e, t->stub[i].jcc, as_at(&t->a));
+		if (stub->read_only) {
+			patch_rel(e, stub->read_only, as_at(&t->a));
+			alu_rr(&t->a, 0x29, H_S1, H_S2); /* sub s1, s2 */
+		}
+		if (stub->crossing)
+			patch_rel(e, stub->crossing, as_at(&t->a));
+		patch_rel(e, stub->jcc, as_at(&t->a));
 		call_to(&t->a, e->thunk.miss[s->write][log2_size(s->size)]);
-		emit32(&t->a, t->stub[i].site);
+		emit32(&t->a, stub->site);
 	}
 }
 
@@ -247,7 +257,7 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 		.main = t->main, .end = as_at(&t->a), .map = e->n_maps, .bytes = e->n_bytes,
 		.in = NONE, .page = (uint32_t)(t->page - e->page), .at = t->at,
 		.len = (uint16_t)len, .n_insns = (uint8_t)t->n, .mode = t->mode,
-		.live_in = t->n && t->before[0],
+		.live_in = !t->n || t->before[0], /* C may read them: lower_step() */
 	};
 	for (i = 0; i <= (unsigned)t->n; i++)
 		e->map[e->n_maps++] = t->map[i];
