@@ -377,6 +377,22 @@ static void group_failed(struct engine *e, struct block *b)
 	block_drop(e, b);
 }
 
+/* The prediction or the alignment test fails often at this site: its block is made anew. */
+static uint64_t change_habit(struct vcpu *c, struct site *s, uint64_t lin)
+{
+	struct engine *e = c->engine;
+	struct block *b = &e->block[s->block];
+	uint64_t gpa = e->page[b->page].gpa + b->at + e->map[b->map + s->insn].guest;
+
+	s->misses++;
+	habit_add(lin & (s->size - 1) ? e->habits.unaligned : e->habits.plain, gpa);
+	c->stat.tlb_repredict++;
+	flags_from_memory(c);
+	c->rip = c->rip_page + b->at + e->map[b->map + s->insn].guest;
+	block_drop(e, b);
+	return dispatch(c);
+}
+
 uint64_t helper_miss(struct vcpu *c)
 {
 	struct engine *e = c->engine;
@@ -386,11 +402,8 @@ uint64_t helper_miss(struct vcpu *c)
 	unsigned size = s->size;
 	enum step step;
 
-	if (s->misses == SITE_MISSES) {
-		s->misses++;
-		site_plain(e, n, (uint32_t)(c->scratch[SCR_RET] - code_addr(e, 5)));
-		c->stat.tlb_repredict++;
-	}
+	if (s->misses == SITE_MISSES)
+		return change_habit(c, s, lin);
 	if ((lin & 4095) + size <= 4096 && is_canonical(lin) &&
 	    tlb_fill(c, lin, s->write, &step)) {
 		/* Back to the site: S1 is lost in C, so the instruction starts again. */

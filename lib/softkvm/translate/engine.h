@@ -149,12 +149,19 @@ struct site {             /* a memory access site; its slot has the same index *
 	uint32_t back;    /* offset of the code after the check: S1 is the host address */
 	uint16_t size : 15; /* bytes */
 	uint16_t write : 1;
-	uint8_t insn : 7;
-	uint8_t group : 1; /* the check is of a group */
-	uint8_t len;      /* of the check: it begins at back - len */
-	uint32_t misses;  /* in code, or in C; at SITE_MISSES the check is changed */
+	uint8_t insn;
+	bool group;       /* the check is of a group */
+	uint32_t misses;  /* at SITE_MISSES the block is translated anew, see struct habits */
 };
 #define SITE_MISSES 64
+
+/* What was learnt about access sites, by their instruction's guest-physical address: filters,
+ * so another site may share a bit, which costs speed only. */
+#define HABITS (1u << 16)
+struct habits {
+	uint64_t plain[HABITS / 64];     /* the addend changes often: wait for the table */
+	uint64_t unaligned[HABITS / 64]; /* often not aligned: test for page crossing itself */
+};
 
 _Static_assert(sizeof(struct site) == 16, "the miss thunks shift by 4");
 
@@ -266,6 +273,7 @@ struct engine {
 	uint32_t n_changes;
 	_Atomic uint32_t running;
 
+	struct habits habits;
 	uint64_t ungrouped[UNGROUPED]; /* blocks (gpa | mode << 56) to translate without groups;
 					* a cache, by gpa */
 
@@ -312,6 +320,20 @@ void jc_forget_page(struct engine *e, struct view *v, uint64_t lin);
 void jc_flush(struct engine *e, struct view *v);
 void itlb_flush(struct engine *e, struct view *v);
 
+static inline bool habit_has(const uint64_t *filter, uint64_t gpa)
+{
+	uint32_t bit = (uint32_t)(gpa * 0x9e3779b97f4a7c15ull >> 48);
+
+	return filter[bit / 64] >> (bit % 64) & 1;
+}
+
+static inline void habit_add(uint64_t *filter, uint64_t gpa)
+{
+	uint32_t bit = (uint32_t)(gpa * 0x9e3779b97f4a7c15ull >> 48);
+
+	filter[bit / 64] |= 1ull << (bit % 64);
+}
+
 /* group.c's failures */
 static inline uint64_t *ungrouped_slot(struct engine *e, uint64_t key)
 {
@@ -324,7 +346,6 @@ struct block *translate(struct engine *e, struct code_page *page, uint16_t at, u
 /* thunks.c */
 void thunks_emit(struct engine *e);
 uint32_t entry_get(struct engine *e, struct block *b, enum entry which);
-void site_plain(struct engine *e, uint32_t number, uint32_t stub);
 void translated_run(struct vcpu *c, uint64_t host);
 void flags_to_memory(struct vcpu *c);   /* rflags -> SCR_FLAGS, before going to translated code */
 void flags_from_memory(struct vcpu *c); /* back */

@@ -15,12 +15,15 @@
  *   1:	jne   stub
  *	add   s1, [slot]                  then the address does not wait for the table
  *
- * (site_plain() in thunks.c has the form for sites where the prediction fails often.)
+ * A site where the prediction fails often (scattered pages) waits for the table instead:
+ *
+ *	test  s2, s2 ; jz stub ; add s1, s2, and before a store: bt s1, 42 ; jc stub
  *
  * SAFE: the table is indexed with 36 bits, so it is read inside itself whatever S1 is. If bits
  * 48..63 of S1 are no sign extension, S1 + addend differs from a valid host address only in
  * these bits, which is not canonical: the access faults and the fault becomes the guest's #GP.
  */
+#include "softkvm/state/slots.h"
 #include "softkvm/translate/translate.h"
 
 /* -- Flags ------------------------------------------------------------------------------------------ */
@@ -151,18 +154,18 @@ static uint32_t jcc_to_stub(struct tr *t, unsigned cc)
 }
 
 /* Jumps, ZF clear, if the access could cross a page; 0: it cannot. */
-static uint32_t emit_alignment(struct tr *t, unsigned size)
+static uint32_t emit_alignment(struct tr *t, unsigned size, bool exact)
 {
 	struct as *a = &t->a;
 
 	if (size == 1)
 		return 0;
-	if (size == 2 || size == 4 || size == 8) {
+	if (!exact && (size == 2 || size == 4 || size == 8)) {
 		emit8(a, 0x40); /* test s1b, size - 1 */
 		emit8(a, 0xf6);
 		emit8(a, 0xc0u | H_S1);
 		emit8(a, size - 1);
-	} else { /* Wide operands are often not aligned: the exact test. Up to 512 bytes. */
+	} else { /* Wide operands are often not aligned. Up to 512 bytes. */
 		lea_rm(a, false, H_S2, H_S1, (int32_t)size - 1);
 		emit8(a, 0x31); /* xor s2d, s1d */
 		emit8(a, 0xc0u | H_S1 << 3 | H_S2);
@@ -173,31 +176,66 @@ static uint32_t emit_alignment(struct tr *t, unsigned size)
 	return jcc_short(a, CC_NE);
 }
 
+/* S2 holds the table's entry: is it what the site saw last time? */
+static void emit_predicted(struct tr *t, uint32_t slot, uint32_t crossing, struct stub *s)
+{
+	struct as *a = &t->a;
+
+	emit8(a, 0x48); /* cmp s2, [slot] */
+	emit8(a, 0x3b);
+	emit_rip(a, H_S2, &t->e->slots[slot], 0);
+	if (crossing) /* ZF is clear there: the long jump serves both */
+		land(a, crossing);
+	s->jcc = jcc_to_stub(t, CC_NE);
+	emit8(a, 0x48); /* add s1, [slot] */
+	emit8(a, 0x03);
+	emit_rip(a, H_S1, &t->e->slots[slot], 0);
+}
+
+/* S2 holds the table's entry: is it one, and may it be written? */
+static void emit_plain_check(struct tr *t, bool write, uint32_t crossing, struct stub *s)
+{
+	struct as *a = &t->a;
+
+	alu_rr(a, 0x85, H_S2, H_S2); /* test s2, s2 */
+	s->jcc = jcc_to_stub(t, CC_E);
+	if (crossing) { /* rare: over the jump above */
+		uint32_t over = jcc_short(a, CC_NE);
+
+		land(a, crossing);
+		s->crossing = jcc_to_stub(t, CC_NE);
+		land(a, over);
+	}
+	alu_rr(a, 0x01, H_S1, H_S2); /* add s1, s2 */
+	if (write) {
+		bt_ri(a, H_S1, SLOT_VIEW_RO_BIT);
+		s->read_only = jcc_to_stub(t, CC_B);
+	}
+}
+
 /* S1 = linear address -> S1 = host address. `needed`: flags that are read later. */
 static void emit_check(struct tr *t, int i, unsigned size, bool write, uint16_t needed)
 {
 	struct engine *e = t->e;
 	struct as *a = &t->a;
-	uint32_t slot = e->n_slots++, crossing, check;
+	uint64_t gpa = t->page->gpa + t->start[i];
+	bool plain = habit_has(e->habits.plain, gpa);
+	uint32_t slot = e->n_slots++, crossing;
+	struct stub *s = &t->stub[t->n_stubs++];
 
+	*s = (struct stub){.site = slot};
 	spend_flags(t, needed);
-	check = as_at(a);
 	e->slots[slot] = 1; /* no addend, so the first execution misses */
-	crossing = emit_alignment(t, size);
+	crossing = emit_alignment(t, size, habit_has(e->habits.unaligned, gpa));
 	emit_vpn(a, H_S2, H_S1);
 	emit_gs(a, 0x8b, H_S2, H_S2, 0);
-	emit8(a, 0x48); /* cmp s2, [slot] */
-	emit8(a, 0x3b);
-	emit_rip(a, H_S2, &e->slots[slot], 0);
-	if (crossing) /* ZF is clear there: the long jump below serves both */
-		land(a, crossing);
-	t->stub[t->n_stubs++] = (struct stub){.site = slot, .jcc = jcc_to_stub(t, CC_NE)};
-	emit8(a, 0x48); /* add s1, [slot] */
-	emit8(a, 0x03);
-	emit_rip(a, H_S1, &e->slots[slot], 0);
+	if (plain)
+		emit_plain_check(t, write, crossing, s);
+	else
+		emit_predicted(t, slot, crossing, s);
 	e->site[slot] = (struct site){.block = t->index, .back = as_at(a), .insn = (uint8_t)i,
-				      .len = (uint8_t)(as_at(a) - check),
-				      .size = size & 0x7fff, .write = write};
+				      .size = (uint16_t)size, .write = write,
+				      .misses = plain ? SITE_MISSES + 1 : 0};
 }
 
 /* Makes memory at base + disp reachable, by a check of its own or as part of a group. `size` and
@@ -222,7 +260,7 @@ static void reach(struct tr *t, int i, unsigned size, bool write,
 	case GROUP_LEADER:
 		lea_rm(&t->a, true, H_S1, emit_use(&t->a, a.base, H_S1), g->lo);
 		emit_check(t, i, g->len, g->write, t->before[i]);
-		t->e->site[t->e->n_slots - 1].group = 1;
+		t->e->site[t->e->n_slots - 1].group = true;
 		mov_rr(&t->a, H_CB, H_S1);
 		t->place = (struct place){H_CB, a.disp - g->lo};
 		break;

@@ -247,47 +247,6 @@ void thunks_emit(struct engine *e)
 	e->thunks_end = e->code_used;
 }
 
-/* -- Checks that do not predict --------------------------------------------------------------- */
-
-/*
- * A site whose addend changes often (scattered pages), or whose operand is often not aligned,
- * loses more by mispredicted branches than by waiting for the table. Its check becomes a jump
- * to this one.
- */
-void site_plain(struct engine *e, uint32_t number, uint32_t stub)
-{
-	struct site *s = &e->site[number];
-	uint32_t check = s->back - s->len, fine;
-	struct as a;
-
-	as_init(&a, e);
-	e->code_rw[check] = 0xe9;
-	*(uint32_t *)(void *)(e->code_rw + check + 1) = as_at(&a) - (check + 5);
-	if (s->size > 1) {
-		lea_rm(&a, false, H_S2, H_S1, (int)s->size - 1);
-		emit8(&a, 0x31); /* xor s2d, s1d */
-		emit8(&a, 0xc0u | H_S1 << 3 | H_S2);
-		emit8(&a, 0xf7); /* test s2d, 0x1000 */
-		emit8(&a, 0xc0u | H_S2);
-		emit32(&a, 0x1000);
-		jcc_to(&a, CC_NE, stub);
-	}
-	emit_vpn(&a, H_S2, H_S1);
-	emit_gs(&a, 0x8b, H_S2, H_S2, 0);
-	alu_rr(&a, 0x85, H_S2, H_S2); /* test s2, s2 */
-	jcc_to(&a, CC_E, stub);
-	alu_rr(&a, 0x01, H_S1, H_S2); /* add s1, s2 */
-	if (s->write) {
-		bt_ri(&a, H_S1, SLOT_VIEW_RO_BIT);
-		fine = jcc_short(&a, CC_AE);
-		alu_rr(&a, 0x29, H_S1, H_S2); /* sub s1, s2 */
-		jmp_to(&a, stub);
-		land(&a, fine);
-	}
-	jmp_to(&a, s->back);
-	e->code_used = as_at(&a);
-}
-
 /* -- Entries of blocks ------------------------------------------------------------------------- */
 
 /* cmp dword [vcpu.requests], 0 */

@@ -14,6 +14,7 @@
 
 struct stub {             /* the out-of-line part of an access site */
 	uint32_t jcc;     /* the rel32 field that leads to it */
+	uint32_t crossing, read_only; /* others, 0: none; read_only has S2 added to S1 */
 	uint32_t site;
 };
 
