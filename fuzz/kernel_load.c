@@ -21,7 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint8_t *guarded(size_t len)
 {
-	uint8_t *p = mmap(NULL, len + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *p =
+		mmap(NULL, len + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED || mprotect(p + 4096, len, PROT_READ | PROT_WRITE) < 0)
 		abort();
@@ -44,8 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 2)
 		return 0;
 	if (!host) {
-		struct guest_region ram = {.size = MEMORY, .host = host = guarded(MEMORY),
-					   .name = "ram"};
+		struct guest_region ram = {
+			.size = MEMORY, .host = host = guarded(MEMORY), .name = "ram"};
 
 		guest_mem_add(&mem, &ram, &err);
 	}

@@ -24,7 +24,8 @@ static int take_kvm(struct engine_choice *choice, struct probe_report *r)
 	if (r->fault)
 		return -ENODEV;
 	choice->face = &kvm_host;
-	snprintf(choice->why, sizeof(choice->why), "kvm, hardware virtualization works here");
+	snprintf(choice->why, sizeof(choice->why),
+		 "kvm, hardware virtualization works here");
 	return 0;
 }
 
@@ -48,7 +49,8 @@ int engine_choose(const char *name, struct engine_choice *choice, struct err *er
 	if (strcmp(name, "soft") == 0)
 		return take_soft(choice, "as you asked", err);
 	if (strcmp(name, "kvm") != 0 && strcmp(name, "auto") != 0)
-		return err_set(err, EINVAL, "engine '%s' is not one of auto, kvm, soft", name);
+		return err_set(err, EINVAL, "engine '%s' is not one of auto, kvm, soft",
+			       name);
 	if (take_kvm(choice, &r) == 0)
 		return 0;
 	if (strcmp(name, "kvm") == 0)

@@ -43,17 +43,21 @@ static const struct {
 	const char *name, *hint;
 } faults[PROBE_FAULTS] = {
 	[PROBE_OK] = {"ok", NULL},
-	[PROBE_NO_NODE] = {"no-node",
-		"load the kvm_intel or kvm_amd module, or pass /dev/kvm into the container"},
-	[PROBE_NO_MODULE] = {"no-module",
-		"load the kvm_intel or kvm_amd module; the firmware may have virtualization off"},
-	[PROBE_NO_PERMISSION] = {"no-permission",
-		"become a member of the group that owns /dev/kvm (often 'kvm')"},
+	[PROBE_NO_NODE] =
+		{"no-node",
+		 "load the kvm_intel or kvm_amd module, or pass /dev/kvm into the container"},
+	[PROBE_NO_MODULE] =
+		{"no-module",
+		 "load the kvm_intel or kvm_amd module; the firmware may have virtualization off"},
+	[PROBE_NO_PERMISSION] =
+		{"no-permission",
+		 "become a member of the group that owns /dev/kvm (often 'kvm')"},
 	[PROBE_NO_CPU] = {"no-cpu-feature", NULL},
 	[PROBE_CANNOT_OPEN] = {"cannot-open", NULL},
 	[PROBE_OLD_API] = {"old-api", "use a kernel from this decade"},
 	[PROBE_NO_CAPABILITY] = {"no-capability", "use a newer kernel"},
-	[PROBE_NO_VM] = {"no-vm", "another hypervisor may be using the CPU's virtualization"},
+	[PROBE_NO_VM] = {"no-vm",
+			 "another hypervisor may be using the CPU's virtualization"},
 	[PROBE_DIED] = {"guest-died", NULL},
 	[PROBE_WRONG] = {"wrong-result", NULL},
 	[PROBE_STUCK] = {"guest-stuck", NULL},
@@ -142,7 +146,8 @@ static int check_claims(const struct kvm_face *face, struct probe_report *r)
 			 KVM_API_VERSION);
 	for (unsigned i = 0; rc == 0 && i < ARRAY_SIZE(needed); i++)
 		if (!kvm_has(face, sys, needed[i].cap))
-			rc = say(r, PROBE_NO_CAPABILITY, "%s is missing", needed[i].name);
+			rc = say(r, PROBE_NO_CAPABILITY, "%s is missing",
+				 needed[i].name);
 	face->close(sys);
 	return rc;
 }
@@ -161,12 +166,14 @@ static int died(const struct tiny *t, unsigned step, struct probe_report *r)
 {
 	const char *name = kvm_exit_name(t->run->exit_reason);
 
-	return say(r, PROBE_DIED, "the probe guest died in %s: exit %s%s (%u)", steps[step],
-		   name ? "KVM_EXIT_" : "", name ? name : "unknown", t->run->exit_reason);
+	return say(r, PROBE_DIED, "the probe guest died in %s: exit %s%s (%u)",
+		   steps[step], name ? "KVM_EXIT_" : "", name ? name : "unknown",
+		   t->run->exit_reason);
 }
 
 /* What an exit says: 0 and *step moved on, or a fault. */
-static int on_exit_of_guest(const struct tiny *t, unsigned *step, struct probe_report *r)
+static int on_exit_of_guest(const struct tiny *t, unsigned *step,
+			    struct probe_report *r)
 {
 	const struct kvm_run *run = t->run;
 	uint8_t value;
@@ -177,13 +184,14 @@ static int on_exit_of_guest(const struct tiny *t, unsigned *step, struct probe_r
 	switch (run->io.port) {
 	case PORT_STEP:
 		if (value != *step + 1)
-			return say(r, PROBE_WRONG, "the probe guest came from step %u to %u",
-				   *step, value);
+			return say(r, PROBE_WRONG,
+				   "the probe guest came from step %u to %u", *step,
+				   value);
 		*step = value;
 		return 0;
 	case PORT_FAULT:
-		return say(r, PROBE_DIED, "the probe guest got exception %u in %s", value,
-			   steps[*step]);
+		return say(r, PROBE_DIED, "the probe guest got exception %u in %s",
+			   value, steps[*step]);
 	case PORT_BAD:
 		return say(r, PROBE_WRONG, "%s gave a wrong result", steps[*step]);
 	default:
@@ -210,9 +218,10 @@ static int measure(struct tiny *t, double deadline, struct probe_report *r)
 		turns -= regs.rcx < turns ? regs.rcx : turns;
 	r->mips = (double)turns * 4 / 1e3 / (used > 0.001 ? used : 0.001);
 	if (rc == -ETIME || r->mips < PROBE_MIN_MIPS)
-		return say(r, PROBE_SLOW,
-			   "ring 0 runs at %.1f million instructions a second: an emulator",
-			   r->mips);
+		return say(
+			r, PROBE_SLOW,
+			"ring 0 runs at %.1f million instructions a second: an emulator",
+			r->mips);
 	return 0;
 }
 
@@ -229,18 +238,20 @@ static int run_steps(struct tiny *t, double deadline, struct probe_report *r)
 		else
 			rc = tiny_run(t, left > 1 ? (unsigned)left : 1);
 		if (rc == -ETIME)
-			return say(r, PROBE_STUCK, "the probe guest was stuck in %s after %d ms",
+			return say(r, PROBE_STUCK,
+				   "the probe guest was stuck in %s after %d ms",
 				   steps[step], PROBE_MS);
 		if (rc < 0 && !r->fault)
-			return say(r, PROBE_DIED, "KVM_RUN fails in %s: %s", steps[step],
-				   strerror(-rc));
+			return say(r, PROBE_DIED, "KVM_RUN fails in %s: %s",
+				   steps[step], strerror(-rc));
 		if (rc == 0)
 			rc = on_exit_of_guest(t, &step, r);
 	}
 	return rc;
 }
 
-static int run_guest(const struct kvm_face *face, double deadline, struct probe_report *r)
+static int run_guest(const struct kvm_face *face, double deadline,
+		     struct probe_report *r)
 {
 	struct err err = {0};
 	struct tiny t;
@@ -248,10 +259,12 @@ static int run_guest(const struct kvm_face *face, double deadline, struct probe_
 
 	if (rc < 0)
 		return say(r, PROBE_NO_VM, "%s", err.text);
-	memcpy(t.mem + GUEST_BASE, probe_guest, (size_t)(probe_guest_end - probe_guest));
+	memcpy(t.mem + GUEST_BASE, probe_guest,
+	       (size_t)(probe_guest_end - probe_guest));
 	rc = tiny_enter(&t, TINY_REAL, GUEST_BASE);
 	if (rc < 0)
-		rc = say(r, PROBE_NO_VM, "a vCPU's registers cannot be set: %s", strerror(-rc));
+		rc = say(r, PROBE_NO_VM, "a vCPU's registers cannot be set: %s",
+			 strerror(-rc));
 	else
 		rc = run_steps(&t, deadline, r);
 	tiny_close(&t);
@@ -264,7 +277,8 @@ void probe_engine(const struct kvm_face *face, struct probe_report *r)
 
 	*r = (struct probe_report){.fault = PROBE_OK};
 	if (check_claims(face, r) == 0 && run_guest(face, start + PROBE_MS, r) == 0)
-		say(r, PROBE_OK, "works; ring 0 runs at %.0f million instructions a second",
+		say(r, PROBE_OK,
+		    "works; ring 0 runs at %.0f million instructions a second",
 		    r->mips);
 	r->ms = now_ms(CLOCK_MONOTONIC) - start;
 }

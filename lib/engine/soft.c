@@ -69,7 +69,8 @@ static int open_soft(struct err *err)
 		return err_set(err, ENODEV, "this computer lacks %s", lacks);
 	fd = softkvm_open();
 	if (fd == -ENODEV)
-		return err_set(err, ENODEV, "this CPU lacks something that softkvm is built on");
+		return err_set(err, ENODEV,
+			       "this CPU lacks something that softkvm is built on");
 	if (fd < 0)
 		return err_set(err, -fd, "softkvm does not start: %s", strerror(-fd));
 	return fd;
@@ -92,7 +93,8 @@ static int soft_stats(int fd, struct kvm_stat *out, int max)
 	if (n > max)
 		n = max;
 	for (int i = 0; i < n; i++)
-		out[i] = (struct kvm_stat){.name = stats[i].name, .value = stats[i].value};
+		out[i] = (struct kvm_stat){.name = stats[i].name,
+					   .value = stats[i].value};
 	return n;
 }
 

@@ -61,8 +61,8 @@ static int add_memory(struct tiny *t, struct err *err)
 	struct kvm_userspace_memory_region slot = {.memory_size = t->mem_size};
 	int rc;
 
-	t->mem = mmap(NULL, t->mem_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		      -1, 0);
+	t->mem = mmap(NULL, t->mem_size, PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (t->mem == MAP_FAILED) {
 		t->mem = NULL;
 		return err_sys(err, errno, "guest memory");
@@ -96,7 +96,8 @@ static int set_cpuid(struct tiny *t, struct err *err)
 {
 	union {
 		struct kvm_cpuid2 head;
-		uint8_t room[sizeof(struct kvm_cpuid2) + 256 * sizeof(struct kvm_cpuid_entry2)];
+		uint8_t room[sizeof(struct kvm_cpuid2) +
+			     256 * sizeof(struct kvm_cpuid_entry2)];
 	} table;
 	int rc;
 
@@ -125,7 +126,8 @@ static int add_vcpu(struct tiny *t, struct err *err)
 	return set_cpuid(t, err);
 }
 
-int tiny_open(struct tiny *t, const struct kvm_face *face, size_t mem_size, struct err *err)
+int tiny_open(struct tiny *t, const struct kvm_face *face, size_t mem_size,
+	      struct err *err)
 {
 	int rc;
 
@@ -184,7 +186,8 @@ static struct kvm_segment segment(uint16_t selector, uint8_t type)
 
 static void set_segments(struct kvm_sregs *s, enum tiny_mode mode)
 {
-	struct kvm_segment data = segment(TINY_DATA, 3), code = segment(TINY_CODE32, 11);
+	struct kvm_segment data = segment(TINY_DATA, 3),
+			   code = segment(TINY_CODE32, 11);
 
 	if (mode == TINY_REAL) {
 		data = code = segment(0, 3);
@@ -192,7 +195,8 @@ static void set_segments(struct kvm_sregs *s, enum tiny_mode mode)
 		data.g = code.g = data.db = code.db = 0;
 		code.type = 11;
 	} else if (mode != TINY_PROTECTED) {
-		code = segment(mode == TINY_LONG ? TINY_CODE64 : TINY_USER_CODE | 3, 11);
+		code = segment(mode == TINY_LONG ? TINY_CODE64 : TINY_USER_CODE | 3,
+			       11);
 		data = segment(mode == TINY_LONG ? TINY_DATA : TINY_USER_DATA | 3, 3);
 		code.l = 1;
 		code.db = 0;

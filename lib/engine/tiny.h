@@ -63,7 +63,8 @@ struct tiny {
 
 /* Makes the guest, memory zeroed but for page tables and GDT. On failure nothing is left, and
  * err names the call that failed. mem_size is at least 128 KiB. */
-int tiny_open(struct tiny *t, const struct kvm_face *face, size_t mem_size, struct err *err);
+int tiny_open(struct tiny *t, const struct kvm_face *face, size_t mem_size,
+	      struct err *err);
 void tiny_close(struct tiny *t);
 
 /* Sets all registers for a start at rip in that mode. 0 or -errno. */

@@ -118,7 +118,8 @@ static bool add_virtio(struct machine *m, struct err *err)
 	if (!add(b, &virtio_rng_model, &(struct virtio_rng_config){.pci = place}, err))
 		return false;
 	for (unsigned i = 0; i < m->config.n_disks; i++) {
-		struct virtio_blk_config config = {.pci = place, .disk = m->config.disks[i]};
+		struct virtio_blk_config config = {.pci = place,
+						   .disk = m->config.disks[i]};
 
 		if (!add(b, &virtio_blk_model, &config, err))
 			return false;

@@ -68,7 +68,8 @@ static void drop(union table *t, uint32_t leaf)
 	t->head.nent = n;
 }
 
-static void add_level(union table *t, uint32_t leaf, uint32_t sub, const struct place *p)
+static void add_level(union table *t, uint32_t leaf, uint32_t sub,
+		      const struct place *p)
 {
 	/* level types: 1 thread, 2 core, 0 the end of the list */
 	uint32_t shift = sub == 1 ? p->id_bits : 0;
@@ -141,7 +142,8 @@ static int get_supported(const struct vm *vm, union table *t, struct err *err)
 	if (rc >= 0 && t->head.nent > ENTRIES_MAX)
 		rc = -E2BIG;
 	if (rc < 0)
-		return err_set(err, -rc, "engine '%s' does not say what its CPU can do: %s",
+		return err_set(err, -rc,
+			       "engine '%s' does not say what its CPU can do: %s",
 			       vm->face->name, strerror(-rc));
 	return 0;
 }
@@ -167,7 +169,7 @@ int vcpu_set_cpuid(const struct vcpu *v, unsigned n, struct err *err)
 		fix_one(&t.head.entries[i], &p);
 	rc = face->ioctl(v->fd, KVM_SET_CPUID2, &t);
 	if (rc < 0)
-		return err_set(err, -rc, "engine '%s' refuses its own CPUID: %s", face->name,
-			       strerror(-rc));
+		return err_set(err, -rc, "engine '%s' refuses its own CPUID: %s",
+			       face->name, strerror(-rc));
 	return 0;
 }

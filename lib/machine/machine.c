@@ -38,15 +38,17 @@ static int check_config(const struct machine_config *c, struct err *err)
 		return err_set(err, ERANGE, "%u CPUs: a machine has 1 to %u", c->cpus,
 			       MACHINE_CPUS_MAX);
 	if (c->memory < MAP_MEMORY_MIN || c->memory > MAP_MEMORY_MAX)
-		return err_set(err, ERANGE, "%llu KiB of memory: a machine has %llu MiB to %llu GiB",
+		return err_set(err, ERANGE,
+			       "%llu KiB of memory: a machine has %llu MiB to %llu GiB",
 			       (unsigned long long)c->memory >> 10,
 			       (unsigned long long)MAP_MEMORY_MIN >> 20,
 			       (unsigned long long)MAP_MEMORY_MAX >> 30);
 	if (c->memory % 4096)
-		return err_set(err, ERANGE, "the memory's size is not a multiple of 4 KiB");
+		return err_set(err, ERANGE,
+			       "the memory's size is not a multiple of 4 KiB");
 	if (c->n_disks > MACHINE_DISKS_MAX)
-		return err_set(err, ERANGE, "%u disks: a machine has at most %u", c->n_disks,
-			       MACHINE_DISKS_MAX);
+		return err_set(err, ERANGE, "%u disks: a machine has at most %u",
+			       c->n_disks, MACHINE_DISKS_MAX);
 	return 0;
 }
 
@@ -194,7 +196,8 @@ static int start_thread(struct vcpu *v, struct err *err)
 	rc = pthread_create(&v->thread, NULL, vcpu_main, v);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc)
-		return err_set(err, rc, "a thread for vCPU %u: %s", v->id, strerror(rc));
+		return err_set(err, rc, "a thread for vCPU %u: %s", v->id,
+			       strerror(rc));
 	v->has_thread = true;
 	return 0;
 }
@@ -248,7 +251,8 @@ void machine_over(struct machine *m, const struct machine_end *end)
 
 void machine_stop(struct machine *m)
 {
-	machine_over(m, &(struct machine_end){.reason = MACHINE_STOPPED, .text = "stopped"});
+	machine_over(m, &(struct machine_end){.reason = MACHINE_STOPPED,
+					      .text = "stopped"});
 }
 
 void machine_end(struct machine *m, struct machine_end *end)
@@ -323,7 +327,8 @@ static uint64_t sum_exits(const struct machine *m, unsigned reason)
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < m->config.cpus; i++)
-		sum += atomic_load_explicit(&m->vcpus[i].exits[reason], memory_order_relaxed);
+		sum += atomic_load_explicit(&m->vcpus[i].exits[reason],
+					    memory_order_relaxed);
 	return sum;
 }
 
@@ -337,7 +342,8 @@ int machine_stats(const struct machine *m, struct kvm_stat *out, int max)
 		if (!sum || !kvm_exit_name(i))
 			continue;
 		if (n < max)
-			out[n] = (struct kvm_stat){.name = kvm_exit_name(i), .value = sum};
+			out[n] = (struct kvm_stat){.name = kvm_exit_name(i),
+						   .value = sum};
 		n++;
 	}
 	if (m->vm.fd < 0 || n >= max)

@@ -30,7 +30,8 @@ unsigned map_entries(uint64_t memory, struct map_entry out[MAP_ENTRIES_MAX])
 
 	out[n++] = (struct map_entry){0, MAP_EBDA, MAP_RAM};
 	out[n++] = (struct map_entry){MAP_EBDA, 0xa0000 - MAP_EBDA, MAP_RESERVED};
-	out[n++] = (struct map_entry){MAP_TABLES, MAP_BIOS_END - MAP_TABLES, MAP_RESERVED};
+	out[n++] =
+		(struct map_entry){MAP_TABLES, MAP_BIOS_END - MAP_TABLES, MAP_RESERVED};
 	out[n++] = (struct map_entry){MAP_BIOS_END, map_low_end(memory) - MAP_BIOS_END,
 				      MAP_RAM};
 	out[n++] = (struct map_entry){MAP_ECAM, MAP_ECAM_SIZE, MAP_RESERVED};

@@ -66,9 +66,9 @@ static void trace(const struct vcpu *v, const char *what, uint64_t addr, unsigne
 		  uint64_t value, bool is_write)
 {
 	if (v->m->config.trace)
-		fprintf(v->m->config.trace, "cpu%u %s %s 0x%llx/%u %s 0x%llx\n", v->id, what,
-			is_write ? "write" : "read", (unsigned long long)addr, width,
-			is_write ? "<-" : "->", (unsigned long long)value);
+		fprintf(v->m->config.trace, "cpu%u %s %s 0x%llx/%u %s 0x%llx\n", v->id,
+			what, is_write ? "write" : "read", (unsigned long long)addr,
+			width, is_write ? "<-" : "->", (unsigned long long)value);
 }
 
 static uint64_t load(const uint8_t *p, unsigned width)
@@ -79,8 +79,8 @@ static uint64_t load(const uint8_t *p, unsigned width)
 	return v;
 }
 
-static void do_access(struct vcpu *v, enum bus_space space, uint64_t addr, uint8_t *data,
-		   unsigned width, bool is_write)
+static void do_access(struct vcpu *v, enum bus_space space, uint64_t addr,
+		      uint8_t *data, unsigned width, bool is_write)
 {
 	struct bus *bus = v->m->board.bus;
 	uint64_t value;
@@ -118,8 +118,8 @@ static bool exit_mmio(struct vcpu *v)
 
 		while (width > len - at)
 			width /= 2;
-		do_access(v, BUS_MMIO, run->mmio.phys_addr + at, run->mmio.data + at, width,
-		       run->mmio.is_write);
+		do_access(v, BUS_MMIO, run->mmio.phys_addr + at, run->mmio.data + at,
+			  width, run->mmio.is_write);
 		at += width;
 	}
 	return true;
@@ -172,26 +172,31 @@ static bool exit_fail_entry(struct vcpu *v)
 {
 	char buf[128];
 
-	return over(v, MACHINE_FAILED,
-		    "the CPU refuses to enter the guest on vCPU %u (reason 0x%llx), %s", v->id,
-		    (unsigned long long)v->run->fail_entry.hardware_entry_failure_reason,
-		    where(v, buf, sizeof(buf)));
+	return over(
+		v, MACHINE_FAILED,
+		"the CPU refuses to enter the guest on vCPU %u (reason 0x%llx), %s",
+		v->id,
+		(unsigned long long)v->run->fail_entry.hardware_entry_failure_reason,
+		where(v, buf, sizeof(buf)));
 }
 
 static const char *const internal_errors[] = {
 	[KVM_INTERNAL_ERROR_EMULATION] = "an instruction that it cannot emulate",
 	[KVM_INTERNAL_ERROR_SIMUL_EX] = "exceptions at the same time",
 	[KVM_INTERNAL_ERROR_DELIVERY_EV] = "an event that it cannot deliver",
-	[KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON] = "an exit of the CPU that it does not know",
+	[KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON] =
+		"an exit of the CPU that it does not know",
 };
 
 static bool exit_internal_error(struct vcpu *v)
 {
 	uint32_t sub = v->run->internal.suberror;
-	const char *what = sub < ARRAY_SIZE(internal_errors) ? internal_errors[sub] : NULL;
+	const char *what =
+		sub < ARRAY_SIZE(internal_errors) ? internal_errors[sub] : NULL;
 	char buf[128];
 
-	return over(v, MACHINE_FAILED, "engine '%s' met %s (suberror %u) on vCPU %u, %s",
+	return over(v, MACHINE_FAILED,
+		    "engine '%s' met %s (suberror %u) on vCPU %u, %s",
 		    v->vm->face->name, what ? what : "an internal error", sub, v->id,
 		    where(v, buf, sizeof(buf)));
 }
@@ -204,7 +209,8 @@ static bool exit_system_event(struct vcpu *v)
 	case KVM_SYSTEM_EVENT_RESET:
 		return over(v, MACHINE_RESET, "the engine reports a reset");
 	default:
-		return over(v, MACHINE_FAILED, "the guest crashed, says the engine (event %u)",
+		return over(v, MACHINE_FAILED,
+			    "the guest crashed, says the engine (event %u)",
 			    v->run->system_event.type);
 	}
 }

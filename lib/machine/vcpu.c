@@ -43,8 +43,8 @@ static int call(const struct vcpu *v, unsigned long request, void *arg)
 
 static int refused(const struct vcpu *v, int rc, const char *what, struct err *err)
 {
-	return err_set(err, -rc, "engine '%s' refuses vCPU %u %s: %s", v->vm->face->name,
-		       v->id, what, strerror(-rc));
+	return err_set(err, -rc, "engine '%s' refuses vCPU %u %s: %s",
+		       v->vm->face->name, v->id, what, strerror(-rc));
 }
 
 /* An engine without MTRRs has all memory write-back anyway, so a refusal is no failure. */
@@ -75,8 +75,8 @@ static int set_lapic(const struct vcpu *v, struct err *err)
 	return rc < 0 ? refused(v, rc, "a local APIC", err) : 0;
 }
 
-int vcpu_open(struct vcpu *v, struct machine *m, const struct vm *vm, unsigned id, unsigned n,
-	      struct err *err)
+int vcpu_open(struct vcpu *v, struct machine *m, const struct vm *vm, unsigned id,
+	      unsigned n, struct err *err)
 {
 	int rc;
 
@@ -130,7 +130,8 @@ static void set_segments(struct kvm_sregs *s, bool is64)
 	s->ds = s->es = s->fs = s->gs = s->ss = flat_segment(0x18, false, is64);
 	s->tr = (struct kvm_segment){.limit = 0x67, .type = 11, .present = 1};
 	s->ldt = (struct kvm_segment){.type = 2, .unusable = 1};
-	s->gdt = (struct kvm_dtable){.base = is64 ? MAP_GDT : 0, .limit = is64 ? 31 : 0};
+	s->gdt =
+		(struct kvm_dtable){.base = is64 ? MAP_GDT : 0, .limit = is64 ? 31 : 0};
 	s->idt = (struct kvm_dtable){.base = 0, .limit = 0};
 }
 

@@ -31,8 +31,8 @@ struct vcpu {
 };
 
 /* One of n. In its reset state, with CPUID and firmware's few settings. */
-int vcpu_open(struct vcpu *v, struct machine *m, const struct vm *vm, unsigned id, unsigned n,
-	      struct err *err);
+int vcpu_open(struct vcpu *v, struct machine *m, const struct vm *vm, unsigned id,
+	      unsigned n, struct err *err);
 void vcpu_close(struct vcpu *v);
 
 /* Gives the boot processor the registers that the kernel is entered with. */

@@ -46,7 +46,8 @@ static int check_dir(const char *path, struct err *err)
 	if (lstat(path, &st) < 0)
 		return err_sys(err, errno, "%s", path);
 	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022))
-		return err_set(err, EPERM, "%s is not a directory that is yours alone", path);
+		return err_set(err, EPERM, "%s is not a directory that is yours alone",
+			       path);
 	return 0;
 }
 
@@ -86,7 +87,8 @@ int control_open(struct control **out, struct machine *machine,
 		snprintf(c->addr.sun_path, sizeof(c->addr.sun_path), "%s/%d.sock", dir,
 			 (int)getpid());
 		unlink(c->addr.sun_path); /* of a process that had our number before */
-		c->listen = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		c->listen =
+			socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		if (c->listen < 0 ||
 		    bind(c->listen, (struct sockaddr *)&c->addr, sizeof(c->addr)) < 0 ||
 		    listen(c->listen, 4) < 0)
@@ -226,7 +228,8 @@ static void read_client(struct control *c)
 	drop_client(c);
 }
 
-void control_poll(const struct control *c, struct pollfd *listening, struct pollfd *client)
+void control_poll(const struct control *c, struct pollfd *listening,
+		  struct pollfd *client)
 {
 	*listening = (struct pollfd){.fd = c ? c->listen : -1, .events = POLLIN};
 	*client = (struct pollfd){.fd = c ? c->client : -1, .events = POLLIN};

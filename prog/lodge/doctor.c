@@ -36,13 +36,14 @@ static const struct option options[] = {
 	{0},
 };
 
-static void print_text(const struct probe_report *reports, const struct kvm_face *chosen)
+static void print_text(const struct probe_report *reports,
+		       const struct kvm_face *chosen)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(faces); i++) {
 		const struct probe_report *r = &reports[i];
 
-		printf("%-5s %-13s %s (%.0f ms)\n", faces[i]->name, probe_fault_name(r->fault),
-		       r->text, r->ms);
+		printf("%-5s %-13s %s (%.0f ms)\n", faces[i]->name,
+		       probe_fault_name(r->fault), r->text, r->ms);
 		if (r->fault && r->hint)
 			printf("%-19s try: %s\n", "", r->hint);
 	}
@@ -52,7 +53,8 @@ static void print_text(const struct probe_report *reports, const struct kvm_face
 		printf("\nno engine can be used on this machine\n");
 }
 
-static void print_json(const struct probe_report *reports, const struct kvm_face *chosen)
+static void print_json(const struct probe_report *reports,
+		       const struct kvm_face *chosen)
 {
 	struct json j = {.out = stdout};
 

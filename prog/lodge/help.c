@@ -25,15 +25,16 @@ static void show_option(const struct option *o)
 {
 	char left[64];
 
-	snprintf(left, sizeof(left), "%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+	snprintf(left, sizeof(left), "%s%s%s", o->name, o->arg ? " " : "",
+		 o->arg ? o->arg : "");
 	printf("  %-30s %s\n", left, o->help);
 }
 
 static int show_verb(const struct verb *v)
 {
 	printf("usage: lodge %s%s%s%s\n\n%s\n", v->name,
-	       v->options && v->options->name ? " [OPTION]..." : "", v->operand ? " " : "",
-	       v->operand ? v->operand : "", v->summary);
+	       v->options && v->options->name ? " [OPTION]..." : "",
+	       v->operand ? " " : "", v->operand ? v->operand : "", v->summary);
 	if (v->options && v->options->name)
 		printf("\n");
 	for (const struct option *o = v->options; o && o->name; o++)

@@ -91,7 +91,8 @@ int main(int argc, char **argv)
 		return run_verb(&verb_version, 0, NULL);
 	verb = verb_find(argv[1]);
 	if (!verb) {
-		fprintf(stderr, "lodge: there is no verb '%s': see lodge help\n", argv[1]);
+		fprintf(stderr, "lodge: there is no verb '%s': see lodge help\n",
+			argv[1]);
 		return EXIT_USAGE;
 	}
 	for (int i = 2; i < argc; i++)

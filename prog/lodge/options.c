@@ -36,7 +36,8 @@ static size_t distance(const char *a, const char *b)
 		for (size_t j = 1; j <= lb; j++) {
 			size_t up = row[j];
 
-			row[j] = min3(up + 1, row[j - 1] + 1, corner + (a[i - 1] != b[j - 1]));
+			row[j] = min3(up + 1, row[j - 1] + 1,
+				      corner + (a[i - 1] != b[j - 1]));
 			corner = up;
 		}
 	}
@@ -72,8 +73,10 @@ static int unknown(const struct verb *verb, const char *word, struct err *err)
 	const char *near = nearest(verb, word);
 
 	if (near)
-		return err_set(err, EINVAL, "unknown option '%s': did you mean %s?", word, near);
-	return err_set(err, EINVAL, "unknown option '%s': see lodge help %s", word, verb->name);
+		return err_set(err, EINVAL, "unknown option '%s': did you mean %s?",
+			       word, near);
+	return err_set(err, EINVAL, "unknown option '%s': see lodge help %s", word,
+		       verb->name);
 }
 
 /* One option; *used says how many words it took. */
@@ -92,8 +95,8 @@ static int take(const struct verb *verb, void *into, int argc, char **argv, int 
 		return err_set(err, EINVAL, "%s takes no value", o->name);
 	if (o->arg && !value) {
 		if (argc < 2)
-			return err_set(err, EINVAL, "%s needs a value: %s %s", o->name, o->name,
-				       o->arg);
+			return err_set(err, EINVAL, "%s needs a value: %s %s", o->name,
+				       o->name, o->arg);
 		value = argv[1];
 		*used = 2;
 	}
@@ -115,7 +118,8 @@ int options_parse(const struct verb *verb, void *into, int argc, char **argv,
 			continue;
 		}
 		if (!verb->operand || *operand)
-			return err_set(err, EINVAL, "'%s' is one word too many", argv[i]);
+			return err_set(err, EINVAL, "'%s' is one word too many",
+				       argv[i]);
 		*operand = argv[i];
 	}
 	return 0;

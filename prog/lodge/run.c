@@ -69,7 +69,8 @@ static int set_engine(void *into, char *value, struct err *err)
 {
 	if (strcmp(value, "auto") != 0 && strcmp(value, "kvm") != 0 &&
 	    strcmp(value, "soft") != 0)
-		return err_set(err, EINVAL, "--engine is auto, kvm or soft, not '%s'", value);
+		return err_set(err, EINVAL, "--engine is auto, kvm or soft, not '%s'",
+			       value);
 	((struct run *)into)->engine = value;
 	return 0;
 }
@@ -107,9 +108,10 @@ static int set_disk(void *into, char *value, struct err *err)
 	if (comma && strchr(comma, '=')) {
 		d->readonly = strcmp(comma, ",readonly=on") == 0;
 		if (!d->readonly && strcmp(comma, ",readonly=off") != 0)
-			return err_set(err, EINVAL,
-				       "--disk: '%s' is not readonly=on or readonly=off",
-				       comma + 1);
+			return err_set(
+				err, EINVAL,
+				"--disk: '%s' is not readonly=on or readonly=off",
+				comma + 1);
 		*comma = 0;
 	}
 	if (!value[0])
@@ -122,7 +124,8 @@ static int set_disk(void *into, char *value, struct err *err)
 static int set_console(void *into, char *value, struct err *err)
 {
 	if (strcmp(value, "serial") != 0 && strcmp(value, "virtio") != 0)
-		return err_set(err, EINVAL, "--console is serial or virtio, not '%s'", value);
+		return err_set(err, EINVAL, "--console is serial or virtio, not '%s'",
+			       value);
 	((struct run *)into)->virtio_console = strcmp(value, "virtio") == 0;
 	return 0;
 }
@@ -144,7 +147,8 @@ static int set_no_reboot(void *into, char *value, struct err *err)
 static int set_trace(void *into, char *value, struct err *err)
 {
 	if (strcmp(value, "exits") != 0 && strncmp(value, "exits:", 6) != 0)
-		return err_set(err, EINVAL, "--trace is exits or exits:FILE, not '%s'", value);
+		return err_set(err, EINVAL, "--trace is exits or exits:FILE, not '%s'",
+			       value);
 	((struct run *)into)->trace = value;
 	return 0;
 }
@@ -166,14 +170,17 @@ static const struct option options[] = {
 
 /* -- Parts ------------------------------------------------------------------------------ */
 
-static int check(const struct run *r, const struct machine_config *config, struct err *err)
+static int check(const struct run *r, const struct machine_config *config,
+		 struct err *err)
 {
 	if (!r->kernel)
-		return err_set(err, ERANGE, "--kernel is missing: lodge run --kernel FILE");
+		return err_set(err, ERANGE,
+			       "--kernel is missing: lodge run --kernel FILE");
 	return machine_check(config, err);
 }
 
-static int open_disks(const struct run *r, struct machine_config *config, struct err *err)
+static int open_disks(const struct run *r, struct machine_config *config,
+		      struct err *err)
 {
 	for (unsigned i = 0; i < r->n_disks; i++) {
 		int rc = disk_open(&config->disks[i], &r->disks[i], err);
@@ -185,7 +192,8 @@ static int open_disks(const struct run *r, struct machine_config *config, struct
 	return 0;
 }
 
-static int open_trace(const struct run *r, struct machine_config *config, struct err *err)
+static int open_trace(const struct run *r, struct machine_config *config,
+		      struct err *err)
 {
 	if (!r->trace)
 		return 0;
@@ -221,15 +229,16 @@ static void print_stats(const struct machine *m)
 
 /* -- The verb --------------------------------------------------------------------------- */
 
-static int run_machine(const struct run *r, struct machine *m, const struct machine_config *config,
-		       struct session *s)
+static int run_machine(const struct run *r, struct machine *m,
+		       const struct machine_config *config, struct session *s)
 {
 	struct err err = {0};
 	int code;
 
 	/* A guest without a control socket is still a guest. */
 	if (control_open(&s->control, m, config, &err) < 0)
-		log_warn("control", "%s: lodge stats will not find this guest", err.text);
+		log_warn("control", "%s: lodge stats will not find this guest",
+			 err.text);
 	if (isatty(STDIN_FILENO))
 		log_note("console", "Ctrl-] leaves");
 	s->machine = m;
@@ -240,7 +249,8 @@ static int run_machine(const struct run *r, struct machine *m, const struct mach
 	return code;
 }
 
-static int run_config(const struct run *r, struct machine_config *config, struct session *s)
+static int run_config(const struct run *r, struct machine_config *config,
+		      struct session *s)
 {
 	struct machine *m = NULL;
 	struct err err = {0};

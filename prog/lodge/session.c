@@ -221,8 +221,8 @@ static int verdict(const struct loop *l, const struct machine_end *end)
 
 static bool reboots(const struct loop *l, const struct machine_end *end)
 {
-	return end->reason == MACHINE_RESET && !l->s->no_reboot && !l->signal && !l->left &&
-	       !console_panic(l->s->console);
+	return end->reason == MACHINE_RESET && !l->s->no_reboot && !l->signal &&
+	       !l->left && !console_panic(l->s->console);
 }
 
 static int run_through_resets(struct loop *l)

@@ -80,9 +80,10 @@ static int find_one(const char *dir, struct err *err)
 			close(fd);
 			close(found);
 			closedir(d);
-			return err_set(err, EBUSY,
-				       "several guests run: say which one, lodge stats PID (see %s)",
-				       dir);
+			return err_set(
+				err, EBUSY,
+				"several guests run: say which one, lodge stats PID (see %s)",
+				dir);
 		}
 		found = fd;
 	}
@@ -103,7 +104,8 @@ static int find(const char *text, struct err *err)
 		return find_one(dir, err);
 	pid = strtol(text, &end, 10);
 	if (pid <= 0 || *end)
-		return err_set(err, ERANGE, "'%s' is not the number of a process", text);
+		return err_set(err, ERANGE, "'%s' is not the number of a process",
+			       text);
 	rc = connect_to(dir, pid);
 	return rc >= 0 ? rc : err_set(err, ENOENT, "no guest runs in process %ld", pid);
 }

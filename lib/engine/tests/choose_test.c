@@ -31,8 +31,8 @@ static void test_hosts(void)
 	for (unsigned i = 0; i < ARRAY_SIZE(hosts); i++) {
 		const char *got = soft_lacks(&hosts[i].host), *want = hosts[i].lacks;
 
-		is_str(got ? got : "nothing", want ? want : "nothing", "host %u lacks %s", i,
-		       want ? want : "nothing");
+		is_str(got ? got : "nothing", want ? want : "nothing",
+		       "host %u lacks %s", i, want ? want : "nothing");
 	}
 }
 
@@ -54,12 +54,14 @@ static void test_choice(void)
 	struct err err = {0};
 	struct probe_report r;
 
-	is_int(engine_choose("tcg", &choice, &err), -EINVAL, "no such engine: %s", err.text);
+	is_int(engine_choose("tcg", &choice, &err), -EINVAL, "no such engine: %s",
+	       err.text);
 	probe_engine(&kvm_host, &r);
 	ok(r.text[0] && r.ms < 2000, "kvm in words, in %.0f ms: %s", r.ms, r.text);
 	if (r.fault) {
 		is_int(engine_choose("kvm", &choice, &err), -ENODEV, "%s", err.text);
-		ok(strstr(err.text, probe_fault_name(r.fault)) != NULL, "with the typed reason");
+		ok(strstr(err.text, probe_fault_name(r.fault)) != NULL,
+		   "with the typed reason");
 	}
 	if (engine_choose("soft", &choice, &err) < 0) {
 		skip("soft: %s", err.text);
@@ -67,7 +69,8 @@ static void test_choice(void)
 	}
 	ok(choice.face == &kvm_soft, "soft is soft");
 	is_int(engine_choose("auto", &choice, &err), 0, "auto finds one");
-	ok(choice.face == (r.fault ? &kvm_soft : &kvm_host), "the better one: %s", choice.why);
+	ok(choice.face == (r.fault ? &kvm_soft : &kvm_host), "the better one: %s",
+	   choice.why);
 }
 
 int main(void)

@@ -23,9 +23,11 @@
 /* -- Guests and what they do ------------------------------------------------------------ */
 
 #define GUEST(name) extern const uint8_t guest_##name[], guest_##name##_end[];
+/* clang-format off */
 GUEST(real_add) GUEST(real_in) GUEST(real_string) GUEST(real_int) GUEST(real_segment)
-GUEST(protected_mmio) GUEST(long_widths) GUEST(long_rmw) GUEST(long_flags) GUEST(long_calls)
-GUEST(long_loop) GUEST(long_smc) GUEST(user_math)
+GUEST(protected_mmio) GUEST(long_widths) GUEST(long_rmw) GUEST(long_flags)
+GUEST(long_calls) GUEST(long_loop) GUEST(long_smc) GUEST(user_math)
+/* clang-format on */
 #undef GUEST
 #define GUEST(name) .code = guest_##name, .end = guest_##name##_end
 
@@ -53,7 +55,8 @@ static const struct guest_case {
 	 "read 180000/4 write 180000/4=3020103 hlt"},
 	{"flags", TINY_LONG, GUEST(long_flags), "hlt"},
 	{"calls", TINY_LONG, GUEST(long_calls), "hlt"},
-	{"self-modifying code", TINY_LONG, GUEST(long_smc), "out 10/1=6 out 10/1=7 hlt"},
+	{"self-modifying code", TINY_LONG, GUEST(long_smc),
+	 "out 10/1=6 out 10/1=7 hlt"},
 	{"ring 3", TINY_USER, GUEST(user_math), "shutdown"},
 };
 
@@ -146,7 +149,8 @@ static bool run_to_end(struct tiny *t, struct log *l)
 			return true;
 		case KVM_EXIT_INTERNAL_ERROR:
 			record(l, "error %u", t->run->internal.suberror);
-			return t->run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION;
+			return t->run->internal.suberror !=
+			       KVM_INTERNAL_ERROR_EMULATION;
 		default:
 			record(l, "exit %u", t->run->exit_reason);
 			return true;
@@ -166,12 +170,12 @@ static void run_guest(const struct kvm_face *face, const struct guest_case *g,
 	struct log l = {.len = 0};
 	struct tiny t;
 
-	if (!ok(tiny_open(&t, face, MEMORY, &err) == 0, "%s: %s: %s", face->name, g->name,
-		err.text[0] ? err.text : "a VM"))
+	if (!ok(tiny_open(&t, face, MEMORY, &err) == 0, "%s: %s: %s", face->name,
+		g->name, err.text[0] ? err.text : "a VM"))
 		return;
 	memcpy(t.mem + BASE, g->code, (size_t)(g->end - g->code));
-	is_int(tiny_enter(&t, g->mode, BASE), 0, "%s: %s: registers are set", face->name,
-	       g->name);
+	is_int(tiny_enter(&t, g->mode, BASE), 0, "%s: %s: registers are set",
+	       face->name, g->name);
 	if (!run_to_end(&t, &l)) {
 		skip("%s cannot emulate: %s", face->name, g->name);
 	} else {
@@ -184,10 +188,11 @@ static void run_guest(const struct kvm_face *face, const struct guest_case *g,
 static void compare(const struct guest_case *g, const struct outcome *a,
 		    const struct outcome *b)
 {
-	const unsigned long long *ra = (const void *)&a->regs, *rb = (const void *)&b->regs;
+	const unsigned long long *ra = (const void *)&a->regs,
+				 *rb = (const void *)&b->regs;
 	static const char *const names[] = {
-		"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10",
-		"r11", "r12", "r13", "r14", "r15", "rip", "rflags",
+		"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8",
+		"r9",  "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags",
 	};
 
 	/* A triple fault leaves RFLAGS in a state that no manual promises. */
@@ -220,7 +225,8 @@ static void test_interruption(const struct kvm_face *face)
 
 	if (tiny_open(&t, face, MEMORY, &err) < 0)
 		return;
-	memcpy(t.mem + BASE, guest_long_loop, (size_t)(guest_long_loop_end - guest_long_loop));
+	memcpy(t.mem + BASE, guest_long_loop,
+	       (size_t)(guest_long_loop_end - guest_long_loop));
 	tiny_enter(&t, TINY_LONG, BASE);
 
 	t.run->immediate_exit = 1;
@@ -229,10 +235,12 @@ static void test_interruption(const struct kvm_face *face)
 	tiny_call(&t, KVM_GET_REGS, &regs);
 	is_int(regs.rip, BASE, "%s: and nothing was executed", face->name);
 
-	is_int(tiny_run(&t, 20), -ETIME, "%s: an endless loop is interrupted", face->name);
+	is_int(tiny_run(&t, 20), -ETIME, "%s: an endless loop is interrupted",
+	       face->name);
 	tiny_call(&t, KVM_GET_REGS, &regs);
 	ok(regs.rcx > 0, "%s: it ran %llu turns", face->name, regs.rcx);
-	ok(regs.rip >= BASE && regs.rip < BASE + 8, "%s: it is still in its loop", face->name);
+	ok(regs.rip >= BASE && regs.rip < BASE + 8, "%s: it is still in its loop",
+	   face->name);
 	is_int(tiny_run(&t, 20), -ETIME, "%s: and can be again", face->name);
 	tiny_call(&t, KVM_GET_REGS, &later);
 	ok(later.rcx > regs.rcx, "%s: it went on", face->name);
@@ -248,7 +256,8 @@ static void test_completion(const struct kvm_face *face)
 
 	if (tiny_open(&t, face, MEMORY, &err) < 0)
 		return;
-	memcpy(t.mem + BASE, guest_real_in, (size_t)(guest_real_in_end - guest_real_in));
+	memcpy(t.mem + BASE, guest_real_in,
+	       (size_t)(guest_real_in_end - guest_real_in));
 	tiny_enter(&t, TINY_REAL, BASE);
 	is_int(tiny_run(&t, 100), 0, "%s: a port is read", face->name);
 	*((uint8_t *)t.run + t.run->io.data_offset) = 0x77;
@@ -294,7 +303,8 @@ static void trip_sregs(struct tiny *t)
 	tiny_call(t, KVM_GET_SREGS, &b);
 	ok(memcmp(&a, &b, sizeof(a)) == 0, "%s: special registers", t->face->name);
 	a.cr4 = 0; /* long mode without PAE is no state of an x86 */
-	ok(tiny_call(t, KVM_SET_SREGS, &a) < 0, "%s: nonsense is refused", t->face->name);
+	ok(tiny_call(t, KVM_SET_SREGS, &a) < 0, "%s: nonsense is refused",
+	   t->face->name);
 }
 
 static void trip_fpu(struct tiny *t)
@@ -307,8 +317,10 @@ static void trip_fpu(struct tiny *t)
 		memset(a.fpr[i], (int)(0x40 + i), 10);
 	is_int(tiny_call(t, KVM_SET_FPU, &a), 0, "%s: KVM_SET_FPU", t->face->name);
 	tiny_call(t, KVM_GET_FPU, &b);
-	ok(memcmp(a.xmm, b.xmm, sizeof(a.xmm)) == 0, "%s: vector registers", t->face->name);
-	ok(memcmp(a.fpr, b.fpr, sizeof(a.fpr)) == 0, "%s: x87 registers", t->face->name);
+	ok(memcmp(a.xmm, b.xmm, sizeof(a.xmm)) == 0, "%s: vector registers",
+	   t->face->name);
+	ok(memcmp(a.fpr, b.fpr, sizeof(a.fpr)) == 0, "%s: x87 registers",
+	   t->face->name);
 	/* The kernel leaves MXCSR out of this structure; it goes with KVM_SET_XSAVE. */
 	is_int(b.fcw, a.fcw, "%s: the control word", t->face->name);
 }
@@ -348,16 +360,17 @@ static void trip_msrs(struct tiny *t)
 	for (unsigned i = 0; i < ARRAY_SIZE(msrs); i++) {
 		union {
 			struct kvm_msrs head;
-			uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+			uint8_t room[sizeof(struct kvm_msrs) +
+				     sizeof(struct kvm_msr_entry)];
 		} m = {.head.nmsrs = 1};
 
 		m.head.entries[0].index = msrs[i].index;
 		m.head.entries[0].data = msrs[i].value;
-		is_int(tiny_call(t, KVM_SET_MSRS, &m), 1, "%s: %s is set", t->face->name,
-		       msrs[i].name);
+		is_int(tiny_call(t, KVM_SET_MSRS, &m), 1, "%s: %s is set",
+		       t->face->name, msrs[i].name);
 		m.head.entries[0].data = 0;
-		is_int(tiny_call(t, KVM_GET_MSRS, &m), 1, "%s: %s is got", t->face->name,
-		       msrs[i].name);
+		is_int(tiny_call(t, KVM_GET_MSRS, &m), 1, "%s: %s is got",
+		       t->face->name, msrs[i].name);
 		ok(m.head.entries[0].data == msrs[i].value, "%s: %s is what it was",
 		   t->face->name, msrs[i].name);
 	}
@@ -365,9 +378,11 @@ static void trip_msrs(struct tiny *t)
 
 static void trip_debugregs(struct tiny *t)
 {
-	struct kvm_debugregs a = {.db = {1, 2, 3, 4}, .dr6 = 0xffff0ff0, .dr7 = 0x400}, b = {0};
+	struct kvm_debugregs a = {.db = {1, 2, 3, 4}, .dr6 = 0xffff0ff0, .dr7 = 0x400},
+			     b = {0};
 
-	is_int(tiny_call(t, KVM_SET_DEBUGREGS, &a), 0, "%s: KVM_SET_DEBUGREGS", t->face->name);
+	is_int(tiny_call(t, KVM_SET_DEBUGREGS, &a), 0, "%s: KVM_SET_DEBUGREGS",
+	       t->face->name);
 	tiny_call(t, KVM_GET_DEBUGREGS, &b);
 	ok(memcmp(a.db, b.db, sizeof(a.db)) == 0 && a.dr6 == b.dr6 && a.dr7 == b.dr7,
 	   "%s: debug registers", t->face->name);

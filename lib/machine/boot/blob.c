@@ -22,7 +22,8 @@
 static int check_kind(const struct blob *blob, const struct stat *st, struct err *err)
 {
 	if (S_ISDIR(st->st_mode))
-		return err_set(err, EISDIR, "%s '%s' is a directory", blob->role, blob->path);
+		return err_set(err, EISDIR, "%s '%s' is a directory", blob->role,
+			       blob->path);
 	if (!S_ISREG(st->st_mode))
 		return err_set(err, EINVAL, "%s '%s' is not a regular file", blob->role,
 			       blob->path);
@@ -55,12 +56,14 @@ int blob_open(struct blob *blob, const char *role, const char *path, struct err 
 
 static int cut_off(const struct blob *blob, uint64_t at, uint64_t len, struct err *err)
 {
-	return err_set(err, EINVAL, "%s '%s' is cut off: %llu bytes at %llu are wanted, it has %llu",
+	return err_set(err, EINVAL,
+		       "%s '%s' is cut off: %llu bytes at %llu are wanted, it has %llu",
 		       blob->role, blob->path, (unsigned long long)len,
 		       (unsigned long long)at, (unsigned long long)blob->size);
 }
 
-int blob_read(const struct blob *blob, uint64_t at, void *to, uint64_t len, struct err *err)
+int blob_read(const struct blob *blob, uint64_t at, void *to, uint64_t len,
+	      struct err *err)
 {
 	if (at > blob->size || len > blob->size - at)
 		return cut_off(blob, at, len, err);

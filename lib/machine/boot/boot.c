@@ -79,8 +79,8 @@ int boot_put_cmdline(const struct boot_plan *plan, uint64_t max, struct err *err
 	return 0;
 }
 
-int boot_put_initrd(const struct boot_plan *plan, gpa_t floor, gpa_t ceiling, gpa_t *base,
-		    uint64_t *size, struct err *err)
+int boot_put_initrd(const struct boot_plan *plan, gpa_t floor, gpa_t ceiling,
+		    gpa_t *base, uint64_t *size, struct err *err)
 {
 	const struct blob *initrd = plan->initrd;
 	void *to;
@@ -92,15 +92,18 @@ int boot_put_initrd(const struct boot_plan *plan, gpa_t floor, gpa_t ceiling, gp
 		ceiling = map_low_end(plan->memory);
 	floor = (floor + 0xfff) & ~UINT64_C(0xfff);
 	if (floor >= ceiling || initrd->size > ceiling - floor)
-		return err_set(err, ENOMEM,
-			       "initrd '%s' of %llu KiB does not fit: of %llu MiB memory %llu KiB are free for it",
-			       initrd->path, (unsigned long long)initrd->size >> 10,
-			       (unsigned long long)plan->memory >> 20,
-			       (unsigned long long)(floor < ceiling ? ceiling - floor : 0) >> 10);
+		return err_set(
+			err, ENOMEM,
+			"initrd '%s' of %llu KiB does not fit: of %llu MiB memory %llu KiB are free for it",
+			initrd->path, (unsigned long long)initrd->size >> 10,
+			(unsigned long long)plan->memory >> 20,
+			(unsigned long long)(floor < ceiling ? ceiling - floor : 0) >>
+				10);
 	*base = (ceiling - initrd->size) & ~UINT64_C(0xfff);
 	*size = initrd->size;
 	to = guest_range(plan->mem, *base, *size);
 	if (!to)
-		return err_set(err, EFAULT, "no guest memory for initrd '%s'", initrd->path);
+		return err_set(err, EFAULT, "no guest memory for initrd '%s'",
+			       initrd->path);
 	return blob_read(initrd, 0, to, *size, err);
 }

@@ -59,7 +59,7 @@ int boot_put_cmdline(const struct boot_plan *plan, uint64_t max, struct err *err
 
 /* Puts the initrd as high as it fits: not below floor, not ending above ceiling. *base and
  * *size are 0 if there is none. */
-int boot_put_initrd(const struct boot_plan *plan, gpa_t floor, gpa_t ceiling, gpa_t *base,
-		    uint64_t *size, struct err *err);
+int boot_put_initrd(const struct boot_plan *plan, gpa_t floor, gpa_t ceiling,
+		    gpa_t *base, uint64_t *size, struct err *err);
 
 #endif

@@ -76,9 +76,10 @@ struct image {
 
 static int old_kernel(const struct blob *kernel, unsigned version, struct err *err)
 {
-	return err_set(err, ENOEXEC,
-		       "kernel '%s' speaks boot protocol %u.%02u, 2.12 or newer is needed",
-		       kernel->path, version >> 8, version & 0xff);
+	return err_set(
+		err, ENOEXEC,
+		"kernel '%s' speaks boot protocol %u.%02u, 2.12 or newer is needed",
+		kernel->path, version >> 8, version & 0xff);
 }
 
 static int read_header(struct image *im, const struct blob *kernel, struct err *err)
@@ -111,17 +112,19 @@ static int check_header(struct image *im, const struct blob *kernel, struct err 
 	uint64_t says = le32_get(im->head + SYSSIZE) * 16ull;
 
 	if (!(le16_get(im->head + XLOADFLAGS) & KERNEL_64))
-		return err_set(err, ENOEXEC, "kernel '%s' has no 64-bit entry: a 32-bit kernel?",
+		return err_set(err, ENOEXEC,
+			       "kernel '%s' has no 64-bit entry: a 32-bit kernel?",
 			       kernel->path);
 	if (!(im->head[LOADFLAGS] & LOADED_HIGH))
 		return err_set(err, ENOEXEC, "kernel '%s' is a zImage, not a bzImage",
 			       kernel->path);
 	/* The size is rounded up to 16 bytes, the file need not be. */
 	if (im->at >= kernel->size || says > kernel->size - im->at + 15)
-		return err_set(err, ENOEXEC,
-			       "kernel '%s' is cut off: its header speaks of %llu bytes, it has %llu",
-			       kernel->path, (unsigned long long)(im->at + says),
-			       (unsigned long long)kernel->size);
+		return err_set(
+			err, ENOEXEC,
+			"kernel '%s' is cut off: its header speaks of %llu bytes, it has %llu",
+			kernel->path, (unsigned long long)(im->at + says),
+			(unsigned long long)kernel->size);
 	im->len = kernel->size - im->at;
 	if (im->len < ENTRY_64 + 16)
 		return err_set(err, ENOEXEC, "kernel '%s' ends before its entry point",
@@ -146,11 +149,13 @@ static int place(struct image *im, const struct boot_plan *plan, struct err *err
 		im->load = align;
 	}
 	if (im->load < 1 * MiB || im->load > end || im->room > end - im->load)
-		return err_set(err, ENOMEM,
-			       "kernel '%s' needs %llu MiB from %llu MiB on, the guest has %llu MiB memory",
-			       plan->kernel->path, (unsigned long long)(im->room + 1 * MiB - 1) >> 20,
-			       (unsigned long long)im->load >> 20,
-			       (unsigned long long)plan->memory >> 20);
+		return err_set(
+			err, ENOMEM,
+			"kernel '%s' needs %llu MiB from %llu MiB on, the guest has %llu MiB memory",
+			plan->kernel->path,
+			(unsigned long long)(im->room + 1 * MiB - 1) >> 20,
+			(unsigned long long)im->load >> 20,
+			(unsigned long long)plan->memory >> 20);
 	return 0;
 }
 

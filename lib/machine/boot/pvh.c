@@ -27,6 +27,7 @@
 
 #define NOTE_PHYS32_ENTRY 18
 #define PHDRS_MAX 64
+#define INITRD_END (2 * GiB) /* Linux maps one below it in every configuration */
 #define NOTES_MAX 65536 /* bytes of one note segment */
 
 /* Offsets into hvm_start_info and its lists. */
@@ -64,7 +65,8 @@ static int read_ehdr(const struct blob *kernel, Elf64_Ehdr *eh, struct err *err)
 		return bad(kernel, "is an ELF file, but not for x86-64", err);
 	if (eh->e_phentsize != sizeof(Elf64_Phdr) || eh->e_phnum == 0 ||
 	    eh->e_phnum > PHDRS_MAX)
-		return bad(kernel, "is an ELF file without usable program headers", err);
+		return bad(kernel, "is an ELF file without usable program headers",
+			   err);
 	return 0;
 }
 
@@ -78,13 +80,15 @@ static int put_segment(const struct boot_plan *plan, const Elf64_Phdr *ph, gpa_t
 	if (ph->p_memsz == 0)
 		return 0;
 	if (ph->p_filesz > ph->p_memsz)
-		return bad(plan->kernel, "has a segment larger in the file than in memory", err);
+		return bad(plan->kernel,
+			   "has a segment larger in the file than in memory", err);
 	if (ph->p_paddr < MAP_BIOS_END || ph->p_paddr > end ||
 	    ph->p_memsz > end - ph->p_paddr)
-		return err_set(err, ENOMEM,
-			       "kernel '%s' wants %llu KiB at 0x%llx, the guest has RAM from 0x100000 to 0x%llx",
-			       plan->kernel->path, (unsigned long long)ph->p_memsz >> 10,
-			       (unsigned long long)ph->p_paddr, (unsigned long long)end);
+		return err_set(
+			err, ENOMEM,
+			"kernel '%s' wants %llu KiB at 0x%llx, the guest has RAM from 0x100000 to 0x%llx",
+			plan->kernel->path, (unsigned long long)ph->p_memsz >> 10,
+			(unsigned long long)ph->p_paddr, (unsigned long long)end);
 	to = guest_range(plan->mem, ph->p_paddr, ph->p_memsz);
 	if (!to)
 		return bad(plan->kernel, "wants memory that is not RAM", err);
@@ -144,8 +148,10 @@ static int put_segments(const struct boot_plan *plan, gpa_t *entry, gpa_t *top,
 	if (rc < 0)
 		return rc;
 	if (!*entry)
-		return bad(kernel, "is an ELF file without a PVH entry note: a bzImage works as well",
-			   err);
+		return bad(
+			kernel,
+			"is an ELF file without a PVH entry note: a bzImage works as well",
+			err);
 	if (*entry < MAP_BIOS_END || *entry >= *top)
 		return bad(kernel, "has its PVH entry outside of its segments", err);
 	return 0;
@@ -186,8 +192,7 @@ int pvh_load(const struct boot_plan *plan, struct boot_entry *entry, struct err 
 
 	if ((rc = put_segments(plan, &start, &top, err)) < 0 ||
 	    (rc = boot_put_cmdline(plan, MAP_CMDLINE_MAX, err)) < 0 ||
-	    /* Linux maps an initrd below 2 GiB in every configuration. */
-	    (rc = boot_put_initrd(plan, top, 2 * GiB, &initrd, &initrd_size, err)) < 0 ||
+	    (rc = boot_put_initrd(plan, top, INITRD_END, &initrd, &initrd_size, err)) < 0 ||
 	    (rc = put_info(plan, initrd, initrd_size, err)) < 0)
 		return rc;
 	*entry = (struct boot_entry){

@@ -159,7 +159,8 @@ static void fill_fadt(struct shelf *s, gpa_t facs, gpa_t dsdt)
 	le16_put(t + P_LVL3_LAT, 0xfff);
 	t[RTC_CENTURY] = 0x32;
 	le16_put(t + IAPC_BOOT_ARCH, LEGACY_DEVICES | NO_VGA);
-	le32_put(t + FLAGS, WBINVD | PROC_C1 | SLP_BUTTON | TMR_VAL_EXT | RESET_REG_SUP);
+	le32_put(t + FLAGS,
+		 WBINVD | PROC_C1 | SLP_BUTTON | TMR_VAL_EXT | RESET_REG_SUP);
 	put_gas(t + RESET_REG, 8, 1, 0xcf9);
 	t[RESET_VALUE] = 0x0e;
 	t[FADT_MINOR] = 1;
@@ -370,7 +371,8 @@ int acpi_put(const struct tables_plan *plan, struct err *err)
 		return err_set(err, EFAULT, "no guest memory for ACPI tables");
 	xsdt = put_xsdt(&s, plan);
 	if (s.full)
-		return err_set(err, ENOSPC, "ACPI tables for %u CPUs do not fit into %u KiB",
+		return err_set(err, ENOSPC,
+			       "ACPI tables for %u CPUs do not fit into %u KiB",
 			       plan->cpus, s.size >> 10);
 	if (put_rsdp(plan->mem, xsdt) < 0)
 		return err_set(err, EFAULT, "no guest memory for the RSDP");

@@ -28,7 +28,8 @@ struct writer {
 };
 
 /* Appends a structure; strings ends with NULL, its first one is number 1. */
-static uint8_t *add(struct writer *w, uint8_t type, uint8_t len, const char *const *strings)
+static uint8_t *add(struct writer *w, uint8_t type, uint8_t len,
+		    const char *const *strings)
 {
 	static const char *const none[] = {NULL};
 	static uint8_t nowhere[256];
@@ -56,7 +57,8 @@ static uint8_t *add(struct writer *w, uint8_t type, uint8_t len, const char *con
 
 static void add_bios(struct writer *w)
 {
-	uint8_t *p = add(w, 0, 24, (const char *const[]){"Lodge", "1", "01/01/2025", NULL});
+	uint8_t *p =
+		add(w, 0, 24, (const char *const[]){"Lodge", "1", "01/01/2025", NULL});
 
 	p[4] = 1;                            /* vendor */
 	p[5] = 2;                            /* version */

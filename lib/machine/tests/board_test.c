@@ -87,31 +87,37 @@ static void run_once(struct machine *m, const struct test_case *c, struct output
 
 	o->len = 0;
 	memset(o->text, 0, sizeof(o->text));
-	if (!ok(machine_start(m, &err) == 0, "%s: %s%s starts %s", engine, c->name, which,
-		err.text))
+	if (!ok(machine_start(m, &err) == 0, "%s: %s%s starts %s", engine, c->name,
+		which, err.text))
 		return;
 	wait_for_end(m, c->input);
 	machine_end(m, &end);
-	is_int(end.reason, c->reason, "%s: %s%s ends as it should (%s)", engine, c->name, which,
-	       end.text);
-	is_str(o->text, c->output, "%s: %s%s says what it should", engine, c->name, which);
+	is_int(end.reason, c->reason, "%s: %s%s ends as it should (%s)", engine,
+	       c->name, which, end.text);
+	is_str(o->text, c->output, "%s: %s%s says what it should", engine, c->name,
+	       which);
 }
 
 static void run_case(const struct kvm_face *face, const struct test_case *c)
 {
 	struct output o = {.lock = PTHREAD_MUTEX_INITIALIZER};
 	struct machine_config config = {
-		.face = face, .cpus = c->cpus, .memory = 64 * MiB, .kernel = kernel_path,
-		.cmdline = c->cmdline, .console = {.output = put, .ctx = &o},
+		.face = face,
+		.cpus = c->cpus,
+		.memory = 64 * MiB,
+		.kernel = kernel_path,
+		.cmdline = c->cmdline,
+		.console = {.output = put, .ctx = &o},
 	};
 	struct err err = {0};
 	struct machine *m;
 
-	if (!ok(machine_create(&m, &config, &err) == 0, "%s: %s is made %s", face->name, c->name,
-		err.text))
+	if (!ok(machine_create(&m, &config, &err) == 0, "%s: %s is made %s", face->name,
+		c->name, err.text))
 		return;
 	run_once(m, c, &o, face->name, "");
-	if (ok(machine_reset(m, &err) == 0, "%s: %s is reset %s", face->name, c->name, err.text))
+	if (ok(machine_reset(m, &err) == 0, "%s: %s is reset %s", face->name, c->name,
+	       err.text))
 		run_once(m, c, &o, face->name, ", once more,");
 	machine_destroy(m);
 }

@@ -87,8 +87,8 @@ static void test_bzimage(void)
 	uint32_t at;
 
 	memset(disk, 0x17, sizeof(disk));
-	if (!ok(load(file, len, &initrd, "quiet", &entry, &err) == 0, "a bzImage loads %s",
-		err.text))
+	if (!ok(load(file, len, &initrd, "quiet", &entry, &err) == 0,
+		"a bzImage loads %s", err.text))
 		return;
 	is_int(entry.mode, BOOT_LONG, "it is entered in long mode");
 	is_int(entry.rip, 16 * MiB + 0x200, "where it prefers to be");
@@ -101,7 +101,8 @@ static void test_bzimage(void)
 	at = le32_get(zero + 0x218);
 	is_int(le32_get(zero + 0x21c), sizeof(disk), "the initrd's size");
 	is_int(at % 4096, 0, "it begins at a page");
-	ok(at + sizeof(disk) <= MEMORY && at >= 36 * MiB, "behind the kernel, in memory");
+	ok(at + sizeof(disk) <= MEMORY && at >= 36 * MiB,
+	   "behind the kernel, in memory");
 	is_int(ram.host[at + sizeof(disk) - 1], 0x17, "it is there to its last byte");
 	is_int(zero[0x1e8], 6, "six memory map entries without high memory");
 	is_int(le64_get(ram.host + MAP_PAGE_TABLES + 2 * 4096 + 8), 0x200083,
@@ -116,7 +117,8 @@ static void test_small_guest(void)
 	struct err err;
 
 	le32_put(file + 0x260, 50 * MiB); /* at 16 MiB it would not fit into 64 */
-	is_int(load(file, len, NULL, "", &entry, &err), 0, "a tight kernel loads %s", err.text);
+	is_int(load(file, len, NULL, "", &entry, &err), 0, "a tight kernel loads %s",
+	       err.text);
 	is_int(entry.rip, 2 * MiB + 0x200, "lower than it prefers");
 }
 
@@ -128,13 +130,15 @@ static void test_pvh(void)
 	struct err err;
 
 	ram.host[ELF_BASE + 100] = 1;
-	if (!ok(load(file, len, NULL, "x=1", &entry, &err) == 0, "a PVH kernel loads %s",
-		err.text))
+	if (!ok(load(file, len, NULL, "x=1", &entry, &err) == 0,
+		"a PVH kernel loads %s", err.text))
 		return;
 	is_int(entry.mode, BOOT_PROTECTED, "it is entered in protected mode");
 	is_int(entry.rip, ELF_BASE, "at its note's entry");
-	is_int(le32_get(ram.host + MAP_PVH_INFO), 0x336ec578, "the start info has its magic");
-	is_int(le64_get(ram.host + MAP_PVH_INFO + 24), MAP_CMDLINE, "and the command line");
+	is_int(le32_get(ram.host + MAP_PVH_INFO), 0x336ec578,
+	       "the start info has its magic");
+	is_int(le64_get(ram.host + MAP_PVH_INFO + 24), MAP_CMDLINE,
+	       "and the command line");
 	is_int(ram.host[ELF_BASE], 0xf4, "the code is there");
 	is_int(ram.host[ELF_BASE + 100], 0, "what the file does not have is zero");
 }
@@ -198,7 +202,8 @@ static void test_bad(void)
 			is_int(rc, 0, "%s is no mistake %s", bad[i].name, err.text);
 			continue;
 		}
-		ok(rc < 0 && strstr(err.text, bad[i].words), "%s: %s", bad[i].name, err.text);
+		ok(rc < 0 && strstr(err.text, bad[i].words), "%s: %s", bad[i].name,
+		   err.text);
 	}
 }
 
@@ -206,7 +211,10 @@ static void test_limits(void)
 {
 	static uint8_t file[SETUP + KERNEL];
 	static char cmdline[3000];
-	struct blob initrd = {.role = "initrd", .path = "initrd", .size = 60 * MiB, .fd = -1,
+	struct blob initrd = {.role = "initrd",
+			      .path = "initrd",
+			      .size = 60 * MiB,
+			      .fd = -1,
 			      .bytes = file};
 	size_t len = make_bzimage(file);
 	struct boot_entry entry;
@@ -214,14 +222,15 @@ static void test_limits(void)
 	int rc;
 
 	rc = load(file, len, &initrd, "", &entry, &err);
-	ok(rc == -ENOMEM && strstr(err.text, "of 61440 KiB does not fit"), "initrd: %s", err.text);
+	ok(rc == -ENOMEM && strstr(err.text, "of 61440 KiB does not fit"), "initrd: %s",
+	   err.text);
 	initrd.size = UINT64_MAX - 10;
 	rc = load(file, len, &initrd, "", &entry, &err);
 	ok(rc == -ENOMEM, "an initrd of 2^64 bytes: %s", err.text);
 	memset(cmdline, 'a', sizeof(cmdline) - 1);
 	rc = load(file, len, NULL, cmdline, &entry, &err);
-	ok(rc < 0 && strstr(err.text, "2999 bytes, the kernel takes 2047"), "command line: %s",
-	   err.text);
+	ok(rc < 0 && strstr(err.text, "2999 bytes, the kernel takes 2047"),
+	   "command line: %s", err.text);
 }
 
 static const struct {
@@ -245,7 +254,8 @@ static void test_wrong_files(void)
 		const char *b = wrong_files[i].bytes;
 		int rc = load((const uint8_t *)b, strlen(b), NULL, "", &entry, &err);
 
-		ok(rc == -ENOEXEC && strstr(err.text, wrong_files[i].words), "%s", err.text);
+		ok(rc == -ENOEXEC && strstr(err.text, wrong_files[i].words), "%s",
+		   err.text);
 	}
 }
 
@@ -258,11 +268,14 @@ static void test_blobs(void)
 	is_int(blob_open(&b, "kernel", "/nonexistent", &err), -ENOENT, "%s", err.text);
 	is_int(blob_open(&b, "kernel", "/tmp", &err), -EISDIR, "%s", err.text);
 	is_int(blob_open(&b, "kernel", "/dev/null", &err), -EINVAL, "%s", err.text);
-	is_int(blob_open(&b, "kernel", "/proc/self/maps", &err), -EINVAL, "%s", err.text);
-	if (is_int(blob_open(&b, "kernel", "/proc/self/exe", &err), 0, "a file opens")) {
+	is_int(blob_open(&b, "kernel", "/proc/self/maps", &err), -EINVAL, "%s",
+	       err.text);
+	if (is_int(blob_open(&b, "kernel", "/proc/self/exe", &err), 0,
+		   "a file opens")) {
 		is_int(blob_read(&b, b.size - 1, &byte, 1, &err), 0, "its last byte");
 		is_int(blob_read(&b, b.size, &byte, 1, &err), -EINVAL, "not one more");
-		is_int(blob_read(&b, UINT64_MAX, &byte, 2, &err), -EINVAL, "nor one that wraps");
+		is_int(blob_read(&b, UINT64_MAX, &byte, 2, &err), -EINVAL,
+		       "nor one that wraps");
 		blob_close(&b);
 	}
 }
@@ -271,7 +284,8 @@ int main(void)
 {
 	struct err err = {0};
 
-	if (!is_int(map_ram_create(&ram, MEMORY, &mem, &err), 0, "guest memory %s", err.text))
+	if (!is_int(map_ram_create(&ram, MEMORY, &mem, &err), 0, "guest memory %s",
+		    err.text))
 		return done_testing();
 	test_bzimage();
 	test_small_guest();

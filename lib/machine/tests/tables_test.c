@@ -66,7 +66,8 @@ static void test_acpi(unsigned cpus)
 	fadt = table(xsdt, 0);
 	ok(sane_table(fadt, "FACP"), "%u CPUs: FADT", cpus);
 	ok(sane_table(at(le64_get(fadt + 140)), "DSDT"), "%u CPUs: DSDT", cpus);
-	ok(memcmp(at(le32_get(fadt + 36)), "FACS", 4) == 0 && le32_get(fadt + 36) % 64 == 0,
+	ok(memcmp(at(le32_get(fadt + 36)), "FACS", 4) == 0 &&
+		   le32_get(fadt + 36) % 64 == 0,
 	   "%u CPUs: FACS, aligned", cpus);
 	ok(sane_table(table(xsdt, 1), "APIC"), "%u CPUs: MADT", cpus);
 	is_int(count_entries(table(xsdt, 1), 0), cpus, "with a local APIC for each");
@@ -85,7 +86,8 @@ static void test_smbios(void)
 	unsigned types = 0, last = 0;
 
 	is_int(smbios_put(&plan, &err), 0, "SMBIOS %s", err.text);
-	ok(memcmp(entry, "_SM3_", 5) == 0 && sum(entry, entry[6]) == 0, "its entry point");
+	ok(memcmp(entry, "_SM3_", 5) == 0 && sum(entry, entry[6]) == 0,
+	   "its entry point");
 	is_int(MAP_SMBIOS % 16, 0, "is where it is looked for");
 	p = at(le64_get(entry + 16));
 	end = p + le32_get(entry + 12);
@@ -98,7 +100,8 @@ static void test_smbios(void)
 	}
 	ok(p == end, "structures fill the table exactly");
 	is_int(last, 127, "the last one says that it is");
-	is_int(types, 1u << 0 | 1u << 1 | 1u << 3 | 1u << 4 | 1u << 16 | 1u << 17 | 1u << 19,
+	is_int(types,
+	       1u << 0 | 1u << 1 | 1u << 3 | 1u << 4 | 1u << 16 | 1u << 17 | 1u << 19,
 	       "BIOS, system, chassis, processor, memory");
 }
 
@@ -114,7 +117,8 @@ static void test_map(void)
 
 		for (unsigned k = 0; k < n; k++) {
 			all += e[k].type == MAP_RAM ? e[k].size : 0;
-			sorted = sorted && (!k || e[k].base >= e[k - 1].base + e[k - 1].size);
+			sorted = sorted &&
+				 (!k || e[k].base >= e[k - 1].base + e[k - 1].size);
 		}
 		ok(sorted, "%llu MiB: no two entries overlap",
 		   (unsigned long long)sizes[i] >> 20);
@@ -127,7 +131,8 @@ int main(void)
 {
 	struct err err = {0};
 
-	if (!is_int(map_ram_create(&ram, 64 * MiB, &mem, &err), 0, "guest memory %s", err.text))
+	if (!is_int(map_ram_create(&ram, 64 * MiB, &mem, &err), 0, "guest memory %s",
+		    err.text))
 		return done_testing();
 	test_acpi(1);
 	test_acpi(2);
