@@ -300,6 +300,9 @@ void emit_save_flags(struct as *a);
 /* SCR_FLAGS -> EFLAGS; S2 is lost. */
 void emit_load_flags(struct as *a);
 
+/* ZF: nobody asks for anything (cmp dword [vcpu.requests], 0). */
+void emit_poll_test(struct as *a);
+
 /* -- reencode.c -- */
 
 /* A memory operand as host code sees it: [S1 or CB + disp]. */

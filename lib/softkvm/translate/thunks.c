@@ -249,8 +249,7 @@ void thunks_emit(struct engine *e)
 
 /* -- Entries of blocks ------------------------------------------------------------------------- */
 
-/* cmp dword [vcpu.requests], 0 */
-static void emit_poll_test(struct as *a)
+void emit_poll_test(struct as *a)
 {
 	emit8(a, 0x83);
 	emit_rip(a, 7, vcpu_at(a, VCPU(requests)), 1);

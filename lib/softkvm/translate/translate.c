@@ -210,6 +210,45 @@ static void emit_site_stubs(struct tr *t)
 	}
 }
 
+/* -- Loops to the block's own beginning -------------------------------------------------------- */
+
+static bool loops_to_itself(const struct tr *t)
+{
+	int i;
+
+	for (i = 0; i < t->n; i++) {
+		const struct insn *in = &t->in[i];
+
+		if ((in->kind == X86_JCC || in->kind == X86_JMP_REL || in->kind == X86_LOOP) &&
+		    (int64_t)(t->start[i] + in->len) + (int64_t)in->imm == t->at)
+			return true;
+	}
+	return false;
+}
+
+/* Its poll stands right before `main`, so that an iteration needs one jump. */
+static void emit_loop_head(struct tr *t)
+{
+	t->poll = t->poll_jcc = 0;
+	if (!loops_to_itself(t) || t->before[0])
+		return;
+	t->poll = as_at(&t->a);
+	emit_poll_test(&t->a);
+	emit8(&t->a, 0x0f);
+	emit8(&t->a, 0x80 | CC_NE);
+	t->poll_jcc = as_at(&t->a);
+	emit32(&t->a, 0);
+}
+
+static void emit_loop_stub(struct tr *t)
+{
+	if (!t->poll || t->a.full)
+		return;
+	patch_rel(t->e, t->poll_jcc, as_at(&t->a));
+	call_to(&t->a, t->e->thunk.poll);
+	emit32(&t->a, t->index);
+}
+
 /* -- The block ----------------------------------------------------------------------------------------- */
 
 static void lower_all(struct tr *t)
@@ -258,6 +297,7 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 		.in = NONE, .page = (uint32_t)(t->page - e->page), .at = t->at,
 		.len = (uint16_t)len, .n_insns = (uint8_t)t->n, .mode = t->mode,
 		.live_in = !t->n || t->before[0], /* C may read them: lower_step() */
+		.entry[ENTRY_POLL] = t->poll,
 	};
 	for (i = 0; i <= (unsigned)t->n; i++)
 		e->map[e->n_maps++] = t->map[i];
@@ -306,12 +346,14 @@ struct block *translate(struct engine *e, struct code_page *page, uint16_t at, u
 	t->index = e->n_blocks;
 	first_exit = e->n_exits;
 	as_init(&t->a, e);
-	t->main = as_at(&t->a);
 	scan(t);
 	liveness(t);
+	emit_loop_head(t);
+	t->main = as_at(&t->a);
 	lower_all(t);
 	emit_site_stubs(t);
 	emit_exit_stubs(t, first_exit);
+	emit_loop_stub(t);
 	if (t->a.full)
 		return NULL;
 	b = install(t, first_exit);

@@ -44,6 +44,7 @@ struct tr {
 	bool ended;         /* the last instruction left the block by itself */
 	uint32_t index;     /* the block's number */
 	uint32_t main;      /* its code's beginning */
+	uint32_t poll, poll_jcc; /* the poll before it, if the block is a loop */
 	int n;
 	struct insn in[BLOCK_INSNS];
 	uint8_t code[BLOCK_INSNS * 15 + 16]; /* the guest's bytes from `at` on */
