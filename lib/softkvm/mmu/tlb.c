@@ -135,6 +135,7 @@ static void user_flush(struct engine *e, struct view *v)
 		return;
 	view_flush(e, v);
 	v->valid = false;
+	e->user_now = NULL;
 }
 
 /* What a CR3 write takes from the supervisor view. */
@@ -219,6 +220,7 @@ void mmu_load_cr3(struct vcpu *c, uint64_t value, bool keep)
 	struct view *v;
 
 	c->cr3 = value;
+	e->user_now = NULL;
 	kernel_flush_local(e);
 	v = user_view(e, current_pcid(c));
 	if (v && (!keep || v->cr3 != (value & ~0xfffull)))
@@ -288,6 +290,7 @@ static struct view *user_view_get(struct vcpu *c)
 		v->cr3 = c->cr3 & ~0xfffull;
 	}
 	v->used = ++e->view_clock;
+	e->user_now = v;
 	return v;
 }
 
@@ -296,7 +299,10 @@ void tlb_select(struct vcpu *c)
 {
 	struct engine *e = c->engine;
 
-	e->view = c->cpl == 3 && c->cr0 & CR0_PG ? user_view_get(c) : &e->kernel;
+	if (c->cpl != 3 || !(c->cr0 & CR0_PG))
+		e->view = &e->kernel;
+	else
+		e->view = e->user_now ? e->user_now : user_view_get(c);
 	if (e->in_run)
 		gs_write((uint64_t)(uintptr_t)e->view->table);
 }

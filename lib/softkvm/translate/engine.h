@@ -248,6 +248,7 @@ struct engine {
 	struct tr *tr;    /* the translation under way */
 	struct view kernel, user[USER_VIEWS];
 	struct view *view;  /* the current one: GS base */
+	struct view *user_now; /* the user view of CR3 and PCID, NULL: to be found */
 	uint64_t view_clock;
 	uint8_t *view_arena;
 	size_t view_arena_len;

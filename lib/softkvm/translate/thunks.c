@@ -312,16 +312,23 @@ uint32_t entry_get(struct engine *e, struct block *b, enum entry which)
 
 /* -- Flags between rflags and SCR_FLAGS -------------------------------------------------------- */
 
+
+/* As wide as translated code accesses it: a wider load would wait for the store to retire. */
+static uint16_t *scr_flags(struct vcpu *c)
+{
+	return (uint16_t *)(void *)&c->scratch[SCR_FLAGS];
+}
+
 void flags_to_memory(struct vcpu *c)
 {
 	uint64_t f = c->rflags;
 
-	c->scratch[SCR_FLAGS] = (f & 0xff) << 8 | (f >> 11 & 1);
+	*scr_flags(c) = (uint16_t)((f & 0xff) << 8 | (f >> 11 & 1));
 }
 
 void flags_from_memory(struct vcpu *c)
 {
-	uint64_t s = c->scratch[SCR_FLAGS];
+	uint64_t s = *scr_flags(c);
 
 	c->rflags = (c->rflags & ~(uint64_t)X86_ARITH) | (s >> 8 & X86_ARITH & 0xff) |
 		    (s & 1) << 11;
