@@ -2,7 +2,7 @@
 /*
  * ACPI's fixed hardware, after chapter 4 of the ACPI specification.
  *
- *	+00  PM1a status   16 bits: TMR 0, GBL 5, PWRBTN 8, WAK 15; a 1 written clears it
+ *	+00  PM1a status   16 bits: PWRBTN 8 is the one that comes; a 1 written clears it
  *	+02  PM1a enable   16 bits: the same events; status & enable raises the SCI
  *	+04  PM1a control  16 bits: SCI_EN 0, SLP_TYP 10 to 12, SLP_EN 13
  *	+08  PM timer      a 32-bit counter at 3.579545 MHz
@@ -13,21 +13,20 @@
  * mode, so SCI_EN reads as 1.
  *
  * The timer is computed from the host's clock, so it counts while the guest is stopped as
- * well. Its carry event (TMR_STS, each 2.3 s of bit 31) is set when somebody looks, and
- * raises no SCI: the counter has 32 bits, which systems read often enough.
+ * well. Its carry event (TMR_STS) never comes: who reads 32 bits often enough needs none.
  */
 #include "dev/acpi_pm.h"
 
 #include "base/scoped.h"
 
 #define PM_TMR_HZ UINT64_C(3579545)
+#define SECOND    UINT64_C(1000000000) /* ns */
 
 #define PM1_TMR    0x0001u
 #define PM1_GBL    0x0020u
 #define PM1_PWRBTN 0x0100u
 #define PM1_SLPBTN 0x0200u
 #define PM1_RTC    0x0400u
-#define PM1_WAK    0x8000u
 #define PM1_EVENTS (PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_SLPBTN | PM1_RTC)
 
 #define CNT_SCI_EN   0x0001u
@@ -44,7 +43,7 @@ struct acpi_pm {
 
 static void update(struct acpi_pm *pm)
 {
-	bool sci = (pm->status & pm->enable & PM1_EVENTS & ~PM1_TMR) ||
+	bool sci = (pm->status & pm->enable & PM1_EVENTS) ||
 		   (pm->gpe_status & pm->gpe_enable);
 
 	irq_set(&pm->config.sci, sci);
@@ -112,7 +111,7 @@ static uint64_t read_timer(void *dev, unsigned at)
 
 	(void)at;
 	/* Seconds and the rest apart, so that the product fits for 160 years. */
-	return (uint32_t)(ns / 1000000000u * PM_TMR_HZ + ns % 1000000000u * PM_TMR_HZ / 1000000000u);
+	return (uint32_t)(ns / SECOND * PM_TMR_HZ + ns % SECOND * PM_TMR_HZ / SECOND);
 }
 
 static uint64_t read_gpe_status(void *dev, unsigned at)
