@@ -54,11 +54,15 @@ static bool is_aligned_move(const struct insn *in)
 	}
 }
 
-/* Legacy SSE wants alignment everywhere but in the instructions that say "unaligned". */
+/* Legacy SSE wants alignment everywhere but in the instructions that say "unaligned". With SHA's
+ * it depends on the CPU (Intel: yes, AMD: no), so they are left to the host. */
 static bool is_unaligned_sse(const struct insn *in)
 {
+	if (in->map == X86_MAP_0F38)
+		return in->op >= 0xc8 && in->op <= 0xcd; /* SHA */
 	if (in->map == X86_MAP_0F3A)
-		return in->op >= 0x60 && in->op <= 0x63; /* PCMPESTRM... */
+		return (in->op >= 0x60 && in->op <= 0x63) || /* PCMPESTRM... */
+		       in->op == 0xcc;                       /* SHA1RNDS4 */
 	if (in->map != X86_MAP_0F)
 		return false;
 	switch (in->op) {

@@ -128,28 +128,30 @@ static void evict(struct engine *e, const struct itlb *t)
 		v->evicted[bit / 64] |= 1ull << (bit % 64);
 }
 
-static struct code_page *fetch_miss(struct vcpu *c, uint64_t page, struct itlb *t,
+static struct code_page *fetch_miss(struct vcpu *c, uint64_t lin, struct itlb *t,
 				    enum step *step)
 {
 	struct engine *e = c->engine;
 	struct code_page *p;
 	struct slot *slot;
 	struct walk w;
+	uint64_t gpa;
 
-	*step = mmu_walk(c, page, ACC_FETCH, &w);
+	*step = mmu_walk(c, lin, ACC_FETCH, &w); /* CR2 has the address, not the page */
 	if (*step != STEP_OK)
 		return NULL;
-	slot = vm_slot(c->vm, w.gpa);
+	gpa = w.gpa & ~4095ull;
+	slot = vm_slot(c->vm, gpa);
 	if (!slot)
 		return NULL;
-	p = page_get(e, w.gpa & ~4095ull, slot->hva + (w.gpa - slot->gpa));
+	p = page_get(e, gpa, slot->hva + (gpa - slot->gpa));
 	if (!p) {
 		cache_flush(e);
-		p = page_get(e, w.gpa & ~4095ull, slot->hva + (w.gpa - slot->gpa));
+		p = page_get(e, gpa, slot->hva + (gpa - slot->gpa));
 	}
 	page_check(e, p);
 	evict(e, t);
-	*t = (struct itlb){.lin = page | 1, .view = view_number(e, e->view),
+	*t = (struct itlb){.lin = (lin & ~4095ull) | 1, .view = view_number(e, e->view),
 			   .page = (uint32_t)(p - e->page)};
 	if (!w.global && e->view == &e->kernel)
 		e->kernel_exec_local = true;
@@ -167,7 +169,7 @@ static struct code_page *fetch_page(struct vcpu *c, uint64_t lin, enum step *ste
 	*step = STEP_OK;
 	if (t->lin == (page | 1) && t->view == view_number(e, e->view))
 		return &e->page[t->page];
-	return fetch_miss(c, page, t, step);
+	return fetch_miss(c, lin, t, step);
 }
 
 const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step)
