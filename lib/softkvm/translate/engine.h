@@ -39,6 +39,7 @@
 
 #include <stddef.h>
 
+#include "softkvm/run/lock.h"
 #include "softkvm/vcpu.h"
 
 /* -- host registers -- */
@@ -263,7 +264,7 @@ struct engine {
 
 	/* messages from other vCPUs */
 	_Atomic uint64_t sync_page[VCPUS_MAX]; /* page that the sender wants without writers */
-	_Atomic uint32_t code_lock;
+	struct lock code_lock;
 	uint64_t code_queue[64];
 	uint32_t n_code_queue;
 	bool code_overflow;

@@ -37,6 +37,7 @@
  * recycled for data: then it loses its mark, and stores to it are fast again.
  */
 #include "softkvm/run/run.h"
+#include "softkvm/run/lock.h"
 #include "softkvm/run/syscall.h"
 #include "softkvm/translate/translate.h"
 #include "softkvm/mmu/mmu.h"
@@ -114,27 +115,16 @@ static void drop_written(struct vcpu *c, struct slot *slot, uint64_t gpa, unsign
 
 /* -- Between vCPUs -------------------------------------------------------------------------------------- */
 
-static void queue_lock(struct engine *e)
-{
-	while (atomic_exchange_explicit(&e->code_lock, 1, memory_order_acquire))
-		__asm__ volatile("pause");
-}
-
-static void queue_unlock(struct engine *e)
-{
-	atomic_store_explicit(&e->code_lock, 0, memory_order_release);
-}
-
 static void post_write(struct vcpu *to, uint64_t gpa, unsigned len)
 {
 	struct engine *e = to->engine;
 
-	queue_lock(e);
+	lock_take(&e->code_lock);
 	if (e->n_code_queue < 64)
 		e->code_queue[e->n_code_queue++] = gpa | (uint64_t)(len & 0xfff) << 52;
 	else
 		e->code_overflow = true;
-	queue_unlock(e);
+	lock_drop(&e->code_lock);
 	vcpu_kick(to, REQ_CODE);
 }
 
@@ -145,14 +135,14 @@ static void take_writes(struct vcpu *c)
 	bool overflow;
 	uint32_t i, n;
 
-	queue_lock(e);
+	lock_take(&e->code_lock);
 	n = e->n_code_queue;
 	for (i = 0; i < n; i++)
 		queue[i] = e->code_queue[i];
 	overflow = e->code_overflow;
 	e->n_code_queue = 0;
 	e->code_overflow = false;
-	queue_unlock(e);
+	lock_drop(&e->code_lock);
 	if (overflow) {
 		cache_flush(e);
 		return;
@@ -193,18 +183,30 @@ void code_requests(struct vcpu *c, uint32_t requests)
 		take_writes(c);
 }
 
+/* One turn of waiting for another thread, which may have no processor at the moment. */
+static void wait_a_little(unsigned turn)
+{
+	static const struct __kernel_timespec moment = {.tv_nsec = 20000};
+
+	if (turn < 1000)
+		__asm__ volatile("pause");
+	else
+		sys_call3(SYS_nanosleep, (long)&moment, 0, 0);
+}
+
 /* Waits until another vCPU has no writable entry for the page. It answers at its next poll; one
  * that is not running answers before it runs again. */
 static void sync_writer(struct vcpu *c, struct vcpu *other, uint64_t gpa)
 {
 	struct engine *o = other->engine;
+	unsigned turn = 0;
 
 	atomic_store(&o->sync_page[c->index & 31], gpa | 1);
 	vcpu_kick(other, REQ_MMU_SYNC);
 	while (atomic_load(&o->sync_page[c->index & 31]) && atomic_load(&o->running)) {
 		if (atomic_load(&c->requests) & REQ_MMU_SYNC)
 			answer_syncs(c); /* it may be waiting for us */
-		__asm__ volatile("pause");
+		wait_a_little(turn++);
 	}
 }
 
@@ -289,12 +291,13 @@ void slots_changed(struct vm *vm)
 
 	for (i = 0; i < n; i++) {
 		struct vcpu *c = vm->vcpu[i];
+		unsigned turn = 0;
 
 		if (!c || !c->engine)
 			continue;
 		vcpu_kick(c, REQ_TLB_FLUSH);
 		while (atomic_load(&c->requests) & REQ_TLB_FLUSH &&
 		       atomic_load(&c->engine->running))
-			__asm__ volatile("pause");
+			wait_a_little(turn++);
 	}
 }
