@@ -17,7 +17,7 @@
 #ifndef SOFTKVM_TESTS_CPU_H
 #define SOFTKVM_TESTS_CPU_H
 
-#include "../../../tests/tap.h"
+#include "tests/tap.h"
 #include "softkvm/interp/event.h"
 #include "softkvm/irqchip/irqchip.h"
 #include "softkvm/mmu/mmu.h"
