@@ -21,6 +21,7 @@
 
 #include "softkvm/mmu/mmu.h"
 #include "softkvm/run/syscall.h"
+#include "softkvm/state/slots.h"
 #include "softkvm/translate/engine.h"
 
 #define TABLE_LEN (VIEW_ENTRIES * 8)
@@ -363,6 +364,8 @@ bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 	slot = vm_slot(c->vm, w.gpa);
 	if (!slot)
 		return false;
+	if (slot->ro == slot->hva && (uintptr_t)slot->hva & SLOT_VIEW_RO)
+		return false; /* no views, and an address that looks like a read-only one */
 	rw = may_write(c, slot, &w);
 	if (!rw && (write || slot->ro == slot->hva))
 		return false;

@@ -2,14 +2,11 @@
 /*
  * Memory slots: KVM_SET_USER_MEMORY_REGION and the dirty log.
  *
- *	client's mapping  hva  [--------------]      rw, the client's own
- *	second view       ro   [--------------]      the same pages, PROT_READ, ours
+ *	client's mapping  hva  [--------------]
+ *	engine's views    rw   [--------------]      the same pages (views.c)
+ *	                  ro   [--------------]
  *	notes                  [n n n n n n n n]     one a page: who may write, who holds code
  *	dirty bitmap           [1 0 0 1 ...    ]     only while logging
- *
- * The second view lets loads from a page run at full speed while stores to it fault and come to
- * the engine (pages that hold translated code, clean pages, logged pages). mremap() with an old
- * size of 0 makes one of any shared mapping; private memory cannot be mapped twice.
  *
  * Changing slots is copy, publish, wait, free:
  *  1. a new table is built from the old one and from the request, all checks done on it;
@@ -27,14 +24,11 @@
 #include "softkvm/run/run.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #define PAGE 4096ull
-#define HUGE (2ull << 20)
 #define FLAGS (KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)
 #define SLOT_IDS 32767u /* what KVM_CAP_NR_MEMSLOTS would be for the kernel */
 #define SIZE_MAX_PAGES ((1ull << 31) - 1)
@@ -58,114 +52,6 @@ static void *map_sparse(size_t len)
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
-}
-
-/*
- * Is [at, end) one piece of one shared file? mremap() looks at the first mapping only and would
- * go on in its file where the client goes on in another.
- */
-static bool one_shared_piece(uint64_t at, uint64_t end)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	unsigned long long from, to, offset, ino, expect = 0, first_ino = 0;
-	bool started = false;
-	char line[512], share;
-
-	while (maps && at < end && fgets(line, sizeof(line), maps)) {
-		if (sscanf(line, "%llx-%llx %*3s%c %llx %*s %llu", &from, &to, &share, &offset,
-			   &ino) != 5 || to <= at)
-			continue;
-		if (from > at || share != 's' ||
-		    (started && (ino != first_ino || offset != expect)))
-			break;
-		first_ino = ino;
-		expect = offset + (to - from);
-		started = true;
-		at = to;
-	}
-	if (maps)
-		fclose(maps);
-	return at >= end;
-}
-
-/*
- * The engine's own views of the slots of this process lie in one range, cut in halves: the
- * writable view of a slot in the lower half, its read-only view at the same place in the upper
- * one. So one bit of a host address, SLOT_VIEW_RO, tells translated code whether it may be
- * written through.
- */
-static uint64_t views_at, views_used;
-static pthread_mutex_t views_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static uint64_t views_reserve(void)
-{
-	uint64_t len = 4 * SLOT_VIEW_RO; /* room for alignment */
-	void *range = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-			   0);
-
-	if (range == MAP_FAILED)
-		return 0;
-	return ((uintptr_t)range + 2 * SLOT_VIEW_RO - 1) & ~(2 * SLOT_VIEW_RO - 1);
-}
-
-/* Room in the lower half, a huge page's multiple away from the client's mapping; 0: none. */
-static uint64_t view_place(const struct slot *slot)
-{
-	uint64_t skew = (uintptr_t)slot->hva & (HUGE - 1), at = 0;
-	uint64_t size = (skew + slot->size + HUGE - 1) & ~(HUGE - 1);
-
-	pthread_mutex_lock(&views_lock);
-	if (!views_at)
-		views_at = views_reserve();
-	if (views_at && views_used + size <= SLOT_VIEW_RO) {
-		at = views_at + views_used + skew;
-		views_used += size;
-	}
-	pthread_mutex_unlock(&views_lock);
-	return at;
-}
-
-/* The place stays reserved, and is used again only if it was the last. */
-static void views_remove(struct slot *slot)
-{
-	uint64_t end = ((uintptr_t)slot->rw + slot->size + HUGE - 1) & ~(HUGE - 1);
-	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-
-	mmap(slot->rw, slot->size, PROT_NONE, flags, -1, 0);
-	mmap(slot->ro, slot->size, PROT_NONE, flags, -1, 0);
-	pthread_mutex_lock(&views_lock);
-	if (end == views_at + views_used)
-		views_used = ((uintptr_t)slot->rw & ~(HUGE - 1)) - views_at;
-	pthread_mutex_unlock(&views_lock);
-	slot->rw = slot->ro = slot->hva;
-}
-
-static bool view_map(struct slot *slot, uint64_t at)
-{
-	void *view = mremap(slot->hva, 0, slot->size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)at);
-
-	if (view == MAP_FAILED)
-		return false;
-	madvise(view, slot->size, MADV_DONTDUMP);
-	return true;
-}
-
-int slot_views(struct slot *slot)
-{
-	uint64_t at;
-
-	slot->rw = slot->ro = slot->hva;
-	if (!one_shared_piece((uintptr_t)slot->hva, (uintptr_t)slot->hva + slot->size))
-		return 0; /* private, or several mappings: the engine does with the client's */
-	at = view_place(slot);
-	if (!at)
-		return 0;
-	slot->rw = (uint8_t *)at;
-	slot->ro = slot->rw + SLOT_VIEW_RO;
-	if (!view_map(slot, at) || !view_map(slot, at + SLOT_VIEW_RO) ||
-	    mprotect(slot->ro, slot->size, PROT_READ))
-		views_remove(slot);
-	return 0;
 }
 
 static int slot_create(struct slot *s)
@@ -193,7 +79,7 @@ static void slot_destroy(struct slot *s)
 {
 	dirty_destroy(s);
 	if (s->ro && s->ro != s->hva)
-		views_remove(s);
+		slot_views_remove(s);
 	if (s->note)
 		munmap(s->note, pages(s) * sizeof(*s->note));
 	free(s);

@@ -20,9 +20,11 @@ int slots_dirty_get(struct vm *vm, const struct kvm_dirty_log *log);
 int slots_dirty_clear(struct vm *vm, const struct kvm_clear_dirty_log *log);
 
 /* Gives the slot the engine's views: `rw`, and `ro` without permission to write, whose address
- * differs in the bit SLOT_VIEW_RO only; or hva for both where the client's mapping cannot be
- * mapped twice (private memory). */
+ * differs in the bit SLOT_VIEW_RO only; or hva for both where some of the client's memory cannot
+ * be mapped twice. May replace the client's private mapping by a shared one with the same
+ * content (views.c). */
 int slot_views(struct slot *slot);
+void slot_views_remove(struct slot *slot);
 #define SLOT_VIEW_RO (1ull << SLOT_VIEW_RO_BIT)
 #define SLOT_VIEW_RO_BIT 42
 

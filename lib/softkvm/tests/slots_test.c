@@ -96,12 +96,18 @@ static void test_views(void)
 	ok(s->ro != s->hva, "shared memory has a second view");
 	shared[4096] = 77;
 	is_int(s->ro[4096], 77, "of the same bytes");
+	private[4096] = 99;
+	private[MiB - 1] = 98;
 	is_int(set(4, 0, 2 * MiB, MiB, private), 0, "private memory");
 	s = vm_slot(&vm, 2 * MiB);
-	ok(s->ro == s->hva, "has one view");
+	ok(s->ro == s->rw + SLOT_VIEW_RO, "has views, too");
+	ok(s->ro[4096] == 99 && s->ro[MiB - 1] == 98 && private[4096] == 99, "and its content");
+	private[8192] = 97;
+	s->rw[8193] = 96;
+	ok(s->ro[8192] == 97 && private[8193] == 96, "the client's stores and the engine's");
 
 	/* Two mappings side by side that are not side by side in their file. */
-	two = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	two = mmap(NULL, 16384, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (fd < 0 || ftruncate(fd, 65536) ||
 	    mmap(two, 4096, RW, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ||
 	    mmap(two + 4096, 4096, RW, MAP_SHARED | MAP_FIXED, fd, 32768) == MAP_FAILED) {
@@ -111,7 +117,12 @@ static void test_views(void)
 	is_int(set(5, 0, 4 * MiB, 8192, two), 0, "a patchwork");
 	two[4096] = 5;
 	s = vm_slot(&vm, 4 * MiB);
-	is_int(s->ro[4096], 5, "its view, if any, is of the right pages");
+	ok(s->ro != s->hva, "has views");
+	is_int(s->ro[4096], 5, "of the right pages");
+	is_int(set(6, 0, 6 * MiB, 8192, two + 4096), 0, "memory that is not all mapped");
+	s = vm_slot(&vm, 6 * MiB);
+	ok(s->ro == s->hva && s->rw == s->hva, "has none");
+	is_int(set(6, 0, 0, 0, NULL), 0, "deleted");
 	is_int(set(5, 0, 0, 0, NULL), 0, "deleted");
 	is_int(set(4, 0, 0, 0, NULL), 0, "deleted");
 	close(fd);

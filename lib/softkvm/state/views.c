@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine's own views of a slot: the client's pages mapped twice more.
+ *
+ *	client's  hva   [ A ][   B   ]               its mappings, of whatever kind
+ *	          rw    [             ]              lower half of the views' range
+ *	          ro    [             ]              the same place in the upper half, PROT_READ
+ *
+ * Loads from a page run at full speed through either; stores through `ro` fault and come to the
+ * engine (pages that hold translated code, clean pages, logged pages). The two views of a
+ * slot differ in one address bit, SLOT_VIEW_RO, so translated code can tell of a host address
+ * whether it may be written through.
+ *
+ * mremap() with an old size of 0 maps the pages of a shared mapping once more. The client's memory
+ * may be several mappings side by side, so it is done piece by piece, as /proc/self/maps lists them.
+ * Private memory has no second mapping; it is *made* shared: its content is copied to a memfd,
+ * and that is mapped in its place. The client sees the same bytes at the same address. What changes
+ * is what fork() does to them, and stores that another thread makes during the copy are lost: a
+ * client sets up memory before it lets others write to it.
+ *
+ * Where any piece resists (nothing mapped, a device's memory), the slot has no views: rw and
+ * ro are hva. Then only addresses without SLOT_VIEW_RO are used directly (mmu/tlb.c).
+ */
+#include "softkvm/state/slots.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PAGE 4096ull
+#define HUGE (2ull << 20)
+
+/* -- places ------------------------------------------------------------------------------ */
+
+static uint64_t views_at, views_used;
+static pthread_mutex_t views_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static uint64_t views_reserve(void)
+{
+	uint64_t len = 4 * SLOT_VIEW_RO; /* room for alignment */
+	void *range = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+			   0);
+
+	if (range == MAP_FAILED)
+		return 0;
+	return ((uintptr_t)range + 2 * SLOT_VIEW_RO - 1) & ~(2 * SLOT_VIEW_RO - 1);
+}
+
+/* Room in the lower half, a huge page's multiple away from the client's mapping; 0: none. */
+static uint64_t view_place(const struct slot *slot)
+{
+	uint64_t skew = (uintptr_t)slot->hva & (HUGE - 1), at = 0;
+	uint64_t size = (skew + slot->size + HUGE - 1) & ~(HUGE - 1);
+
+	pthread_mutex_lock(&views_lock);
+	if (!views_at)
+		views_at = views_reserve();
+	if (views_at && views_used + size <= SLOT_VIEW_RO) {
+		at = views_at + views_used + skew;
+		views_used += size;
+	}
+	pthread_mutex_unlock(&views_lock);
+	return at;
+}
+
+/* The place stays reserved, and is used again only if it was the last. */
+void slot_views_remove(struct slot *slot)
+{
+	uint64_t end = ((uintptr_t)slot->rw + slot->size + HUGE - 1) & ~(HUGE - 1);
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+
+	mmap(slot->rw, slot->size, PROT_NONE, flags, -1, 0);
+	mmap(slot->ro, slot->size, PROT_NONE, flags, -1, 0);
+	pthread_mutex_lock(&views_lock);
+	if (end == views_at + views_used)
+		views_used = ((uintptr_t)slot->rw & ~(HUGE - 1)) - views_at;
+	pthread_mutex_unlock(&views_lock);
+	slot->rw = slot->ro = slot->hva;
+}
+
+/* -- the client's mappings ----------------------------------------------------------------- */
+
+struct piece {
+	uint64_t at, end;
+	int prot;
+	bool shared, file;
+};
+
+static bool parse_piece(const char *line, struct piece *p)
+{
+	unsigned long long at, end, ino;
+	char perm[5];
+
+	if (sscanf(line, "%llx-%llx %4s %*s %*s %llu", &at, &end, perm, &ino) != 4)
+		return false;
+	p->at = at;
+	p->end = end;
+	p->shared = perm[3] == 's';
+	p->file = ino != 0;
+	p->prot = (perm[0] == 'r' ? PROT_READ : 0) | (perm[1] == 'w' ? PROT_WRITE : 0) |
+		  (perm[2] == 'x' ? PROT_EXEC : 0);
+	return true;
+}
+
+/* The mappings of [at, end) in order, cut to it; how many, or -1: not all of it is mapped. */
+static int read_pieces(uint64_t at, uint64_t end, struct piece **out)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	struct piece *list = NULL, p;
+	char line[512];
+	int n = 0;
+
+	while (maps && at < end && fgets(line, sizeof(line), maps)) {
+		struct piece *more;
+
+		if (!parse_piece(line, &p) || p.end <= at)
+			continue;
+		more = p.at > at ? NULL : realloc(list, (size_t)(n + 1) * sizeof(*list));
+		if (!more)
+			break;
+		list = more;
+		p.at = at;
+		p.end = p.end < end ? p.end : end;
+		list[n++] = p;
+		at = p.end;
+	}
+	if (maps)
+		fclose(maps);
+	*out = list;
+	return at < end ? -1 : n;
+}
+
+/* -- private memory made shared -------------------------------------------------------------- */
+
+static bool is_zero(const uint64_t *page)
+{
+	for (unsigned i = 0; i < PAGE / 8; i++)
+		if (page[i])
+			return false;
+	return true;
+}
+
+static bool write_page(int fd, const void *page, uint64_t offset)
+{
+	return pwrite(fd, page, PAGE, (off_t)offset) == (ssize_t)PAGE;
+}
+
+/*
+ * Copies what is there. Pages of anonymous memory that nobody touched read as zeros and would
+ * be made by looking: /proc/self/pagemap tells which those are (neither present, bit 63, nor
+ * swapped out, bit 62). If it cannot be read every page is looked at.
+ */
+static bool copy_pages(const struct piece *p, int fd)
+{
+	int map = p->file ? -1 : open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	bool fine = true;
+
+	for (uint64_t at = p->at; at < p->end && fine; at += 512 * PAGE) {
+		uint64_t entry[512], n = (p->end - at) / PAGE;
+
+		if (n > 512)
+			n = 512;
+		if (map < 0 || pread(map, entry, n * 8, (off_t)(at / PAGE * 8)) !=
+				       (ssize_t)(n * 8))
+			memset(entry, 0xff, sizeof(entry));
+		for (uint64_t i = 0; i < n && fine; i++) {
+			const void *page = (const void *)(at + i * PAGE);
+
+			if (entry[i] >> 62 && !is_zero(page))
+				fine = write_page(fd, page, at + i * PAGE - p->at);
+		}
+	}
+	if (map >= 0)
+		close(map);
+	return fine;
+}
+
+static bool make_shared(const struct piece *p)
+{
+	uint64_t len = p->end - p->at;
+	int fd = memfd_create("softkvm-ram", MFD_CLOEXEC);
+	bool fine = fd >= 0 && p->prot & PROT_READ && !ftruncate(fd, (off_t)len) &&
+		    copy_pages(p, fd);
+
+	if (fine)
+		fine = mmap((void *)p->at, len, p->prot, MAP_SHARED | MAP_FIXED, fd, 0) !=
+		       MAP_FAILED;
+	if (fd >= 0)
+		close(fd);
+	return fine;
+}
+
+/* -- views ------------------------------------------------------------------------------- */
+
+static bool map_again(const struct piece *p, uint64_t to)
+{
+	void *view = mremap((void *)p->at, 0, p->end - p->at, MREMAP_MAYMOVE | MREMAP_FIXED,
+			    (void *)to);
+
+	if (view == MAP_FAILED)
+		return false;
+	madvise(view, p->end - p->at, MADV_DONTDUMP);
+	return true;
+}
+
+static bool piece_views(const struct slot *slot, const struct piece *p)
+{
+	uint64_t offset = p->at - (uintptr_t)slot->hva;
+
+	if (!p->shared && !make_shared(p))
+		return false;
+	return map_again(p, (uintptr_t)slot->rw + offset) &&
+	       map_again(p, (uintptr_t)slot->ro + offset);
+}
+
+int slot_views(struct slot *slot)
+{
+	uint64_t hva = (uintptr_t)slot->hva, at;
+	struct piece *piece = NULL;
+	int n = read_pieces(hva, hva + slot->size, &piece);
+	bool fine = n > 0;
+
+	slot->rw = slot->ro = slot->hva;
+	at = fine ? view_place(slot) : 0;
+	if (at) {
+		slot->rw = (uint8_t *)at;
+		slot->ro = slot->rw + SLOT_VIEW_RO;
+		for (int i = 0; i < n && fine; i++)
+			fine = piece_views(slot, &piece[i]);
+		if (!fine || mprotect(slot->ro, slot->size, PROT_READ))
+			slot_views_remove(slot);
+	}
+	free(piece);
+	return 0;
+}
