@@ -11,6 +11,7 @@
 /* The words of CPUID and of the kernel's auxiliary vector in which it is said. */
 struct soft_host {
 	uint32_t leaf1_ecx;
+	uint32_t leaf7_ebx;
 	uint32_t leaf80000001_ecx;
 	uint32_t hwcap2;
 };
