@@ -694,6 +694,10 @@ static void take_care(struct decoder *d, struct insn *in)
 		care_rep(in);
 		care_string_segment(d, in);
 		break;
+	case CARE_prefetch:
+		if (in->mod == 3)
+			in->kind = X86_NATIVE;
+		break;
 	case CARE_nop: care_nop(in); break;
 	case CARE_bt:
 		if (in->mod != 3)

@@ -191,6 +191,7 @@ enum op_care {
 	CARE_shift_cl, /* by CL, which may be 0 */
 	CARE_shd_i,    /* SHLD, SHRD */
 	CARE_rep,      /* F2 and F3 repeat: RCX counts, and no iteration may happen */
+	CARE_prefetch, /* the register form: undefined (AMD) or nothing (Intel) */
 	CARE_nop,      /* 90: XCHG with REX.B */
 	CARE_bt,       /* the memory form reaches outside its operand */
 	CARE_crdr,     /* mod is ignored: always registers */

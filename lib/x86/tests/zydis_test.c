@@ -586,6 +586,10 @@ static bool expected(const struct pair *p)
 	/* F3 90 with REX.B is PAUSE to Zydis; hardware at hand exchanges. */
 	if (is_what(p, "implicit register") && p->z.mnemonic == ZYDIS_MNEMONIC_PAUSE)
 		return in->oreg == X86_R8;
+	/* PREFETCH of a register is for the CPU to judge. */
+	if (p->z.mnemonic == ZYDIS_MNEMONIC_NOP && in->map == X86_MAP_0F &&
+	    in->op == 0x0d && in->mod == 3)
+		return true;
 	/* Nothing that a NOP names matters. */
 	if (in->kind == X86_NOP)
 		return !is_what(p, "length") && !is_what(p, "imm_len");
