@@ -191,6 +191,8 @@ static void emit_legacy(struct as *a, const struct insn *in, const uint8_t *byte
 	bool modrm = in->has_modrm, rex8;
 	unsigned rex;
 
+	if (in->map == X86_MAP_1B && op == 0x82) /* 80, outside 64-bit mode */
+		op = 0x80;
 	if (moffs_opcode(in, &op)) {
 		modrm = true;
 		reg = 0;
@@ -229,11 +231,39 @@ static void emit_legacy(struct as *a, const struct insn *in, const uint8_t *byte
 		emit_imm(a, in, bytes);
 }
 
+/* W, where it counts: 32-bit code ignores one that would make a general register 64 bits wide. */
+static unsigned wide_bit(const struct as *a, const struct insn *in)
+{
+	bool general = wants(in->f_reg) || wants(in->f_rm) || wants(in->f_vvvv) ||
+		       in->gpr_r /* VPCMPESTRI */;
+
+	return general && !is_64bit_code(a->e->c) ? 0 : 0x80;
+}
+
+/* VZEROUPPER and VZEROALL of 32-bit code, which has only the first eight registers. */
+static void emit_zero_eight(struct as *a, const struct insn *in)
+{
+	unsigned r;
+
+	for (r = 0; r < 8; r++) {
+		emit8(a, 0xc5);
+		emit8(a, in->vl == 16 ? 0xf8 : 0x80 | (~r & 15) << 3);
+		emit8(a, in->vl == 16 ? 0x28 : 0x57); /* vmovaps r, r; vxorps r, r, r */
+		emit8(a, 0xc0 | r << 3 | r);
+	}
+}
+
+/* VBLENDVPS, VBLENDVPD, VPBLENDVB: the immediate's upper half is a register number. */
+static bool names_register(const struct insn *in)
+{
+	return in->map == X86_MAP_0F3A && in->op >= 0x4a && in->op <= 0x4c;
+}
+
 static void emit_vex(struct as *a, const struct insn *in, const uint8_t *bytes,
 		     const struct plan *p)
 {
 	uint8_t last = in->vexlen == 2 ? in->vex[0] : in->vex[1]; /* W vvvv L pp */
-	unsigned w = in->vexlen == 2 ? 0 : last & 0x80u;
+	unsigned w = in->vexlen == 2 ? 0 : last & wide_bit(a, in);
 	unsigned reg = p->reg, base = in->has_mem ? (unsigned)p->mem.reg : p->rm;
 
 	emit8(a, 0xc4);
@@ -242,14 +272,17 @@ static void emit_vex(struct as *a, const struct insn *in, const uint8_t *bytes,
 	emit8(a, in->op);
 	if (in->has_modrm) /* VZEROUPPER has none */
 		emit_operands(a, in, p, reg);
-	emit_imm(a, in, bytes);
+	if (names_register(in) && !is_64bit_code(a->e->c))
+		emit8(a, in->imm & 0x7f); /* of eight */
+	else
+		emit_imm(a, in, bytes);
 }
 
 static void emit_evex(struct as *a, const struct insn *in, const uint8_t *bytes,
 		      const struct plan *p)
 {
 	unsigned p0 = in->vex[0] & 0x1fu; /* R' and the map */
-	unsigned p1 = in->vex[1] & 0x87u; /* W, 1, pp */
+	unsigned p1 = in->vex[1] & (wide_bit(a, in) | 7); /* W, 1, pp */
 	unsigned reg = p->reg, base = in->has_mem ? (unsigned)p->mem.reg : p->rm;
 
 	if (wants(in->f_rm) && !in->has_mem)
@@ -273,6 +306,8 @@ static void emit_plain(struct as *a, const struct insn *in, const uint8_t *bytes
 {
 	if (in->enc == X86_LEGACY)
 		emit_legacy(a, in, bytes, p);
+	else if (in->enc == X86_VEX && !in->has_modrm && !is_64bit_code(a->e->c))
+		emit_zero_eight(a, in);
 	else if (in->enc == X86_VEX)
 		emit_vex(a, in, bytes, p);
 	else
