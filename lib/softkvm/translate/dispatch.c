@@ -169,6 +169,10 @@ static struct code_page *fetch_page(struct vcpu *c, uint64_t lin, enum step *ste
 	*step = STEP_OK;
 	if (t->lin == (page | 1) && t->view == view_number(e, e->view))
 		return &e->page[t->page];
+	if (!is_canonical(lin)) { /* an indirect jump went there */
+		*step = fault_code(c, X86_GP, 0);
+		return NULL;
+	}
 	return fetch_miss(c, lin, t, step);
 }
 

@@ -100,19 +100,17 @@ static bool is_plain(uint8_t kind)
 
 /*
  * The flags whose old values an instruction ends. What the manual calls undefined afterwards
- * counts too: the instruction runs natively, so it leaves what the host's processor leaves.
+ * counts too: the instruction runs natively, so it leaves what the host's processor leaves. (Not
+ * for multiplication: AMD's keeps the undefined ones.)
  */
 static uint16_t ended_flags(const struct insn *in)
 {
 	uint16_t w = in->flags_w, result = X86_ZF | X86_SF | X86_PF;
 	bool one_byte = in->enc == X86_LEGACY && in->map == X86_MAP_1B;
-	bool rotate = one_byte && (in->op & 0xec) == 0xc0; /* C0 C1 D0 D1: the rest stays */
 	bool sahf = one_byte && in->op == 0x9e; /* OF stays */
 
 	if ((w & result) == result && !sahf) /* arithmetic, logic, shifts by a constant */
 		return w | X86_AF | X86_OF;
-	if (w == (X86_CF | X86_OF) && !rotate) /* multiplication */
-		return X86_ARITH;
 	return w;
 }
 
