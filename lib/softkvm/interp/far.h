@@ -10,6 +10,12 @@
 
 #include "softkvm/vcpu.h"
 
+/* Of the offset in a far pointer in memory. AMD's CPUs know no 64-bit ones. */
+static inline unsigned far_size(const struct vcpu *c, const struct insn *in)
+{
+	return c->amd && in->opsize == 8 ? 4 : in->opsize;
+}
+
 enum step far_jump(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize);
 
 /* next is the return address. */

@@ -114,6 +114,28 @@ static bool is_mmx_only(const struct insn *in)
 	return in->op != 0xd6 || !(in->prefix & (X86_PFX_F2 | X86_PFX_F3)); /* MOVQ2DQ... */
 }
 
+/* FNCLEX, FNINIT, FNSTCW, FNSTSW run with an exception pending; FNSAVE and FNSTENV too. */
+static bool waits(const struct insn *in)
+{
+	if (in->map != X86_MAP_1B)
+		return true;
+	switch (in->op) {
+	case 0xd9: return !in->has_mem || (in->reg & 6) != 6;
+	case 0xdb: return in->modrm != 0xe2 && in->modrm != 0xe3;
+	case 0xdd: return !in->has_mem || (in->reg & 6) != 6;
+	case 0xdf: return in->modrm != 0xe0;
+	default: return true;
+	}
+}
+
+static bool x87_pending(void)
+{
+	uint16_t fsw;
+
+	__asm__ volatile("fnstsw %0" : "=a"(fsw));
+	return fsw & 0x80;
+}
+
 static enum step check_unit(struct vcpu *c, const struct insn *in)
 {
 	bool fwait = in->enc == X86_LEGACY && in->map == X86_MAP_1B && in->op == 0x9b;
@@ -131,6 +153,8 @@ static enum step check_unit(struct vcpu *c, const struct insn *in)
 		return STEP_OK;
 	if ((c->cr0 & CR0_TS) && (!fwait || (c->cr0 & CR0_MP)))
 		return fault_set(c, X86_NM);
+	if (in->x87 && waits(in) && x87_pending())
+		return fault_set(c, X86_MF); /* before its operand is looked at */
 	return STEP_OK;
 }
 

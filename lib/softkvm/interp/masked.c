@@ -394,7 +394,7 @@ enum step op_maskmov(struct vcpu *c, const struct op *op)
 	}
 	for (unsigned i = 0; i < l.n; i++)
 		l.active |= (uint64_t)(mask[i] >> 7) << i;
-	s = seg_linear(c, op_data_seg(in), c->gpr[X86_RDI] & size_mask(in->adsize), l.n, true,
+	s = seg_linear(c, op_data_seg(c, in), c->gpr[X86_RDI] & size_mask(in->adsize), l.n, true,
 		       &lin);
 	if (s == STEP_OK)
 		s = mmu_probe_write(c, lin, l.n, ACC_WRITE);

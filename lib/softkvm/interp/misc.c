@@ -46,7 +46,7 @@ enum step op_xlat(struct vcpu *c, const struct op *op)
 	uint64_t ea = (c->gpr[X86_RBX] + (uint8_t)c->gpr[X86_RAX]) & size_mask(op->in->adsize);
 	uint64_t lin;
 	uint8_t v = 0;
-	enum step s = seg_linear(c, op_data_seg(op->in), ea, 1, false, &lin);
+	enum step s = seg_linear(c, op_data_seg(c, op->in), ea, 1, false, &lin);
 
 	if (s == STEP_OK)
 		s = mmu_read(c, lin, &v, 1, ACC_READ);

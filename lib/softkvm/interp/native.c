@@ -165,6 +165,10 @@ static enum step with_memory(struct vcpu *c, const struct op *op)
 	void *mem;
 	enum step s = op_linear(c, op, in->mem_size, in->mem_w, &lin);
 
+	/* #SS gives way to #GP for misalignment */
+	if (s == STEP_FAULT && c->fault.vector == X86_SSV && is_64bit_code(c) &&
+	    op_is_misaligned(in, insn_ea(c, in, op->next)))
+		return fault_code(c, X86_GP, 0);
 	if (s != STEP_OK)
 		return s;
 	if (op_is_misaligned(in, lin))

@@ -35,9 +35,14 @@ enum x86_seg op_seg(const struct insn *in)
 	return in->base == X86_RSP || in->base == X86_RBP ? X86_SS : X86_DS;
 }
 
-enum x86_seg op_data_seg(const struct insn *in)
+enum x86_seg op_data_seg(const struct vcpu *c, const struct insn *in)
 {
-	return in->seg_override == X86_SEG_NONE ? X86_DS : (enum x86_seg)in->seg_override;
+	if (in->seg != X86_SEG_NONE)
+		return in->seg;
+	if (in->seg_override == X86_SEG_NONE ||
+	    (is_64bit_code(c) && in->seg_override < X86_FS)) /* means nothing there */
+		return X86_DS;
+	return in->seg_override;
 }
 
 enum step op_linear(struct vcpu *c, const struct op *op, unsigned len, bool write,

@@ -56,7 +56,7 @@ static inline int64_t sign_extend(uint64_t v, unsigned size)
  * that decides between #SS and #GP only. */
 enum x86_seg op_seg(const struct insn *in);
 /* The segment of an implicit DS operand that an override may replace. */
-enum x86_seg op_data_seg(const struct insn *in);
+enum x86_seg op_data_seg(const struct vcpu *c, const struct insn *in);
 /* Linear address of the memory operand. */
 enum step op_linear(struct vcpu *c, const struct op *op, unsigned len, bool write,
 		    uint64_t *lin);

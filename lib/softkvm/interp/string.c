@@ -360,7 +360,7 @@ enum step op_string(struct vcpu *c, const struct op *op)
 	const struct insn *in = op->in;
 	struct string s = {
 		.in = in,
-		.src = op_data_seg(in),
+		.src = op_data_seg(c, in),
 		.size = in->opsize,
 		.mask = size_mask(in->adsize),
 		.down = c->rflags & RFLAGS_DF,

@@ -148,13 +148,11 @@ enum step sys_sysenter(struct vcpu *c, const struct insn *in, uint64_t next)
 enum step sys_sysexit(struct vcpu *c, const struct insn *in, uint64_t next)
 {
 	const unsigned cs = c->msr.sysenter_cs & 0xfffc;
-	enum step rc = check_sysenter(c);
+	enum step rc = c->cpl ? gp0(c) : check_sysenter(c);
 
 	(void)next;
 	if (rc)
 		return rc;
-	if (c->cpl)
-		return gp0(c);
 	if (in->opsize == 8) {
 		if (!is_canonical(c->gpr[X86_RCX]) || !is_canonical(c->gpr[X86_RDX]))
 			return gp0(c);

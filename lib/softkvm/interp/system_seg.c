@@ -7,6 +7,7 @@
  * bytes in long mode; loading TR marks its descriptor busy.
  * Source: Intel SDM volume 2: MOV, LDS, LGDT, LLDT, LTR, SGDT, SLDT, STR.
  */
+#include "softkvm/interp/far.h"
 #include "softkvm/interp/segload.h"
 #include "softkvm/interp/system.h"
 
@@ -51,18 +52,19 @@ static enum x86_seg far_segment(const struct insn *in)
 /* LES, LDS, LSS, LFS, LGS: a register and a segment register out of a far pointer. */
 enum step sys_load_far(struct vcpu *c, const struct insn *in, uint64_t next)
 {
+	const unsigned size = far_size(c, in);
 	uint64_t lin, off = 0;
 	uint16_t sel;
-	enum step rc = sys_linear(c, in, next, in->opsize + 2u, false, &lin);
+	enum step rc = sys_linear(c, in, next, size + 2, false, &lin);
 
 	if (!rc)
-		rc = mmu_read(c, lin, &off, in->opsize, ACC_READ);
+		rc = mmu_read(c, lin, &off, size, ACC_READ);
 	if (!rc)
-		rc = mmu_read(c, lin + in->opsize, &sel, 2, ACC_READ);
+		rc = mmu_read(c, lin + size, &sel, 2, ACC_READ);
 	if (!rc)
 		rc = seg_load(c, far_segment(in), sel);
 	if (!rc)
-		gpr_set(c, in->reg, off, in->opsize);
+		gpr_set(c, in->reg, off, size);
 	return rc;
 }
 

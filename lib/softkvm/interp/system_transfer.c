@@ -86,14 +86,15 @@ enum step sys_call_far_i(struct vcpu *c, const struct insn *in, uint64_t next)
 static enum step read_pointer(struct vcpu *c, const struct insn *in, uint64_t next,
 			      uint64_t *off, uint16_t *sel)
 {
+	const unsigned size = far_size(c, in);
 	uint64_t lin;
-	enum step rc = sys_linear(c, in, next, in->opsize + 2u, false, &lin);
+	enum step rc = sys_linear(c, in, next, size + 2, false, &lin);
 
 	*off = 0;
 	if (!rc)
-		rc = mmu_read(c, lin, off, in->opsize, ACC_READ);
+		rc = mmu_read(c, lin, off, size, ACC_READ);
 	if (!rc)
-		rc = mmu_read(c, lin + in->opsize, sel, 2, ACC_READ);
+		rc = mmu_read(c, lin + size, sel, 2, ACC_READ);
 	return rc;
 }
 
@@ -103,7 +104,7 @@ enum step sys_jmp_far_m(struct vcpu *c, const struct insn *in, uint64_t next)
 	uint16_t sel;
 	enum step rc = read_pointer(c, in, next, &off, &sel);
 
-	return rc ? rc : far_jump(c, sel, off, in->opsize);
+	return rc ? rc : far_jump(c, sel, off, far_size(c, in));
 }
 
 enum step sys_call_far_m(struct vcpu *c, const struct insn *in, uint64_t next)
@@ -112,5 +113,5 @@ enum step sys_call_far_m(struct vcpu *c, const struct insn *in, uint64_t next)
 	uint16_t sel;
 	enum step rc = read_pointer(c, in, next, &off, &sel);
 
-	return rc ? rc : far_call(c, sel, off, in->opsize, next);
+	return rc ? rc : far_call(c, sel, off, far_size(c, in), next);
 }
