@@ -24,6 +24,20 @@ static bool is_int80(const struct insn *in)
 	return in->kind == X86_INT_I && (in->imm & 0xff) >= 32;
 }
 
+/* VPINSRQ and VPEXTRQ in 32-bit code: VPINSRD for Intel, undefined for AMD. */
+static bool is_wide_insert(const struct insn *in)
+{
+	return in->enc != X86_LEGACY && in->map == X86_MAP_0F3A && in->rex & 8 &&
+	       in->opsize == 4 && (in->op == 0x16 || in->op == 0x22);
+}
+
+/* KMOVQ with a general register in 32-bit code: undefined for Intel; AMD's write 64 bits. */
+static bool is_wide_kmov(const struct insn *in)
+{
+	return in->enc == X86_VEX && in->map == X86_MAP_0F && (in->op & 0xfe) == 0x92 &&
+	       in->rex & 8 && in->opsize == 4;
+}
+
 static const struct {
 	uint8_t kind;             /* X86_KINDS: `is` decides */
 	bool (*is)(const struct insn *in);
@@ -53,10 +67,13 @@ static const struct {
 	{.kind = X86_FXSAVE, .why = "see fpstate_test"},
 	{.kind = X86_FSAVE, .why = "stores addresses of x87 instructions"},
 	{.kind = X86_FSTENV, .why = "stores addresses of x87 instructions"},
+	{.kind = X86_INT1, .why = "KVM under the host may leave RIP at it"},
 	{.kind = X86_MONITOR, .why = "the host may allow it"},
 	{.kind = X86_MWAIT, .why = "the host may allow it"},
 	{.kind = X86_KINDS, .is = is_random_number, .why = "random numbers"},
 	{.kind = X86_KINDS, .is = is_int80, .why = "the host's kernel has handlers there"},
+	{.kind = X86_KINDS, .is = is_wide_kmov, .why = "AMD and Intel differ"},
+	{.kind = X86_KINDS, .is = is_wide_insert, .why = "AMD and Intel differ"},
 	{.kind = X86_KINDS, .is = is_undefined_here,
 	 .why = "the host may have it; a guest is not offered it"},
 };

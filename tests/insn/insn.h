@@ -157,9 +157,10 @@ void guest_destroy(struct guest *g);
 
 /* -- compare.c ----------------------------------------------------------------------------------- */
 
-/* The names of fields that differ, separated by blanks; an empty string: none. */
-void outcome_compare(const struct outcome *native, const struct outcome *guest, char *out,
-		     size_t size);
+/* The names of fields that differ, separated by blanks; an empty string: none. exact: flags that
+ * nobody reads count, too. */
+void outcome_compare(const struct test_case *c, const struct outcome *native,
+		     const struct outcome *guest, bool exact, char *out, size_t size);
 void case_print(const struct test_case *t, const struct outcome *native,
 		const struct outcome *guest, const char *differ);
 

@@ -103,6 +103,8 @@ __asm__(".text\n"
 	"	ret\n"
 	/* The case's FS base is there yet: no C before the host's is back. */
 	"native_signal:\n"
+	"	pushq $0x202\n" /* the kernel leaves NT and AC */
+	"	popfq\n"
 	"	rdfsbase %rax\n"
 	"	mov %rax, native_fs(%rip)\n"
 	"	rdgsbase %rax\n"
@@ -179,6 +181,9 @@ void native_on_signal(int sig, siginfo_t *info, void *context)
 
 /* -- The child ------------------------------------------------------------------------------------ */
 
+/* Populated, so that an error code says that the page is present. */
+#define SHARED (MAP_SHARED | MAP_POPULATE)
+
 static bool map_sandbox(void)
 {
 	for (unsigned i = 0; i < PAGES; i++) {
@@ -188,7 +193,7 @@ static bool map_sandbox(void)
 		void *want = (void *)(uintptr_t)pages[i].at;
 
 		if (fd < 0 || ftruncate(fd, PAGE) < 0 ||
-		    mmap(want, PAGE, prot, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0) != want)
+		    mmap(want, PAGE, prot, SHARED | MAP_FIXED_NOREPLACE, fd, 0) != want)
 			return false;
 		live[i] = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		close(fd);
