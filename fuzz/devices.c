@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Any accesses to any device: a board with all models of lib/dev, whose guest reads and writes
- * ports, configuration space, BARs and its own RAM as the input says, eight bytes a step.
+ * Any accesses to any device: a board with all models of lib/dev, whose guest reads and
+ * writes ports, configuration space, BARs and its own RAM as the input says, eight
+ * bytes a step.
  *
- * Nothing may crash, hang or touch a byte outside of guest RAM; there is no other promise to
- * devices that are misused. A virtio-blk disk of 64 KiB in memory is among them, so its
- * threads run as well.
+ * Nothing may crash, hang or touch a byte outside of guest RAM; there is no other
+ * promise to devices that are misused. A virtio-blk disk of 64 KiB in memory is among
+ * them, so its threads run as well.
  */
 #include "base/bytes.h"
 #include "block/disk.h"
@@ -114,13 +115,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	devs[n++] = device_create(&rtc_model, bus, &(struct rtc_config){0}, NULL);
 	devs[n++] = device_create(&i8042_model, bus, &(struct i8042_config){0}, NULL);
 	devs[n++] = device_create(&port92_model, bus, &(struct port92_config){0}, NULL);
-	devs[n++] = device_create(&acpi_pm_model, bus, &(struct acpi_pm_config){0}, NULL);
+	devs[n++] =
+		device_create(&acpi_pm_model, bus, &(struct acpi_pm_config){0}, NULL);
 	devs[n++] = device_create(&virtio_rng_model, bus, &(struct virtio_rng_config){
 		.pci = {.host = host, .mem = &mem}}, NULL);
 	devs[n++] = device_create(&virtio_blk_model, bus, &(struct virtio_blk_config){
 		.pci = {.host = host, .mem = &mem}, .disk = disk}, NULL);
-	devs[n++] = device_create(&virtio_console_model, bus, &(struct virtio_console_config){
-		.pci = {.host = host, .mem = &mem}}, NULL);
+	devs[n++] = device_create(
+		&virtio_console_model, bus,
+		&(struct virtio_console_config){.pci = {.host = host, .mem = &mem}},
+		NULL);
 	device_reset(host);
 	for (unsigned slot = 1; slot <= 3; slot++)
 		bring_up(slot);

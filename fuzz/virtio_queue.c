@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A driver that writes any bytes into its rings, against the gate in dev/virtio/queue.c.
+ * A driver that writes any bytes into its rings, against the gate in
+ * dev/virtio/queue.c.
  *
- * The input is guest RAM (its first page, where rings and tables can be) and a list of steps
- * of four bytes: an action, and what for. Addresses in RAM are folded into the small RAM now
- * and then, so that most inputs get past the first check.
+ * The input is guest RAM (its first page, where rings and tables can be) and a list of
+ * steps of four bytes: an action, and what for. Addresses in RAM are folded into the
+ * small RAM now and then, so that most inputs get past the first check.
  *
- * What must hold: each piece of a chain lies in RAM, out pieces may be read, in pieces may be
- * written, a chain has at most VQ_IOV_MAX of them, and at most `size` requests are in flight.
- * RAM is an allocation of its own, so a sanitizer sees a byte too far.
+ * What must hold: each piece of a chain lies in RAM, out pieces may be read, in pieces
+ * may be written, a chain has at most VQ_IOV_MAX of them, and at most `size` requests
+ * are in flight. RAM is an allocation of its own, so a sanitizer sees a byte too far.
  */
 #include "base/bytes.h"
 #include "dev/virtio/queue.h"
@@ -36,7 +37,8 @@ static void use_chain(struct vq *vq, const uint8_t *ram, struct vq_chain *chain)
 		uint8_t *p = chain->iov[i].iov_base;
 		size_t len = chain->iov[i].iov_len;
 
-		must(p >= ram && len > 0 && len <= RAM_SIZE && p + len <= ram + RAM_SIZE);
+		must(p >= ram && len > 0 && len <= RAM_SIZE &&
+		     p + len <= ram + RAM_SIZE);
 		if (i < chain->n_out)
 			sink = p[0] ^ p[len - 1];
 		else
@@ -59,7 +61,8 @@ static uint64_t interesting(const uint8_t *step)
 	}
 }
 
-static void do_step(struct vq *vq, uint8_t *ram, struct vq_chain *chain, const uint8_t *step)
+static void do_step(struct vq *vq, uint8_t *ram, struct vq_chain *chain,
+		    const uint8_t *step)
 {
 	uint64_t value = interesting(step);
 
@@ -95,7 +98,8 @@ static void do_step(struct vq *vq, uint8_t *ram, struct vq_chain *chain, const u
 		break;
 	case 8: /* or makes one more available */
 		if (vq->enabled)
-			le16_put(vq->avail + 2, (uint16_t)(le16_get(vq->avail + 2) + 1));
+			le16_put(vq->avail + 2,
+				 (uint16_t)(le16_get(vq->avail + 2) + 1));
 		break;
 	case 9:
 	case 10:

@@ -2,11 +2,12 @@
 /*
  * Raw disks: a file (or block device) whose bytes are the disk's.
  *
- * Opening checks all that can be wrong with an image while there is a person to tell: that it
- * is there, is a file, may be used, is made of whole sectors, and that nobody else writes to
- * it. The lock is an open-file-description lock on the whole file: shared for a readonly disk,
- * exclusive otherwise. It goes away with the descriptor, however the process ends, and other
- * programs that lock disk images the same way (QEMU does) see it.
+ * Opening checks all that can be wrong with an image while there is a person to tell:
+ * that it is there, is a file, may be used, is made of whole sectors, and that nobody
+ * else writes to it. The lock is an open-file-description lock on the whole file:
+ * shared for a readonly disk, exclusive otherwise. It goes away with the descriptor,
+ * however the process ends, and other programs that lock disk images the same way (QEMU
+ * does) see it.
  *
  * A request's way:
  *
@@ -16,10 +17,11 @@
  * Reads of what the host has in its page cache are done in the caller's thread
  * (RWF_NOWAIT): it is a copy, and cheaper than waking a thread. All else may block.
  *
- * Flush is fdatasync(). A write that is done is in the host's page cache, so a flush that is
- * submitted after it covers it, whichever thread does which: that is all the order there is.
- * When fdatasync() fails the kernel may have dropped the dirty pages, so a second one that
- * succeeds proves nothing: every flush after a failed one fails too.
+ * Flush is fdatasync(). A write that is done is in the host's page cache, so a flush
+ * that is submitted after it covers it, whichever thread does which: that is all the
+ * order there is. When fdatasync() fails the kernel may have dropped the dirty pages,
+ * so a second one that succeeds proves nothing: every flush after a failed one fails
+ * too.
  */
 #include "block/disk.h"
 
@@ -55,7 +57,7 @@ struct disk {
 	unsigned complaints;
 };
 
-/* -- Opening ------------------------------------------------------------------------------ */
+/* -- Opening ----------------------------------------------------------------------- */
 
 static int open_file(const struct disk_config *config, struct err *err)
 {
@@ -118,7 +120,8 @@ static int look_at(int fd, struct disk_info *info, struct err *err)
 
 static int lock(int fd, bool readonly, struct err *err)
 {
-	struct flock all = {.l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+	struct flock all = {.l_type = readonly ? F_RDLCK : F_WRLCK,
+			    .l_whence = SEEK_SET};
 
 	if (fcntl(fd, F_OFD_SETLK, &all) == 0)
 		return 0;
@@ -136,13 +139,15 @@ static void warn_of_format(const struct disk *disk)
 
 	if (pread(disk->fd, magic, sizeof(magic), 0) == sizeof(magic) &&
 	    !memcmp(magic, "QFI\xfb", sizeof(magic)))
-		log_warn("disk", "'%s' looks like a qcow2 image; it is used as a raw one",
+		log_warn("disk",
+			 "'%s' looks like a qcow2 image; it is used as a raw one",
 			 disk->path);
 }
 
 static void run(void *ctx, struct disk_req *req);
 
-static int open_disk(struct disk *disk, const struct disk_config *config, struct err *err)
+static int open_disk(struct disk *disk, const struct disk_config *config,
+		     struct err *err)
 {
 	int rc;
 
@@ -156,8 +161,8 @@ static int open_disk(struct disk *disk, const struct disk_config *config, struct
 		return rc;
 	disk->info.readonly = config->readonly;
 	disk->info.can_discard = !config->readonly;
-	rc = pool_init(&disk->pool, config->threads ? config->threads : THREADS_DEFAULT, run,
-		       disk);
+	rc = pool_init(&disk->pool, config->threads ? config->threads : THREADS_DEFAULT,
+		       run, disk);
 	disk->has_pool = true;
 	if (rc < 0)
 		return err_sys(err, -rc, "cannot start a thread for it");
@@ -206,7 +211,7 @@ const struct disk_info *disk_info(const struct disk *disk)
 	return &disk->info;
 }
 
-/* -- Doing ---------------------------------------------------------------------------------- */
+/* -- Doing ------------------------------------------------------------------------- */
 
 /* Drops done bytes from the front of a request. */
 static void advance(struct disk_req *req, uint64_t n)
@@ -324,8 +329,8 @@ static void complain(struct disk *disk, const struct disk_req *req)
 	unsigned n = __atomic_fetch_add(&disk->complaints, 1, __ATOMIC_RELAXED);
 
 	if (n < COMPLAINTS_MAX)
-		log_warn("disk", "%s '%s' at byte %llu: %s", op_names[req->op], disk->path,
-			 (unsigned long long)req->at, strerror(-req->rc));
+		log_warn("disk", "%s '%s' at byte %llu: %s", op_names[req->op],
+			 disk->path, (unsigned long long)req->at, strerror(-req->rc));
 }
 
 /* On a thread of the pool. */
@@ -340,7 +345,7 @@ static void run(void *ctx, struct disk_req *req)
 		complain(disk, req);
 }
 
-/* -- Submitting ------------------------------------------------------------------------------- */
+/* -- Submitting -------------------------------------------------------------------- */
 
 static uint64_t length(const struct disk_req *req)
 {

@@ -10,9 +10,9 @@
  *		...                   // finished already: req.rc says how
  *	                              // else done(&req) runs on one of the disk's threads
  *
- * A request and everything it points at belongs to the disk from disk_submit() until that
- * returns true or done is called. Requests run in any order and at the same time; a FLUSH makes lasting what was
- * done *before it was submitted*.
+ * A request and everything it points at belongs to the disk from disk_submit() until
+ * that returns true or done is called. Requests run in any order and at the same time;
+ * a FLUSH makes lasting what was done *before it was submitted*.
  */
 #ifndef BLOCK_DISK_H
 #define BLOCK_DISK_H
@@ -54,7 +54,8 @@ struct disk_req {
 	struct disk_req *next; /* the disk's */
 };
 
-/* Opens and locks: shared for readonly, alone otherwise. err names the file and the reason. */
+/* Opens and locks: shared for readonly, alone otherwise. err names the file and the
+ * reason. */
 int disk_open(struct disk **disk, const struct disk_config *config, struct err *err);
 
 /* Waits for what is under way, makes it lasting, and closes. NULL is fine. */
@@ -62,9 +63,9 @@ void disk_close(struct disk *disk);
 
 const struct disk_info *disk_info(const struct disk *disk);
 
-/* Starts a request, and never waits for the disk. True: it is finished already, done is not
- * called. What is out of range or not made of whole sectors ends with -EINVAL, a change to a
- * readonly disk with -EROFS. Any thread. */
+/* Starts a request, and never waits for the disk. True: it is finished already, done is
+ * not called. What is out of range or not made of whole sectors ends with -EINVAL, a
+ * change to a readonly disk with -EROFS. Any thread. */
 bool disk_submit(struct disk *disk, struct disk_req *req);
 
 /* Waits until no request is under way. The caller holds no lock that a done needs. */

@@ -2,12 +2,13 @@
 /*
  * The threads of a disk: they block on the host's file so that no vCPU does.
  *
- * One list, first in first out, and up to `max` threads. A thread is added when a request
- * comes and none is free, so a guest that reads one block at a time has one thread, and an
- * idle disk costs nothing. The list needs no bound of its own: its entries are the callers'
- * request slots, of which a device has a fixed number.
+ * One list, first in first out, and up to `max` threads. A thread is added when a
+ * request comes and none is free, so a guest that reads one block at a time has one
+ * thread, and an idle disk costs nothing. The list needs no bound of its own: its
+ * entries are the callers' request slots, of which a device has a fixed number.
  *
- * `under_way` counts a request until its done has returned; pool_drain() waits for that.
+ * `under_way` counts a request until its done has returned; pool_drain() waits for
+ * that.
  */
 #include "block/pool.h"
 
@@ -52,7 +53,8 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* A thread that no signal is delivered to: they are for the main thread and the vCPUs. */
+/* A thread that no signal is delivered to: they are for the main thread and the vCPUs.
+ * */
 static int add_thread_locked(struct pool *pool)
 {
 	sigset_t all, old;
@@ -67,8 +69,8 @@ static int add_thread_locked(struct pool *pool)
 	return -rc;
 }
 
-int pool_init(struct pool *pool, unsigned max, void (*run)(void *ctx, struct disk_req *req),
-	      void *ctx)
+int pool_init(struct pool *pool, unsigned max,
+	      void (*run)(void *ctx, struct disk_req *req), void *ctx)
 {
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->work, NULL);

@@ -27,8 +27,8 @@ struct pool {
 };
 
 /* Starts the first thread; others come when there is work for them. 0 or -errno. */
-int pool_init(struct pool *pool, unsigned max, void (*run)(void *ctx, struct disk_req *req),
-	      void *ctx);
+int pool_init(struct pool *pool, unsigned max,
+	      void (*run)(void *ctx, struct disk_req *req), void *ctx);
 
 /* Waits until nothing is under way and ends the threads. */
 void pool_fini(struct pool *pool);

@@ -8,12 +8,12 @@
  *	   v
  *	handler(ctx, addr - base, width)       nobody there: all ones, or nothing
  *
- * This is what ISA and PCI bridges do: a 16-bit access to an 8-bit card is two cycles, and an
- * access that straddles two cards reaches both.
+ * This is what ISA and PCI bridges do: a 16-bit access to an 8-bit card is two cycles,
+ * and an access that straddles two cards reaches both.
  *
- * The lock is a reader-writer lock held only over the lookup; the window is copied out. See
- * bus.h for what that means to a device. Windows are few (about twenty) and a lookup is a
- * binary search, so there is nothing to cache.
+ * The lock is a reader-writer lock held only over the lookup; the window is copied out.
+ * See bus.h for what that means to a device. Windows are few (about twenty) and a
+ * lookup is a binary search, so there is nothing to cache.
  */
 #include "bus/bus.h"
 
@@ -24,7 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOWS_MAX 256 /* in a space: 32 PCI functions with all their BARs, and the chips */
+#define WINDOWS_MAX \
+	256 /* in a space: 32 PCI functions with all their BARs, and the chips */
 
 struct table {
 	unsigned n;
@@ -57,7 +58,7 @@ void bus_destroy(struct bus *bus)
 	free(bus);
 }
 
-/* -- The table ---------------------------------------------------------------------- */
+/* -- The table --------------------------------------------------------------------- */
 
 /* How many windows begin at or below addr. */
 static unsigned below(const struct table *table, uint64_t addr)
@@ -75,7 +76,8 @@ static unsigned below(const struct table *table, uint64_t addr)
 	return low;
 }
 
-static bool find(struct bus *bus, enum bus_space space, uint64_t addr, struct bus_window *w)
+static bool find(struct bus *bus, enum bus_space space, uint64_t addr,
+		 struct bus_window *w)
 {
 	const struct table *table = &bus->tables[space];
 	bool found = false;
@@ -92,7 +94,8 @@ static bool find(struct bus *bus, enum bus_space space, uint64_t addr, struct bu
 }
 
 /* The window that would overlap, or NULL. */
-static const struct bus_window *clash(const struct table *table, const struct bus_window *w)
+static const struct bus_window *clash(const struct table *table,
+				      const struct bus_window *w)
 {
 	unsigned n = below(table, w->base);
 
@@ -103,7 +106,8 @@ static const struct bus_window *clash(const struct table *table, const struct bu
 	return NULL;
 }
 
-static int insert_locked(struct table *table, const struct bus_window *w, struct err *err)
+static int insert_locked(struct table *table, const struct bus_window *w,
+			 struct err *err)
 {
 	const struct bus_window *other = clash(table, w);
 	unsigned at = below(table, w->base);
@@ -113,7 +117,8 @@ static int insert_locked(struct table *table, const struct bus_window *w, struct
 			       (unsigned long long)w->base, other->name,
 			       (unsigned long long)other->base);
 	if (table->n == WINDOWS_MAX)
-		return err_set(err, ENOSPC, "%s: more than %d windows", w->name, WINDOWS_MAX);
+		return err_set(err, ENOSPC, "%s: more than %d windows", w->name,
+			       WINDOWS_MAX);
 	memmove(&table->windows[at + 1], &table->windows[at],
 		(table->n - at) * sizeof(*w));
 	table->windows[at] = *w;
@@ -126,8 +131,8 @@ static void wire(struct bus *bus, const struct bus_window *w, bool wired)
 	if (!bus->config.doorbell)
 		return;
 	for (unsigned i = 0; i < w->n_bells; i++)
-		bus->config.doorbell(bus->config.ctx, w->space, w->base + w->bells[i].at,
-				     &w->bells[i], wired);
+		bus->config.doorbell(bus->config.ctx, w->space,
+				     w->base + w->bells[i].at, &w->bells[i], wired);
 }
 
 int bus_add(struct bus *bus, const struct bus_window *window, struct err *err)
@@ -141,8 +146,9 @@ int bus_add(struct bus *bus, const struct bus_window *window, struct err *err)
 		w.width = 8;
 	if (w.size == 0 || w.base + w.size - 1 < w.base ||
 	    (w.space == BUS_PORT && w.base + w.size > 0x10000))
-		return err_set(err, EINVAL, "%s: %#llx bytes at %#llx are no window", w.name,
-			       (unsigned long long)w.size, (unsigned long long)w.base);
+		return err_set(err, EINVAL, "%s: %#llx bytes at %#llx are no window",
+			       w.name, (unsigned long long)w.size,
+			       (unsigned long long)w.base);
 	pthread_rwlock_wrlock(&bus->lock);
 	rc = insert_locked(&bus->tables[w.space], &w, err);
 	pthread_rwlock_unlock(&bus->lock);
@@ -173,7 +179,8 @@ bool bus_remove(struct bus *bus, enum bus_space space, uint64_t base)
 	return found;
 }
 
-void bus_each(struct bus *bus, void (*fn)(void *arg, const struct bus_window *w), void *arg)
+void bus_each(struct bus *bus, void (*fn)(void *arg, const struct bus_window *w),
+	      void *arg)
 {
 	pthread_rwlock_rdlock(&bus->lock);
 	for (unsigned space = 0; space < BUS_SPACES; space++)
@@ -182,13 +189,13 @@ void bus_each(struct bus *bus, void (*fn)(void *arg, const struct bus_window *w)
 	pthread_rwlock_unlock(&bus->lock);
 }
 
-/* -- Accesses ----------------------------------------------------------------------- */
+/* -- Accesses ---------------------------------------------------------------------- */
 
 enum fit { FIT_NOBODY, FIT_SPLIT, FIT_WHOLE };
 
 /* Who answers, and whether in one piece. */
-static enum fit fit(struct bus *bus, enum bus_space space, uint64_t addr, unsigned width,
-		    struct bus_window *w)
+static enum fit fit(struct bus *bus, enum bus_space space, uint64_t addr,
+		    unsigned width, struct bus_window *w)
 {
 	if (!find(bus, space, addr, w)) {
 		w->name = "";
@@ -199,8 +206,8 @@ static enum fit fit(struct bus *bus, enum bus_space space, uint64_t addr, unsign
 	return FIT_WHOLE;
 }
 
-static void trace(struct bus *bus, const struct bus_window *w, uint64_t addr, unsigned width,
-		  uint64_t value, bool is_write, enum bus_space space)
+static void trace(struct bus *bus, const struct bus_window *w, uint64_t addr,
+		  unsigned width, uint64_t value, bool is_write, enum bus_space space)
 {
 	if (bus->config.trace)
 		bus->config.trace(bus->config.ctx, w->name, space, addr, width, value,

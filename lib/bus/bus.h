@@ -2,9 +2,10 @@
 /*
  * The bus: what a device knows of the computer around it.
  *
- * A device claims *windows* of port or memory space, and gets the accesses that fall into
- * them; it raises *interrupt lines* and sends *messages* (MSI) through callbacks that the
- * board filled in. It reaches guest memory through bus/guest.h. It never knows a CPU.
+ * A device claims *windows* of port or memory space, and gets the accesses that fall
+ * into them; it raises *interrupt lines* and sends *messages* (MSI) through callbacks
+ * that the board filled in. It reaches guest memory through bus/guest.h. It never knows
+ * a CPU.
  *
  *	struct bus_window w = {
  *		.name = "uart", .space = BUS_PORT, .base = 0x3f8, .size = 8,
@@ -16,14 +17,15 @@
  *
  *	uint64_t v = bus_read(bus, BUS_PORT, 0x3fd, 1);
  *
- * Threads. Accesses come from all vCPU threads at once. The bus holds its own lock only while
- * it looks a window up, never while a handler runs; so a handler may add and remove windows
- * (a PCI BAR moves), and an access that another thread began just before bus_remove() may
- * still reach the handler just after. Therefore a device outlives the bus's last access: the
- * board stops the vCPUs before it destroys devices.
+ * Threads. Accesses come from all vCPU threads at once. The bus holds its own lock only
+ * while it looks a window up, never while a handler runs; so a handler may add and
+ * remove windows (a PCI BAR moves), and an access that another thread began just before
+ * bus_remove() may still reach the handler just after. Therefore a device outlives the
+ * bus's last access: the board stops the vCPUs before it destroys devices.
  *
- * Each device has its own lock, which its handlers take. It may be held while an irq or msi
- * callback is called; these callbacks never call back into a device or the bus. The order is:
+ * Each device has its own lock, which its handlers take. It may be held while an irq or
+ * msi callback is called; these callbacks never call back into a device or the bus. The
+ * order is:
  *
  *	PCI host's lock  ->  a device's lock  ->  bus lock, or the engine's interrupt locks
  */
@@ -38,13 +40,14 @@
 struct err;
 struct bus;
 
-/* -- Windows ------------------------------------------------------------------------ */
+/* -- Windows ----------------------------------------------------------------------- */
 
 enum bus_space { BUS_PORT, BUS_MMIO, BUS_SPACES };
 
 /*
- * A place in a window where the device would rather have an eventfd signalled than a handler
- * called (KVM_IOEVENTFD). The board may wire it, or not: a device must work both ways.
+ * A place in a window where the device would rather have an eventfd signalled than a
+ * handler called (KVM_IOEVENTFD). The board may wire it, or not: a device must work
+ * both ways.
  */
 struct bus_doorbell {
 	uint64_t at;   /* from the window's base */
@@ -57,11 +60,13 @@ struct bus_window {
 	enum bus_space space;
 	uint64_t base;
 	uint64_t size;
-	/* The widest access the handlers take, in bytes (1, 2, 4, 8; 0 means 8). The bus
-	 * splits wider ones, as an 8-bit ISA card would see them, lowest address first. */
+	/* The widest access the handlers take, in bytes (1, 2, 4, 8; 0 means 8). The
+	 * bus splits wider ones, as an 8-bit ISA card would see them, lowest address
+	 * first. */
 	uint8_t width;
 	/* `at` counts from the base; width is 1, 2, 4 or 8 and at + width <= size. Any
-	 * alignment. A read's bits above the width are ignored. NULL: all ones, and ignored. */
+	 * alignment. A read's bits above the width are ignored. NULL: all ones, and
+	 * ignored. */
 	uint64_t (*read)(void *ctx, uint64_t at, unsigned width);
 	void (*write)(void *ctx, uint64_t at, unsigned width, uint64_t value);
 	void *ctx;
@@ -71,13 +76,15 @@ struct bus_window {
 
 /* What the board may give to a bus at birth. */
 struct bus_config {
-	/* Wires (or unwires) a doorbell at an absolute address; a failure is harmless, the
-	 * handler is called then. NULL: no doorbell is wired. Called without the bus's lock. */
+	/* Wires (or unwires) a doorbell at an absolute address; a failure is harmless,
+	 * the handler is called then. NULL: no doorbell is wired. Called without the
+	 * bus's lock. */
 	void (*doorbell)(void *ctx, enum bus_space space, uint64_t addr,
 			 const struct bus_doorbell *bell, bool wired);
-	/* Sees each access after it was done. NULL: nobody looks. window is "" if unclaimed. */
-	void (*trace)(void *ctx, const char *window, enum bus_space space, uint64_t addr,
-		      unsigned width, uint64_t value, bool is_write);
+	/* Sees each access after it was done. NULL: nobody looks. window is "" if
+	 * unclaimed. */
+	void (*trace)(void *ctx, const char *window, enum bus_space space,
+		      uint64_t addr, unsigned width, uint64_t value, bool is_write);
 	void *ctx;
 };
 
@@ -85,21 +92,23 @@ struct bus_config {
 struct bus *bus_create(const struct bus_config *config);
 void bus_destroy(struct bus *bus);
 
-/* Copies the window in. -EINVAL: empty or wrapping; -EEXIST: overlaps another (err names
- * both); -ENOSPC: too many. Any thread. */
+/* Copies the window in. -EINVAL: empty or wrapping; -EEXIST: overlaps another (err
+ * names both); -ENOSPC: too many. Any thread. */
 int bus_add(struct bus *bus, const struct bus_window *window, struct err *err);
 
 /* Removes the window that begins at base; true if there was one. Any thread. */
 bool bus_remove(struct bus *bus, enum bus_space space, uint64_t base);
 
-/* One access by the guest; width is 1, 2, 4 or 8. Unclaimed bytes read as all ones, unclaimed
- * writes vanish. The value is cut to the width. */
+/* One access by the guest; width is 1, 2, 4 or 8. Unclaimed bytes read as all ones,
+ * unclaimed writes vanish. The value is cut to the width. */
 uint64_t bus_read(struct bus *bus, enum bus_space space, uint64_t addr, unsigned width);
 void bus_write(struct bus *bus, enum bus_space space, uint64_t addr, unsigned width,
 	       uint64_t value);
 
-/* Calls each window in order of address, ports first: for listings. The bus's lock is held. */
-void bus_each(struct bus *bus, void (*fn)(void *arg, const struct bus_window *w), void *arg);
+/* Calls each window in order of address, ports first: for listings. The bus's lock is
+ * held. */
+void bus_each(struct bus *bus, void (*fn)(void *arg, const struct bus_window *w),
+	      void *arg);
 
 /* All ones in the width's bytes: what nobody answers. */
 static inline uint64_t bus_ones(unsigned width)
@@ -107,9 +116,10 @@ static inline uint64_t bus_ones(unsigned width)
 	return width >= 8 ? UINT64_MAX : (UINT64_C(1) << (width * 8)) - 1;
 }
 
-/* -- Lines and messages -------------------------------------------------------------- */
+/* -- Lines and messages ------------------------------------------------------------ */
 
-/* An interrupt line. One device drives it; who shares a line puts an OR in between (pci.c). */
+/* An interrupt line. One device drives it; who shares a line puts an OR in between
+ * (pci.c). */
 struct irq_line {
 	void (*set)(void *ctx, unsigned gsi, bool level);
 	void *ctx;
@@ -142,12 +152,14 @@ static inline void msi_send(const struct msi_sink *sink, uint64_t addr, uint32_t
 		sink->send(sink->ctx, addr, data);
 }
 
-/* What software can ask of the power supply. Called from a vCPU thread inside an access, with
- * the device's lock held: note the wish and return, do not act on it here. */
+/* What software can ask of the power supply. Called from a vCPU thread inside an
+ * access, with the device's lock held: note the wish and return, do not act on it here.
+ * */
 enum power_wish { POWER_OFF, POWER_RESET };
 
 struct power_line {
-	void (*ask)(void *ctx, enum power_wish wish, const char *who /* "acpi", "i8042", .. */);
+	void (*ask)(void *ctx, enum power_wish wish,
+		    const char *who /* "acpi", "i8042", .. */);
 	void *ctx;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest memory: a handful of regions, sorted, and the one function that turns a number which
- * the guest chose into a pointer.
+ * Guest memory: a handful of regions, sorted, and the one function that turns a number
+ * which the guest chose into a pointer.
  *
  * Two invariants make guest_range() right:
  *
@@ -9,9 +9,9 @@
  *     guest_mem_add() checks the first; the caller vouches for the second.
  *  2. Regions neither overlap nor change while the machine runs.
  *
- * A range never spans two regions, even if they touch in guest-physical space: their host
- * pointers do not. Real RAM has that property for devices too (nothing DMAs across the hole
- * below 4 GiB), so no driver notices.
+ * A range never spans two regions, even if they touch in guest-physical space: their
+ * host pointers do not. Real RAM has that property for devices too (nothing DMAs across
+ * the hole below 4 GiB), so no driver notices.
  */
 #include "bus/guest.h"
 
@@ -20,24 +20,26 @@
 #include <errno.h>
 #include <string.h>
 
-int guest_mem_add(struct guest_mem *mem, const struct guest_region *region, struct err *err)
+int guest_mem_add(struct guest_mem *mem, const struct guest_region *region,
+		  struct err *err)
 {
 	const char *name = region->name ? region->name : "memory";
 	unsigned at = 0;
 
 	if (region->size == 0 || region->base + region->size - 1 < region->base)
-		return err_set(err, EINVAL, "%s: %#llx bytes at %#llx are no region", name,
-			       (unsigned long long)region->size,
+		return err_set(err, EINVAL, "%s: %#llx bytes at %#llx are no region",
+			       name, (unsigned long long)region->size,
 			       (unsigned long long)region->base);
 	if (mem->n == GUEST_REGIONS_MAX)
-		return err_set(err, ENOSPC, "%s: more than %d regions of guest memory", name,
-			       GUEST_REGIONS_MAX);
+		return err_set(err, ENOSPC, "%s: more than %d regions of guest memory",
+			       name, GUEST_REGIONS_MAX);
 	while (at < mem->n && mem->regions[at].base < region->base)
 		at++;
-	if ((at > 0 && region->base - mem->regions[at - 1].base < mem->regions[at - 1].size) ||
+	if ((at > 0 &&
+	     region->base - mem->regions[at - 1].base < mem->regions[at - 1].size) ||
 	    (at < mem->n && mem->regions[at].base - region->base < region->size))
-		return err_set(err, EINVAL, "%s: overlaps another region at %#llx", name,
-			       (unsigned long long)region->base);
+		return err_set(err, EINVAL, "%s: overlaps another region at %#llx",
+			       name, (unsigned long long)region->base);
 	memmove(&mem->regions[at + 1], &mem->regions[at],
 		(mem->n - at) * sizeof(mem->regions[0]));
 	mem->regions[at] = *region;

@@ -2,17 +2,18 @@
 /*
  * Guest memory, as devices and loaders see it: the one door.
  *
- * A guest-physical address (gpa) is a number that the guest chose. It becomes a host pointer
- * in exactly one place, guest_range(), which takes a length so that nobody can forget it.
+ * A guest-physical address (gpa) is a number that the guest chose. It becomes a host
+ * pointer in exactly one place, guest_range(), which takes a length so that nobody can
+ * forget it.
  *
  *	uint8_t *p = guest_range(mem, gpa, 512);
  *	if (!p)
  *		return -EFAULT;         // not RAM, or not all of it
  *
- * The regions are added before the first vCPU runs and never change afterwards, so all of
- * this needs no lock. The guest's vCPUs write the same bytes at the same time: a value that
- * was checked must be the value that is used. Copy first (guest_read()), check the copy.
- * Fields of what was read are taken out with base/bytes.h.
+ * The regions are added before the first vCPU runs and never change afterwards, so all
+ * of this needs no lock. The guest's vCPUs write the same bytes at the same time: a
+ * value that was checked must be the value that is used. Copy first (guest_read()),
+ * check the copy. Fields of what was read are taken out with base/bytes.h.
  */
 #ifndef BUS_GUEST_H
 #define BUS_GUEST_H
@@ -37,12 +38,14 @@ struct guest_region {
 
 struct guest_mem {
 	unsigned n;
-	struct guest_region regions[GUEST_REGIONS_MAX]; /* sorted by base, never overlapping */
+	struct guest_region
+		regions[GUEST_REGIONS_MAX]; /* sorted by base, never overlapping */
 };
 
-/* Adds a region; the memory stays the caller's. -EINVAL for an empty, wrapping or overlapping
- * one, -ENOSPC when the table is full. Only before the machine runs. */
-int guest_mem_add(struct guest_mem *mem, const struct guest_region *region, struct err *err);
+/* Adds a region; the memory stays the caller's. -EINVAL for an empty, wrapping or
+ * overlapping one, -ENOSPC when the table is full. Only before the machine runs. */
+int guest_mem_add(struct guest_mem *mem, const struct guest_region *region,
+		  struct err *err);
 
 /* The region that holds gpa, or NULL. */
 const struct guest_region *guest_mem_find(const struct guest_mem *mem, gpa_t gpa);

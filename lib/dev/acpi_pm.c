@@ -8,12 +8,13 @@
  *	+08  PM timer      a 32-bit counter at 3.579545 MHz
  *	+20  GPE0 status   16 bits, +22 enable: no event uses them yet
  *
- * A machine is switched off by writing _S5's sleep type and SLP_EN; any other sleep type is
- * not offered and does nothing. There is no SMI command port: the machine is always in ACPI
- * mode, so SCI_EN reads as 1.
+ * A machine is switched off by writing _S5's sleep type and SLP_EN; any other sleep
+ * type is not offered and does nothing. There is no SMI command port: the machine is
+ * always in ACPI mode, so SCI_EN reads as 1.
  *
- * The timer is computed from the host's clock, so it counts while the guest is stopped as
- * well. Its carry event (TMR_STS) never comes: who reads 32 bits often enough needs none.
+ * The timer is computed from the host's clock, so it counts while the guest is stopped
+ * as well. Its carry event (TMR_STS) never comes: who reads 32 bits often enough needs
+ * none.
  */
 #include "dev/acpi_pm.h"
 
@@ -137,7 +138,8 @@ static void write_gpe_enable(void *dev, unsigned at, uint64_t value)
 	struct acpi_pm *pm = dev;
 	unsigned shift = (at & 1) * 8;
 
-	pm->gpe_enable = (uint16_t)((pm->gpe_enable & ~(0xffu << shift)) | value << shift);
+	pm->gpe_enable =
+		(uint16_t)((pm->gpe_enable & ~(0xffu << shift)) | value << shift);
 	update(pm);
 }
 

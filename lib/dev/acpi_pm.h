@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ACPI's fixed hardware: PM1a events and control, the PM timer, GPE block 0. See acpi_pm.c.
- * The board puts these numbers into the FADT and the DSDT (_S5).
+ * ACPI's fixed hardware: PM1a events and control, the PM timer, GPE block 0. See
+ * acpi_pm.c. The board puts these numbers into the FADT and the DSDT (_S5).
  */
 #ifndef DEV_ACPI_PM_H
 #define DEV_ACPI_PM_H

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Devices in general: how they are made and unmade, and how an access finds its register.
+ * Devices in general: how they are made and unmade, and how an access finds its
+ * register.
  *
- * A window of registers looks like the table in a data sheet, and this file is what makes the
- * table live:
+ * A window of registers looks like the table in a data sheet, and this file is what
+ * makes the table live:
  *
  *	access at 4, width 4:   reg at 4 width 2, reg at 6 width 2   -> two calls, combined
  *	access at 5, width 1:   inside reg at 4 width 2              -> its second byte
  *	access at 9, width 1:   nothing                              -> 0xff
  *
- * Narrow writes into a wide register are dropped: what chips do with them differs, no driver
- * of ours depends on it, and merging them with a read would run the read's side effects.
+ * Narrow writes into a wide register are dropped: what chips do with them differs, no
+ * driver of ours depends on it, and merging them with a read would run the read's side
+ * effects.
  *
- * The device's lock is taken here, once per access, so that handlers need not think of it.
+ * The device's lock is taken here, once per access, so that handlers need not think of
+ * it.
  */
 #include "dev/device.h"
 
@@ -68,7 +71,7 @@ void device_destroy(struct device *dev)
 	free(dev);
 }
 
-/* -- Windows ------------------------------------------------------------------------ */
+/* -- Windows ----------------------------------------------------------------------- */
 
 static uint64_t read_window(void *ctx, uint64_t at, unsigned width)
 {
@@ -94,7 +97,8 @@ int device_claim(struct device *dev, enum bus_space space, uint64_t base, uint64
 
 	if (dev->n_windows == DEVICE_WINDOWS_MAX)
 		return err_set(err, ENOSPC, "more than %d windows", DEVICE_WINDOWS_MAX);
-	*w = (struct device_window){.dev = dev, .regs = regs, .space = space, .base = base};
+	*w = (struct device_window){
+		.dev = dev, .regs = regs, .space = space, .base = base};
 	rc = bus_add(dev->bus, &(struct bus_window){
 		.name = dev->model->name, .space = space, .base = base, .size = size,
 		.read = read_window, .write = write_window, .ctx = w,
@@ -104,9 +108,10 @@ int device_claim(struct device *dev, enum bus_space space, uint64_t base, uint64
 	return rc;
 }
 
-/* -- Registers ----------------------------------------------------------------------- */
+/* -- Registers --------------------------------------------------------------------- */
 
-/* Whether the access lies in one register of the row; *first is where that one begins. */
+/* Whether the access lies in one register of the row; *first is where that one begins.
+ * */
 static bool holds(const struct reg *reg, uint64_t at, unsigned width, unsigned *first)
 {
 	unsigned end = reg->at + reg->width * (reg->count ? reg->count : 1u);
@@ -151,7 +156,8 @@ uint64_t regs_read(const struct reg *regs, void *dev, uint64_t at, unsigned widt
 	return value | regs_read(regs, dev, at + half, half) << (half * 8);
 }
 
-void regs_write(const struct reg *regs, void *dev, uint64_t at, unsigned width, uint64_t value)
+void regs_write(const struct reg *regs, void *dev, uint64_t at, unsigned width,
+		uint64_t value)
 {
 	unsigned half = width / 2, first;
 	const struct reg *reg = find(regs, at, width, &first);
@@ -167,7 +173,7 @@ void regs_write(const struct reg *regs, void *dev, uint64_t at, unsigned width, 
 	regs_write(regs, dev, at + half, half, value >> (half * 8));
 }
 
-/* -- Threads ------------------------------------------------------------------------- */
+/* -- Threads ----------------------------------------------------------------------- */
 
 int device_thread(pthread_t *thread, void *(*run)(void *arg), void *arg)
 {
@@ -181,7 +187,7 @@ int device_thread(pthread_t *thread, void *(*run)(void *arg), void *arg)
 	return -rc;
 }
 
-/* -- Time ---------------------------------------------------------------------------- */
+/* -- Time -------------------------------------------------------------------------- */
 
 static uint64_t host_clock(clockid_t id)
 {
@@ -193,10 +199,12 @@ static uint64_t host_clock(clockid_t id)
 
 uint64_t dev_monotonic(const struct dev_clock *clock)
 {
-	return clock->monotonic ? clock->monotonic(clock->ctx) : host_clock(CLOCK_MONOTONIC);
+	return clock->monotonic ? clock->monotonic(clock->ctx)
+				: host_clock(CLOCK_MONOTONIC);
 }
 
 uint64_t dev_realtime(const struct dev_clock *clock)
 {
-	return clock->realtime ? clock->realtime(clock->ctx) : host_clock(CLOCK_REALTIME);
+	return clock->realtime ? clock->realtime(clock->ctx)
+			       : host_clock(CLOCK_REALTIME);
 }

@@ -10,9 +10,9 @@
  *	device_reset(rtc);    // the machine's reset line; no vCPU runs
  *	device_destroy(rtc);  // no vCPU runs any more
  *
- * The file of a model has a private struct that begins with `struct device`, handlers of a few
- * lines, a table of registers, and the model. The registers' handlers are called with the
- * device's lock held, so they are written as if there were one thread.
+ * The file of a model has a private struct that begins with `struct device`, handlers
+ * of a few lines, a table of registers, and the model. The registers' handlers are
+ * called with the device's lock held, so they are written as if there were one thread.
  */
 #ifndef DEV_DEVICE_H
 #define DEV_DEVICE_H
@@ -27,9 +27,9 @@ struct err;
 struct device;
 
 /*
- * A register, or `count` equal ones in a row. An access that fits one is one call; a wider
- * one is several, lowest address first; a narrower read takes its bytes out of the whole
- * register, a narrower write is ignored.
+ * A register, or `count` equal ones in a row. An access that fits one is one call; a
+ * wider one is several, lowest address first; a narrower read takes its bytes out of
+ * the whole register, a narrower write is ignored.
  */
 struct reg {
 	uint16_t at;      /* from the window's base */
@@ -44,10 +44,12 @@ struct device_model {
 	const char *name;    /* what a person asks for */
 	const char *summary; /* one line */
 	size_t size;         /* of the private struct */
-	/* Takes over config (which the model's header defines). On failure fini is called. */
+	/* Takes over config (which the model's header defines). On failure fini is
+	 * called. */
 	int (*init)(struct device *dev, const void *config, struct err *err);
 	void (*reset)(struct device *dev); /* lock held; the state after power-on */
-	void (*fini)(struct device *dev);  /* of a device that may be half made; may be NULL */
+	void (*fini)(struct device
+			     *dev); /* of a device that may be half made; may be NULL */
 };
 
 #define DEVICE_WINDOWS_MAX 8
@@ -73,31 +75,36 @@ struct device *device_create(const struct device_model *model, struct bus *bus,
 void device_reset(struct device *dev);
 void device_destroy(struct device *dev); /* NULL is fine */
 
-/* -- For models ----------------------------------------------------------------------- */
+/* -- For models -------------------------------------------------------------------- */
 
-/* Claims a window whose registers are in a table; for init. device_destroy() gives it back. */
+/* Claims a window whose registers are in a table; for init. device_destroy() gives it
+ * back. */
 int device_claim(struct device *dev, enum bus_space space, uint64_t base, uint64_t size,
 		 const struct reg *regs, struct err *err);
 
-/* Finds and calls the registers; the device's lock is held. For windows that move (BARs). */
+/* Finds and calls the registers; the device's lock is held. For windows that move
+ * (BARs). */
 uint64_t regs_read(const struct reg *regs, void *dev, uint64_t at, unsigned width);
-void regs_write(const struct reg *regs, void *dev, uint64_t at, unsigned width, uint64_t value);
+void regs_write(const struct reg *regs, void *dev, uint64_t at, unsigned width,
+		uint64_t value);
 
 /* Starts a thread to which no signal is delivered: they are for the main thread and the
  * vCPUs. 0 or -errno. */
 int device_thread(pthread_t *thread, void *(*run)(void *arg), void *arg);
 
-/* Nanoseconds: of a clock that never jumps, and since 1970 in UTC. Tests replace them. */
+/* Nanoseconds: of a clock that never jumps, and since 1970 in UTC. Tests replace them.
+ * */
 struct dev_clock {
 	uint64_t (*monotonic)(void *ctx);
 	uint64_t (*realtime)(void *ctx);
 	void *ctx;
 };
 
-uint64_t dev_monotonic(const struct dev_clock *clock); /* NULL members: the host's clock */
+uint64_t dev_monotonic(
+	const struct dev_clock *clock); /* NULL members: the host's clock */
 uint64_t dev_realtime(const struct dev_clock *clock);
 
-/* -- The list of everything: models.c ------------------------------------------------ */
+/* -- The list of everything: models.c ---------------------------------------------- */
 
 extern const struct device_model *const device_models[]; /* ends with NULL */
 

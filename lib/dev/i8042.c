@@ -2,10 +2,10 @@
 /*
  * The keyboard controller (Intel 8042) with nothing plugged in, at ports 0x60 and 0x64.
  *
- * What is left of it on a machine without a keyboard is its output port: bit 0 is the CPU's
- * reset line, and writing command 0xfe pulses it. That is how a PC reboots when all else
- * fails. Software also asks it to test itself, so it answers: the controller is well, both
- * ports are there, and nobody presses a key.
+ * What is left of it on a machine without a keyboard is its output port: bit 0 is the
+ * CPU's reset line, and writing command 0xfe pulses it. That is how a PC reboots when
+ * all else fails. Software also asks it to test itself, so it answers: the controller
+ * is well, both ports are there, and nobody presses a key.
  *
  * The board's FADT says that there is no 8042, so ACPI systems do not look for one.
  */

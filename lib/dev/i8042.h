@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The keyboard controller without a keyboard, for those who reset by it. See i8042.c. */
+/* The keyboard controller without a keyboard, for those who reset by it. See i8042.c.
+ * */
 #ifndef DEV_I8042_H
 #define DEV_I8042_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * System control port A (0x92), which IBM's PS/2 brought: bit 1 is the A20 gate, and a change
- * of bit 0 from 0 to 1 resets the CPU at once. The gate can be written and read back, but
- * address line 20 is always on: no system of this century wants it off.
+ * System control port A (0x92), which IBM's PS/2 brought: bit 1 is the A20 gate, and a
+ * change of bit 0 from 0 to 1 resets the CPU at once. The gate can be written and read
+ * back, but address line 20 is always on: no system of this century wants it off.
  */
 #include "dev/port92.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* System control port A: fast reset and the A20 gate that is always open. See port92.c. */
+/* System control port A: fast reset and the A20 gate that is always open. See port92.c.
+ * */
 #ifndef DEV_PORT92_H
 #define DEV_PORT92_H
 

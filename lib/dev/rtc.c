@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The real-time clock and battery-backed RAM of a PC, after Motorola's MC146818A data sheet:
- * port 0x70 selects one of 128 bytes, port 0x71 reads and writes it.
+ * The real-time clock and battery-backed RAM of a PC, after Motorola's MC146818A data
+ * sheet: port 0x70 selects one of 128 bytes, port 0x71 reads and writes it.
  *
  *	0  seconds   1  seconds alarm     a  divider, rate, UIP     b  SET, enables, format
  *	2  minutes   3  minutes alarm     c  what happened          d  the battery is good
@@ -14,16 +14,18 @@
  *	guest time = host time + offset          running
  *	guest time = frozen                      SET is 1, or the divider is held in reset
  *
- * The time bytes are computed when they are read, and a written one moves the offset (or
- * `frozen`). The guest keeps UTC or local time in it as it likes: we start with UTC.
+ * The time bytes are computed when they are read, and a written one moves the offset
+ * (or `frozen`). The guest keeps UTC or local time in it as it likes: we start with
+ * UTC.
  *
- * An update takes the chip's 244 us before each full second, while UIP reads as 1; a driver
- * that sees UIP at 0 has that long to read a consistent time. When the divider is released
- * from reset the next second begins after half a second, which is what Linux aims with.
+ * An update takes the chip's 244 us before each full second, while UIP reads as 1; a
+ * driver that sees UIP at 0 has that long to read a consistent time. When the divider
+ * is released from reset the next second begins after half a second, which is what
+ * Linux aims with.
  *
- * Flags of register C (periodic, alarm, update) are worked out from what time it was when
- * somebody last looked. A thread raises the interrupt, but only while one is enabled: a guest
- * that does not ask for interrupts costs nothing.
+ * Flags of register C (periodic, alarm, update) are worked out from what time it was
+ * when somebody last looked. A thread raises the interrupt, but only while one is
+ * enabled: a guest that does not ask for interrupts costs nothing.
  */
 #include "dev/rtc.h"
 
@@ -80,7 +82,7 @@ struct rtc {
 	pthread_cond_t changed;  /* what the thread waits for may be different now */
 };
 
-/* -- Time ---------------------------------------------------------------------------- */
+/* -- Time -------------------------------------------------------------------------- */
 
 static bool stopped(const struct rtc *rtc)
 {
@@ -155,7 +157,8 @@ static uint64_t bytes_to_time(const struct rtc *rtc)
 		.tm_hour = decode_hour(rtc, cmos[HOUR]),
 		.tm_mday = decode(rtc, cmos[DAY]),
 		.tm_mon = decode(rtc, cmos[MONTH]) - 1,
-		.tm_year = decode(rtc, cmos[CENTURY]) * 100 + decode(rtc, cmos[YEAR]) - 1900,
+		.tm_year = decode(rtc, cmos[CENTURY]) * 100 + decode(rtc, cmos[YEAR]) -
+			   1900,
 	};
 	time_t seconds = timegm(&tm);
 
@@ -164,8 +167,9 @@ static uint64_t bytes_to_time(const struct rtc *rtc)
 
 static bool is_time(unsigned index)
 {
-	return index <= YEAR ? index != SEC_ALARM && index != MIN_ALARM && index != HOUR_ALARM
-			     : index == CENTURY;
+	return index <= YEAR
+		       ? index != SEC_ALARM && index != MIN_ALARM && index != HOUR_ALARM
+		       : index == CENTURY;
 }
 
 static void write_time(struct rtc *rtc, unsigned index, uint8_t value)
@@ -178,7 +182,7 @@ static void write_time(struct rtc *rtc, unsigned index, uint8_t value)
 		set_now(rtc, bytes_to_time(rtc) + was % SECOND);
 }
 
-/* -- Flags --------------------------------------------------------------------------- */
+/* -- Flags ------------------------------------------------------------------------- */
 
 /* Nanoseconds between periodic interrupts; 0 for none. */
 static uint64_t period(const struct rtc *rtc)
@@ -207,7 +211,8 @@ static bool alarm_at(struct rtc *rtc, uint64_t seconds)
 	       alarm_byte_matches(cmos[HOUR_ALARM], cmos[HOUR]);
 }
 
-/* The first second in (from, to] at which the alarm goes off, or 0. A day shows them all. */
+/* The first second in (from, to] at which the alarm goes off, or 0. A day shows them
+ * all. */
 static uint64_t next_alarm(struct rtc *rtc, uint64_t from, uint64_t to)
 {
 	if (to > from + 86400)
@@ -244,7 +249,7 @@ static void update(struct rtc *rtc)
 	irq_set(&rtc->config.irq, *c & C_IRQF);
 }
 
-/* -- The interrupt's thread ------------------------------------------------------------ */
+/* -- The interrupt's thread -------------------------------------------------------- */
 
 /* When something enabled happens next, as ns from now; 0: nothing is awaited. */
 static uint64_t wait_ns(struct rtc *rtc)
@@ -259,8 +264,10 @@ static uint64_t wait_ns(struct rtc *rtc)
 	if (want & B_UIE && (!best || SECOND - at % SECOND < best))
 		best = SECOND - at % SECOND;
 	if (want & B_AIE) {
-		/* Whatever is awaited already comes within a second: do not search further. */
-		uint64_t s = next_alarm(rtc, at / SECOND, at / SECOND + (best ? 1 : 86400));
+		/* Whatever is awaited already comes within a second: do not search
+		 * further. */
+		uint64_t s =
+			next_alarm(rtc, at / SECOND, at / SECOND + (best ? 1 : 86400));
 
 		if (s && (!best || s * SECOND - at < best))
 			best = s * SECOND - at;
@@ -302,7 +309,7 @@ static void wake_thread(struct rtc *rtc)
 		rtc->has_thread = device_thread(&rtc->thread, run_thread, rtc) == 0;
 }
 
-/* -- Registers ------------------------------------------------------------------------- */
+/* -- Registers --------------------------------------------------------------------- */
 
 static uint8_t read_a(const struct rtc *rtc)
 {
@@ -388,7 +395,7 @@ static const struct reg regs[] = {
 	{0},
 };
 
-/* -- The model ------------------------------------------------------------------------- */
+/* -- The model --------------------------------------------------------------------- */
 
 static uint16_t at_most_16(uint64_t n)
 {
@@ -399,7 +406,8 @@ static void put_memory_sizes(struct rtc *rtc)
 {
 	uint64_t low = rtc->config.ram_low, high = rtc->config.ram_high;
 	uint16_t extended = at_most_16(low > MiB ? (low - MiB) / KiB : 0);
-	uint16_t above_16m = at_most_16(low > 16 * MiB ? (low - 16 * MiB) / (64 * KiB) : 0);
+	uint16_t above_16m =
+		at_most_16(low > 16 * MiB ? (low - 16 * MiB) / (64 * KiB) : 0);
 	uint64_t above_4g = high / (64 * KiB);
 
 	le16_put(&rtc->cmos[0x15], 640);

@@ -12,26 +12,28 @@
  *	6   MSR modem in       -
  *	7   SCR scratch        SCR
  *
- * The line has no speed: a byte written is sent at once, if the other end takes it. While the
- * other end is full, bytes wait in the transmit FIFO, THRE stays clear, and a driver does what
- * it does with a slow modem.
+ * The line has no speed: a byte written is sent at once, if the other end takes it.
+ * While the other end is full, bytes wait in the transmit FIFO, THRE stays clear, and a
+ * driver does what it does with a slow modem.
  *
- * One interrupt line carries four causes; IIR names the most urgent. The transmitter's cause
- * is the one that is easy to get wrong. It is a latch, not a level:
+ * One interrupt line carries four causes; IIR names the most urgent. The transmitter's
+ * cause is the one that is easy to get wrong. It is a latch, not a level:
  *
  *	set      when the FIFO runs empty, and when IER's ETBEI goes from 0 to 1 while it is
  *	cleared  by a write to THR, and by a read of IIR that reports it
  *
- * Linux tests both halves of this at start-up, and polls with a timer if one is missing.
+ * Linux tests both halves of this at start-up, and polls with a timer if one is
+ * missing.
  *
- * Who listens? Drivers clear the receive FIFO and read RBR while they set a port up, which on
- * a real line costs nobody anything: nobody types yet. Ours may be the first line of a script
- * in a pipe. So bytes stay outside until the guest can be interrupted by them (IER's ERBFI and
- * the gate OUT2; a driver that looks whether IER is there sets only the first), or polls: reads
- * LSR many times in a row while nothing keeps it from sending.
+ * Who listens? Drivers clear the receive FIFO and read RBR while they set a port up,
+ * which on a real line costs nobody anything: nobody types yet. Ours may be the first
+ * line of a script in a pipe. So bytes stay outside until the guest can be interrupted
+ * by them (IER's ERBFI and the gate OUT2; a driver that looks whether IER is there sets
+ * only the first), or polls: reads LSR many times in a row while nothing keeps it from
+ * sending.
  *
- * Left out: parity and framing errors (the line is perfect), the character timeout as a time
- * (it is reported at once), modem lines that move, the DMA mode pins.
+ * Left out: parity and framing errors (the line is perfect), the character timeout as a
+ * time (it is reported at once), modem lines that move, the DMA mode pins.
  */
 #include "dev/uart.h"
 
@@ -96,7 +98,7 @@ struct uart {
 	unsigned polls;
 };
 
-/* -- FIFOs --------------------------------------------------------------------------- */
+/* -- FIFOs ------------------------------------------------------------------------- */
 
 static unsigned depth(const struct uart *uart)
 {
@@ -128,7 +130,7 @@ static unsigned trigger(const struct uart *uart)
 	return uart->fcr & FCR_ENABLE ? levels[uart->fcr >> 6] : 1;
 }
 
-/* -- The interrupt ------------------------------------------------------------------- */
+/* -- The interrupt ----------------------------------------------------------------- */
 
 static uint8_t head_status(const struct uart *uart)
 {
@@ -156,7 +158,7 @@ static void update(struct uart *uart)
 	irq_set(&uart->config.irq, gate(uart) && cause(uart) != IIR_NONE);
 }
 
-/* -- Sending ------------------------------------------------------------------------- */
+/* -- Sending ----------------------------------------------------------------------- */
 
 /* Hands the FIFO's bytes on, as far as the other end takes them. */
 static void transmit(struct uart *uart)
@@ -186,7 +188,8 @@ static void write_thr(struct uart *uart, uint8_t byte)
 			uart->overrun = true;
 		uart->tx_latch = true;
 	} else {
-		put(uart, &uart->tx, byte, 0); /* a full one loses the byte, as the chip does */
+		put(uart, &uart->tx, byte,
+		    0); /* a full one loses the byte, as the chip does */
 		transmit(uart);
 	}
 	update(uart);
@@ -202,7 +205,7 @@ void uart_output_ready(struct device *dev)
 	update(uart);
 }
 
-/* -- Receiving ----------------------------------------------------------------------- */
+/* -- Receiving --------------------------------------------------------------------- */
 
 static bool listening(const struct uart *uart)
 {
@@ -258,7 +261,8 @@ void uart_break(struct device *dev)
 
 static uint8_t read_rbr(struct uart *uart)
 {
-	uint8_t byte = uart->rx.bytes[uart->rx.first]; /* an empty FIFO repeats itself */
+	uint8_t byte =
+		uart->rx.bytes[uart->rx.first]; /* an empty FIFO repeats itself */
 
 	if (uart->rx.n)
 		drop(&uart->rx, 1);
@@ -267,7 +271,7 @@ static uint8_t read_rbr(struct uart *uart)
 	return byte;
 }
 
-/* -- Registers ----------------------------------------------------------------------- */
+/* -- Registers --------------------------------------------------------------------- */
 
 static uint64_t read_data(void *dev, unsigned at)
 {
@@ -333,8 +337,9 @@ static void write_fcr(void *dev, unsigned at, uint64_t value)
 
 	(void)at;
 	uart->fcr = value & FCR_ENABLE ? (uint8_t)(value & 0xc9) : 0;
-	/* The chip clears the receiver whenever ENABLE changes. Linux switches the FIFO on
-	 * just after it has enabled receive interrupts; a byte that came in between stays. */
+	/* The chip clears the receiver whenever ENABLE changes. Linux switches the FIFO
+	 * on just after it has enabled receive interrupts; a byte that came in between
+	 * stays. */
 	if ((toggled && !uart->fcr) || (value & FCR_CLEAR_RX)) {
 		uart->rx.n = 0;
 		call_feeder(uart);
@@ -447,7 +452,7 @@ static const struct reg regs[] = {
 	{0},
 };
 
-/* -- The model ----------------------------------------------------------------------- */
+/* -- The model --------------------------------------------------------------------- */
 
 static int init(struct device *dev, const void *config, struct err *err)
 {

@@ -2,10 +2,11 @@
 /*
  * The serial port: a 16550A. See uart.c for the chip.
  *
- * Both directions have backpressure. Output goes to `output`, which says how many bytes it
- * took; when it takes fewer, the transmitter is busy until uart_output_ready(). Input comes
- * through uart_input(), which says how many bytes fitted; `input_room` is called when more
- * will. The two callbacks run with the device's lock held: wake somebody, do not call back.
+ * Both directions have backpressure. Output goes to `output`, which says how many bytes
+ * it took; when it takes fewer, the transmitter is busy until uart_output_ready().
+ * Input comes through uart_input(), which says how many bytes fitted; `input_room` is
+ * called when more will. The two callbacks run with the device's lock held: wake
+ * somebody, do not call back.
  */
 #ifndef DEV_UART_H
 #define DEV_UART_H
@@ -15,8 +16,9 @@
 struct uart_config {
 	uint16_t port; /* 0 means 0x3f8, ttyS0 */
 	struct irq_line irq;
-	size_t (*output)(void *ctx, const uint8_t *bytes, size_t n); /* NULL: to nowhere */
-	void (*input_room)(void *ctx);                               /* NULL: nobody waits */
+	size_t (*output)(void *ctx, const uint8_t *bytes,
+			 size_t n);    /* NULL: to nowhere */
+	void (*input_room)(void *ctx); /* NULL: nobody waits */
 	void *ctx;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Disks: every sentence that a user can cause, the locks between processes, and requests
- * against a real file.
+ * Disks: every sentence that a user can cause, the locks between processes, and
+ * requests against a real file.
  */
 #include "base/err.h"
 #include "block/disk.h"
@@ -26,7 +26,7 @@ static void make(const char *name, off_t size)
 	close(fd);
 }
 
-/* -- Opening ------------------------------------------------------------------------------ */
+/* -- Opening ----------------------------------------------------------------------- */
 
 /* The sentence of a failed open, without "disk '...': "; NULL if it did not fail. */
 static const char *refusal(const char *name, bool readonly)
@@ -36,7 +36,8 @@ static const char *refusal(const char *name, bool readonly)
 	char prefix[128];
 
 	err.text[0] = 0;
-	if (disk_open(&disk, &(struct disk_config){.path = name, .readonly = readonly}, &err) == 0) {
+	if (disk_open(&disk, &(struct disk_config){.path = name, .readonly = readonly},
+		      &err) == 0) {
 		disk_close(disk);
 		return NULL;
 	}
@@ -49,24 +50,28 @@ static const char *refusal(const char *name, bool readonly)
 static void test_refusals(void)
 {
 	snprintf(other, sizeof(other), "%s/none", dir);
-	is_str(refusal(other, false), "cannot open it: No such file or directory", "missing");
+	is_str(refusal(other, false), "cannot open it: No such file or directory",
+	       "missing");
 	is_str(refusal(dir, false), "is a directory, not a disk image", "a directory");
 	is_str(refusal(dir, true), "is a directory, not a disk image", "to read, too");
 	make(path, 0);
 	is_str(refusal(path, false), "is empty", "an empty file");
 	make(path, 1000);
-	is_str(refusal(path, true), "has 1000 bytes, not a multiple of 512", "half a sector");
+	is_str(refusal(path, true), "has 1000 bytes, not a multiple of 512",
+	       "half a sector");
 	snprintf(other, sizeof(other), "%s/fifo", dir);
 	mkfifo(other, 0600);
 	is_str(refusal(other, true), "is neither a file nor a block device", "a FIFO");
-	is_str(refusal("/dev/null", true), "is neither a file nor a block device", "/dev/null");
+	is_str(refusal("/dev/null", true), "is neither a file nor a block device",
+	       "/dev/null");
 	unlink(other);
 	make(path, 4096);
 	chmod(path, 0400);
 	if (geteuid() == 0)
 		skip("root may write everything");
 	else
-		is_str(refusal(path, false), "may be read but not written; use it with readonly=on",
+		is_str(refusal(path, false),
+		       "may be read but not written; use it with readonly=on",
 		       "a file that may not be written");
 	chmod(path, 0600);
 	is_str(refusal(path, false), NULL, "and a good one");
@@ -81,7 +86,9 @@ static bool opens_elsewhere(bool readonly)
 	if (pid == 0) {
 		struct disk *disk;
 
-		_exit(disk_open(&disk, &(struct disk_config){.path = path, .readonly = readonly},
+		_exit(disk_open(&disk,
+				&(struct disk_config){.path = path,
+						      .readonly = readonly},
 				NULL) != 0);
 	}
 	waitpid(pid, &status, 0);
@@ -98,7 +105,8 @@ static void test_locks(void)
 	ok(!opens_elsewhere(true), "not even for reading");
 	is_str(refusal(path, true), "another lodge (or other program) is writing to it",
 	       "nor by the same process, which says why");
-	is_str(refusal(path, false), "another lodge (or other program) is using it", "as well");
+	is_str(refusal(path, false), "another lodge (or other program) is using it",
+	       "as well");
 	disk_close(disk);
 	ok(opens_elsewhere(false), "closing unlocks it");
 	disk_open(&disk, &(struct disk_config){.path = path, .readonly = true}, NULL);
@@ -107,7 +115,7 @@ static void test_locks(void)
 	disk_close(disk);
 }
 
-/* -- Requests ------------------------------------------------------------------------------ */
+/* -- Requests ---------------------------------------------------------------------- */
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
@@ -144,7 +152,8 @@ static int io(struct disk *disk, enum disk_op op, uint64_t at, void *bytes, size
 {
 	struct iovec iov = {bytes, len};
 
-	return doit(disk, (struct disk_req){.op = op, .at = at, .iov = &iov, .n_iov = 1});
+	return doit(disk,
+		    (struct disk_req){.op = op, .at = at, .iov = &iov, .n_iov = 1});
 }
 
 static void test_requests(void)
@@ -167,29 +176,34 @@ static void test_requests(void)
 	ok(!memcmp(b + 4096, a + 512, 100) && !memcmp(b, a + 612, 412) &&
 	   !memcmp(b + 1000, a + 1024, 512), "each gets its part");
 	is_int(doit(disk, (struct disk_req){.op = DISK_FLUSH}), 0, "a flush");
-	is_int(doit(disk, (struct disk_req){.op = DISK_ZERO, .at = 4608, .len = 1024}), 0,
-	       "zeroes");
+	is_int(doit(disk, (struct disk_req){.op = DISK_ZERO, .at = 4608, .len = 1024}),
+	       0, "zeroes");
 	io(disk, DISK_READ, 4096, b, 8192);
 	ok(!memcmp(a, b, 512) && b[512] == 0 && b[1535] == 0 &&
 	   !memcmp(a + 1536, b + 1536, 8192 - 1536), "are there, and only there");
-	is_int(doit(disk, (struct disk_req){.op = DISK_DISCARD, .at = 8192, .len = 4096}), 0,
-	       "a discard");
+	is_int(doit(disk,
+		    (struct disk_req){.op = DISK_DISCARD, .at = 8192, .len = 4096}),
+	       0, "a discard");
 
 	is_int(io(disk, DISK_READ, (1 << 20) - 512, a, 1024), -EINVAL, "over the end");
 	is_int(io(disk, DISK_READ, 1 << 20, a, 512), -EINVAL, "behind it");
-	is_int(io(disk, DISK_WRITE, UINT64_MAX - 511, a, 512), -EINVAL, "far behind it");
+	is_int(io(disk, DISK_WRITE, UINT64_MAX - 511, a, 512), -EINVAL,
+	       "far behind it");
 	is_int(io(disk, DISK_READ, 0, a, 100), -EINVAL, "a part of a sector");
 	is_int(io(disk, DISK_READ, 100, a, 512), -EINVAL, "between sectors");
 	is_int(io(disk, DISK_READ, 0, a, 0), -EINVAL, "nothing");
-	is_int(doit(disk, (struct disk_req){.op = DISK_ZERO, .at = 512,
-					    .len = UINT64_MAX - 511}), -EINVAL, "a wrap");
+	is_int(doit(disk, (struct disk_req){.op = DISK_ZERO,
+					    .at = 512,
+					    .len = UINT64_MAX - 511}),
+	       -EINVAL, "a wrap");
 	disk_close(disk);
 
 	disk_open(&disk, &(struct disk_config){.path = path, .readonly = true}, NULL);
 	is_int(io(disk, DISK_WRITE, 0, a, 512), -EROFS, "a readonly disk");
 	is_int(doit(disk, (struct disk_req){.op = DISK_DISCARD, .len = 512}), -EROFS,
 	       "is not discarded either");
-	is_int(doit(disk, (struct disk_req){.op = DISK_FLUSH}), 0, "but may be flushed");
+	is_int(doit(disk, (struct disk_req){.op = DISK_FLUSH}), 0,
+	       "but may be flushed");
 	is_int(io(disk, DISK_READ, 0, a, 512), 0, "and read");
 	is_int(truncate(path, 512), 0, "somebody cuts it short");
 	is_int(io(disk, DISK_READ, 4096, a, 512), -EIO, "that is an error");
@@ -215,8 +229,12 @@ static void test_many(void)
 				bytes[i][j] = pass ? 0 : i;
 			iov[i] = (struct iovec){bytes[i], 512};
 			reqs[i] = (struct disk_req){
-				.op = pass ? DISK_READ : DISK_WRITE, .at = i * 512,
-				.iov = &iov[i], .n_iov = 1, .done = done, .sync = i % 128 == 0,
+				.op = pass ? DISK_READ : DISK_WRITE,
+				.at = i * 512,
+				.iov = &iov[i],
+				.n_iov = 1,
+				.done = done,
+				.sync = i % 128 == 0,
 			};
 			late += !disk_submit(disk, &reqs[i]);
 		}

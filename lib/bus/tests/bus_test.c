@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The promises of bus/guest.h and bus/bus.h: no pointer outside a region, and what becomes of
- * accesses that are too wide, straddle, or find nobody.
+ * The promises of bus/guest.h and bus/bus.h: no pointer outside a region, and what
+ * becomes of accesses that are too wide, straddle, or find nobody.
  */
 #include "base/err.h"
 #include "bus/bus.h"
@@ -9,7 +9,7 @@
 
 #include <errno.h>
 
-/* -- Guest memory ---------------------------------------------------------------------- */
+/* -- Guest memory ------------------------------------------------------------------ */
 
 static uint8_t ram[0x1000], rom[0x100], high[0x1000];
 
@@ -42,26 +42,40 @@ static void test_guest(void)
 	struct err err = {0};
 	uint32_t v = 0x11223344;
 
-	is_int(guest_mem_add(&mem, &(struct guest_region){
-		.name = "top", .base = UINT64_MAX - 0xfff, .size = 0x1000, .host = high}, &err),
-		0, "a region that ends at the last address");
+	is_int(guest_mem_add(&mem,
+			     &(struct guest_region){.name = "top",
+						    .base = UINT64_MAX - 0xfff,
+						    .size = 0x1000,
+						    .host = high},
+			     &err),
+	       0, "a region that ends at the last address");
 	is_int(guest_mem_add(&mem, &(struct guest_region){
 		.name = "rom", .base = 0xf000, .size = sizeof(rom), .host = rom,
 		.readonly = true}, &err), 0, "a ROM");
-	is_int(guest_mem_add(&mem, &(struct guest_region){
-		.name = "ram", .base = 0, .size = sizeof(ram), .host = ram}, &err), 0, "RAM");
+	is_int(guest_mem_add(&mem,
+			     &(struct guest_region){.name = "ram",
+						    .base = 0,
+						    .size = sizeof(ram),
+						    .host = ram},
+			     &err),
+	       0, "RAM");
 	is_int(guest_mem_add(&mem, &(struct guest_region){
 		.name = "more", .base = 0xfff, .size = 2, .host = ram}, &err), -EINVAL,
 		"an overlap is refused");
-	is_str(err.text, "more: overlaps another region at 0xfff", "and the reason told");
-	is_int(guest_mem_add(&mem, &(struct guest_region){
-		.name = "wide", .base = 0x5000, .size = 0x20000, .host = ram}, NULL), -EINVAL,
-		"so is one that swallows another");
+	is_str(err.text, "more: overlaps another region at 0xfff",
+	       "and the reason told");
+	is_int(guest_mem_add(&mem,
+			     &(struct guest_region){.name = "wide",
+						    .base = 0x5000,
+						    .size = 0x20000,
+						    .host = ram},
+			     NULL),
+	       -EINVAL, "so is one that swallows another");
 	is_int(guest_mem_add(&mem, &(struct guest_region){
 		.base = UINT64_MAX, .size = 2, .host = ram}, NULL), -EINVAL,
 		"and one that wraps");
-	is_int(guest_mem_add(&mem, &(struct guest_region){.base = 0x8000}, NULL), -EINVAL,
-	       "and an empty one");
+	is_int(guest_mem_add(&mem, &(struct guest_region){.base = 0x8000}, NULL),
+	       -EINVAL, "and an empty one");
 	is_int(mem.n, 3, "three regions are left");
 
 	for (unsigned i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
@@ -75,10 +89,11 @@ static void test_guest(void)
 	is_int(ram[0xfff], 0x11, "arrives");
 	is_int(guest_write(&mem, 0xffd, &v, 4), -EFAULT, "one over the end does not");
 	is_int(ram[0xfff], 0x11, "not even in part");
-	is_int(guest_read(&mem, 0x123456, &v, 0), 0, "reading nothing is fine anywhere");
+	is_int(guest_read(&mem, 0x123456, &v, 0), 0,
+	       "reading nothing is fine anywhere");
 }
 
-/* -- Windows --------------------------------------------------------------------------- */
+/* -- Windows ----------------------------------------------------------------------- */
 
 struct probe {
 	uint64_t at, value;
@@ -157,7 +172,8 @@ static void test_bus(void)
 	is_int(bus_read(bus, BUS_PORT, 0x102, 4), 0xffff0302, "over the end: ones");
 	is_int(bus_read(bus, BUS_PORT, 0xfe, 4), 0x0100ffff, "from before the start");
 	is_int(bus_read(bus, BUS_PORT, 0x200, 2), 0xffff, "nobody: ones");
-	is_int(bus_read(bus, BUS_MMIO, UINT64_MAX, 8), -1, "at the end of the world, too");
+	is_int(bus_read(bus, BUS_MMIO, UINT64_MAX, 8), -1,
+	       "at the end of the world, too");
 	byte.n = 0;
 	bus_write(bus, BUS_PORT, 0x100, 2, 0x1234);
 	is_int(byte.n, 2, "a wide write is two");
@@ -174,7 +190,8 @@ static void test_bus(void)
 	ok(!bus_remove(bus, BUS_MMIO, 0x40000010), "only a window's base removes it");
 	ok(bus_remove(bus, BUS_MMIO, 0x40000000), "it is removed");
 	is_int(wired, 0, "and its doorbell with it");
-	is_int(bus_read(bus, BUS_MMIO, 0x40000008, 4), 0xffffffff, "and nobody answers");
+	is_int(bus_read(bus, BUS_MMIO, 0x40000008, 4), 0xffffffff,
+	       "and nobody answers");
 	bus_destroy(bus);
 }
 

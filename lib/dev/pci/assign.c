@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What firmware does to BARs: gives each an address, aligned to its size, in the windows that
- * the board has for them, and switches decoding on. A kernel that is loaded without firmware
- * finds the machine as if there had been one.
+ * What firmware does to BARs: gives each an address, aligned to its size, in the
+ * windows that the board has for them, and switches decoding on. A kernel that is
+ * loaded without firmware finds the machine as if there had been one.
  *
- * A function of which a BAR fits nowhere keeps its decoding off; it is the kernel's to place.
+ * A function of which a BAR fits nowhere keeps its decoding off; it is the kernel's to
+ * place.
  */
 #include "base/bytes.h"
 #include "base/macros.h"

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A function's configuration space, its address decoders and its interrupt pin, after the PCI
- * Local Bus Specification 3.0, chapter 6.
+ * A function's configuration space, its address decoders and its interrupt pin, after
+ * the PCI Local Bus Specification 3.0, chapter 6.
  *
- * Configuration space is `config` and a mask of writable bits. BAR sizing is no special case:
- * the low bits of a BAR are not writable, so all ones written come back as the size. After any
- * write to the command register or a BAR the decoders are brought up to date: what should be
- * where, against where it is.
+ * Configuration space is `config` and a mask of writable bits. BAR sizing is no special
+ * case: the low bits of a BAR are not writable, so all ones written come back as the
+ * size. After any write to the command register or a BAR the decoders are brought up to
+ * date: what should be where, against where it is.
  *
- * Two BARs at one place: the second is not mapped, and gets its chance again whenever any
- * decoder changes.
+ * Two BARs at one place: the second is not mapped, and gets its chance again whenever
+ * any decoder changes.
  *
  * Four lines carry the pins of all slots. A line is up while any slot pulls it.
  *
- * Left out: expansion ROMs, and the master enable bit as a gate for DMA (drivers set it;
- * nothing would break but the driver).
+ * Left out: expansion ROMs, and the master enable bit as a gate for DMA (drivers set
+ * it; nothing would break but the driver).
  */
 #include "base/bytes.h"
 #include "base/macros.h"
@@ -28,13 +28,14 @@
 #define BAR_WIDE     0x4u
 #define BAR_PREFETCH 0x8u
 
-/* -- Interrupt pins ------------------------------------------------------------------ */
+/* -- Interrupt pins ---------------------------------------------------------------- */
 
 static void drive_intx(struct pci_function *fn)
 {
 	struct pci_host *host = pci_host_of(fn);
 	unsigned n = pci_intx(fn->slot, fn->pin);
-	bool level = fn->intx && !(le16_get(fn->config + PCI_COMMAND) & PCI_COMMAND_NO_INTX);
+	bool level =
+		fn->intx && !(le16_get(fn->config + PCI_COMMAND) & PCI_COMMAND_NO_INTX);
 	uint32_t old = host->intx[n];
 
 	if (level)
@@ -59,7 +60,7 @@ void pci_msi_send(struct pci_function *fn, uint64_t addr, uint32_t data)
 	msi_send(&pci_host_of(fn)->config.msi, addr, data);
 }
 
-/* -- BARs ---------------------------------------------------------------------------- */
+/* -- BARs -------------------------------------------------------------------------- */
 
 /* Where the guest put a BAR. */
 static uint64_t bar_addr(const struct pci_function *fn, unsigned n)
@@ -101,10 +102,15 @@ static void map_missing(struct pci_host *host, struct pci_function *fn)
 	for (unsigned n = 0; n < PCI_BARS; n++) {
 		struct pci_bar *bar = &fn->bars[n];
 		struct bus_window w = {
-			.name = fn->name, .space = bar_space(bar), .base = bar_addr(fn, n),
-			.size = bar->size, .read = bar->read, .write = bar->write,
+			.name = fn->name,
+			.space = bar_space(bar),
+			.base = bar_addr(fn, n),
+			.size = bar->size,
+			.read = bar->read,
+			.write = bar->write,
 			.ctx = bar->ctx ? bar->ctx : fn->ctx,
-			.bells = bar->bells, .n_bells = bar->n_bells,
+			.bells = bar->bells,
+			.n_bells = bar->n_bells,
 		};
 
 		if (bar->size == 0 || bar->mapped || !decodes(fn, bar))
@@ -142,7 +148,7 @@ static void init_bar(struct pci_function *fn, unsigned n)
 		le32_put(fn->writable + pci_bar_at(n + 1), (uint32_t)(mask >> 32));
 }
 
-/* -- Configuration space --------------------------------------------------------------- */
+/* -- Configuration space ----------------------------------------------------------- */
 
 void pci_init_config(struct pci_function *fn)
 {
@@ -167,7 +173,8 @@ void pci_init_config(struct pci_function *fn)
 	fn->cap_end = 0x40;
 }
 
-unsigned pci_add_cap(struct pci_function *fn, uint8_t id, const void *body, unsigned len)
+unsigned pci_add_cap(struct pci_function *fn, uint8_t id, const void *body,
+		     unsigned len)
 {
 	unsigned at = fn->cap_end;
 
@@ -219,13 +226,15 @@ static void store(struct pci_function *fn, unsigned at, unsigned width, uint32_t
 		uint8_t mask = fn->writable[at + i];
 		uint8_t byte = (uint8_t)(value >> (i * 8));
 
-		fn->config[at + i] = (uint8_t)((fn->config[at + i] & ~mask) | (byte & mask));
+		fn->config[at + i] =
+			(uint8_t)((fn->config[at + i] & ~mask) | (byte & mask));
 	}
 	if (fn->pin)
 		drive_intx(fn);
 }
 
-void pci_config_write(struct pci_function *fn, unsigned at, unsigned width, uint32_t value)
+void pci_config_write(struct pci_function *fn, unsigned at, unsigned width,
+		      uint32_t value)
 {
 	if (at + width > PCI_CONFIG_SIZE)
 		return;

@@ -2,9 +2,9 @@
 /*
  * A PCI function, for those who write PCI devices.
  *
- * The private struct of the model embeds a struct pci_function, fills in the first part and
- * adds it. From then on configuration space, BAR decoding and the interrupt pin are the host
- * bridge's business.
+ * The private struct of the model embeds a struct pci_function, fills in the first part
+ * and adds it. From then on configuration space, BAR decoding and the interrupt pin are
+ * the host bridge's business.
  *
  *	nic->fn = (struct pci_function){
  *		.name = "nic", .vendor = 0x1af4, .device = 0x1041, .class_code = 0x020000,
@@ -13,12 +13,13 @@
  *	};
  *	rc = pci_add(host, &nic->fn, slot, err);
  *
- * Configuration space is two arrays: the bytes, and which bits of them the guest may write.
- * A capability's owner sets the mask of its own bytes, and looks at `config_written`.
+ * Configuration space is two arrays: the bytes, and which bits of them the guest may
+ * write. A capability's owner sets the mask of its own bytes, and looks at
+ * `config_written`.
  *
  * Locks: configuration accesses hold the host's lock, and config_written may take the
- * device's lock inside it, never the other way round. pci_intx_set() and msix_notify() may be
- * called with the device's lock held.
+ * device's lock inside it, never the other way round. pci_intx_set() and msix_notify()
+ * may be called with the device's lock held.
  */
 #ifndef DEV_PCI_FUNCTION_H
 #define DEV_PCI_FUNCTION_H
@@ -73,7 +74,8 @@ struct pci_function {
 	uint8_t pin;         /* 1: INTA; 0: no pin */
 	struct pci_bar bars[PCI_BARS];
 	void *ctx; /* for the handlers */
-	/* Called around accesses to capabilities and what lies behind them; may be NULL. */
+	/* Called around accesses to capabilities and what lies behind them; may be
+	 * NULL. */
 	void (*config_read)(void *ctx, unsigned at, unsigned width);
 	void (*config_written)(void *ctx, unsigned at, unsigned width);
 
@@ -86,14 +88,17 @@ struct pci_function {
 	bool intx; /* what the device wants of its pin */
 };
 
-/* Puts a function into a slot (0: the first free one); -EBUSY, -ENOSPC. The BARs have no
- * addresses before the host is reset. */
-int pci_add(struct device *host, struct pci_function *fn, unsigned slot, struct err *err);
+/* Puts a function into a slot (0: the first free one); -EBUSY, -ENOSPC. The BARs have
+ * no addresses before the host is reset. */
+int pci_add(struct device *host, struct pci_function *fn, unsigned slot,
+	    struct err *err);
 void pci_remove(struct pci_function *fn); /* one that was never added is fine */
 
 /* Adds a capability: len bytes of body follow its two header bytes, read-only until the
- * owner sets fn->writable. Returns its offset. After pci_add(), before the machine runs. */
-unsigned pci_add_cap(struct pci_function *fn, uint8_t id, const void *body, unsigned len);
+ * owner sets fn->writable. Returns its offset. After pci_add(), before the machine
+ * runs. */
+unsigned pci_add_cap(struct pci_function *fn, uint8_t id, const void *body,
+		     unsigned len);
 
 /* The pin, with the line's sharing taken care of. Any thread. */
 void pci_intx_set(struct pci_function *fn, bool level);
@@ -101,8 +106,10 @@ void pci_intx_set(struct pci_function *fn, bool level);
 /* Sends a message. Any thread. */
 void pci_msi_send(struct pci_function *fn, uint64_t addr, uint32_t data);
 
-/* An access by the guest, also for those who reach a BAR through the back door (virtio). */
+/* An access by the guest, also for those who reach a BAR through the back door
+ * (virtio). */
 uint32_t pci_config_read(struct pci_function *fn, unsigned at, unsigned width);
-void pci_config_write(struct pci_function *fn, unsigned at, unsigned width, uint32_t value);
+void pci_config_write(struct pci_function *fn, unsigned at, unsigned width,
+		      uint32_t value);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The PCI host bridge: the ways in, and the slots. After the PCI Local Bus Specification 3.0
- * (chapter 3, configuration mechanism 1) and the PCI Express Base Specification (ECAM).
+ * The PCI host bridge: the ways in, and the slots. After the PCI Local Bus
+ * Specification 3.0 (chapter 3, configuration mechanism 1) and the PCI Express Base
+ * Specification (ECAM).
  *
  *	ports 0xcf8, 0xcfc          ECAM window
  *	  |  31 enable                |  address bits
@@ -15,7 +16,8 @@
  *
  * What happens in configuration space is in function.c, where BARs are put in assign.c.
  *
- * The bridge also owns port 0xcf9 (reset control), which lies inside 0xcf8's four bytes.
+ * The bridge also owns port 0xcf9 (reset control), which lies inside 0xcf8's four
+ * bytes.
  *
  * Left out: buses behind bridges and functions other than 0.
  */
@@ -30,12 +32,13 @@
 
 #define RST_CPU 0x04u /* port 0xcf9: 0 to 1 resets */
 
-/* -- Ways in --------------------------------------------------------------------------- */
+/* -- Ways in ----------------------------------------------------------------------- */
 
-static uint32_t read_slot(struct pci_host *host, unsigned bus, unsigned devfn, unsigned at,
-			  unsigned width)
+static uint32_t read_slot(struct pci_host *host, unsigned bus, unsigned devfn,
+			  unsigned at, unsigned width)
 {
-	struct pci_function *fn = bus == 0 && devfn % 8 == 0 ? host->slots[devfn / 8] : NULL;
+	struct pci_function *fn =
+		bus == 0 && devfn % 8 == 0 ? host->slots[devfn / 8] : NULL;
 
 	return fn ? pci_config_read(fn, at, width) : UINT32_MAX;
 }
@@ -43,7 +46,8 @@ static uint32_t read_slot(struct pci_host *host, unsigned bus, unsigned devfn, u
 static void write_slot(struct pci_host *host, unsigned bus, unsigned devfn, unsigned at,
 		       unsigned width, uint32_t value)
 {
-	struct pci_function *fn = bus == 0 && devfn % 8 == 0 ? host->slots[devfn / 8] : NULL;
+	struct pci_function *fn =
+		bus == 0 && devfn % 8 == 0 ? host->slots[devfn / 8] : NULL;
 
 	if (fn)
 		pci_config_write(fn, at, width, value);
@@ -59,7 +63,8 @@ static uint64_t read_data(void *ctx, uint64_t at, unsigned width)
 	a = host->address;
 	if (!(a & ADDRESS_ENABLE))
 		return UINT64_MAX;
-	return read_slot(host, a >> 16 & 0xff, a >> 8 & 0xff, (a & 0xfc) + (unsigned)at, width);
+	return read_slot(host, a >> 16 & 0xff, a >> 8 & 0xff, (a & 0xfc) + (unsigned)at,
+			 width);
 }
 
 static void write_data(void *ctx, uint64_t at, unsigned width, uint64_t value)
@@ -70,8 +75,8 @@ static void write_data(void *ctx, uint64_t at, unsigned width, uint64_t value)
 	scoped_lock(&host->dev.lock);
 	a = host->address;
 	if (a & ADDRESS_ENABLE)
-		write_slot(host, a >> 16 & 0xff, a >> 8 & 0xff, (a & 0xfc) + (unsigned)at,
-			   width, (uint32_t)value);
+		write_slot(host, a >> 16 & 0xff, a >> 8 & 0xff,
+			   (a & 0xfc) + (unsigned)at, width, (uint32_t)value);
 }
 
 static uint64_t read_ecam(void *ctx, uint64_t at, unsigned width)
@@ -126,7 +131,7 @@ static const struct reg address_regs[] = {
 	{0},
 };
 
-/* -- Slots ------------------------------------------------------------------------------ */
+/* -- Slots ------------------------------------------------------------------------- */
 
 static unsigned free_slot(const struct pci_host *host)
 {
@@ -170,10 +175,10 @@ void pci_remove(struct pci_function *fn)
 	fn->host = NULL;
 }
 
-/* -- The model -------------------------------------------------------------------------- */
+/* -- The model --------------------------------------------------------------------- */
 
-static int add_raw(struct pci_host *host, enum bus_space space, uint64_t base, uint64_t size,
-		   bool ecam, bool *added, struct err *err)
+static int add_raw(struct pci_host *host, enum bus_space space, uint64_t base,
+		   uint64_t size, bool ecam, bool *added, struct err *err)
 {
 	int rc = bus_add(host->dev.bus, &(struct bus_window){
 		.name = ecam ? "pci ecam" : "pci data", .space = space, .base = base,
@@ -203,8 +208,8 @@ static int init(struct device *dev, const void *config, struct err *err)
 	if (rc == 0)
 		rc = add_raw(host, BUS_PORT, 0xcfc, 4, false, &host->has_data, err);
 	if (rc == 0 && host->config.ecam_base)
-		rc = add_raw(host, BUS_MMIO, host->config.ecam_base, PCI_ECAM_SIZE, true,
-			     &host->has_ecam, err);
+		rc = add_raw(host, BUS_MMIO, host->config.ecam_base, PCI_ECAM_SIZE,
+			     true, &host->has_ecam, err);
 	return rc;
 }
 

@@ -9,11 +9,11 @@
  *	capability: id 11, next, control (15 enable, 14 mask all, 10..0 size - 1),
  *	            table offset | BAR, PBA offset | BAR
  *
- * A vector that is notified while it, or the function, is masked becomes pending; when the
- * last mask falls the message is sent and the bit clears. Vectors come up masked.
+ * A vector that is notified while it, or the function, is masked becomes pending; when
+ * the last mask falls the message is sent and the bit clears. Vectors come up masked.
  *
- * Table entries are accessed by 4 or 8 bytes; the bus hands us what the guest used, and we
- * take 4 at a time.
+ * Table entries are accessed by 4 or 8 bytes; the bus hands us what the guest used, and
+ * we take 4 at a time.
  */
 #include "dev/pci/msix.h"
 
@@ -49,7 +49,10 @@ void msix_init(struct msix *msix, struct pci_function *fn, unsigned n, unsigned 
 	msix->n = n < MSIX_VECTORS_MAX ? n : MSIX_VECTORS_MAX;
 	fn->msix = msix;
 	fn->bars[bar] = (struct pci_bar){
-		.size = MSIX_BAR_SIZE, .read = bar_read, .write = bar_write, .ctx = msix,
+		.size = MSIX_BAR_SIZE,
+		.read = bar_read,
+		.write = bar_write,
+		.ctx = msix,
 	};
 	msix_reset(msix);
 }
@@ -62,7 +65,8 @@ void msix_add_cap(struct msix *msix, unsigned bar)
 	le32_put(body + 2, bar);
 	le32_put(body + 6, PBA_AT | bar);
 	msix->cap = pci_add_cap(msix->fn, PCI_CAP_MSIX, body, sizeof(body));
-	le16_put(msix->fn->writable + msix->cap + CONTROL, CONTROL_ENABLE | CONTROL_MASK);
+	le16_put(msix->fn->writable + msix->cap + CONTROL,
+		 CONTROL_ENABLE | CONTROL_MASK);
 }
 
 void msix_fini(struct msix *msix)
@@ -80,7 +84,8 @@ void msix_reset(struct msix *msix)
 	msix->pending = 0;
 	msix->enabled = msix->masked = false;
 	if (msix->cap)
-		le16_put(msix->fn->config + msix->cap + CONTROL, (uint16_t)(msix->n - 1));
+		le16_put(msix->fn->config + msix->cap + CONTROL,
+			 (uint16_t)(msix->n - 1));
 }
 
 bool msix_enabled(struct msix *msix)
@@ -89,11 +94,12 @@ bool msix_enabled(struct msix *msix)
 	return msix->enabled;
 }
 
-/* -- Messages -------------------------------------------------------------------------- */
+/* -- Messages ---------------------------------------------------------------------- */
 
 static bool is_masked(const struct msix *msix, unsigned vector)
 {
-	return msix->masked || (msix->table[vector * 16 + ENTRY_CONTROL] & ENTRY_MASKED);
+	return msix->masked ||
+	       (msix->table[vector * 16 + ENTRY_CONTROL] & ENTRY_MASKED);
 }
 
 static void send_locked(struct msix *msix, unsigned vector)
@@ -141,7 +147,7 @@ void msix_config_written(struct msix *msix)
 	send_pending_locked(msix);
 }
 
-/* -- The BAR --------------------------------------------------------------------------- */
+/* -- The BAR ----------------------------------------------------------------------- */
 
 static uint32_t read_dword(const struct msix *msix, uint64_t at)
 {

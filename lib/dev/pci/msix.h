@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * MSI-X: a table of messages in a BAR, one for each thing a device has to say. See msix.c.
+ * MSI-X: a table of messages in a BAR, one for each thing a device has to say. See
+ * msix.c.
  *
  *	msix_init(&nic->msix, &nic->fn, 3, 1);   // three vectors, table and PBA in BAR 1
  *	...
@@ -35,8 +36,8 @@ void msix_reset(struct msix *msix);
 
 bool msix_enabled(struct msix *msix);
 
-/* Sends vector's message, or keeps it pending while it is masked. MSIX_NONE, or a vector that
- * does not exist: nothing. Any thread. */
+/* Sends vector's message, or keeps it pending while it is masked. MSIX_NONE, or a
+ * vector that does not exist: nothing. Any thread. */
 void msix_notify(struct msix *msix, unsigned vector);
 
 /* The host calls this after the guest wrote configuration space. */

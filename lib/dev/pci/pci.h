@@ -2,9 +2,9 @@
 /*
  * PCI for the board: the host bridge and how functions get onto it.
  *
- * One bus (0), 32 slots, one function each. Slot 0 is the host bridge itself. Configuration
- * by mechanism 1 (ports 0xcf8, 0xcfc) and by ECAM. For those who write PCI devices, see
- * pci/function.h.
+ * One bus (0), 32 slots, one function each. Slot 0 is the host bridge itself.
+ * Configuration by mechanism 1 (ports 0xcf8, 0xcfc) and by ECAM. For those who write
+ * PCI devices, see pci/function.h.
  */
 #ifndef DEV_PCI_PCI_H
 #define DEV_PCI_PCI_H
@@ -17,7 +17,8 @@
 
 struct pci_host_config {
 	uint64_t ecam_base; /* of PCI_ECAM_SIZE bytes; 0: no ECAM */
-	/* Where BARs are put at reset, as firmware would; also the DSDT's _CRS windows. */
+	/* Where BARs are put at reset, as firmware would; also the DSDT's _CRS windows.
+	 * */
 	uint64_t mem_base, mem_size;     /* below 4 GiB */
 	uint64_t mem64_base, mem64_size; /* 0: 64-bit BARs go below as well */
 	struct irq_line intx[PCI_INTX]; /* see pci_intx() */
@@ -33,8 +34,8 @@ static inline unsigned pci_intx(unsigned slot, unsigned pin)
 	return (slot + pin - 1) % PCI_INTX;
 }
 
-/* Puts all BARs to fresh addresses in slot order, decoding on. Called by the host's reset; the
- * board calls device_reset(host) once after the last function was added. */
+/* Puts all BARs to fresh addresses in slot order, decoding on. Called by the host's
+ * reset; the board calls device_reset(host) once after the last function was added. */
 void pci_host_assign(struct device *host);
 
 #endif

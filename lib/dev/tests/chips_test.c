@@ -50,7 +50,7 @@ static void out(unsigned port, unsigned width, unsigned value)
 	bus_write(bus, BUS_PORT, port, width, value);
 }
 
-/* -- Clock ----------------------------------------------------------------------------- */
+/* -- Clock ------------------------------------------------------------------------- */
 
 static unsigned cmos(unsigned index)
 {
@@ -67,9 +67,9 @@ static void set_cmos(unsigned index, unsigned value)
 /* The date and time as the digits of a number, in BCD. */
 static unsigned long long now(void)
 {
-	return (unsigned long long)cmos(0x32) << 48 | (unsigned long long)cmos(9) << 40 |
-	       (unsigned long long)cmos(8) << 32 | cmos(7) << 24 | cmos(4) << 16 |
-	       cmos(2) << 8 | cmos(0);
+	return (unsigned long long)cmos(0x32) << 48 |
+	       (unsigned long long)cmos(9) << 40 | (unsigned long long)cmos(8) << 32 |
+	       cmos(7) << 24 | cmos(4) << 16 | cmos(2) << 8 | cmos(0);
 }
 
 static void test_time(void)
@@ -155,7 +155,8 @@ static void test_rtc(void)
 	test_time();
 	test_flags();
 	is_int(cmos(0x34) | cmos(0x35) << 8, 0xbf00, "RAM above 16 MiB");
-	is_int(cmos(0x5b) | cmos(0x5c) << 8 | cmos(0x5d) << 16, 0x14000, "and above 4 GiB");
+	is_int(cmos(0x5b) | cmos(0x5c) << 8 | cmos(0x5d) << 16, 0x14000,
+	       "and above 4 GiB");
 	is_int(cmos(13), 0x80, "the battery is good");
 	set_cmos(0x50, 0xa5);
 	set_cmos(13, 0);
@@ -165,14 +166,14 @@ static void test_rtc(void)
 	device_destroy(rtc);
 }
 
-/* -- Reset -------------------------------------------------------------------------------- */
+/* -- Reset ------------------------------------------------------------------------- */
 
 static void test_resets(void)
 {
-	struct device *kbc = device_create(&i8042_model, bus,
-					   &(struct i8042_config){.power = power}, NULL);
-	struct device *port = device_create(&port92_model, bus,
-					    &(struct port92_config){.power = power}, NULL);
+	struct device *kbc = device_create(
+		&i8042_model, bus, &(struct i8042_config){.power = power}, NULL);
+	struct device *port = device_create(
+		&port92_model, bus, &(struct port92_config){.power = power}, NULL);
 
 	resets = 0;
 	out(0x64, 1, 0xaa);
@@ -196,7 +197,7 @@ static void test_resets(void)
 	device_destroy(port);
 }
 
-/* -- ACPI ---------------------------------------------------------------------------------- */
+/* -- ACPI -------------------------------------------------------------------------- */
 
 static void test_acpi(void)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A guest for tests of PCI and virtio devices: RAM, a host bridge, and a driver that does what
- * drivers do, by port and memory accesses alone. With it a test can play an honest guest in
- * one line and a lying one in two.
+ * A guest for tests of PCI and virtio devices: RAM, a host bridge, and a driver that
+ * does what drivers do, by port and memory accesses alone. With it a test can play an
+ * honest guest in one line and a lying one in two.
  */
 #ifndef DEV_TESTS_GUEST_H
 #define DEV_TESTS_GUEST_H
@@ -19,7 +19,8 @@
 #define ECAM_BASE 0xe0000000u
 #define MEM_BASE  0xc0000000u
 
-/* Where the driver puts queue n of size 16 or less: descriptors, avail, used; and free RAM. */
+/* Where the driver puts queue n of size 16 or less: descriptors, avail, used; and free
+ * RAM. */
 #define DESC(n)  (0x1000u + (n) * 0x1000u)
 #define AVAIL(n) (DESC(n) + 0x400)
 #define USED(n)  (DESC(n) + 0x800)
@@ -71,7 +72,8 @@ static inline void g_start(void)
 		config.intx[i] = (struct irq_line){.set = g_set_intx, .gsi = i};
 	g_bus = bus_create(NULL);
 	g_mem = (struct guest_mem){0};
-	guest_mem_add(&g_mem, &(struct guest_region){.size = RAM_SIZE, .host = g_ram}, NULL);
+	guest_mem_add(&g_mem, &(struct guest_region){.size = RAM_SIZE, .host = g_ram},
+		      NULL);
 	g_host = device_create(&pci_host_model, g_bus, &config, NULL);
 }
 
@@ -81,11 +83,12 @@ static inline void g_stop(void)
 	bus_destroy(g_bus);
 }
 
-/* -- Accesses --------------------------------------------------------------------------- */
+/* -- Accesses ---------------------------------------------------------------------- */
 
 static inline uint32_t cfg_read(unsigned slot, unsigned at, unsigned width)
 {
-	return (uint32_t)bus_read(g_bus, BUS_MMIO, ECAM_BASE + slot * 0x8000 + at, width);
+	return (uint32_t)bus_read(g_bus, BUS_MMIO, ECAM_BASE + slot * 0x8000 + at,
+				  width);
 }
 
 static inline void cfg_write(unsigned slot, unsigned at, unsigned width, uint32_t value)
@@ -108,7 +111,8 @@ static inline void bar_out(unsigned slot, unsigned bar, unsigned at, unsigned wi
 	bus_write(g_bus, BUS_MMIO, base + at, width, value);
 }
 
-/* The offset of the first capability with this id, or of a virtio one of this type; 0. */
+/* The offset of the first capability with this id, or of a virtio one of this type; 0.
+ * */
 static inline unsigned find_cap(unsigned slot, unsigned id, unsigned type)
 {
 	unsigned at = cfg_read(slot, 0x34, 1);
@@ -119,7 +123,7 @@ static inline unsigned find_cap(unsigned slot, unsigned id, unsigned type)
 	return at;
 }
 
-/* -- The driver --------------------------------------------------------------------------- */
+/* -- The driver -------------------------------------------------------------------- */
 
 #define STATUS 0x14u
 
@@ -169,7 +173,8 @@ static inline void set_msix(unsigned slot)
 }
 
 /* Brings a device up as Linux does, with these of the features it offers. */
-static inline bool drive(unsigned slot, uint64_t features, unsigned queues, unsigned size)
+static inline bool drive(unsigned slot, uint64_t features, unsigned queues,
+			 unsigned size)
 {
 	cfg_write(slot, 4, 2, 6);
 	bar_out(slot, 0, STATUS, 1, 0);
@@ -209,8 +214,8 @@ static inline void offer(unsigned n, unsigned size, unsigned head)
 	uint16_t idx = le16_get(g_ram + AVAIL(n) + 2);
 
 	le16_put(g_ram + AVAIL(n) + 4 + idx % size * 2, (uint16_t)head);
-	__atomic_store_n((uint16_t *)(void *)(g_ram + AVAIL(n) + 2), (uint16_t)(idx + 1),
-			 __ATOMIC_SEQ_CST);
+	__atomic_store_n((uint16_t *)(void *)(g_ram + AVAIL(n) + 2),
+			 (uint16_t)(idx + 1), __ATOMIC_SEQ_CST);
 }
 
 static inline void kick(unsigned slot, unsigned n)
@@ -220,7 +225,8 @@ static inline void kick(unsigned slot, unsigned n)
 
 static inline uint16_t used_idx(unsigned n)
 {
-	return __atomic_load_n((uint16_t *)(void *)(g_ram + USED(n) + 2), __ATOMIC_SEQ_CST);
+	return __atomic_load_n((uint16_t *)(void *)(g_ram + USED(n) + 2),
+			       __ATOMIC_SEQ_CST);
 }
 
 /* The length in the newest used entry. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The host bridge: both ways into configuration space, BAR sizing and moving, pins that share
- * a line, MSI-X masks, and the reset port inside 0xcf8.
+ * The host bridge: both ways into configuration space, BAR sizing and moving, pins that
+ * share a line, MSI-X masks, and the reset port inside 0xcf8.
  */
 #include "dev/pci/msix.h"
 #include "dev/tests/guest.h"
@@ -38,12 +38,25 @@ static void add_functions(void)
 	struct err err = {0};
 
 	fn = (struct pci_function){
-		.name = "fn", .vendor = 0x1234, .device = 0x5678, .class_code = 0x010203,
-		.revision = 4, .sub_vendor = 0xaaaa, .sub_device = 0xbbbb, .pin = 1, .ctx = &fn,
+		.name = "fn",
+		.vendor = 0x1234,
+		.device = 0x5678,
+		.class_code = 0x010203,
+		.revision = 4,
+		.sub_vendor = 0xaaaa,
+		.sub_device = 0xbbbb,
+		.pin = 1,
+		.ctx = &fn,
 		.bars[0] = {.size = 0x1000, .read = bar_read, .write = bar_write},
-		.bars[2] = {.size = 0x100000, .wide = true, .prefetch = true,
-			    .read = bar_read, .write = bar_write},
-		.bars[4] = {.size = 0x20, .io = true, .read = bar_read, .write = bar_write},
+		.bars[2] = {.size = 0x100000,
+			    .wide = true,
+			    .prefetch = true,
+			    .read = bar_read,
+			    .write = bar_write},
+		.bars[4] = {.size = 0x20,
+			    .io = true,
+			    .read = bar_read,
+			    .write = bar_write},
 	};
 	other = (struct pci_function){
 		.name = "other", .vendor = 1, .device = 2, .pin = 1, .ctx = &other,
@@ -97,9 +110,11 @@ static void test_bars(void)
 	is_int(bar2 & 0xf, 0xc, "BAR 2 is wide and prefetchable");
 	is_int((bar2 & ~0xfu) % 0x100000, 0, "and aligned to its size");
 	is_int(io & 3, 1, "BAR 4 is for ports");
-	is_int(bus_read(g_bus, BUS_MMIO, bar0, 4), 0x1000, "and decodes, as after firmware");
+	is_int(bus_read(g_bus, BUS_MMIO, bar0, 4), 0x1000,
+	       "and decodes, as after firmware");
 	cfg_write(5, 4, 2, 0);
-	is_int(bus_read(g_bus, BUS_MMIO, bar0, 4), 0xffffffff, "until that is switched off");
+	is_int(bus_read(g_bus, BUS_MMIO, bar0, 4), 0xffffffff,
+	       "until that is switched off");
 	cfg_write(5, 0x10, 4, 0xffffffff);
 	is_int(cfg_read(5, 0x10, 4), 0xfffff000, "sizing: 4 KiB");
 	cfg_write(5, 0x18, 4, 0xffffffff);
@@ -131,9 +146,11 @@ static void test_bars(void)
 
 	cfg_write(1, 0x10, 4, 0xc0007000);
 	cfg_write(1, 4, 2, 2);
-	is_int(bus_read(g_bus, BUS_MMIO, 0xc0007010, 4), 0x1010, "two at one place: the first");
+	is_int(bus_read(g_bus, BUS_MMIO, 0xc0007010, 4), 0x1010,
+	       "two at one place: the first");
 	cfg_write(5, 0x10, 4, 0xc0009000);
-	is_int(bus_read(g_bus, BUS_MMIO, 0xc0007010, 4), 0x2010, "it moves: the second");
+	is_int(bus_read(g_bus, BUS_MMIO, 0xc0007010, 4), 0x2010,
+	       "it moves: the second");
 	cfg_write(5, 0x10, 4, ECAM_BASE);
 	is_int(cfg_read(5, 0, 4), 0x56781234, "a BAR over ECAM does not cut us off");
 	device_reset(g_host);

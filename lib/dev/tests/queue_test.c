@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The gate: what an honest driver puts in comes out, and each lie is caught, named, and ends
- * the queue. Rings are laid out by hand in a few pages of RAM with a ROM behind them.
+ * The gate: what an honest driver puts in comes out, and each lie is caught, named, and
+ * ends the queue. Rings are laid out by hand in a few pages of RAM with a ROM behind
+ * them.
  */
 #include "base/bytes.h"
 #include "dev/virtio/queue.h"
@@ -33,7 +34,8 @@ static void start(void)
 	vq_enable(&vq);
 }
 
-static void desc_at(unsigned at, uint64_t addr, uint32_t len, unsigned flags, unsigned next)
+static void desc_at(unsigned at, uint64_t addr, uint32_t len, unsigned flags,
+		    unsigned next)
 {
 	le64_put(ram + at, addr);
 	le32_put(ram + at + 8, len);
@@ -116,7 +118,8 @@ static void test_wrap(void)
 	vq.event_idx = true;
 	desc(2, RAM + DATA, 64, WRITE, 0);
 	for (unsigned i = 0; i < 70000; i++) {
-		le16_put(ram + AVAIL + 4 + 2 * SIZE, (uint16_t)(i / 10 * 10)); /* used_event */
+		le16_put(ram + AVAIL + 4 + 2 * SIZE,
+			 (uint16_t)(i / 10 * 10)); /* used_event */
 		offer(2);
 		bad += vq_pop(&vq, &chain) != 1 || vq_pop(&vq, &chain) != 0;
 		bad += le16_get(ram + USED + 4 + 8 * SIZE) != (uint16_t)(i + 1);
@@ -127,7 +130,7 @@ static void test_wrap(void)
 	is_int(told, 7000, "an interrupt for each tenth, as used_event asked");
 }
 
-/* -- Lies -------------------------------------------------------------------------------- */
+/* -- Lies -------------------------------------------------------------------------- */
 
 static void lie_head(void)
 {

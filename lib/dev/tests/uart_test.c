@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The 16550A as Linux's 8250 driver and a bare poller see it: detection, the transmitter's
- * latch, FIFO levels, loopback, and backpressure both ways.
+ * The 16550A as Linux's 8250 driver and a bare poller see it: detection, the
+ * transmitter's latch, FIFO levels, loopback, and backpressure both ways.
  */
 #include "dev/uart.h"
 #include "tests/tap.h"
@@ -69,7 +69,8 @@ static void test_detection(void)
 	is_int(in8(1), 0x0f, "IER has four bits");
 	out8(1, 0);
 	out8(4, 0x1a);
-	is_int(in8(6) & 0xf0, 0x90, "in loopback, RTS and OUT2 come back as CTS and DCD");
+	is_int(in8(6) & 0xf0, 0x90,
+	       "in loopback, RTS and OUT2 come back as CTS and DCD");
 	out8(4, 0);
 	is_int(in8(2), 0x01, "no FIFO, no interrupt");
 	out8(2, 0x01);
@@ -84,7 +85,8 @@ static void test_detection(void)
 	is_int(in8(1), 0, "and apart from IER");
 	out8(7, 0x5a);
 	is_int(in8(7), 0x5a, "scratch");
-	is_int(bus_read(bus, BUS_PORT, 0x3fc, 4), 0x5ab06000, "four registers in one access");
+	is_int(bus_read(bus, BUS_PORT, 0x3fc, 4), 0x5ab06000,
+	       "four registers in one access");
 }
 
 static void test_transmitter(void)
@@ -172,7 +174,8 @@ static void test_early_byte(void)
 {
 	start();
 	out8(1, 0x0f);
-	is_int(uart_input(uart, (const uint8_t *)"x", 1), 0, "probing IER is not listening");
+	is_int(uart_input(uart, (const uint8_t *)"x", 1), 0,
+	       "probing IER is not listening");
 	out8(1, 0);
 	out8(4, 0x08);
 	out8(1, 0x05);

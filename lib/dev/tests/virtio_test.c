@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The virtio devices from the driver's side, through PCI, BARs and rings, down to a file: what
- * Linux does, and what a driver does that lies.
+ * The virtio devices from the driver's side, through PCI, BARs and rings, down to a
+ * file: what Linux does, and what a driver does that lies.
  */
 #include "block/disk.h"
 #include "dev/tests/guest.h"
@@ -21,12 +21,15 @@
 
 static char path[] = "/tmp/lodge-virtio-XXXXXX";
 
-/* -- Transport -------------------------------------------------------------------------- */
+/* -- Transport --------------------------------------------------------------------- */
 
 static void test_transport(void)
 {
-	struct device *rng = device_create(&virtio_rng_model, g_bus, &(struct virtio_rng_config){
-		.pci = {.host = g_host, .mem = &g_mem, .slot = 1}}, NULL);
+	struct device *rng = device_create(
+		&virtio_rng_model, g_bus,
+		&(struct virtio_rng_config){
+			.pci = {.host = g_host, .mem = &g_mem, .slot = 1}},
+		NULL);
 	unsigned cap;
 
 	device_reset(g_host);
@@ -35,7 +38,8 @@ static void test_transport(void)
 		ok(find_cap(1, PCI_CAP_VENDOR, type), "capability %u", type);
 	cfg_write(1, 4, 2, 6);
 	is_int(bar_in(1, 0, 0x12, 2), 1, "one queue");
-	is_int(bar_in(1, 0, 0x10, 8), 0x1ffff, "vector, queues, status, generation at once");
+	is_int(bar_in(1, 0, 0x10, 8), 0x1ffff,
+	       "vector, queues, status, generation at once");
 	is_int(offered(1) >> 32, 1, "VERSION_1 is offered");
 
 	bar_out(1, 0, STATUS, 1, 3);
@@ -67,12 +71,15 @@ static void test_transport(void)
 	is_int(cfg_read(1, 0, 4), 0xffffffff, "a destroyed device is gone");
 }
 
-/* -- Entropy ------------------------------------------------------------------------------ */
+/* -- Entropy ----------------------------------------------------------------------- */
 
 static void test_rng(void)
 {
-	struct device *rng = device_create(&virtio_rng_model, g_bus, &(struct virtio_rng_config){
-		.pci = {.host = g_host, .mem = &g_mem, .slot = 1}}, NULL);
+	struct device *rng = device_create(
+		&virtio_rng_model, g_bus,
+		&(struct virtio_rng_config){
+			.pci = {.host = g_host, .mem = &g_mem, .slot = 1}},
+		NULL);
 	unsigned before, zero = 0;
 
 	device_reset(g_host);
@@ -121,7 +128,7 @@ static void test_rng(void)
 	device_destroy(rng);
 }
 
-/* -- Console ------------------------------------------------------------------------------- */
+/* -- Console ----------------------------------------------------------------------- */
 
 static char printed[256];
 static size_t n_printed, printed_max;
@@ -151,7 +158,8 @@ static void test_console(void)
 			.output = print, .input_room = room}, NULL);
 
 	device_reset(g_host);
-	is_int(virtio_console_input(con, (const uint8_t *)"x", 1), 0, "no driver, no input");
+	is_int(virtio_console_input(con, (const uint8_t *)"x", 1), 0,
+	       "no driver, no input");
 	ok(drive(2, F_EVENT_IDX, 2, SIZE), "a driver");
 	memcpy(g_ram + FREE_RAM, "hello world", 11);
 	put_desc(1, 0, FREE_RAM, 6, F_NEXT, 1);
@@ -170,17 +178,19 @@ static void test_console(void)
 	offer(0, SIZE, 0);
 	kick(2, 0);
 	is_int(rooms, 1, "a buffer calls the feeder");
-	is_int(virtio_console_input(con, (const uint8_t *)"abcdef", 6), 3, "three bytes fit");
+	is_int(virtio_console_input(con, (const uint8_t *)"abcdef", 6), 3,
+	       "three bytes fit");
 	is_int(used_len(0, SIZE), 3, "the driver gets three");
 	offer(0, SIZE, 0);
 	kick(2, 0);
 	is_int(rooms, 2, "another buffer calls again");
-	is_int(virtio_console_input(con, (const uint8_t *)"de", 2), 2, "and gets the rest");
+	is_int(virtio_console_input(con, (const uint8_t *)"de", 2), 2,
+	       "and gets the rest");
 	ok(!memcmp(g_ram + FREE_RAM, "dec", 3), "in place");
 	device_destroy(con);
 }
 
-/* -- Disk ---------------------------------------------------------------------------------- */
+/* -- Disk -------------------------------------------------------------------------- */
 
 #define HEADER FREE_RAM
 #define STATUS_BYTE (FREE_RAM + 0x100)
@@ -313,7 +323,8 @@ static void test_disk_load(void)
 			if (round % 2 == 0)
 				memset(g_ram + at + 512, (int)(round + i), 1024);
 			put_desc(0, d, at, 16, F_NEXT, d + 1);
-			put_desc(0, d + 1, at + 512, 1024, F_NEXT | (round % 2 ? F_WRITE : 0), d + 2);
+			put_desc(0, d + 1, at + 512, 1024,
+				 F_NEXT | (round % 2 ? F_WRITE : 0), d + 2);
 			put_desc(0, d + 2, at + 16, 1, F_WRITE, 0);
 			g_ram[at + 16] = 0xff;
 			offer(0, SIZE, d);
@@ -374,7 +385,8 @@ static void test_disk_reset(void)
 		usleep(100);
 		for (unsigned i = 0; i < RAM_SIZE; i++) {
 			if (g_ram[i] != 0x55) {
-				ok(false, "round %u: RAM changed at %#x after a reset", round, i);
+				ok(false, "round %u: RAM changed at %#x after a reset",
+				   round, i);
 				return;
 			}
 		}

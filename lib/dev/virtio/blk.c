@@ -7,19 +7,21 @@
  *	out: type (4), reserved (4), sector (8), data to write ...
  *	in:  data that was read ..., status (1)
  *
- * The kick handler runs on a vCPU thread, so it never waits for a disk: it takes the chain
- * apart, hands the data's pieces of guest memory to lib/block, and returns. The disk's threads
- * call done(), which writes the status, gives the chain back and interrupts.
+ * The kick handler runs on a vCPU thread, so it never waits for a disk: it takes the
+ * chain apart, hands the data's pieces of guest memory to lib/block, and returns. The
+ * disk's threads call done(), which writes the status, gives the chain back and
+ * interrupts.
  *
  *	vq_pop -> slot -> disk_submit ..... done -> status, vq_push, interrupt -> slot free
  *
- * There are as many slots as the queue has entries, and the gate never lets more requests in
- * (invariant 3 of queue.c), so there always is one. A slot belongs to its request until done,
- * through a reset of the driver too: the reset ends when the last request has.
+ * There are as many slots as the queue has entries, and the gate never lets more
+ * requests in (invariant 3 of queue.c), so there always is one. A slot belongs to its
+ * request until done, through a reset of the driver too: the reset ends when the last
+ * request has.
  *
- * Writes and the cache: with FLUSH negotiated the driver decides (CONFIG_WCE's `writeback`);
- * without it each write is lasting before it is done, which is what a driver that cannot
- * flush may assume.
+ * Writes and the cache: with FLUSH negotiated the driver decides (CONFIG_WCE's
+ * `writeback`); without it each write is lasting before it is done, which is what a
+ * driver that cannot flush may assume.
  *
  * Left out: several queues, secure erase, zoned disks, lifetime data.
  */
@@ -50,12 +52,20 @@
 #define F_DISCARD      (UINT64_C(1) << 13)
 #define F_WRITE_ZEROES (UINT64_C(1) << 14)
 
-enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_WRITE_ZEROES = 13 };
+enum {
+	T_IN = 0,
+	T_OUT = 1,
+	T_FLUSH = 4,
+	T_GET_ID = 8,
+	T_DISCARD = 11,
+	T_WRITE_ZEROES = 13
+};
 enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
 
 #define HEADER_SIZE 16u
 #define ID_SIZE     20u
-#define RANGE_SIZE  16u /* of DISCARD and WRITE_ZEROES: sector (8), count (4), flags (4) */
+#define RANGE_SIZE \
+	16u /* of DISCARD and WRITE_ZEROES: sector (8), count (4), flags (4) */
 #define RANGE_UNMAP 1u
 
 /* The configuration, as far as we have it. */
@@ -79,7 +89,7 @@ struct blk {
 	struct request *requests, *free;
 };
 
-/* -- Ending a request --------------------------------------------------------------------- */
+/* -- Ending a request -------------------------------------------------------------- */
 
 /* Lock held. Without a signal: a kick gives one for all that it ended itself. */
 static void end(struct blk *blk, struct request *req, uint8_t status, uint64_t written)
@@ -115,7 +125,7 @@ static void done(struct disk_req *disk_req)
 	virtio_end(&blk->v);
 }
 
-/* -- Starting one --------------------------------------------------------------------------- */
+/* -- Starting one ------------------------------------------------------------------ */
 
 static void submit(struct blk *blk, struct request *req)
 {
@@ -126,7 +136,8 @@ static void submit(struct blk *blk, struct request *req)
 		virtio_begin(&blk->v); /* done() waits for our lock */
 }
 
-/* The data's pieces: the out part behind the header, or the in part before the status. */
+/* The data's pieces: the out part behind the header, or the in part before the status.
+ * */
 static void use_pieces(struct request *req, bool in)
 {
 	struct vq_chain *chain = &req->chain;
@@ -135,7 +146,8 @@ static void use_pieces(struct request *req, bool in)
 	req->disk.n_iov = in ? chain->n_in : chain->n_out;
 }
 
-static int transfer(struct blk *blk, struct request *req, enum disk_op op, uint64_t sector)
+static int transfer(struct blk *blk, struct request *req, enum disk_op op,
+		    uint64_t sector)
 {
 	uint64_t len = op == DISK_READ ? req->chain.in_len : req->chain.out_len;
 
@@ -188,7 +200,8 @@ static int get_id(struct blk *blk, struct request *req)
 {
 	struct vq_chain *chain = &req->chain;
 
-	end(blk, req, S_OK, iov_scatter(chain->iov + chain->n_out, chain->n_in, blk->id, ID_SIZE));
+	end(blk, req, S_OK,
+	    iov_scatter(chain->iov + chain->n_out, chain->n_in, blk->id, ID_SIZE));
 	return 0;
 }
 
@@ -266,7 +279,7 @@ static void kick(struct virtio *v, unsigned n)
 	virtio_signal(v, n);
 }
 
-/* -- Configuration -------------------------------------------------------------------------- */
+/* -- Configuration ----------------------------------------------------------------- */
 
 static uint8_t config_read(struct virtio *v, unsigned at)
 {
@@ -283,7 +296,8 @@ static void negotiated(struct virtio *v)
 {
 	struct blk *blk = (struct blk *)v;
 
-	blk->config[CONFIG_WRITEBACK] = virtio_has(v, F_FLUSH) || virtio_has(v, F_CONFIG_WCE);
+	blk->config[CONFIG_WRITEBACK] =
+		virtio_has(v, F_FLUSH) || virtio_has(v, F_CONFIG_WCE);
 }
 
 static void reset(struct virtio *v)
@@ -317,7 +331,8 @@ static const struct virtio_type type = {
 	.class_code = 0x010000,
 	.n_queues = 1,
 	.queue_size = QUEUE_SIZE,
-	.features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY | F_CONFIG_WCE,
+	.features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY |
+		    F_CONFIG_WCE,
 	.config_size = CONFIG_SIZE,
 	.kick = kick,
 	.config_read = config_read,
@@ -326,7 +341,7 @@ static const struct virtio_type type = {
 	.reset = reset,
 };
 
-/* -- The model ------------------------------------------------------------------------------ */
+/* -- The model --------------------------------------------------------------------- */
 
 static int make_requests(struct blk *blk, struct err *err)
 {

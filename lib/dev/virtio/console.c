@@ -5,10 +5,10 @@
  *	queue 0  the driver's empty buffers; we fill them with what the user types
  *	queue 1  what the guest prints
  *
- * Both directions have backpressure. When the other end takes no more output, the chain that
- * is half printed stays with us (`part` bytes of it are gone) and the queue stands still. When
- * the guest has no buffer, virtio_console_input() takes nothing, and input_room is called at
- * the next kick of queue 0.
+ * Both directions have backpressure. When the other end takes no more output, the chain
+ * that is half printed stays with us (`part` bytes of it are gone) and the queue stands
+ * still. When the guest has no buffer, virtio_console_input() takes nothing, and
+ * input_room is called at the next kick of queue 0.
  *
  * No features: one port, no size, no emergency write.
  */
@@ -20,8 +20,9 @@ enum { INPUT, OUTPUT };
 struct console {
 	struct virtio v; /* first */
 	struct virtio_console_config config;
-	struct vq_chain chain; /* the one being printed, or filled: never both at once */
-	uint64_t part;         /* bytes of the first output chain that were printed already */
+	struct vq_chain
+		chain; /* the one being printed, or filled: never both at once */
+	uint64_t part; /* bytes of the first output chain that were printed already */
 	bool full;             /* virtio_console_input() took less than it was given */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What all virtio devices do, after section 2 of virtio 1.2: status, features, queues, resets
- * and interrupts. pci.c puts the registers where a driver finds them.
+ * What all virtio devices do, after section 2 of virtio 1.2: status, features, queues,
+ * resets and interrupts. pci.c puts the registers where a driver finds them.
  *
  * The driver's way through the status byte, and ours through a reset:
  *
@@ -10,8 +10,8 @@
  *	any -> write 0 -> [requests under way: reads as non-zero] -> 0    driver polls for it
  *	any -> the driver lied -> NEEDS_RESET                             until it writes 0
  *
- * Between the write of 0 and the 0 that is read no ring is touched, and no request starts;
- * those that are under way may still write to the memory they were given.
+ * Between the write of 0 and the 0 that is read no ring is touched, and no request
+ * starts; those that are under way may still write to the memory they were given.
  *
  * Interrupts go by MSI-X when it is on, by INTA otherwise.
  */
@@ -27,7 +27,7 @@
 
 #define COMPLAINTS_MAX 10u /* lines that one device may cause in the log */
 
-/* -- Interrupts ---------------------------------------------------------------------- */
+/* -- Interrupts -------------------------------------------------------------------- */
 
 static void interrupt(struct virtio *v, uint16_t vector, uint8_t isr)
 {
@@ -66,11 +66,12 @@ void virtio_broken(struct virtio *v, const char *why)
 		interrupt(v, v->config_vector, ISR_CONFIG);
 }
 
-/* -- Life ---------------------------------------------------------------------------- */
+/* -- Life -------------------------------------------------------------------------- */
 
 bool virtio_ready(const struct virtio *v, unsigned n)
 {
-	return (v->status & (STATUS_DRIVER_OK | STATUS_NEEDS_RESET)) == STATUS_DRIVER_OK &&
+	return (v->status & (STATUS_DRIVER_OK | STATUS_NEEDS_RESET)) ==
+		       STATUS_DRIVER_OK &&
 	       !v->resetting && v->queues[n].enabled;
 }
 
@@ -137,7 +138,7 @@ uint8_t virtio_take_isr(struct virtio *v)
 	return isr;
 }
 
-/* -- Common configuration -------------------------------------------------------------- */
+/* -- Common configuration ---------------------------------------------------------- */
 
 /* The selected queue; one that does not exist is a scratch that reads as size 0. */
 static struct vq *selected(struct virtio *v)
@@ -162,7 +163,9 @@ static uint64_t read_offered(void *dev, unsigned at)
 	struct virtio *v = dev;
 
 	(void)at;
-	return v->offered_select < 2 ? (uint32_t)(v->offered >> (v->offered_select * 32)) : 0;
+	return v->offered_select < 2
+		       ? (uint32_t)(v->offered >> (v->offered_select * 32))
+		       : 0;
 }
 
 static uint64_t read_accepted_select(void *dev, unsigned at)
@@ -182,7 +185,9 @@ static uint64_t read_accepted(void *dev, unsigned at)
 	struct virtio *v = dev;
 
 	(void)at;
-	return v->accepted_select < 2 ? (uint32_t)(v->accepted >> (v->accepted_select * 32)) : 0;
+	return v->accepted_select < 2
+		       ? (uint32_t)(v->accepted >> (v->accepted_select * 32))
+		       : 0;
 }
 
 static void write_accepted(void *dev, unsigned at, uint64_t value)
@@ -192,7 +197,8 @@ static void write_accepted(void *dev, unsigned at, uint64_t value)
 
 	(void)at;
 	if (v->accepted_select < 2 && !(v->status & STATUS_FEATURES_OK))
-		v->accepted = (v->accepted & ~(UINT64_C(0xffffffff) << shift)) | value << shift;
+		v->accepted = (v->accepted & ~(UINT64_C(0xffffffff) << shift)) |
+			      value << shift;
 }
 
 static uint16_t checked_vector(struct virtio *v, uint64_t value)

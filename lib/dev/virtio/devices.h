@@ -14,14 +14,15 @@ struct disk;
 
 /* Where a virtio function lives. */
 struct virtio_place {
-	struct device *host;         /* of pci_host_model; destroyed after this device */
+	struct device *host; /* of pci_host_model; destroyed after this device */
 	const struct guest_mem *mem; /* where its rings are */
 	unsigned slot;               /* 1 to 31; 0 means the first free one */
 };
 
 struct virtio_blk_config {
 	struct virtio_place pci;
-	struct disk *disk;      /* stays the caller's; closed after the device is destroyed */
+	struct disk
+		*disk; /* stays the caller's; closed after the device is destroyed */
 	const char *serial;     /* up to 20 bytes; NULL: none */
 };
 

@@ -8,8 +8,8 @@
  *	      +3000  notifications             4 bytes a queue; a write kicks it
  *	BAR 1        MSI-X table and pending bits
  *
- * Five vendor capabilities tell the driver so; the fifth (PCI_CFG) is a small window through
- * which firmware that cannot map BARs reads and writes BAR 0.
+ * Five vendor capabilities tell the driver so; the fifth (PCI_CFG) is a small window
+ * through which firmware that cannot map BARs reads and writes BAR 0.
  *
  * What the registers do is in device.c; here is where they are.
  */
@@ -25,7 +25,7 @@
 #define NOTIFY_STEP 4u
 #define COMMON_SIZE 0x38u
 
-/* -- BAR 0 ------------------------------------------------------------------------------ */
+/* -- BAR 0 ------------------------------------------------------------------------- */
 
 static uint64_t read_device_config(struct virtio *v, uint64_t at, unsigned width)
 {
@@ -33,15 +33,18 @@ static uint64_t read_device_config(struct virtio *v, uint64_t at, unsigned width
 
 	for (unsigned i = 0; i < width; i++)
 		if (v->type->config_read && at + i < v->type->config_size)
-			value |= (uint64_t)v->type->config_read(v, (unsigned)at + i) << (i * 8);
+			value |= (uint64_t)v->type->config_read(v, (unsigned)at + i)
+				 << (i * 8);
 	return value;
 }
 
-static void write_device_config(struct virtio *v, uint64_t at, unsigned width, uint64_t value)
+static void write_device_config(struct virtio *v, uint64_t at, unsigned width,
+				uint64_t value)
 {
 	for (unsigned i = 0; i < width; i++)
 		if (v->type->config_write && at + i < v->type->config_size)
-			v->type->config_write(v, (unsigned)at + i, (uint8_t)(value >> (i * 8)));
+			v->type->config_write(v, (unsigned)at + i,
+					      (uint8_t)(value >> (i * 8)));
 }
 
 static uint64_t bar_read(void *ctx, uint64_t at, unsigned width)
@@ -71,7 +74,7 @@ static void bar_write(void *ctx, uint64_t at, unsigned width, uint64_t value)
 		write_device_config(v, at - DEVICE_AT, width, value);
 }
 
-/* -- Capabilities ------------------------------------------------------------------------ */
+/* -- Capabilities ------------------------------------------------------------------ */
 
 enum cfg_type { CFG_COMMON = 1, CFG_NOTIFY, CFG_ISR, CFG_DEVICE, CFG_PCI };
 
@@ -114,8 +117,10 @@ static void add_caps(struct virtio *v)
 	le32_put(v->fn.writable + v->pci_cfg + CAP_EXTRA, UINT32_MAX);
 }
 
-/* Whether an access to configuration space is one to the PCI_CFG window, and to where. */
-static bool through_window(struct virtio *v, unsigned at, unsigned width, uint32_t *offset)
+/* Whether an access to configuration space is one to the PCI_CFG window, and to where.
+ * */
+static bool through_window(struct virtio *v, unsigned at, unsigned width,
+			   uint32_t *offset)
 {
 	const uint8_t *cap = v->fn.config + v->pci_cfg;
 	uint32_t length = le32_get(cap + CAP_LENGTH);
@@ -145,7 +150,7 @@ static void config_written(void *ctx, unsigned at, unsigned width)
 			  le32_get(v->fn.config + at) & bus_ones(width));
 }
 
-/* -- Making one ---------------------------------------------------------------------------- */
+/* -- Making one -------------------------------------------------------------------- */
 
 int virtio_init(struct device *dev, const struct virtio_type *type, uint64_t extra,
 		const struct virtio_place *place, struct err *err)

@@ -2,7 +2,8 @@
 /*
  * The split virtqueue, device side, after section 2.7 of virtio 1.2.
  *
- * The guest shares these rings with us and may be hostile, so nothing in them is believed:
+ * The guest shares these rings with us and may be hostile, so nothing in them is
+ * believed:
  *
  *  1. The rings' addresses and size are resolved once, in vq_enable(), through guest_range();
  *     the pointers cover exactly `size` entries and the event field behind them.
@@ -14,13 +15,13 @@
  *     one level deep, whole descriptors, at most VQ_IOV_MAX of them, and ends its chain.
  *  5. A descriptor's memory is all RAM (or, if it is only read, ROM), and not empty.
  *
- * When one of these is not so, the queue is broken: vq_pop() says -EPROTO from then on, the
- * device sets NEEDS_RESET, and the driver may start over.
+ * When one of these is not so, the queue is broken: vq_pop() says -EPROTO from then on,
+ * the device sets NEEDS_RESET, and the driver may start over.
  *
- * Two memory orders matter. We read avail's idx before the entries it covers (acquire) and
- * write used's entries before its idx (release). And when we go to sleep or skip an
- * interrupt, there is a full barrier between writing our index and reading the other's, for
- * each side writes one and reads the other:
+ * Two memory orders matter. We read avail's idx before the entries it covers (acquire)
+ * and write used's entries before its idx (release). And when we go to sleep or skip an
+ * interrupt, there is a full barrier between writing our index and reading the other's,
+ * for each side writes one and reads the other:
  *
  *	device                          driver
  *	avail_event = last_avail        avail idx = n
@@ -55,12 +56,13 @@ static int broken(struct vq *vq, const char *why)
 	return -EPROTO;
 }
 
-/* -- Ring fields ----------------------------------------------------------------------- */
+/* -- Ring fields ------------------------------------------------------------------- */
 
 /* SAFE: both rings are 2-byte aligned, as vq_enable() checked. */
 static uint16_t load(const uint8_t *at)
 {
-	return le16toh(__atomic_load_n((const uint16_t *)(const void *)at, __ATOMIC_ACQUIRE));
+	return le16toh(
+		__atomic_load_n((const uint16_t *)(const void *)at, __ATOMIC_ACQUIRE));
 }
 
 static void store(uint8_t *at, uint16_t value)
@@ -89,11 +91,12 @@ static struct desc read_desc(const uint8_t *table, unsigned n)
 	};
 }
 
-/* -- Life ------------------------------------------------------------------------------ */
+/* -- Life -------------------------------------------------------------------------- */
 
 void vq_reset(struct vq *vq)
 {
-	*vq = (struct vq){.mem = vq->mem, .max = vq->max, .size = vq->max, .vector = 0xffff};
+	*vq = (struct vq){
+		.mem = vq->mem, .max = vq->max, .size = vq->max, .vector = 0xffff};
 }
 
 int vq_enable(struct vq *vq)
@@ -117,7 +120,7 @@ int vq_enable(struct vq *vq)
 	return 0;
 }
 
-/* -- Taking a request --------------------------------------------------------------------- */
+/* -- Taking a request -------------------------------------------------------------- */
 
 static int add_piece(struct vq *vq, struct vq_chain *chain, const struct desc *d)
 {
@@ -145,8 +148,9 @@ static int add_piece(struct vq *vq, struct vq_chain *chain, const struct desc *d
 	return 0;
 }
 
-/* Follows a chain in a table of n descriptors from entry `at`. *indirect gets the descriptor
- * of an indirect table if the chain ends in one; NULL where none is allowed. */
+/* Follows a chain in a table of n descriptors from entry `at`. *indirect gets the
+ * descriptor of an indirect table if the chain ends in one; NULL where none is allowed.
+ * */
 static int walk(struct vq *vq, struct vq_chain *chain, const uint8_t *table, unsigned n,
 		unsigned at, struct desc *indirect)
 {
@@ -159,7 +163,8 @@ static int walk(struct vq *vq, struct vq_chain *chain, const uint8_t *table, uns
 		d = read_desc(table, at);
 		if (d.flags & DESC_INDIRECT) {
 			if (!indirect || (d.flags & (DESC_NEXT | DESC_WRITE)))
-				return broken(vq, "an indirect descriptor where none may be");
+				return broken(
+					vq, "an indirect descriptor where none may be");
 			*indirect = d;
 			return 0;
 		}
@@ -231,7 +236,7 @@ void vq_unpop(struct vq *vq)
 	vq->in_flight--;
 }
 
-/* -- Giving it back ----------------------------------------------------------------------- */
+/* -- Giving it back ---------------------------------------------------------------- */
 
 void vq_push(struct vq *vq, uint16_t head, uint32_t len)
 {
@@ -258,14 +263,15 @@ bool vq_wants_interrupt(struct vq *vq)
 	return (uint16_t)(vq->used - event - 1) < (uint16_t)(vq->used - old);
 }
 
-/* -- Pieces of memory -------------------------------------------------------------------- */
+/* -- Pieces of memory -------------------------------------------------------------- */
 
 uint64_t iov_gather(const struct iovec *iov, unsigned n, void *to, uint64_t len)
 {
 	uint64_t done = 0;
 
 	for (unsigned i = 0; i < n && done < len; i++) {
-		uint64_t part = iov[i].iov_len < len - done ? iov[i].iov_len : len - done;
+		uint64_t part =
+			iov[i].iov_len < len - done ? iov[i].iov_len : len - done;
 
 		memcpy((uint8_t *)to + done, iov[i].iov_base, part);
 		done += part;
@@ -273,12 +279,14 @@ uint64_t iov_gather(const struct iovec *iov, unsigned n, void *to, uint64_t len)
 	return done;
 }
 
-uint64_t iov_scatter(const struct iovec *iov, unsigned n, const void *from, uint64_t len)
+uint64_t iov_scatter(const struct iovec *iov, unsigned n, const void *from,
+		     uint64_t len)
 {
 	uint64_t done = 0;
 
 	for (unsigned i = 0; i < n && done < len; i++) {
-		uint64_t part = iov[i].iov_len < len - done ? iov[i].iov_len : len - done;
+		uint64_t part =
+			iov[i].iov_len < len - done ? iov[i].iov_len : len - done;
 
 		memcpy(iov[i].iov_base, (const uint8_t *)from + done, part);
 		done += part;

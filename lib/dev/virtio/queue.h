@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The gate for virtqueues: everything a guest writes into a ring passes vq_pop(), and what
- * comes out of it is safe to use.
+ * The gate for virtqueues: everything a guest writes into a ring passes vq_pop(), and
+ * what comes out of it is safe to use.
  *
  *	    descriptors          available ring (guest writes)   used ring (we write)
  *	   +---------------+     flags                           flags
@@ -44,12 +44,13 @@ struct vq {
 	bool enabled;
 	/* while enabled: */
 	const uint8_t *desc;
-	uint8_t *avail, *used_ring; /* guest RAM, checked for size entries and the event */
+	uint8_t *avail,
+		*used_ring; /* guest RAM, checked for size entries and the event */
 	uint16_t last_avail;        /* the next entry of avail to take */
 	uint16_t used;              /* the next entry of used to fill */
 	uint16_t signalled;         /* `used` when vq_wants_interrupt() last looked */
-	uint16_t in_flight;         /* popped and not yet pushed: never more than size */
-	const char *broken;         /* what the driver did wrong; NULL while all is well */
+	uint16_t in_flight; /* popped and not yet pushed: never more than size */
+	const char *broken; /* what the driver did wrong; NULL while all is well */
 };
 
 /* A request: n_out pieces to read, then n_in pieces to write. */
@@ -62,14 +63,17 @@ struct vq_chain {
 
 void vq_reset(struct vq *vq);
 
-/* Resolves the three rings' addresses. -EINVAL (and vq->broken says why) if they cannot be. */
+/* Resolves the three rings' addresses. -EINVAL (and vq->broken says why) if they cannot
+ * be. */
 int vq_enable(struct vq *vq);
 
-/* The next request: 1; 0 when there is none (and the driver will kick for the next one);
- * -EPROTO when the ring makes no sense: vq->broken says why, and nothing works until reset. */
+/* The next request: 1; 0 when there is none (and the driver will kick for the next
+ * one); -EPROTO when the ring makes no sense: vq->broken says why, and nothing works
+ * until reset. */
 int vq_pop(struct vq *vq, struct vq_chain *chain);
 
-/* Takes the last vq_pop() back: the request comes again. For who found no room for it. */
+/* Takes the last vq_pop() back: the request comes again. For who found no room for it.
+ * */
 void vq_unpop(struct vq *vq);
 
 /* Gives a request back; len is how many bytes of its in part were written. */
@@ -78,14 +82,15 @@ void vq_push(struct vq *vq, uint16_t head, uint32_t len);
 /* Whether the driver asked to be told of what was pushed since the last call. */
 bool vq_wants_interrupt(struct vq *vq);
 
-/* -- Pieces of memory -------------------------------------------------------------------- */
+/* -- Pieces of memory -------------------------------------------------------------- */
 
 /* Copies up to len bytes out of, or into, a list of pieces; returns how many. */
 uint64_t iov_gather(const struct iovec *iov, unsigned n, void *to, uint64_t len);
-uint64_t iov_scatter(const struct iovec *iov, unsigned n, const void *from, uint64_t len);
+uint64_t iov_scatter(const struct iovec *iov, unsigned n, const void *from,
+		     uint64_t len);
 
-/* Cuts len bytes from the front or the back of *n pieces; returns the new first piece. The
- * pieces are at least that long in all. */
+/* Cuts len bytes from the front or the back of *n pieces; returns the new first piece.
+ * The pieces are at least that long in all. */
 struct iovec *iov_cut_front(struct iovec *iov, unsigned *n, uint64_t len);
 void iov_cut_back(struct iovec *iov, unsigned *n, uint64_t len);
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Virtio entropy, after section 5.4 of virtio 1.2: the smallest virtio device, and the one to
- * read before writing another.
+ * Virtio entropy, after section 5.4 of virtio 1.2: the smallest virtio device, and the
+ * one to read before writing another.
  *
- * It has one queue. The driver puts buffers there; we fill each with random bytes from the
- * host's kernel and give it back. Nothing else: no features, no configuration.
+ * It has one queue. The driver puts buffers there; we fill each with random bytes from
+ * the host's kernel and give it back. Nothing else: no features, no configuration.
  *
- * A buffer gets at most CHUNK bytes: what the guest asks for is not what a vCPU waits for.
- * The driver is told how many it got and asks again.
+ * A buffer gets at most CHUNK bytes: what the guest asks for is not what a vCPU waits
+ * for. The driver is told how many it got and asks again.
  */
 #include "dev/virtio/virtio.h"
 
@@ -26,7 +26,8 @@ static uint32_t fill(const struct vq_chain *chain)
 	uint64_t want = chain->in_len < CHUNK ? chain->in_len : CHUNK;
 	ssize_t got = getrandom(bytes, want, 0);
 
-	return got < 0 ? 0 : (uint32_t)iov_scatter(in, chain->n_in, bytes, (uint64_t)got);
+	return got < 0 ? 0
+		       : (uint32_t)iov_scatter(in, chain->n_in, bytes, (uint64_t)got);
 }
 
 static void kick(struct virtio *v, unsigned n)

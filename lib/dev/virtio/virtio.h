@@ -2,13 +2,15 @@
 /*
  * For those who write virtio devices: what they have in common, on PCI.
  *
- * A device's private struct begins with `struct virtio`; its file fills in a virtio_type and
- * ends with a device_model whose init calls virtio_init(). Look at rng.c, the smallest.
+ * A device's private struct begins with `struct virtio`; its file fills in a
+ * virtio_type and ends with a device_model whose init calls virtio_init(). Look at
+ * rng.c, the smallest.
  *
- * All functions of a virtio_type are called with the device's lock held. A request that is
- * finished later, by another thread, is announced with virtio_begin() and ended with
- * virtio_end(): a reset by the driver is not complete before the last one has ended, so no
- * byte of guest memory changes behind the back of a driver that has reset the device.
+ * All functions of a virtio_type are called with the device's lock held. A request that
+ * is finished later, by another thread, is announced with virtio_begin() and ended with
+ * virtio_end(): a reset by the driver is not complete before the last one has ended, so
+ * no byte of guest memory changes behind the back of a driver that has reset the
+ * device.
  */
 #ifndef DEV_VIRTIO_VIRTIO_H
 #define DEV_VIRTIO_VIRTIO_H
@@ -37,7 +39,8 @@ struct virtio_type {
 	unsigned config_size;
 	/* The driver kicked queue n, or memory became free: work on it. */
 	void (*kick)(struct virtio *v, unsigned n);
-	/* The driver reads byte `at` of the configuration, or writes it; NULL: zeroes, nothing. */
+	/* The driver reads byte `at` of the configuration, or writes it; NULL: zeroes,
+	 * nothing. */
 	uint8_t (*config_read)(struct virtio *v, unsigned at);
 	void (*config_write)(struct virtio *v, unsigned at, uint8_t value);
 	/* Features are settled: adapt. May be NULL. */
@@ -91,7 +94,7 @@ void virtio_broken(struct virtio *v, const char *why);
 void virtio_begin(struct virtio *v);
 void virtio_end(struct virtio *v);
 
-/* -- Between device.c and pci.c -------------------------------------------------------- */
+/* -- Between device.c and pci.c ---------------------------------------------------- */
 
 extern const struct reg virtio_common_regs[];
 
