@@ -124,7 +124,8 @@ void cache_flush(struct engine *e)
 					 ~(1u << (e->c->index & 31)));
 	}
 	e->code_used = e->thunks_end;
-	e->n_slots = e->n_blocks = e->n_exits = e->n_maps = e->n_bytes = e->n_pool = 0;
+	e->n_blocks = e->n_exits = e->n_maps = e->n_bytes = e->n_pool = 0;
+	e->n_slots = 1; /* 0: none */
 	e->n_pages = 0;
 	if (e->view_arena) {
 		jc_flush(e, &e->kernel);

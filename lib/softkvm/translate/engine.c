@@ -11,7 +11,8 @@
  *	ends          end blocks after a random number of instructions
  *	cache=64K     a small code cache
  *	seed=N        for the random ones
- *	profile       count the executions of blocks
+ *	profile       count the executions of blocks, list the longest-running at the end
+ *	dump          write each translation to stderr (report.c)
  *
  * All combinations run the same guest to the same output; tests hold that.
  */
@@ -59,6 +60,8 @@ static void read_options(struct engine_options *o)
 			o->random_ends = true;
 		else if (word(s, n, "profile"))
 			o->profile = true;
+		else if (word(s, n, "dump"))
+			o->dump = true;
 		else if (!strncmp(s, "cache=", 6))
 			o->cache_size = number(s + 6);
 		else if (!strncmp(s, "seed=", 5))
@@ -97,6 +100,8 @@ void engine_destroy(struct vcpu *c)
 	if (!e)
 		return;
 	timer_end(e);
+	if (e->opt.profile)
+		profile_report(e);
 	cache_destroy(e);
 	tlb_destroy(e);
 	munmap(e, sizeof(*e));

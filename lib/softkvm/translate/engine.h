@@ -123,7 +123,8 @@ struct block {
 	bool live_in;     /* reads arithmetic flags before it replaces them all */
 	bool dead;
 	uint16_t slow;    /* group checks that failed */
-	uint64_t runs;    /* with option `profile` */
+	uint32_t counter; /* slot that counts its executions, with option `profile` */
+	uint64_t lin;     /* where it was first executed; another mapping may share it */
 };
 
 struct insn_map {         /* where a guest instruction begins */

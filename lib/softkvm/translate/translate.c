@@ -247,6 +247,22 @@ static void emit_loop_stub(struct tr *t)
 	emit32(&t->a, t->index);
 }
 
+/* -- Profile -------------------------------------------------------------------------------------- */
+
+static void emit_counter(struct tr *t)
+{
+	t->counter = 0;
+	if (!t->e->opt.profile)
+		return;
+	t->counter = t->e->n_slots++;
+	t->e->slots[t->counter] = 0;
+	emit_save_flags(&t->a);
+	emit8(&t->a, 0x48); /* inc qword [counter] */
+	emit8(&t->a, 0xff);
+	emit_rip(&t->a, 0, &t->e->slots[t->counter], 0);
+	emit_load_flags(&t->a);
+}
+
 /* -- The block ----------------------------------------------------------------------------------------- */
 
 static void lower_all(struct tr *t)
@@ -295,7 +311,8 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 		.in = NONE, .page = (uint32_t)(t->page - e->page), .at = t->at,
 		.len = (uint16_t)len, .n_insns = (uint8_t)t->n, .mode = t->mode,
 		.live_in = !t->n || t->before[0], /* C may read them: lower_step() */
-		.entry[ENTRY_POLL] = t->poll,
+		.entry[ENTRY_POLL] = t->poll, .counter = t->counter,
+		.lin = e->c->rip,
 	};
 	for (i = 0; i <= (unsigned)t->n; i++)
 		e->map[e->n_maps++] = t->map[i];
@@ -348,6 +365,7 @@ struct block *translate(struct engine *e, struct code_page *page, uint16_t at, u
 	liveness(t);
 	emit_loop_head(t);
 	t->main = as_at(&t->a);
+	emit_counter(t);
 	lower_all(t);
 	emit_site_stubs(t);
 	emit_exit_stubs(t, first_exit);
@@ -356,5 +374,7 @@ struct block *translate(struct engine *e, struct code_page *page, uint16_t at, u
 		return NULL;
 	b = install(t, first_exit);
 	count(t, b, now_ns() - started);
+	if (e->opt.dump)
+		dump_block(t, b);
 	return b;
 }

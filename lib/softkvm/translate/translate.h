@@ -44,6 +44,7 @@ struct tr {
 	bool ended;         /* the last instruction left the block by itself */
 	uint32_t index;     /* the block's number */
 	uint32_t main;      /* its code's beginning */
+	uint32_t counter;   /* slot, with option `profile` */
 	uint32_t poll, poll_jcc; /* the poll before it, if the block is a loop */
 	int n;
 	struct insn in[BLOCK_INSNS];
@@ -72,6 +73,10 @@ void group_after(struct tr *t, int i);
 void lower_step(struct tr *t);
 /* Emits a jump to the first byte of the next page. */
 void lower_next_page(struct tr *t);
+
+/* report.c: with options dump and profile. */
+void dump_block(struct tr *t, const struct block *b);
+void profile_report(const struct engine *e);
 
 /* A direct exit to an offset in the same page. */
 void tr_exit_jcc(struct tr *t, unsigned cc, uint16_t target);
