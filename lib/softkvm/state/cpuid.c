@@ -142,10 +142,15 @@ void cpuid_derive(struct vcpu *c)
 	}
 }
 
+/* Asked once: under a hypervisor CPUID takes tens of microseconds. */
 bool host_is_amd(void)
 {
-	uint32_t a = 0, b, cx = 0, d;
+	static _Atomic uint32_t vendor; /* EBX; 0: not known yet */
+	uint32_t a = 0, b = vendor, cx = 0, d;
 
-	__asm__("cpuid" : "+a"(a), "=b"(b), "+c"(cx), "=d"(d));
+	if (!b) {
+		__asm__("cpuid" : "+a"(a), "=b"(b), "+c"(cx), "=d"(d));
+		vendor = b;
+	}
 	return vendor_is_amd(b);
 }

@@ -370,15 +370,29 @@ static void add_leaf(struct list *l, const struct leaf *f)
 	}
 }
 
-unsigned cpuid_supported(struct kvm_cpuid_entry2 *out, unsigned max)
+/* The list is made once: the host stays the same, and under a hypervisor each CPUID of ours
+ * takes tens of microseconds. */
+static struct kvm_cpuid_entry2 supported[64];
+static unsigned n_supported;
+
+static void list_supported(void)
 {
-	struct list l = {out, max, 0};
+	struct list l = {supported, ARRAY_SIZE(supported), 0};
 
 	for (size_t i = 0; i < ARRAY_SIZE(leaves); i++)
 		if (host_has_leaf(leaves[i].leaf) || leaves[i].leaf == 0x7 ||
 		    leaves[i].leaf == 0xb || leaves[i].leaf == 0x80000021)
 			add_leaf(&l, &leaves[i]);
-	return l.n;
+	n_supported = l.n < l.max ? l.n : l.max;
+}
+
+unsigned cpuid_supported(struct kvm_cpuid_entry2 *out, unsigned max)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, list_supported);
+	memcpy(out, supported, (max < n_supported ? max : n_supported) * sizeof(*out));
+	return n_supported;
 }
 
 int cpuid_set(struct vcpu *c, const struct kvm_cpuid_entry2 *entries, unsigned n)
