@@ -187,8 +187,13 @@ const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step)
 static struct block *translate_claimed(struct vcpu *c, struct code_page *p, uint16_t at,
 				       uint8_t mode)
 {
+	struct slot *slot;
+
 	if (!p->claimed) {
-		page_claim_code(c, vm_slot(c->vm, p->gpa), p->gpa);
+		slot = vm_slot(c->vm, p->gpa);
+		if (!slot) /* it is being taken away: the flush comes */
+			return NULL;
+		page_claim_code(c, slot, p->gpa);
 		p->claimed = true;
 	}
 	return translate(c->engine, p, at, mode);
