@@ -21,7 +21,7 @@ struct gather {
 	const struct insn *in;
 	unsigned n, index_size, data_size, data_len;
 	unsigned full;                         /* bytes of a whole register */
-	bool scatter;
+	bool scatter, progress;
 	uint8_t index[64], data[64], mask[64]; /* mask: AVX2's */
 	uint64_t k;                            /* EVEX's; AVX2's as bits, too */
 };
@@ -46,6 +46,7 @@ static void load(const struct vcpu *c, struct gather *g, const struct insn *in)
 	unsigned wide;
 
 	g->in = in;
+	g->progress = false;
 	g->full = c->xcr0 & 0x40 ? 64 : 32;
 	g->scatter = (in->op & 0xf0) == 0xa0;
 	g->index_size = in->op & 1 ? 8 : 4;
@@ -68,23 +69,39 @@ static void load(const struct vcpu *c, struct gather *g, const struct insn *in)
 /* Element i is behind us. */
 static void pass(struct gather *g, unsigned i)
 {
+	g->progress |= g->in->enc == X86_VEX || (g->k >> i & 1);
 	g->k &= ~(1ull << i);
 	if (g->in->enc == X86_VEX)
 		bytes_zero(g->mask + i * g->data_size, g->data_size);
 }
 
-/* The registers after some elements, when nothing else of them changes, and at the end, when the
- * mask and what lies above the elements is cleared. */
-static void store(const struct gather *g, bool complete)
+/* The registers at the end: the mask and what lies above the elements is cleared. */
+static void finish(const struct gather *g)
 {
 	const struct insn *in = g->in;
 
 	if (!g->scatter)
-		vreg_set(op_vreg_reg(in), complete ? g->data_len : g->full, g->data);
+		vreg_set(op_vreg_reg(in), g->data_len, g->data);
 	if (in->enc == X86_EVEX)
-		kreg_set(mask_register(in), complete ? 0 : g->k);
+		kreg_set(mask_register(in), 0);
 	else
-		vreg_set(in->vvvv, complete ? 0 : g->full, g->mask);
+		vreg_set(in->vvvv, 0, g->mask);
+}
+
+/* The registers after some elements. What lies above the vector length is cleared by EVEX
+ * forms already and kept by AVX2's, on a Zen 5. */
+static void suspend(const struct gather *g)
+{
+	const struct insn *in = g->in;
+
+	if (in->enc == X86_EVEX) {
+		if (!g->scatter)
+			vreg_set(op_vreg_reg(in), in->vl, g->data);
+		kreg_set(mask_register(in), g->k);
+	} else {
+		vreg_set(op_vreg_reg(in), g->full, g->data);
+		vreg_set(in->vvvv, g->full, g->mask);
+	}
 }
 
 static enum step element(struct vcpu *c, struct gather *g, unsigned i)
@@ -115,12 +132,13 @@ enum step op_gather(struct vcpu *c, const struct op *op)
 		enum step s = g.k >> i & 1 ? element(c, &g, i) : STEP_OK;
 
 		if (s != STEP_OK) {
-			store(&g, false);
+			if (g.progress)
+				suspend(&g);
 			return s;
 		}
 		pass(&g, i);
 		io_commit(c);
 	}
-	store(&g, true);
+	finish(&g);
 	return op_done(c, op);
 }

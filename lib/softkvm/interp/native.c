@@ -16,6 +16,8 @@
  *  4. LOCK across two pages cannot be atomic against other CPUs' ordinary accesses here. It
  *     is against other such accesses, by one global lock. Who does not get it at once starts again
  *     (STEP_AGAIN) and looks at his requests, because the holder may wait for him.
+ *  5. An x87 store with an unmasked exception stores nothing, and no fault tells: so the
+ *     buffer holds what was there before.
  *
  * Alignment that SSE and AVX demand of some operands is checked beforehand: the host would
  * say #GP, too, but a check is simpler than telling that #GP from one of our own.
@@ -137,7 +139,8 @@ static enum step through_buffer(struct vcpu *c, const struct op *op, uint64_t li
 		return fault_set(c, X86_UDV);
 	if (in->mem_w)
 		s = mmu_probe_write(c, lin, in->mem_size, ACC_WRITE);
-	if (s == STEP_OK && in->mem_r)
+	bytes_zero(buf, in->mem_size);
+	if (s == STEP_OK && (in->mem_r || in->x87)) /* 5. */
 		s = mmu_read(c, lin, buf, in->mem_size, ACC_READ);
 	if (s == STEP_OK && in->mem_w)
 		remember(c, &before, in->x87);

@@ -120,6 +120,9 @@
 	X("vpgatherdq (%rbx,%ymm4,1), %zmm1{%k1}")                                           \
 	X("vgatherqps (%rbx,%zmm5,1), %ymm1{%k1}")                                           \
 	X("vpgatherqq -8(%rbx,%zmm17,1), %zmm18{%k1}")                                       \
+	X("vpgatherqq (%rbx,%ymm17,1), %ymm18{%k1}")                                         \
+	X("vpgatherdd (%rbx,%xmm4,1), %xmm1{%k1}")                                           \
+	X("vpgatherdq (%rbx,%xmm4,1), %ymm1{%k1}")                                           \
 	X("vpscatterdd %zmm1, (%rbx,%zmm4,1){%k1}")                                          \
 	X("vscatterqpd %ymm1, (%rbx,%ymm5,1){%k1}")
 
