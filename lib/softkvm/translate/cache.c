@@ -243,6 +243,8 @@ void exit_chain(struct engine *e, struct exit_rec *x, struct block *to)
 		entry = entry_get(e, to, x->backward ? ENTRY_MEM_POLL : ENTRY_MEM);
 	else
 		entry = x->backward ? entry_get(e, to, ENTRY_POLL) : to->main;
+	if (!entry)
+		return;
 	x->to = (uint32_t)(to - e->block);
 	x->next_in = to->in;
 	to->in = (uint32_t)(x - e->exit);

@@ -238,7 +238,10 @@ static uint64_t enter_block(struct vcpu *c, bool gate)
 		return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
 	c->rip_page = c->rip & ~4095ull;
 	if (gate) {
-		jc_fill(e, c->rip, entry_get(e, b, ENTRY_GATE));
+		uint32_t entry = entry_get(e, b, ENTRY_GATE);
+
+		if (entry)
+			jc_fill(e, c->rip, entry);
 	}
 	return code_addr(e, b->main);
 }

@@ -348,6 +348,7 @@ struct block *translate(struct engine *e, struct code_page *page, uint16_t at, u
 
 /* thunks.c */
 void thunks_emit(struct engine *e);
+/* Its offset; 0: the cache is full, do without (the next translation flushes it). */
 uint32_t entry_get(struct engine *e, struct block *b, enum entry which);
 void translated_run(struct vcpu *c, uint64_t host);
 void flags_to_memory(struct vcpu *c);   /* rflags -> SCR_FLAGS, before going to translated code */

@@ -293,6 +293,8 @@ static void emit_entry(struct as *a, struct block *b, enum entry which)
 	emit_block_number(a, b);
 }
 
+#define ENTRY_ROOM 256 /* bytes: more than an entry and what as_init() keeps free */
+
 uint32_t entry_get(struct engine *e, struct block *b, enum entry which)
 {
 	struct as a;
@@ -303,6 +305,8 @@ uint32_t entry_get(struct engine *e, struct block *b, enum entry which)
 		which = ENTRY_POLL;
 	if (b->entry[which])
 		return b->entry[which];
+	if (e->code_used + ENTRY_ROOM > e->code_size)
+		return 0;
 	as_init(&a, e);
 	b->entry[which] = as_at(&a);
 	emit_entry(&a, b, which);
