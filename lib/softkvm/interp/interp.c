@@ -114,11 +114,12 @@ static bool is_mmx_only(const struct insn *in)
 	return in->op != 0xd6 || !(in->prefix & (X86_PFX_F2 | X86_PFX_F3)); /* MOVQ2DQ... */
 }
 
-/* FNCLEX, FNINIT, FNSTCW, FNSTSW run with an exception pending; FNSAVE and FNSTENV too. */
+/* FNCLEX, FNINIT, FNSTCW, FNSTSW run with an exception pending; FNSAVE and FNSTENV too, and
+ * CVTPI2PD from memory. */
 static bool waits(const struct insn *in)
 {
 	if (in->map != X86_MAP_1B)
-		return true;
+		return in->op != 0x2a || !in->has_mem || !(in->prefix & X86_PFX_66);
 	switch (in->op) {
 	case 0xd9: return !in->has_mem || (in->reg & 6) != 6;
 	case 0xdb: return in->modrm != 0xe2 && in->modrm != 0xe3;

@@ -133,8 +133,8 @@ static uint8_t change_byte(uint8_t *p, enum bit_op what, uint8_t bit, bool lock)
 	}
 }
 
-/* To a device the operand goes whole. */
-static enum step change_device(struct vcpu *c, uint64_t lin, unsigned size, enum bit_op what,
+/* To a device the operand goes whole; so does one across pages that is only read. */
+static enum step change_whole(struct vcpu *c, uint64_t lin, unsigned size, enum bit_op what,
 			       unsigned bit, bool *was)
 {
 	uint64_t v = 0;
@@ -166,9 +166,10 @@ enum step op_bt_mem(struct vcpu *c, const struct op *op)
 		s = mmu_pointer(c, lin, size, acc, &whole);
 	if (s != STEP_OK)
 		return s;
-	if (!whole && acc == ACC_WRITE) /* a crossing operand is checked in full */
+	if (!whole && what != BIT_TEST) /* a crossing operand is checked in full */
 		s = mmu_probe_write(c, lin, size, acc);
-	if (s == STEP_OK)
+	p = NULL;
+	if (s == STEP_OK && (whole || what != BIT_TEST))
 		s = mmu_pointer(c, lin + bit / 8, 1, acc, &p);
 	if (s != STEP_OK)
 		return s;
@@ -177,7 +178,7 @@ enum step op_bt_mem(struct vcpu *c, const struct op *op)
 
 		was = change_byte(p, what, mask, in->prefix & X86_PFX_LOCK) & mask;
 	} else {
-		s = change_device(c, lin, size, what, bit, &was);
+		s = change_whole(c, lin, size, what, bit, &was);
 		if (s != STEP_OK)
 			return s;
 	}
