@@ -178,10 +178,13 @@ void segs_drop_inner(struct vcpu *c)
 	for (unsigned i = 0; i < sizeof(data); i++) {
 		struct kvm_segment *s = &c->seg[data[i]];
 		const bool conforming = s->type >= (SEG_CODE | SEG_CONFORMING);
+		const uint64_t base = s->base;
 
-		/* An unusable register may hold a base (FS and GS of 64-bit programs), and
-		 * keeps it. */
-		if (!s->unusable && s->dpl < c->cpl && !conforming)
+		/* The base stays (64-bit code uses that of FS and GS without a look at the
+		 * selector): processors do so, and kvm-unit-tests' emulator test asks for it. */
+		if (!s->unusable && s->dpl < c->cpl && !conforming) {
 			seg_set_null(s, 0, 0);
+			s->base = base;
+		}
 	}
 }

@@ -17,6 +17,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* 1 if these calls are the system's (kernel_face.c), which cannot give all the same answers. */
+extern int by_system;
+__attribute__((weak)) int by_system;
+
 static int sys, vm, cpu;
 static struct kvm_run *run;
 static uint8_t *ram;
@@ -40,7 +44,8 @@ static void test_system(void)
 	} msrs = {.head.nmsrs = 2};
 
 	sys = softkvm_open();
-	ok(sys >= 0, "opens");
+	if (!ok(sys >= 0, "opens"))
+		exit(done_testing());
 	is_int(call(sys, KVM_GET_API_VERSION, 0), 12, "API version");
 	is_int(call(sys, KVM_GET_VCPU_MMAP_SIZE, 0), 12288, "size of a vCPU's mapping");
 	is_int(call(sys, KVM_CHECK_EXTENSION, ARG(KVM_CAP_IRQCHIP)), 1, "an irqchip");
@@ -51,11 +56,11 @@ static void test_system(void)
 	cpuid.head.nent = 3;
 	is_int(call(sys, KVM_GET_SUPPORTED_CPUID, &cpuid), -E2BIG, "no room for them");
 	is_int(call(sys, KVM_GET_MSR_INDEX_LIST, &msrs), -E2BIG, "no room for MSRs");
-	ok(msrs.head.nmsrs > 40, "but told how many: %u", msrs.head.nmsrs);
+	ok(msrs.head.nmsrs > 30, "but told how many: %u", msrs.head.nmsrs);
 	is_int(call(sys, KVM_GET_MSR_INDEX_LIST, &msrs), 0, "with room");
 	is_int(call(sys, KVM_RUN, 0), -EINVAL, "a vCPU's request to the system");
 	is_int(call(7777, KVM_GET_API_VERSION, 0), -EBADF, "not a descriptor");
-	is_int(call(1, KVM_GET_API_VERSION, 0), -EBADF, "not one of ours");
+	is_int(call(1, KVM_GET_API_VERSION, 0), by_system ? -ENOTTY : -EBADF, "not one of ours");
 	is_int(call(sys, KVM_CREATE_VM, ARG(5)), -EINVAL, "an unknown machine type");
 }
 
@@ -78,10 +83,12 @@ static void test_vm(void)
 	cpu = call(vm, KVM_CREATE_VCPU, 0);
 	ok(cpu >= 0, "a vCPU");
 	is_int(call(vm, KVM_CREATE_VCPU, 0), -EEXIST, "the same again");
-	is_int(call(vm, KVM_CREATE_VCPU, ARG(300)), -EINVAL, "an id that is too large");
+	is_int(call(vm, KVM_CREATE_VCPU, ARG(1 << 20)), -EINVAL, "an id that is too large");
 	is_int(call(vm, KVM_CREATE_IRQCHIP, 0), -EINVAL, "too late for an irqchip");
 	run = softkvm_mmap(cpu, 12288, 0);
 	ok(run != MAP_FAILED, "its kvm_run");
+	if (by_system)
+		return; /* the system maps more than there is, and touching it is SIGBUS */
 	ok(softkvm_mmap(vm, 4096, 0) == MAP_FAILED, "a VM has none");
 	ok(softkvm_mmap(cpu, 65536, 0) == MAP_FAILED, "no more of it than there is");
 }
@@ -245,6 +252,8 @@ static void test_stats(void)
 	struct softkvm_stat stats[64];
 	int n = softkvm_stats(cpu, stats, 64);
 
+	if (by_system)
+		return;
 	ok(n > 10 && n < 64, "%d counters", n);
 	is_str(stats[0].name, "runs", "the first");
 	ok(stats[0].value >= 8, "counted");
@@ -308,6 +317,20 @@ static void *look(void *arg)
 	return NULL;
 }
 
+/* A duplicate is as good as the original, which may be closed. */
+static void test_dup(void)
+{
+	int copy;
+
+	if (!by_system)
+		return; /* only the preload library sees dup() */
+	copy = dup(sys);
+	is_int(call(copy, KVM_GET_API_VERSION, 0), 12, "a duplicate works");
+	is_int(dup2(sys, copy), copy, "onto itself");
+	is_int(softkvm_close(copy), 0, "closes");
+	is_int(call(sys, KVM_GET_API_VERSION, 0), 12, "the original works on");
+}
+
 static void test_races(void)
 {
 	pthread_t t;
@@ -337,6 +360,7 @@ int main(void)
 	test_clock();
 	test_stats();
 	test_irqchip();
+	test_dup();
 	test_races();
 	is_int(softkvm_munmap(run, 12288), 0, "unmaps");
 	is_int(softkvm_close(cpu), 0, "closes the vCPU");

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libsoftkvm.so: softkvm under a client that knows only /dev/kvm.
+ *
+ *	LD_PRELOAD=libsoftkvm.so qemu-system-x86_64 -accel kvm ...
+ *
+ * Calls of the C library that may be about /dev/kvm or what came from it are taken over here;
+ * everything else goes on to the next definition, after one look at a table:
+ *
+ *	open, openat("/dev/kvm")   softkvm_open()
+ *	ioctl                      softkvm_ioctl() if the number is KVM's and the descriptor ours
+ *	close, dup*                the table of descriptors follows
+ *	mmap, poll, fcntl          nothing: the descriptors are real (abi/object.c)
+ *	sigaction, signal          handlers are wrapped
+ *
+ * The kernel's KVM_RUN returns -EINTR when a signal arrives, and clients rely on it to call a
+ * vCPU's thread out of the guest. Here a signal interrupts translated code and returns to it; so
+ * a client's handler is wrapped, and after it KVM_RUN of that thread is told to return. Handlers
+ * of faults stay as they are, for the engine has its own before them (run/signal.c).
+ *
+ * What a client does by system calls of its own making (static programs, io_uring) goes past us.
+ */
+/* With it <fcntl.h> gives open() the name open64, and both are to be defined here. */
+#undef _FILE_OFFSET_BITS
+
+#include "softkvm/abi/object.h"
+#include "softkvm/run/current.h"
+#include "softkvm/softkvm.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define API __attribute__((visibility("default")))
+
+/* The next definition of a function, looked up at its first use; which may come before any
+ * constructor of ours. Threads that race find the same. */
+#define NEXT(name)                                                                         \
+	({                                                                                 \
+		static __typeof__(&name) next;                                             \
+		if (!next)                                                                 \
+			next = (__typeof__(&name))dlsym(RTLD_NEXT, #name);                 \
+		next;                                                                      \
+	})
+
+/* The C library's convention. */
+static int result(int rc)
+{
+	if (rc >= 0)
+		return rc;
+	errno = -rc;
+	return -1;
+}
+
+static bool is_ours(int fd)
+{
+	struct object *o = object_get(fd);
+
+	if (o)
+		object_put(o);
+	return o;
+}
+
+/* -- opening ------------------------------------------------------------------------------- */
+
+static bool is_kvm(const char *path)
+{
+	return path && !strcmp(path, "/dev/kvm");
+}
+
+/* The mode is there only with some flags; reading it anyway is harmless on this architecture. */
+#define OPEN(name)                                                                         \
+	API int name(const char *path, int flags, ...)                                     \
+	{                                                                                  \
+		va_list ap;                                                                \
+		mode_t mode;                                                               \
+                                                                                           \
+		va_start(ap, flags);                                                       \
+		mode = va_arg(ap, mode_t);                                                 \
+		va_end(ap);                                                                \
+		return is_kvm(path) ? result(softkvm_open())                               \
+				    : NEXT(name)(path, flags, mode);                       \
+	}
+
+#define OPENAT(name)                                                                       \
+	API int name(int dir, const char *path, int flags, ...)                            \
+	{                                                                                  \
+		va_list ap;                                                                \
+		mode_t mode;                                                               \
+                                                                                           \
+		va_start(ap, flags);                                                       \
+		mode = va_arg(ap, mode_t);                                                 \
+		va_end(ap);                                                                \
+		return is_kvm(path) ? result(softkvm_open())                               \
+				    : NEXT(name)(dir, path, flags, mode);                  \
+	}
+
+OPEN(open)
+OPEN(open64)
+OPENAT(openat)
+OPENAT(openat64)
+
+/* What programs built with _FORTIFY_SOURCE call. */
+int __open_2(const char *path, int flags);
+int __open64_2(const char *path, int flags);
+
+API int __open_2(const char *path, int flags)
+{
+	return open(path, flags);
+}
+
+API int __open64_2(const char *path, int flags)
+{
+	return open(path, flags);
+}
+
+/* -- using ------------------------------------------------------------------------------------ */
+
+API int ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	if (_IOC_TYPE(request) == KVMIO && is_ours(fd))
+		return result(softkvm_ioctl(fd, request, arg));
+	return NEXT(ioctl)(fd, request, arg);
+}
+
+API int close(int fd)
+{
+	/* softkvm_close() calls close() for the number itself, which is nobody's then. */
+	return is_ours(fd) ? result(softkvm_close(fd)) : NEXT(close)(fd);
+}
+
+static int follow(int fd, int copy)
+{
+	if (copy >= 0 && is_ours(fd))
+		object_dup(fd, copy);
+	return copy;
+}
+
+API int dup(int fd)
+{
+	return follow(fd, NEXT(dup)(fd));
+}
+
+/* The target may have been one of ours: then it is closed first, as dup2() would. */
+API int dup2(int fd, int to)
+{
+	if (fd != to && is_ours(to))
+		softkvm_close(to);
+	return follow(fd, NEXT(dup2)(fd, to));
+}
+
+API int dup3(int fd, int to, int flags)
+{
+	if (fd != to && is_ours(to))
+		softkvm_close(to);
+	return follow(fd, NEXT(dup3)(fd, to, flags));
+}
+
+/* -- signals ------------------------------------------------------------------------------- */
+
+static struct sigaction client[_NSIG];
+
+static void wrapper(int sig, siginfo_t *info, void *context)
+{
+	const struct sigaction *a = &client[sig];
+
+	if (a->sa_flags & SA_SIGINFO)
+		a->sa_sigaction(sig, info, context);
+	else
+		a->sa_handler(sig);
+	if (current_vcpu)
+		vcpu_kick(current_vcpu, REQ_EXIT);
+}
+
+/* Faults, and the engine's own, which it sets with the C library's sigaction(), so through here. */
+static bool is_left_alone(int sig)
+{
+	return sig < 1 || sig >= _NSIG || sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE ||
+	       sig == SIGILL || sig == SIGTRAP || sig == SIGRTMAX - 3;
+}
+
+API int sigaction(int sig, const struct sigaction *new, struct sigaction *old)
+{
+	struct sigaction wrapped, before;
+	int rc;
+
+	if (is_left_alone(sig))
+		return NEXT(sigaction)(sig, new, old);
+	before = client[sig];
+	if (new && new->sa_handler != SIG_DFL && new->sa_handler != SIG_IGN) {
+		client[sig] = wrapped = *new;
+		wrapped.sa_sigaction = wrapper;
+		wrapped.sa_flags |= SA_SIGINFO;
+		rc = NEXT(sigaction)(sig, &wrapped, old);
+	} else {
+		rc = NEXT(sigaction)(sig, new, old);
+	}
+	if (!rc && old && old->sa_sigaction == wrapper)
+		*old = before;
+	return rc;
+}
+
+API sighandler_t signal(int sig, sighandler_t handler)
+{
+	struct sigaction new = {.sa_handler = handler, .sa_flags = SA_RESTART}, old;
+
+	sigemptyset(&new.sa_mask);
+	return sigaction(sig, &new, &old) ? SIG_ERR : old.sa_handler;
+}
