@@ -71,7 +71,7 @@ class Guest:
     """
 
     def __init__(self, run=None, kernel="cloud", cpus=1, memory="512M", disks=(), append="",
-                 initrd=None, options=(), root=None, stdin=subprocess.PIPE):
+                 initrd=None, options=(), root=None, stdin=subprocess.PIPE, **more):
         line = "console=ttyS0 quiet panic=-1 " + append
         if root:
             line += " lodge.root=" + root
@@ -89,7 +89,7 @@ class Guest:
         self._err = bytearray()
         self.start = time.monotonic()
         self.proc = subprocess.Popen(self.command, stdin=stdin, stdout=subprocess.PIPE,
-                                     stderr=subprocess.PIPE)
+                                     stderr=subprocess.PIPE, **more)
         self._threads = [threading.Thread(target=self._read_out, daemon=True),
                          threading.Thread(target=self._read_err, daemon=True)]
         for t in self._threads:
