@@ -117,7 +117,8 @@ static const struct element {
 	{X86_MAP_0F38, 0, 0x75, 0x77, {WHOLE, WHOLE}}, /* VPERMI2x */
 	{X86_MAP_0F38, 0, 0x78, 0x79, {BROADCAST, BROADCAST}},
 	{X86_MAP_0F38, 0, 0x7d, 0x83, {WHOLE, WHOLE}}, /* VPERMT2x, VPMULTISHIFTQB */
-	{X86_MAP_0F38, 0, 0x8d, 0x8f, {WHOLE, WHOLE}},
+	{X86_MAP_0F38, 0, 0x8d, 0x8d, {WHOLE, WHOLE}},
+	{X86_MAP_0F38, 0, 0x8f, 0x8f, {1, 1}},         /* VPSHUFBITQMB */
 	{X86_MAP_0F38, 0, 0xc4, 0xc4, {WHOLE, WHOLE}}, /* VPCONFLICTx */
 	{X86_MAP_0F38, 0, 0xcf, 0xcf, {1, 1}},         /* VGF2P8MULB */
 
