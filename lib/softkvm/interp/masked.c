@@ -349,7 +349,7 @@ static enum step with_lanes(struct vcpu *c, const struct op *op, const struct la
 		return through_buffer(c, op, lin, l);
 	s = lanes_linear(c, op, from, to - from, &lin);
 	if (s != STEP_OK)
-		return s;
+		return op_unless_misaligned(c, op, s);
 	lin -= from;
 	if (op_is_misaligned(in, lin))
 		return fault_code(c, X86_GP, 0);

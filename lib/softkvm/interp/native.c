@@ -101,6 +101,14 @@ bool op_is_misaligned(const struct insn *in, uint64_t lin)
 	return !(mxcsr() & MXCSR_MM);
 }
 
+enum step op_unless_misaligned(struct vcpu *c, const struct op *op, enum step s)
+{
+	if (s == STEP_FAULT && c->fault.vector == X86_SSV && is_64bit_code(c) &&
+	    op_is_misaligned(op->in, insn_ea(c, op->in, op->next)))
+		return fault_code(c, X86_GP, 0);
+	return s;
+}
+
 /* -- Through a buffer ----------------------------------------------------------------------- */
 
 struct before {
@@ -168,12 +176,8 @@ static enum step with_memory(struct vcpu *c, const struct op *op)
 	void *mem;
 	enum step s = op_linear(c, op, in->mem_size, in->mem_w, &lin);
 
-	/* #SS gives way to #GP for misalignment */
-	if (s == STEP_FAULT && c->fault.vector == X86_SSV && is_64bit_code(c) &&
-	    op_is_misaligned(in, insn_ea(c, in, op->next)))
-		return fault_code(c, X86_GP, 0);
 	if (s != STEP_OK)
-		return s;
+		return op_unless_misaligned(c, op, s);
 	if (op_is_misaligned(in, lin))
 		return fault_code(c, X86_GP, 0);
 	s = mmu_pointer(c, lin, in->mem_size, in->mem_w ? ACC_WRITE : ACC_READ, &mem);

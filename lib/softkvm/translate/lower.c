@@ -798,6 +798,8 @@ bool is_inline(const struct tr *t, const struct insn *in)
 	if (in->has_mem && (in->adsize == 2 || (has_segment_base(in) && !wide &&
 						!(t->mode & MODE_FSGS))))
 		return false;
+	if (in->has_mem && in->seg == X86_CS && in->mem_w && !wide) /* #GP */
+		return false;
 	switch (in->kind) {
 	case X86_NATIVE:
 		return in->mem_size <= 256 && (in->mem_size != 0 || !in->has_mem);

@@ -127,7 +127,8 @@ static void store_spilled(struct as *a, const struct plan *p)
 {
 	int i;
 
-	for (i = 0; i < p->n_spilled; i++)
+	/* MULX with one register for both halves: ModRM.reg, the high one, counts. */
+	for (i = p->n_spilled; i-- > 0;)
 		if (p->spilled[i].writes)
 			mov_vr(a, VGPR(p->spilled[i].guest), *p->spilled[i].number);
 }
