@@ -42,19 +42,6 @@ static uint32_t page_fault_code(const struct outcome *o)
 	return o->cr2 >= 0x7ffffffff000 ? o->error | 1 : o->error;
 }
 
-static void compare_fault(struct text *t, const struct outcome *a, const struct outcome *b)
-{
-	number(t, "vector", a->vector, b->vector);
-	if (a->vector != b->vector)
-		return;
-	if (a->vector == 14) {
-		number(t, "cr2", a->cr2, b->cr2);
-		number(t, "error", page_fault_code(a), page_fault_code(b));
-	} else {
-		number(t, "error", a->error, b->error);
-	}
-}
-
 static bool is_plain(const struct insn *in)
 {
 	switch (in->kind) {
@@ -74,13 +61,10 @@ static bool is_plain(const struct insn *in)
  */
 static uint64_t flags_that_count(const struct test_case *t, uint64_t rip)
 {
-	uint64_t live = 0, dead = 0, at = rip - t->span[0].at, len = t->span[0].len;
+	uint64_t live = 0, dead = 0, at = rip;
 	struct insn in;
 
-	for (; at < len; at += in.len) {
-		if (x86_decode(&in, t->span[0].bytes + at, 15,
-			       t->is_32bit ? X86_MODE_32 : X86_MODE_64) <= 0)
-			break;
+	for (; case_insn(t, at, &in); at += in.len) {
 		if (!is_plain(&in))
 			break;
 		live |= in.flags_r & ~dead;
@@ -98,14 +82,86 @@ static uint64_t flags_that_count(const struct test_case *t, uint64_t rip)
 static bool is_late_undefined(const struct test_case *t, const struct outcome *a,
 			      const struct outcome *b)
 {
-	uint64_t at = a->rip - t->span[0].at;
 	struct insn in;
 
-	return a->vector == 6 && a->rip == b->rip && at < t->span[0].len &&
-	       b->vector >= 12 && b->vector <= 14 &&
-	       x86_decode(&in, t->span[0].bytes + at, 15,
-			  t->is_32bit ? X86_MODE_32 : X86_MODE_64) > 0 &&
-	       in.kind != X86_UD && in.simd && in.has_mem;
+	return a->vector == 6 && a->rip == b->rip && b->vector >= 12 && b->vector <= 14 &&
+	       case_insn(t, a->rip, &in) && in.kind != X86_UD && in.simd && in.has_mem;
+}
+
+/*
+ * With an FS or GS prefix AMD's CPUs want the offset to be canonical, and not only its sum with
+ * the base. No program depends on it.
+ */
+static bool is_bad_offset(const struct test_case *t, const struct outcome *a)
+{
+	struct insn in;
+
+	return a->vector == 13 && !t->is_32bit && case_insn(t, a->rip, &in) &&
+	       (in.seg == X86_FS || in.seg == X86_GS);
+}
+
+/* At the end of the lower half, where nothing can be mapped: #PF for the beginning of an operand,
+ * or #GP for its end? */
+static bool is_at_the_edge(const struct outcome *a, const struct outcome *b)
+{
+	return a->vector == 14 && a->cr2 >> 12 == 0x7ffffffff && b->vector == 13 &&
+	       a->rip == b->rip;
+}
+
+/* In 32-bit code an operand that begins below 4 GiB and ends above: does it wrap around? */
+static bool is_wrapped(const struct test_case *t, const struct outcome *a,
+		       const struct outcome *b)
+{
+	return t->is_32bit && a->vector == 14 && b->vector == 13 && a->cr2 < 4096 &&
+	       a->rip == b->rip;
+}
+
+/* An indirect jump to no canonical address faults in softkvm when it is done; ERRATA has it. */
+static bool is_astray(const struct outcome *a, const struct outcome *b)
+{
+	return a->vector == 13 && b->vector == 13 &&
+	       (uint64_t)((int64_t)(b->rip << 16) >> 16) != b->rip;
+}
+
+/* RETF to a wrong selector: AMD's CPUs look at what lies beyond it on the stack first. */
+static bool is_far_return(const struct test_case *t, const struct outcome *a,
+			  const struct outcome *b)
+{
+	struct insn in;
+
+	return a->vector == 14 && b->vector == 13 && a->rip == b->rip &&
+	       case_insn(t, a->rip, &in) && in.kind == X86_RETF;
+}
+
+static bool is_tolerated(const struct test_case *t, const struct outcome *a,
+			 const struct outcome *b)
+{
+	return is_late_undefined(t, a, b) || is_bad_offset(t, a) || is_at_the_edge(a, b) ||
+	       is_wrapped(t, a, b) || is_astray(a, b) || is_far_return(t, a, b);
+}
+
+/* Which word of several is at fault first, is the CPU's own affair. */
+static bool same_cr2(const struct test_case *t, const struct outcome *a, const struct outcome *b)
+{
+	struct insn in;
+
+	return a->cr2 == b->cr2 || (a->cr2 >> 12 == b->cr2 >> 12 && case_insn(t, a->rip, &in) &&
+				    in.kind != X86_NATIVE);
+}
+
+static void compare_fault(struct text *t, const struct test_case *c, const struct outcome *a,
+			  const struct outcome *b)
+{
+	number(t, "vector", a->vector, b->vector);
+	if (a->vector != b->vector)
+		return;
+	if (a->vector == 14) {
+		if (!same_cr2(c, a, b))
+			number(t, "cr2", a->cr2, b->cr2);
+		number(t, "error", page_fault_code(a), page_fault_code(b));
+	} else {
+		number(t, "error", a->error, b->error);
+	}
 }
 
 static void compare_flags(struct text *t, const struct test_case *c, const struct outcome *a,
@@ -160,9 +216,21 @@ static void compare_x87(struct text *t, const uint8_t *a, const uint8_t *b)
 static void compare_file(struct text *t, const char *name, unsigned first, unsigned size,
 			 unsigned len, const uint8_t *a, const uint8_t *b)
 {
-	for (unsigned i = 0; i < len / size; i++)
-		if (memcmp(a + i * size, b + i * size, size))
-			say(t, "%s%u ", name, first + i);
+	for (unsigned i = 0; i < len / size; i++) {
+		const uint8_t *x = a + i * size, *y = b + i * size;
+		uint64_t v = 0, w = 0;
+
+		if (!memcmp(x, y, size))
+			continue;
+		for (unsigned k = 0; k < size; k += 8) {
+			memcpy(&v, x + k, 8);
+			memcpy(&w, y + k, 8);
+			if (v != w)
+				break;
+		}
+		say(t, "%s%u(%llx,%llx) ", name, first + i, (unsigned long long)v,
+		    (unsigned long long)w);
+	}
 }
 
 static void compare_vectors(struct text *t, const uint8_t *a, const uint8_t *b)
@@ -215,8 +283,9 @@ void outcome_compare(const struct test_case *c, const struct outcome *native,
 		say(&t, "%s", guest->why);
 		return;
 	}
-	if (!is_late_undefined(c, native, guest))
-		compare_fault(&t, native, guest);
+	if (is_tolerated(c, native, guest))
+		return;
+	compare_fault(&t, c, native, guest);
 	compare_registers(&t, native, guest);
 	compare_flags(&t, c, native, guest, exact);
 	compare_vectors(&t, native->vectors, guest->vectors);
@@ -225,13 +294,13 @@ void outcome_compare(const struct test_case *c, const struct outcome *native,
 
 static void print_piece(const struct test_case *t, const struct piece *p)
 {
-	const struct span *s = &t->span[0];
-	const uint8_t *bytes = s->bytes + (p->at - s->at);
 	struct insn in;
+	const uint8_t *bytes = case_insn(t, p->at, &in);
 	char hex[64];
 	int n = 0;
 
-	x86_decode(&in, bytes, 15, t->is_32bit ? X86_MODE_32 : X86_MODE_64);
+	if (!bytes)
+		return;
 	for (unsigned i = 0; i < p->len && i < 15; i++)
 		n += snprintf(hex + n, sizeof(hex) - (size_t)n, " %02x", bytes[i]);
 	printf("#   %08x %-14s%s\n", p->at, x86_insn_name(&in), hex);

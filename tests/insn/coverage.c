@@ -52,8 +52,7 @@ void coverage_add(const struct test_case *t, const struct outcome *o)
 		struct insn in;
 		unsigned row;
 
-		if (x86_decode(&in, t->span[0].bytes + (p->at - t->span[0].at), 15,
-			       t->is_32bit ? X86_MODE_32 : X86_MODE_64) <= 0)
+		if (!case_insn(t, p->at, &in))
 			continue;
 		row = in.row % ROWS;
 		rows[row].name = x86_insn_name(&in);

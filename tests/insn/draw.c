@@ -11,6 +11,8 @@
  *	string      with or without REP
  *	stack       push, pop and relatives
  *	rewrite     a store into an instruction that comes later
+ *	excursion   a call into another page
+ *	IRET        to a place nearby
  *
  * Jumps lead forward (or back in a loop whose counter nothing else writes), so most cases end.
  * Their displacements are filled in when all positions are known.
@@ -116,9 +118,11 @@ static void item_done(struct sequence *q)
 
 static void place_all(struct sequence *q)
 {
-	for (unsigned i = 0; i < q->n_labels; i++)
+	for (unsigned i = 0; i < q->n_labels; i++) {
 		if (q->label_at[i] == ~0u)
 			q->label_at[i] = q->span->len;
+		q->wait[i] = 0;
+	}
 }
 
 /* -- What to draw -------------------------------------------------------------------------------- */
@@ -349,6 +353,59 @@ static void rewrite(struct sequence *q)
 	memcpy(q->span->bytes + store - 5, &disp, 4);
 }
 
+/* Through IRET: to a label, in the same ring. */
+static void interrupt_return(struct sequence *q)
+{
+	unsigned to = label_ahead(q), reg = free_register(q);
+
+	if (reg >= 8)
+		return;
+	ADD(q, (uint8_t)(q->g.t->is_32bit ? 0x90 : 0x48), 0x89, (uint8_t)(0xe0 | reg));
+	ADD(q, 0x6a, 0x2b);              /* push SS, RSP */
+	ADD(q, (uint8_t)(0x50 | reg));
+	ADD(q, 0x9c);                    /* pushf */
+	ADD(q, 0x6a, (uint8_t)(q->g.t->is_32bit ? 0x23 : 0x33));
+	ADD(q, 0x68, 0, 0, 0, 0);
+	add_fixup(q, 4, to, true);
+	if (q->g.t->is_32bit)
+		ADD(q, 0xcf);
+	else
+		ADD(q, 0x48, 0xcf);
+	q->g.known &= (uint16_t)~(1u << reg);
+}
+
+/* A call into another page, and what is there: the second span, or a new entry into it. */
+static void excursion(struct sequence *q)
+{
+	struct test_case *t = q->g.t;
+	struct span *home = q->span, *away = &t->span[1];
+	uint32_t disp, first;
+
+	if (!has_room(q) || away->len + 80 > sizeof(away->bytes))
+		return;
+	if (t->n_spans == 1) {
+		t->n_spans = 2;
+		away->at = CODE + (home->at - CODE + 2 * PAGE) % (CODE_PAGES * PAGE) / PAGE * PAGE +
+			   pick(&q->g, PAGE - sizeof(away->bytes));
+	}
+	first = away->at + away->len;
+	if (chance(&q->g, 60)) {
+		ADD(q, 0xe8, 0, 0, 0, 0);
+	} else { /* push the return address, jump */
+		ADD(q, 0x68, 0, 0, 0, 0);
+		disp = home->at + home->len + 5;
+		memcpy(home->bytes + home->len - 4, &disp, 4);
+		ADD(q, 0xe9, 0, 0, 0, 0);
+	}
+	disp = first - (home->at + home->len);
+	memcpy(home->bytes + home->len - 4, &disp, 4);
+	q->span = away;
+	for (unsigned n = pick(&q->g, 3); n; n--)
+		add_one(q, chance(&q->g, 30) ? touches_memory : NULL);
+	ADD(q, 0xc3);
+	q->span = home;
+}
+
 static void item(struct sequence *q);
 
 static void loop(struct sequence *q)
@@ -360,6 +417,7 @@ static void loop(struct sequence *q)
 	if (reg == X86_REG_NONE || q->depth > 1 || g->t->is_32bit != (reg < 8 && g->t->is_32bit))
 		return;
 	q->depth++;
+	place_all(q); /* who jumped into the loop would have no counter */
 	if (reg & 8)
 		ADD(q, 0x41, (uint8_t)(0xb8 | (reg & 7)), (uint8_t)(2 + pick(g, 6)), 0, 0, 0);
 	else
@@ -401,8 +459,9 @@ static void item(struct sequence *q)
 		void (*draw)(struct sequence *q);
 		unsigned weight;
 	} kinds[] = {
-		{plain, 62}, {liveness, 7}, {carry, 3}, {rotate, 2}, {string, 4}, {stack, 5},
-		{branch, 8}, {indirect, 4}, {rewrite, 1}, {loop, 4},
+		{plain, 59}, {liveness, 7}, {carry, 3}, {rotate, 2}, {string, 4}, {stack, 5},
+		{branch, 8}, {indirect, 4}, {rewrite, 1}, {loop, 4}, {excursion, 2},
+		{interrupt_return, 1},
 	};
 	unsigned n = pick(&q->g, 100), i = 0;
 

@@ -31,6 +31,13 @@ static bool is_wide_insert(const struct insn *in)
 	       in->opsize == 4 && (in->op == 0x16 || in->op == 0x22);
 }
 
+/* VPBROADCAST from RSP: Zen 5 reads the RSP of before a PUSH or POP that is right ahead. */
+static bool is_broadcast_of_rsp(const struct insn *in)
+{
+	return in->enc == X86_EVEX && in->f_rm != X86_F_OTHER && in->f_rm != X86_F_NONE &&
+	       !in->has_mem && in->rm == X86_RSP;
+}
+
 /* KMOVQ with a general register in 32-bit code: undefined for Intel; AMD's write 64 bits. */
 static bool is_wide_kmov(const struct insn *in)
 {
@@ -72,6 +79,7 @@ static const struct {
 	{.kind = X86_MWAIT, .why = "the host may allow it"},
 	{.kind = X86_KINDS, .is = is_random_number, .why = "random numbers"},
 	{.kind = X86_KINDS, .is = is_int80, .why = "the host's kernel has handlers there"},
+	{.kind = X86_KINDS, .is = is_broadcast_of_rsp, .why = "an erratum of Zen 5"},
 	{.kind = X86_KINDS, .is = is_wide_kmov, .why = "AMD and Intel differ"},
 	{.kind = X86_KINDS, .is = is_wide_insert, .why = "AMD and Intel differ"},
 	{.kind = X86_KINDS, .is = is_undefined_here,

@@ -209,7 +209,7 @@ static void set_cpuid(struct guest *g)
 	must(softkvm_ioctl(g->vcpu, KVM_SET_XCRS, &xcrs), "KVM_SET_XCRS");
 }
 
-/* A tick a second; who is in the same KVM_RUN at the second one is stopped. */
+/* A tick a second of CPU time; who is in the same KVM_RUN at the second one is stopped. */
 static struct guest *running;
 static volatile unsigned long runs, runs_at_tick;
 
@@ -227,8 +227,8 @@ static void start_ticks(void)
 {
 	struct itimerval t = {.it_value.tv_sec = 1, .it_interval.tv_sec = 1};
 
-	signal(SIGALRM, on_alarm);
-	setitimer(ITIMER_REAL, &t, NULL);
+	signal(SIGPROF, on_alarm);
+	setitimer(ITIMER_PROF, &t, NULL);
 }
 
 struct guest *guest_create(const char *knobs)

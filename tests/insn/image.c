@@ -18,6 +18,21 @@ const struct page pages[PAGES] = {
 	{TOP, true, false},
 };
 
+const uint8_t *case_insn(const struct test_case *t, uint64_t at, struct insn *in)
+{
+	enum x86_mode mode = t->is_32bit ? X86_MODE_32 : X86_MODE_64;
+
+	for (unsigned i = 0; i < t->n_spans; i++) {
+		const struct span *s = &t->span[i];
+
+		if (at >= s->at && at < s->at + s->len)
+			return x86_decode(in, s->bytes + (at - s->at), 15, mode) > 0
+				       ? s->bytes + (at - s->at)
+				       : NULL;
+	}
+	return NULL;
+}
+
 void image_init(struct image *m)
 {
 	memset(m, 0, sizeof(*m));

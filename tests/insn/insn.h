@@ -115,6 +115,9 @@ void case_draw(struct test_case *t, uint64_t seed, uint64_t number);
 void templates_draw(uint64_t seed);
 extern uint8_t templates[TEMPLATES][PAGES][PAGE];
 
+/* The instruction of the case at an address, decoded; NULL if there is none. */
+const uint8_t *case_insn(const struct test_case *t, uint64_t at, struct insn *in);
+
 /* -- image.c: memory before a case ------------------------------------------------------------ */
 
 struct image {

@@ -79,7 +79,9 @@ static void shrink(struct test_case *t, struct guest *g, bool warm)
 		struct test_case fewer = *t;
 		const struct piece *p = &t->piece[i];
 
-		memset(fewer.span[0].bytes + (p->at - t->span[0].at), 0x90, p->len);
+		for (unsigned s = 0; s < t->n_spans; s++)
+			if (p->at - t->span[s].at < t->span[s].len)
+				memset(fewer.span[s].bytes + (p->at - t->span[s].at), 0x90, p->len);
 		fewer.piece[i].is_nop = true;
 		if (disagrees(&fewer, g, warm, differ, sizeof(differ)))
 			*t = fewer;
@@ -121,6 +123,8 @@ static void judge_all(const struct test_case *t, const struct outcome *native)
 	if (options.verbose)
 		case_print(t, native, NULL, "");
 	if (native->status != RAN || native->vector == 17) {
+		if (options.verbose)
+			note("skipped");
 		skipped++;
 		return;
 	}
@@ -184,7 +188,10 @@ static void read_options(int argc, char **argv)
 		case 'v': options.verbose = true; break;
 		case 't': options.table = true; break;
 		case 'x': exclusions_print(); exit(0);
-		default: exit(2);
+		default:
+			fputs("insn_test [-s SEED] [-n CASES] [-c CASE] [-k KNOBS] [-r REPORTS] "
+			      "[-v] [-t] [-x]\n", stderr);
+			exit(2);
 		}
 	}
 }
