@@ -107,6 +107,11 @@ static bool is_flat(const struct kvm_segment *s)
 	return s->base == 0 && s->limit == ~0u && !s->unusable;
 }
 
+static bool is_flat_data(const struct kvm_segment *s)
+{
+	return is_flat(s) && !(s->type & 8) && s->type & 2; /* not code, writable */
+}
+
 /* Can code be translated in the present mode? What cannot is interpreted. */
 static bool translatable(const struct vcpu *c)
 {
@@ -115,8 +120,8 @@ static bool translatable(const struct vcpu *c)
 	if (is_64bit_code(c))
 		return true;
 	return c->cr0 & CR0_PE && !is_vm86(c) && c->seg[X86_CS].db && c->seg[X86_SS].db &&
-	       is_flat(&c->seg[X86_CS]) && is_flat(&c->seg[X86_SS]) &&
-	       is_flat(&c->seg[X86_DS]) && is_flat(&c->seg[X86_ES]);
+	       is_flat(&c->seg[X86_CS]) && is_flat_data(&c->seg[X86_SS]) &&
+	       is_flat_data(&c->seg[X86_DS]) && is_flat_data(&c->seg[X86_ES]);
 }
 
 static void evict(struct engine *e, const struct itlb *t)

@@ -800,6 +800,8 @@ bool is_inline(const struct tr *t, const struct insn *in)
 		return false;
 	if (in->has_mem && in->seg == X86_CS && in->mem_w && !wide) /* #GP */
 		return false;
+	if (in->has_mem && !wide && in->seg == X86_CS && in->mem_w)
+		return false; /* code segments are not writable */
 	switch (in->kind) {
 	case X86_NATIVE:
 		return in->mem_size <= 256 && (in->mem_size != 0 || !in->has_mem);
