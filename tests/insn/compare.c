@@ -90,13 +90,13 @@ static bool is_late_undefined(const struct test_case *t, const struct outcome *a
 
 /*
  * With an FS or GS prefix AMD's CPUs want the offset to be canonical, and not only its sum with
- * the base. No program depends on it.
+ * the base; and in 32-bit code the last byte of an operand may lie beyond the limit of 4 GiB.
  */
 static bool is_bad_offset(const struct test_case *t, const struct outcome *a)
 {
 	struct insn in;
 
-	return a->vector == 13 && !t->is_32bit && case_insn(t, a->rip, &in) &&
+	return a->vector == 13 && case_insn(t, a->rip, &in) &&
 	       (in.seg == X86_FS || in.seg == X86_GS);
 }
 
@@ -112,8 +112,9 @@ static bool is_at_the_edge(const struct outcome *a, const struct outcome *b)
 static bool is_wrapped(const struct test_case *t, const struct outcome *a,
 		       const struct outcome *b)
 {
-	return t->is_32bit && a->vector == 14 && b->vector == 13 && a->cr2 < 4096 &&
-	       a->rip == b->rip;
+	return t->is_32bit && a->rip == b->rip &&
+	       ((a->vector == 14 && a->cr2 < 4096 && b->vector == 13) ||
+		(b->vector == 14 && b->cr2 < 4096 && a->vector == 13));
 }
 
 /* An indirect jump to no canonical address faults in softkvm when it is done; ERRATA has it. */
@@ -123,21 +124,28 @@ static bool is_astray(const struct outcome *a, const struct outcome *b)
 	       (uint64_t)((int64_t)(b->rip << 16) >> 16) != b->rip;
 }
 
-/* RETF to a wrong selector: AMD's CPUs look at what lies beyond it on the stack first. */
-static bool is_far_return(const struct test_case *t, const struct outcome *a,
-			  const struct outcome *b)
+/*
+ * Instructions that load several words. Which of them is at fault first is the CPU's own affair,
+ * and so is what POPA has loaded by then; RETF to a wrong selector looks at what lies beyond it
+ * on the stack first.
+ */
+static bool is_half_done(const struct test_case *t, const struct outcome *a,
+			 const struct outcome *b)
 {
 	struct insn in;
 
-	return a->vector == 14 && b->vector == 13 && a->rip == b->rip &&
-	       case_insn(t, a->rip, &in) && in.kind == X86_RETF;
+	if (a->rip != b->rip || a->vector < 12 || a->vector > 14 || !case_insn(t, a->rip, &in))
+		return false;
+	return (in.kind == X86_POPA && a->vector == b->vector) ||
+	       (in.kind == X86_RETF && a->vector == 14 && b->vector == 13) ||
+	       (in.kind == X86_IRET && a->vector == 14 && b->vector == 14);
 }
 
 static bool is_tolerated(const struct test_case *t, const struct outcome *a,
 			 const struct outcome *b)
 {
 	return is_late_undefined(t, a, b) || is_bad_offset(t, a) || is_at_the_edge(a, b) ||
-	       is_wrapped(t, a, b) || is_astray(a, b) || is_far_return(t, a, b);
+	       is_wrapped(t, a, b) || is_astray(a, b) || is_half_done(t, a, b);
 }
 
 /* Which word of several is at fault first, is the CPU's own affair. */
@@ -320,6 +328,9 @@ void case_print(const struct test_case *t, const struct outcome *native,
 		       (unsigned long long)t->start.gpr[i], i % 4 == 3 ? "\n" : "");
 	printf("#   flags=%llx fs=%llx gs=%llx\n", (unsigned long long)t->start.flags,
 	       (unsigned long long)t->start.fs, (unsigned long long)t->start.gs);
-	(void)guest;
+	if (guest && guest->status == RAN)
+		printf("#   softkvm: vector %u error %x cr2 %llx rip %llx\n", guest->vector,
+		       guest->error, (unsigned long long)guest->cr2,
+		       (unsigned long long)guest->rip);
 	printf("#   differ (native,softkvm): %s\n", differ);
 }

@@ -50,6 +50,7 @@ enum {
 #define USER_DATA  0x2b
 #define USER_CODE64 0x33
 #define TSS_SELECTOR 0x40
+#define CPU_NUMBER 0x7b /* Linux keeps it in the limit of a segment */
 
 struct guest {
 	char knobs[64];
@@ -131,6 +132,7 @@ static void make_descriptors(struct guest *g)
 		{RING0_CODE, 0x00af9b000000ffff}, {RING0_DATA, 0x00cf93000000ffff},
 		{USER_CODE32 & ~7, 0x00cffb000000ffff}, {USER_DATA & ~7, 0x00cff3000000ffff},
 		{USER_CODE64 & ~7, 0x00affb000000ffff},
+		{CPU_NUMBER & ~7, 0x0040f50000000000}, /* expand-down, read-only */
 	};
 	uint64_t tss = KERNEL + TSS_AT;
 
