@@ -13,7 +13,7 @@
  * share the scratch of one that is only read, because x86 reads before it writes.
  *
  * AH, CH, DH, BH cannot be encoded in an instruction with a REX prefix. Their instructions can
- * come to need one only through MOVZX and MOVSX to rsp, rsi or rdi: these go through S1.
+ * come to need one only through MOVZX, MOVSX and CRC32 to rsp, rsi or rdi: these go through S1.
  */
 #include "softkvm/translate/emit.h"
 
@@ -315,11 +315,10 @@ static void emit_plain(struct as *a, const struct insn *in, const uint8_t *bytes
 		emit_evex(a, in, bytes, p);
 }
 
-/* MOVZX or MOVSX of AH..BH into a register whose host number needs REX. */
+/* AH..BH beside a register whose host number needs REX: MOVZX, MOVSX, CRC32. */
 static bool is_high_extend(const struct insn *in, const struct plan *p)
 {
-	return in->enc == X86_LEGACY && in->map == X86_MAP_0F &&
-	       (in->op == 0xb6 || in->op == 0xbe) && !in->has_mem &&
+	return in->enc == X86_LEGACY && in->f_reg == X86_F_GPR && !in->has_mem &&
 	       is_high(in, in->f_rm, in->rm) && p->reg >= 8;
 }
 
@@ -351,8 +350,10 @@ void emit_native(struct as *a, const struct insn *in, const uint8_t *bytes,
 		int to = p.reg;
 
 		p.reg = H_S1;
+		if (in->map == X86_MAP_0F38) /* CRC32 reads it, and writes 32 bits */
+			mov_rr(a, H_S1, to);
 		emit_plain(a, in, bytes, &p);
-		if (in->opsize == 2) { /* the upper part stays */
+		if (in->opsize == 2 && in->map == X86_MAP_0F) { /* the upper part stays */
 			emit8(a, 0x66);
 			emit_rex(a, false, H_S1, 0, to);
 			emit8(a, 0x89);
