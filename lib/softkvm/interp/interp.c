@@ -119,10 +119,10 @@ static bool is_mmx_only(const struct insn *in)
 static bool waits(const struct insn *in)
 {
 	if (in->map != X86_MAP_1B)
-		return in->op != 0x2a || !in->has_mem || !(in->prefix & X86_PFX_66);
+		return in->op != 0x2a || !in->has_mem; /* CVTPI2PS */
 	switch (in->op) {
 	case 0xd9: return !in->has_mem || (in->reg & 6) != 6;
-	case 0xdb: return in->modrm != 0xe2 && in->modrm != 0xe3;
+	case 0xdb: return in->modrm < 0xe0 || in->modrm > 0xe4; /* FNENI to FNSETPM */
 	case 0xdd: return !in->has_mem || (in->reg & 6) != 6;
 	case 0xdf: return in->modrm != 0xe0;
 	default: return true;

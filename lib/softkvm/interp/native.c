@@ -103,8 +103,10 @@ bool op_is_misaligned(const struct insn *in, uint64_t lin)
 
 enum step op_unless_misaligned(struct vcpu *c, const struct op *op, enum step s)
 {
-	if (s == STEP_FAULT && c->fault.vector == X86_SSV && is_64bit_code(c) &&
-	    op_is_misaligned(op->in, insn_ea(c, op->in, op->next)))
+	uint64_t base = is_64bit_code(c) ? 0 : c->seg[X86_SS].base;
+
+	if (s == STEP_FAULT && c->fault.vector == X86_SSV &&
+	    op_is_misaligned(op->in, base + insn_ea(c, op->in, op->next)))
 		return fault_code(c, X86_GP, 0);
 	return s;
 }

@@ -115,7 +115,7 @@ enum step op_pop_seg(struct vcpu *c, const struct op *op)
 	enum x86_seg seg = opcode_seg(op->in);
 	uint64_t sp = c->gpr[X86_RSP] + op->in->opsize;
 	uint64_t mask = stack_mask(c), v;
-	enum step s = top_value(c, 2, &v);
+	enum step s = top_value(c, op->in->opsize, &v);
 
 	if (s != STEP_OK)
 		return s;
