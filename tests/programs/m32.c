@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A 32-bit program, static, for 64-bit kernels: compatibility mode, the 32-bit system call
+ * A 32-bit program, linked statically and dynamically, for 64-bit kernels: compatibility mode, the 32-bit system call
  * entries, segment bases for thread-local storage, x87 as 32-bit code uses it, signals with
  * 32-bit frames, and instructions that 64-bit mode does not have. Prints what it finds;
  * the output natively is the expected one.
