@@ -264,10 +264,10 @@ enum step op_enter(struct vcpu *c, const struct op *op)
 	if (s == STEP_OK) {
 		sp_add(c, -(op->in->imm & 0xffff));
 		/* the manual: it faults where a push with the final rSP would */
-		s = seg_linear(c, X86_SS, c->gpr[X86_RSP] & stack_mask(c), 1, true, &lin);
+		s = seg_linear(c, X86_SS, c->gpr[X86_RSP] & stack_mask(c), size, true, &lin);
 	}
 	if (s == STEP_OK)
-		s = mmu_probe_write(c, lin, 1, ACC_WRITE);
+		s = mmu_probe_write(c, lin, size, ACC_WRITE);
 	if (s != STEP_OK) {
 		c->gpr[X86_RSP] = old;
 		return s;
