@@ -7,20 +7,20 @@
  *  1. a store of the vCPU that holds the translation. The page's note says `code`, so no vCPU
  *     has a writable TLB entry for it (page_claim_code() sees to it before the first byte is
  *     read, tlb.c's may_write() afterwards). The store comes to C, to page_will_change(),
- *     which drops the blocks it overlaps before the bytes change.
+ *     which drops the blocks it overlaps before the next instruction.
  *  2. a store of another vCPU: the same path there; the holders get a message (REQ_CODE). The
  *     manual demands a serializing instruction or an interrupt on the executing CPU before it
  *     may rely on the new bytes. Those run in C, or end in dispatch(), which looks at requests;
  *     so does every gate (an indirect jump to new code) and every backward chain.
  *     The message must come after the store, or the holder translates the old bytes again in
- *     between: so it is kept until the storing instruction has completed. And a holder that
- *     comes just then must wait for the store. Two columns, W stores, T translates:
+ *     between: page_will_change() is called behind the store and a full barrier, and messages
+ *     go when the storing instruction is complete. Two columns, W stores, T translates:
  *
- *	W: writers |= W; look at `code`; store; message to who was in `code`; next poll
- *	T: code |= T; look at `writers`; wait for the poll of who was in it; read the bytes
+ *	W: store; barrier; look at `code`; message to who was in it
+ *	T: code |= T; look at `writers`, wait for the polls of who was in it; read the bytes
  *
- *     If W does not see T, T sees W and waits for its poll, which is after the store. If W sees
- *     T, T gets the message after the store.
+ *     If W does not see T, T marked the page after W's store and reads the new bytes. If W sees
+ *     T, T gets the message.
  *  3. the client's own pointer (a disk read, a debugger): invisible here. But what it loads the
  *     guest executes only after a mapping of the page was made or changed, or after it left
  *     KVM_RUN:
