@@ -16,7 +16,7 @@
  *  2. In one store, devices come before RAM. A device access may end in STEP_EXIT, after which
  *     the instruction starts again and must find RAM as it was, or `add [mem], 1` across
  *     the border would add twice.
- *  3. page_will_change() hears of each store to RAM after it (mmu.h says why), unless it went
+ *  3. page_changed() hears of each store to RAM after it (mmu.h says why), unless it went
  *     through a writable TLB entry: those exist only for pages without code.
  *
  * What the instruction's own privilege may access is looked up in the translator's TLB first.
@@ -206,7 +206,7 @@ static uint8_t *tlb_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned
 static void changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
 {
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	page_will_change(c, slot, gpa, len);
+	page_changed(c, slot, gpa, len);
 }
 
 enum step mmu_read(struct vcpu *c, uint64_t lin, void *dst, unsigned len, unsigned acc)

@@ -40,7 +40,7 @@ enum step mmu_probe_write(struct vcpu *c, uint64_t lin, unsigned len, unsigned a
  * interp_step() do it, and asking for another such pointer does). */
 enum step mmu_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc, void **out);
 
-/* The stores through mmu_pointer() have been made: tells page_will_change(). */
+/* The stores through mmu_pointer() have been made: tells page_changed(). */
 void mmu_stored(struct vcpu *c);
 
 /* The linear address of an operand in a segment: base, limit and type checks outside 64-bit
@@ -76,7 +76,7 @@ enum step mmu_walk(struct vcpu *c, uint64_t lin, unsigned acc, struct walk *w);
  * could copy them. Between the store and the call there must be a full memory barrier, against
  * a vCPU that is just marking the page as code. Stores through writable TLB entries need
  * none of this. */
-void page_will_change(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len);
+void page_changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len);
 
 /* Guest-physical address of lin for `acc`, walking the tables with all checks, accessed and
  * dirty bits set as the processor does. */

@@ -18,7 +18,7 @@
  *  1. An entry is changed only by compare-and-exchange against the value that the decision was
  *     made on; if another CPU was faster, the whole walk is done again. No right is ever
  *     derived from a mixture of old and new.
- *  2. Every change of an entry is told to page_will_change(): it is a store to guest memory
+ *  2. Every change of an entry is told to page_changed(): it is a store to guest memory
  *     like any other, for the dirty log and for code.
  *  3. Tables in a read-only slot (firmware has them in flash) are used as they are, their A
  *     and D bits stay. What lies outside all slots reads as all ones, as an open bus does;
@@ -268,7 +268,7 @@ static bool mark_entry(struct vcpu *c, struct path *p, int level, uint64_t set)
 	if (!exchange(slot->hva + (at - slot->gpa), bytes, old, old | set))
 		return false;
 	p->entry[level] = old | set;
-	page_will_change(c, slot, at, bytes);
+	page_changed(c, slot, at, bytes);
 	return true;
 }
 

@@ -70,7 +70,7 @@ void mmu_invpcid(struct vcpu *c, unsigned type, unsigned pcid, uint64_t lin)
 	invpcids++;
 }
 
-void page_will_change(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
+void page_changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
 {
 	(void)c, (void)slot, (void)gpa, (void)len;
 }

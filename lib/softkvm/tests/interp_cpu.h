@@ -60,7 +60,7 @@ const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step)
 	return NULL;
 }
 
-void page_will_change(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
+void page_changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
 {
 	(void)c, (void)slot, (void)gpa, (void)len;
 	changes++;

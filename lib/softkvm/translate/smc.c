@@ -6,14 +6,14 @@
  *
  *  1. a store of the vCPU that holds the translation. The page's note says `code`, so no vCPU
  *     has a writable TLB entry for it (page_claim_code() sees to it before the first byte is
- *     read, tlb.c's may_write() afterwards). The store comes to C, to page_will_change(),
+ *     read, tlb.c's may_write() afterwards). The store comes to C, to page_changed(),
  *     which drops the blocks it overlaps before the next instruction.
  *  2. a store of another vCPU: the same path there; the holders get a message (REQ_CODE). The
  *     manual demands a serializing instruction or an interrupt on the executing CPU before it
  *     may rely on the new bytes. Those run in C, or end in dispatch(), which looks at requests;
  *     so does every gate (an indirect jump to new code) and every backward chain.
  *     The message must come after the store, or the holder translates the old bytes again in
- *     between: page_will_change() is called behind the store and a full barrier, and messages
+ *     between: page_changed() is called behind the store and a full barrier, and messages
  *     go when the storing instruction is complete. Two columns, W stores, T translates:
  *
  *	W: store; barrier; look at `code`; message to who was in it
@@ -261,7 +261,7 @@ static void add_change(struct vcpu *c, uint32_t holders, uint64_t gpa, unsigned 
 
 /* -- Stores in C ------------------------------------------------------------------------------------------- */
 
-void page_will_change(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
+void page_changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
 {
 	uint64_t page = (gpa - slot->gpa) >> 12;
 	struct page_note *note = &slot->note[page];
