@@ -170,9 +170,20 @@ static bool is_rotate_by_cl(const struct insn *in)
 					 (in->map == X86_MAP_0F && (in->op & 0xf7) == 0xa5));
 }
 
+static bool is_shift(const struct insn *in)
+{
+	if (in->enc != X86_LEGACY)
+		return false;
+	return in->map == X86_MAP_1B ? (in->op & 0xfe) == 0xc0
+				     : in->map == X86_MAP_0F && (in->op & 0xf7) == 0xa4;
+}
+
+/* One that may be rewritten. Not a shift's count: flags that no instruction read before the store
+ * are gone when the new count of 0 keeps them; ERRATA has this. */
 static bool has_immediate(const struct insn *in)
 {
-	return in->kind == X86_NATIVE && in->imm_len && in->len - in->imm_at == in->imm_len;
+	return in->kind == X86_NATIVE && in->imm_len && in->len - in->imm_at == in->imm_len &&
+	       !is_shift(in);
 }
 
 static bool add_one(struct sequence *q, bool (*want)(const struct insn *in))

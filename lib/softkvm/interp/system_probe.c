@@ -115,7 +115,8 @@ enum step sys_verw(struct vcpu *c, const struct insn *in, uint64_t next)
 	return verify(c, in, next, true);
 }
 
-/* Raises the RPL of a selector to that of another. */
+/* Raises the RPL of a selector to that of another. Where it is high enough nothing is stored, and
+ * the segment need not be writable. */
 enum step sys_arpl(struct vcpu *c, const struct insn *in, uint64_t next)
 {
 	const unsigned rpl = c->gpr[in->reg] & 3;
@@ -124,7 +125,7 @@ enum step sys_arpl(struct vcpu *c, const struct insn *in, uint64_t next)
 	enum step rc = STEP_OK;
 
 	if (in->mod != 3)
-		rc = sys_linear(c, in, next, 2, true, &lin);
+		rc = sys_linear(c, in, next, 2, false, &lin);
 	if (!rc)
 		rc = sys_read16(c, in, next, &sel);
 	if (rc)
@@ -137,6 +138,8 @@ enum step sys_arpl(struct vcpu *c, const struct insn *in, uint64_t next)
 	if (in->mod == 3)
 		gpr_set(c, in->rm, sel, 2);
 	else
+		rc = sys_linear(c, in, next, 2, true, &lin);
+	if (!rc && in->mod != 3)
 		rc = mmu_write(c, lin, &sel, 2, ACC_WRITE);
 	if (!rc)
 		set_zf(c, true);

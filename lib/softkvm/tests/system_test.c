@@ -364,6 +364,11 @@ static void probes(void)
 	is_int(c->rflags & X86_ZF, X86_ZF, "ZF");
 	is_int(cpu_run(c, "\x63\xd8"), STEP_OK, "again");
 	is_int(c->rflags & X86_ZF, 0, "nothing to raise");
+	c->gpr[X86_RDI] = 0xd000;
+	poke(0xd000, 3, 2);
+	is_int(cpu_run(c, "\x2e\x63\x1f"), STEP_OK, "ARPL cs:[edi], bx stores nothing");
+	poke(0xd000, 0, 2);
+	faults(c, "\x2e\x63\x1f", X86_GP, 0, "but has to be able to");
 	cpu_real(c);
 	faults(c, "\x0f\x02\xd8", X86_UDV, -1, "LAR in real mode");
 }
