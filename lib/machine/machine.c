@@ -83,6 +83,7 @@ static int load(struct machine *m, struct err *err)
 		.initrd = m->initrd.fd >= 0 ? &m->initrd : NULL,
 		.cmdline = m->config.cmdline ? m->config.cmdline : "",
 		.mem = &m->mem,
+		.ram = m->ram.fd,
 		.memory = m->config.memory,
 		.rsdp = MAP_RSDP,
 	};

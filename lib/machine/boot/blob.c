@@ -9,15 +9,20 @@
 #include "machine/boot/blob.h"
 
 #include "base/err.h"
+#include "base/scoped.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 /* One read() moves less than 2 GiB on Linux, whatever was asked. */
 #define READ_MAX (1u << 30)
+
+/* What is copied at a time: small enough to stay in a CPU's cache. */
+#define PIECE (256u << 10)
 
 static int check_kind(const struct blob *blob, const struct stat *st, struct err *err)
 {
@@ -85,6 +90,42 @@ int blob_read(const struct blob *blob, uint64_t at, void *to, uint64_t len,
 		done += (uint64_t)n;
 	}
 	return 0;
+}
+
+static int write_all(int to, const uint8_t *from, uint64_t len, uint64_t at)
+{
+	while (len) {
+		ssize_t n = pwrite(to, from, len, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENOSPC;
+		from += n;
+		at += (uint64_t)n;
+		len -= (uint64_t)n;
+	}
+	return 0;
+}
+
+int blob_copy(const struct blob *blob, uint64_t at, int to, uint64_t to_at, uint64_t len,
+	      struct err *err)
+{
+	scoped_mem uint8_t *piece = malloc(PIECE);
+	int rc = piece ? 0 : err_set(err, ENOMEM, "no memory to read a file");
+
+	while (rc == 0 && len) {
+		uint64_t n = len < PIECE ? len : PIECE;
+
+		rc = blob_read(blob, at, piece, n, err);
+		if (rc == 0 && (rc = write_all(to, piece, n, to_at)) < 0)
+			err_set(err, -rc, "%s '%s' does not get into guest memory: %s",
+				blob->role, blob->path, strerror(-rc));
+		at += n;
+		to_at += n;
+		len -= n;
+	}
+	return rc;
 }
 
 void blob_close(struct blob *blob)

@@ -33,6 +33,11 @@ int blob_open(struct blob *blob, const char *role, const char *path, struct err 
 int blob_read(const struct blob *blob, uint64_t at, void *to, uint64_t len,
 	      struct err *err);
 
+/* The same to a place in another file. To fill guest RAM so is twice as fast as through its
+ * mapping, where each page is a fault. */
+int blob_copy(const struct blob *blob, uint64_t at, int to, uint64_t to_at, uint64_t len,
+	      struct err *err);
+
 /* Closing a zeroed or closed blob is fine. */
 void blob_close(struct blob *blob);
 

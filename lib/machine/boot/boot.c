@@ -64,6 +64,19 @@ int boot_load(const struct boot_plan *plan, struct boot_entry *entry, struct err
 		       looks_like(head, len));
 }
 
+int boot_put_file(const struct boot_plan *plan, const struct blob *blob, uint64_t at,
+		  gpa_t to, uint64_t len, struct err *err)
+{
+	void *host = guest_range(plan->mem, to, len);
+
+	if (!host)
+		return err_set(err, EFAULT, "no guest memory for %s '%s'", blob->role,
+			       blob->path);
+	if (plan->ram)
+		return blob_copy(blob, at, plan->ram, to, len, err);
+	return blob_read(blob, at, host, len, err);
+}
+
 int boot_put_cmdline(const struct boot_plan *plan, uint64_t max, struct err *err)
 {
 	uint64_t len = strlen(plan->cmdline);
@@ -83,7 +96,6 @@ int boot_put_initrd(const struct boot_plan *plan, gpa_t floor, gpa_t ceiling,
 		    gpa_t *base, uint64_t *size, struct err *err)
 {
 	const struct blob *initrd = plan->initrd;
-	void *to;
 
 	*base = *size = 0;
 	if (!initrd)
@@ -101,9 +113,5 @@ int boot_put_initrd(const struct boot_plan *plan, gpa_t floor, gpa_t ceiling,
 				10);
 	*base = (ceiling - initrd->size) & ~UINT64_C(0xfff);
 	*size = initrd->size;
-	to = guest_range(plan->mem, *base, *size);
-	if (!to)
-		return err_set(err, EFAULT, "no guest memory for initrd '%s'",
-			       initrd->path);
-	return blob_read(initrd, 0, to, *size, err);
+	return boot_put_file(plan, initrd, 0, *base, *size, err);
 }

@@ -28,6 +28,7 @@ struct boot_plan {
 	const struct blob *initrd;   /* or NULL */
 	const char *cmdline;         /* never NULL */
 	const struct guest_mem *mem; /* mapped as machine/map.h says */
+	int ram;                     /* the file that is RAM, or 0: only mem can be written */
 	uint64_t memory;             /* bytes of guest RAM */
 	gpa_t rsdp;                  /* what the kernel is told, 0 for nothing */
 };
@@ -53,6 +54,10 @@ int boot_load(const struct boot_plan *plan, struct boot_entry *entry, struct err
 
 int linux_load(const struct boot_plan *plan, struct boot_entry *entry, struct err *err);
 int pvh_load(const struct boot_plan *plan, struct boot_entry *entry, struct err *err);
+
+/* Copies len bytes from `at` of a file to guest RAM, all of it below the hole. */
+int boot_put_file(const struct boot_plan *plan, const struct blob *blob, uint64_t at,
+		  gpa_t to, uint64_t len, struct err *err);
 
 /* Puts the command line at MAP_CMDLINE. max is the kernel's own limit, without the NUL. */
 int boot_put_cmdline(const struct boot_plan *plan, uint64_t max, struct err *err);

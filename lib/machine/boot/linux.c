@@ -161,12 +161,10 @@ static int place(struct image *im, const struct boot_plan *plan, struct err *err
 
 static int put_kernel(struct image *im, const struct boot_plan *plan, struct err *err)
 {
-	void *to = guest_range(plan->mem, im->load, im->room);
-
-	if (!to)
+	if (!guest_range(plan->mem, im->load, im->room))
 		return err_set(err, EFAULT, "no guest memory for kernel '%s'",
 			       plan->kernel->path);
-	return blob_read(plan->kernel, im->at, to, im->len, err);
+	return boot_put_file(plan, plan->kernel, im->at, im->load, im->len, err);
 }
 
 static void put_e820(uint8_t *page, uint64_t memory)

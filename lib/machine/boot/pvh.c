@@ -95,7 +95,10 @@ static int put_segment(const struct boot_plan *plan, const Elf64_Phdr *ph, gpa_t
 	memset(to + ph->p_filesz, 0, ph->p_memsz - ph->p_filesz);
 	if (ph->p_paddr + ph->p_memsz > *top)
 		*top = ph->p_paddr + ph->p_memsz;
-	return blob_read(plan->kernel, ph->p_offset, to, ph->p_filesz, err);
+	if (ph->p_filesz == 0)
+		return 0;
+	return boot_put_file(plan, plan->kernel, ph->p_offset, ph->p_paddr,
+			     ph->p_filesz, err);
 }
 
 /* Looks through one note segment; *entry is set if ours is in it. */

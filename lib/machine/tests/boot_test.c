@@ -22,6 +22,7 @@
 
 static struct map_ram ram;
 static struct guest_mem mem;
+static int ram_file; /* boot_plan.ram */
 
 /* -- Good ones -------------------------------------------------------------------------- */
 
@@ -69,7 +70,7 @@ static int load(const uint8_t *bytes, size_t len, const struct blob *initrd,
 	struct blob kernel = blob_of("kernel", bytes, len);
 	struct boot_plan plan = {
 		.kernel = &kernel, .initrd = initrd, .cmdline = cmdline, .mem = &mem,
-		.memory = MEMORY, .rsdp = MAP_RSDP,
+		.ram = ram_file, .memory = MEMORY, .rsdp = MAP_RSDP,
 	};
 
 	*err = (struct err){0};
@@ -78,7 +79,7 @@ static int load(const uint8_t *bytes, size_t len, const struct blob *initrd,
 
 static void test_bzimage(void)
 {
-	static uint8_t file[SETUP + KERNEL], disk[10000];
+	static uint8_t file[SETUP + KERNEL], disk[600000]; /* more than one piece */
 	struct blob initrd = blob_of("initrd", disk, sizeof(disk));
 	size_t len = make_bzimage(file);
 	const uint8_t *zero = ram.host + MAP_ZERO_PAGE;
@@ -287,10 +288,14 @@ int main(void)
 	if (!is_int(map_ram_create(&ram, MEMORY, &mem, &err), 0, "guest memory %s",
 		    err.text))
 		return done_testing();
-	test_bzimage();
-	test_small_guest();
-	test_pvh();
-	test_bad();
+	for (unsigned way = 0; way < 2; way++) { /* through the mapping, through the file */
+		ram_file = way ? ram.fd : 0;
+		map_ram_clear(&ram);
+		test_bzimage();
+		test_small_guest();
+		test_pvh();
+		test_bad();
+	}
 	test_limits();
 	test_wrong_files();
 	test_blobs();

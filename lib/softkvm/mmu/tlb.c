@@ -46,7 +46,6 @@ static void *raw_mmap(size_t len, int flags)
 static bool view_create(struct engine *e, struct view *v, unsigned n)
 {
 	uint8_t *base = e->view_arena + n * VIEW_STRIDE;
-	uint64_t miss = code_addr(e, e->thunk.gate_miss);
 
 	v->jc_code = (uint64_t *)(void *)base;
 	v->jc_tag = (uint64_t *)(void *)(base + JC_SIZE * 8ul);
@@ -54,11 +53,15 @@ static bool view_create(struct engine *e, struct view *v, unsigned n)
 	v->log = raw_mmap(VIEW_LOG * 8ul, 0);
 	v->global_log = raw_mmap(VIEW_LOG * 8ul, 0);
 	v->jc_log = raw_mmap(JC_SIZE * 4ul, 0);
-	if (!v->log || !v->global_log || !v->jc_log)
-		return false;
-	fill_words(v->jc_code, miss, JC_SIZE);
+	return v->log && v->global_log && v->jc_log;
+}
+
+/* An empty jump cache. Made with a view's first use: its pages, for all views of a vCPU, would be
+ * the dearest part of making the vCPU. */
+static void view_begin(struct engine *e, struct view *v)
+{
+	fill_words(v->jc_code, code_addr(e, e->thunk.gate_miss), JC_SIZE);
 	fill_words(v->jc_tag, JC_NONE, JC_SIZE);
-	return true;
 }
 
 int tlb_create(struct engine *e)
@@ -76,6 +79,7 @@ int tlb_create(struct engine *e)
 	for (i = 0; i < USER_VIEWS; i++)
 		if (!view_create(e, &e->user[i], i + 1))
 			return -ENOMEM;
+	view_begin(e, &e->kernel);
 	e->view = &e->kernel;
 	e->c->scratch[SCR_JC_MASK] = JC_SIZE - 1;
 	return 0;
@@ -286,6 +290,8 @@ static struct view *user_view_get(struct vcpu *c)
 	if (!v) {
 		user_flush(e, old);
 		v = old;
+		if (!v->jc_tag[0]) /* never used */
+			view_begin(e, v);
 		v->valid = true;
 		v->pcid = pcid;
 		v->cr3 = c->cr3 & ~0xfffull;
