@@ -60,12 +60,18 @@ static enum step check_xsave(struct vcpu *c, enum x86_kind kind)
 	return c->cr0 & CR0_TS ? fault_set(c, X86_NM) : STEP_OK;
 }
 
-/* The operand's address, which must be aligned. */
+/* The operand's address, which must be aligned: the CPU asks that before it says #SS. */
 static enum step aligned_linear(struct vcpu *c, const struct insn *in, uint64_t next,
 				unsigned len, unsigned align, bool write, uint64_t *lin)
 {
 	enum step rc = sys_linear(c, in, next, len, write, lin);
 
+	if (rc == STEP_FAULT && c->fault.vector == X86_SSV) {
+		*lin = insn_ea(c, in, next);
+		if (!is_64bit_code(c))
+			*lin += c->seg[X86_SS].base;
+		return *lin & (align - 1) ? gp0(c) : rc;
+	}
 	if (!rc && (*lin & (align - 1)))
 		return gp0(c);
 	return rc;
@@ -141,15 +147,28 @@ static unsigned fx_used(const struct vcpu *c)
 	return is_64bit_code(c) ? 416 : 288;
 }
 
+/* The area has 512 bytes, used or not, of which the CPU looks for the last one first. */
+static enum step fx_reach(struct vcpu *c, const struct insn *in, uint64_t next, bool write,
+			  uint64_t *lin)
+{
+	enum step rc = check_x87(c);
+	uint8_t last;
+
+	if (!rc)
+		rc = aligned_linear(c, in, next, 512, 16, write, lin);
+	if (rc)
+		return rc;
+	return write ? mmu_probe_write(c, *lin + 511, 1, ACC_WRITE) :
+		       mmu_read(c, *lin + 511, &last, 1, ACC_READ);
+}
+
 enum step sys_fxsave(struct vcpu *c, const struct insn *in, uint64_t next)
 {
 	const bool wide = in->rex & 8;
 	uint64_t lin;
 	void *p;
-	enum step rc = check_x87(c);
+	enum step rc = fx_reach(c, in, next, true, &lin);
 
-	if (!rc)
-		rc = aligned_linear(c, in, next, 512, 16, true, &lin);
 	if (!rc)
 		rc = mmu_pointer(c, lin, 512, ACC_WRITE, &p);
 	if (rc)
@@ -167,10 +186,8 @@ enum step sys_fxrstor(struct vcpu *c, const struct insn *in, uint64_t next)
 {
 	const bool wide = in->rex & 8;
 	uint64_t lin;
-	enum step rc = check_x87(c);
+	enum step rc = fx_reach(c, in, next, false, &lin);
 
-	if (!rc)
-		rc = aligned_linear(c, in, next, 512, 16, false, &lin);
 	if (rc)
 		return rc;
 	host_fxsave(c->area, wide); /* for the registers that are not loaded */

@@ -178,6 +178,11 @@ static void save_faults(void)
 	ok(is_fault(c, live(AREA_AT, "\xdd\x33"), X86_NM, -1), "FNSAVE under TS");
 	c->cr4 &= ~CR4_OSXSAVE;
 	ok(is_fault(c, live(AREA_AT, "\x48\x0f\xae\x23"), X86_UDV, -1), "XSAVE, no OSXSAVE");
+	begin(0);
+	c->gpr[X86_RSP] = 1ull << 60;
+	ok(is_fault(c, live(AREA_AT, "\x48\x0f\xae\x24\x24"), X86_SSV, 0), "XSAVE, no address");
+	c->gpr[X86_RSP]++;
+	ok(is_fault(c, live(AREA_AT, "\x48\x0f\xae\x24\x24"), X86_GP, 0), "alignment first");
 	begin(3);
 	ok(is_fault(c, live(AREA_AT, "\x48\x0f\xc7\x2b"), X86_GP, 0), "XSAVES in user mode");
 
@@ -188,6 +193,13 @@ static void save_faults(void)
 	ok(is_fault(c, live(SPLIT_AT, "\x48\x0f\xae\x23"), X86_PFV, 2), "a page is missing");
 	is_int(c->fault.cr2, SPLIT_AT + 512, "CR2");
 	is_int(ram_at(SPLIT_AT)[0], 0xcc, "no byte written");
+	poke(PTE_OF(SPLIT_AT + 512), (SPLIT_AT + 512) | 7, 8);
+	poke(PTE_OF(AREA_AT & ~4095u), 0, 8);
+	ok(is_fault(c, live((AREA_AT & ~4095u) - 496, "\x48\x0f\xae\x03"), X86_PFV, 2) &&
+		   c->fault.cr2 == (AREA_AT & ~4095u) + 15,
+	   "FXSAVE reaches for all 512 bytes");
+	ok(is_fault(c, live((AREA_AT & ~4095u) - 496, "\x48\x0f\xae\x0b"), X86_PFV, 0),
+	   "so does FXRSTOR");
 	c->cr0 &= ~CR0_PG;
 }
 
