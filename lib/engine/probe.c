@@ -253,9 +253,10 @@ static int run_steps(struct tiny *t, double deadline, struct probe_report *r)
 static int run_guest(const struct kvm_face *face, double deadline,
 		     struct probe_report *r)
 {
+	const struct tiny_config config = {.memory = GUEST_MEM};
 	struct err err = {0};
 	struct tiny t;
-	int rc = tiny_open(&t, face, GUEST_MEM, &err);
+	int rc = tiny_open(&t, face, &config, &err);
 
 	if (rc < 0)
 		return say(r, PROBE_NO_VM, "%s", err.text);

@@ -91,6 +91,17 @@ static int add_vm(struct tiny *t, struct err *err)
 	return 0;
 }
 
+static int add_chips(struct tiny *t, struct err *err)
+{
+	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
+	int rc = t->face->ioctl(t->vm, KVM_CREATE_IRQCHIP, NULL);
+
+	if (rc < 0)
+		return failed(rc, "KVM_CREATE_IRQCHIP", err);
+	rc = t->face->ioctl(t->vm, KVM_CREATE_PIT2, &pit);
+	return rc < 0 ? failed(rc, "KVM_CREATE_PIT2", err) : 0;
+}
+
 /* The CPU as the engine offers it: without, CPUID inside the guest knows nothing. */
 static int set_cpuid(struct tiny *t, struct err *err)
 {
@@ -126,18 +137,20 @@ static int add_vcpu(struct tiny *t, struct err *err)
 	return set_cpuid(t, err);
 }
 
-int tiny_open(struct tiny *t, const struct kvm_face *face, size_t mem_size,
-	      struct err *err)
+int tiny_open(struct tiny *t, const struct kvm_face *face,
+	      const struct tiny_config *config, struct err *err)
 {
 	int rc;
 
 	*t = (struct tiny){
-		.face = face, .sys = -1, .vm = -1, .vcpu = -1, .mem_size = mem_size,
+		.face = face, .sys = -1, .vm = -1, .vcpu = -1,
+		.mem_size = config->memory,
 	};
 	t->sys = face->open(err);
 	if (t->sys < 0)
 		return t->sys;
 	if ((rc = add_vm(t, err)) < 0 ||
+	    (config->chips && (rc = add_chips(t, err)) < 0) ||
 	    (rc = add_memory(t, err)) < 0 ||
 	    (rc = add_vcpu(t, err)) < 0) {
 		tiny_close(t);

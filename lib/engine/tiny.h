@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tiny guests: one vCPU, a little memory, no interrupt controller, a time limit.
+ * Tiny guests: one vCPU, a little memory, a time limit.
  *
  * The probe and the tests of engines run a few hundred bytes of guest at a time and look at
  * how it comes out of KVM_RUN. This is the part they share.
  *
  *	struct tiny t;
- *	if (tiny_open(&t, &kvm_soft, 2 * MiB, &err) < 0)
+ *	if (tiny_open(&t, &kvm_soft, &(struct tiny_config){.memory = 2 * MiB}, &err) < 0)
  *		...
  *	memcpy(t.mem + 0x1000, code, len);
  *	tiny_enter(&t, TINY_REAL, 0x1000);
@@ -50,6 +50,11 @@ enum tiny_mode {
 	TINY_USER,      /* 64-bit, ring 3 */
 };
 
+struct tiny_config {
+	size_t memory; /* in bytes, whole pages, at least 128 KiB */
+	int chips;     /* PIC, IOAPIC, local APIC and PIT on the engine's side; HLT sleeps then */
+};
+
 struct tiny {
 	const struct kvm_face *face;
 	int sys, vm, vcpu;
@@ -62,9 +67,9 @@ struct tiny {
 };
 
 /* Makes the guest, memory zeroed but for page tables and GDT. On failure nothing is left, and
- * err names the call that failed. mem_size is at least 128 KiB. */
-int tiny_open(struct tiny *t, const struct kvm_face *face, size_t mem_size,
-	      struct err *err);
+ * err names the call that failed. */
+int tiny_open(struct tiny *t, const struct kvm_face *face,
+	      const struct tiny_config *config, struct err *err);
 void tiny_close(struct tiny *t);
 
 /* Sets all registers for a start at rip in that mode. 0 or -errno. */

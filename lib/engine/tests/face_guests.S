@@ -1,14 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Tiny guests for face_test.c. Each is a symbol with an end symbol, is loaded at 0x1000 and
- * entered there in the mode that face_test.c names. MMIO is at 0x180000.
- */
-#define BASE 0x1000
-#define MMIO 0x180000
-#define AT(label, start) (BASE + (label) - (start))
-
-#define GUEST(name) .balign 16; .globl guest_##name, guest_##name##_end; guest_##name:
-#define END(name) guest_##name##_end:
+/* Tiny guests for face_test.c and face_state_test.c. */
+#include "face_guest.h"
 
 	.section .rodata
 
@@ -162,5 +154,34 @@ GUEST(user_math)
 	cvtsd2si %xmm0, %rdx
 	ud2                         /* no IDT: a triple fault ends it */
 END(user_math)
+
+	/* A state that changes with every turn, in all kinds of registers; a port tells each. */
+GUEST(user_mix)
+	mov $8, %ecx
+	mov $0x9e3779b97f4a7c15, %rbx
+	mov %rbx, %rax
+	fld1
+	fldpi
+	xorps %xmm2, %xmm2
+1:	imul %rbx, %rax
+	xor %rcx, %rax
+	rol $17, %rax
+	movq %rax, %xmm0
+	paddq %xmm0, %xmm2
+	punpckhqdq %xmm2, %xmm1
+	faddp
+	fldpi
+	push %rax
+	adc $0, %r15
+	mov %al, MMIO
+	dec %ecx
+	jnz 1b
+	fstpl -8(%rsp)
+	fstpl -16(%rsp)
+	mov -8(%rsp), %r8
+	mov -16(%rsp), %r9
+	movq %xmm2, %r10
+	ud2                         /* no IDT: a triple fault ends it */
+END(user_mix)
 
 	.section .note.GNU-stack, "", @progbits
