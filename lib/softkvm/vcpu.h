@@ -56,7 +56,7 @@ struct fault {
 #define REQ_MMU_SYNC  0x020u /* another vCPU waits for this one to drop writable entries */
 #define REQ_INIT      0x040u /* INIT signal */
 #define REQ_SIPI      0x080u /* SIPI, vector in vcpu.sipi_vector */
-#define REQ_NMI       0x100u
+#define REQ_NMI       0x100u /* vcpu.nmis_arrived says how many */
 #define REQ_CLOCK     0x200u /* update kvmclock's page */
 
 /* CR and EFER bits, RFLAGS bits: the manuals' names. */
@@ -124,6 +124,7 @@ struct io_log {
 	uint8_t n;       /* accesses done */
 	uint8_t at;      /* the next one when the instruction runs again */
 	bool waiting;    /* entry[n] was given to the client and is not complete */
+	uint64_t rip;    /* of the instruction, while waiting */
 };
 
 struct vcpu_msrs {
@@ -145,7 +146,8 @@ struct vcpu_events {
 	bool interrupt;          /* injected by the client (KVM_INTERRUPT or SET_VCPU_EVENTS) */
 	bool interrupt_soft;
 	uint8_t interrupt_vector;
-	bool nmi_pending, nmi_masked;
+	uint8_t nmi_pending;     /* how many: 2 while none is being served, else 1 at most */
+	bool nmi_masked;
 	uint8_t shadow;          /* KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS: holds for
 				  * one more instruction */
 	uint8_t watch_hits;      /* DR0..DR3 that the instruction under way has hit */
@@ -179,6 +181,7 @@ struct vcpu {
 	struct vcpu_events event;
 	uint32_t mp_state;       /* KVM_MP_STATE_*; atomic where another vCPU reads it */
 	uint8_t sipi_vector;
+	_Atomic uint32_t nmis_arrived; /* since REQ_NMI was last served */
 
 	/* -- execution -- */
 	struct fault fault;      /* valid after STEP_FAULT */
@@ -281,6 +284,12 @@ struct vm {
 /* Makes the vCPU look at its requests soon: sets `bits`, wakes it from HLT, and, when it is in
  * translated code, is seen at the next poll. Any thread. */
 void vcpu_kick(struct vcpu *c, uint32_t bits);
+
+/* An NMI arrives: before REQ_NMI is set. Two that come together are two. Any thread. */
+static inline void vcpu_nmi_arrives(struct vcpu *c)
+{
+	atomic_fetch_add_explicit(&c->nmis_arrived, 1, memory_order_relaxed);
+}
 
 /* The slot that holds gpa, or NULL. Lock-free; the vCPU's thread. */
 struct slot *vm_slot(struct vm *vm, uint64_t gpa);

@@ -274,6 +274,7 @@ static int interrupt(struct vcpu *c, void *arg)
 static int nmi(struct vcpu *c, void *arg)
 {
 	(void)arg;
+	vcpu_nmi_arrives(c);
 	atomic_fetch_or(&c->requests, REQ_NMI);
 	return 0;
 }

@@ -384,7 +384,7 @@ static void keep(struct vcpu *c, uint8_t vector, enum event_type type,
 		c->event.interrupt_soft = false;
 		c->event.interrupt_vector = vector;
 	} else if (type == EVENT_NMI) {
-		c->event.nmi_pending = true;
+		c->event.nmi_pending++;
 	}
 }
 
@@ -454,7 +454,7 @@ enum step event_inject(struct vcpu *c, bool *delivered)
 		return event_deliver(c, ev->interrupt_vector, EVENT_INTERRUPT, NULL);
 	}
 	if (ev->nmi_pending && !ev->nmi_masked && !ev->shadow) {
-		ev->nmi_pending = false;
+		ev->nmi_pending--;
 		return event_deliver(c, X86_NMI, EVENT_NMI, NULL);
 	}
 	ev->window = c->vm->irqchip ? irqchip_pending(c) >= 0

@@ -86,10 +86,23 @@ enum step sys_syscall(struct vcpu *c, const struct insn *in, uint64_t next)
 /* What SYSRET may load from R11: all but RF, VM and the reserved bits. */
 #define SYSRET_FLAGS 0x3c7fd7ull
 
+/* As with SYSCALL, what counts is TF at the end: set by SYSRET it traps before the program's first
+ * instruction. (What IRET and POPF set traps after the next one.) */
+static enum step step_after_sysret(struct vcpu *c, bool stepping)
+{
+	if (stepping == !!(c->rflags & RFLAGS_TF))
+		return STEP_OK;
+	c->event.no_trap = stepping;
+	if (stepping)
+		return STEP_OK;
+	c->fault = (struct fault){.vector = X86_DB, .dr6 = DR6_BS};
+	return STEP_FAULT;
+}
+
 enum step sys_sysret(struct vcpu *c, const struct insn *in, uint64_t next)
 {
 	const unsigned cs = c->msr.star >> 48;
-	const bool is_long = is_long_mode(c);
+	const bool is_long = is_long_mode(c), stepping = c->rflags & RFLAGS_TF;
 
 	(void)next;
 	if (!(c->efer & EFER_SCE) || !is_protected(c) || is_vm86(c))
@@ -114,7 +127,7 @@ enum step sys_sysret(struct vcpu *c, const struct insn *in, uint64_t next)
 	else
 		set_segs(c, &flat_code32, cs, cs + 8, 3);
 	event_opened(c);
-	return STEP_OK;
+	return step_after_sysret(c, stepping);
 }
 
 /* -- SYSENTER, SYSEXIT -------------------------------------------------------------------- */

@@ -43,7 +43,8 @@ enum step sys_into(struct vcpu *c, const struct insn *in, uint64_t next)
 	return STEP_OK;
 }
 
-/* A trap of its own, without a look at the gate's DPL, and with DR6 as it was. */
+/* A trap of its own, without a look at the gate's DPL, and with DR6 as it was; a breakpoint that
+ * MOV SS held back is reported together with it. */
 enum step sys_int1(struct vcpu *c, const struct insn *in, uint64_t next)
 {
 	const struct fault trap = {.vector = X86_DB};
@@ -52,6 +53,9 @@ enum step sys_int1(struct vcpu *c, const struct insn *in, uint64_t next)
 
 	(void)in;
 	c->rip = next;
+	if (c->event.watch_hits)
+		c->dr6 = (c->dr6 & ~0xfull) | c->event.watch_hits;
+	c->event.watch_hits = 0;
 	rc = event_deliver(c, X86_DB, EVENT_EXCEPTION, &trap);
 	c->event.no_trap = stepping && rc == STEP_OK;
 	return rc;

@@ -88,7 +88,10 @@ static int deliver(struct vcpu *c, struct vcpu *self, const struct apic_msg *msg
 		if (!takes_interrupts(c))
 			return -1;
 		return lapic_post(c, msg->vector, msg->level, c == self);
-	case APIC_NMI: kick(c, self, REQ_NMI); return 1;
+	case APIC_NMI:
+		vcpu_nmi_arrives(c);
+		kick(c, self, REQ_NMI);
+		return 1;
 	case APIC_INIT:
 		if (!msg->deassert)
 			kick(c, self, REQ_INIT);

@@ -185,7 +185,10 @@ void lapic_lvt_deliver(struct vcpu *c, unsigned lvt)
 	 * "fixed". */
 	switch ((entry & LVT_MODE) >> 8) {
 	case APIC_FIXED: lapic_post(c, entry & 0xff, false, true); break;
-	case APIC_NMI: request_self(c, REQ_NMI); break;
+	case APIC_NMI:
+		vcpu_nmi_arrives(c);
+		request_self(c, REQ_NMI);
+		break;
 	}
 }
 
@@ -222,10 +225,12 @@ void lapic_lint0_rose(struct vcpu *c)
 	}
 	if (lint0 & LVT_MASKED || !lapic_hw_enabled(c))
 		return;
-	if ((lint0 & LVT_MODE) >> 8 == APIC_FIXED)
+	if ((lint0 & LVT_MODE) >> 8 == APIC_FIXED) {
 		lapic_post(c, lint0 & 0xff, false, false);
-	else if ((lint0 & LVT_MODE) >> 8 == APIC_NMI)
+	} else if ((lint0 & LVT_MODE) >> 8 == APIC_NMI) {
+		vcpu_nmi_arrives(c);
 		vcpu_kick(c, REQ_NMI);
+	}
 }
 
 /* -- Registers, written -------------------------------------------------------------------- */

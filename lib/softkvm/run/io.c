@@ -130,6 +130,7 @@ static enum step access(struct vcpu *c, const struct io_entry *want, uint64_t *d
 	else
 		exit_memory(c, e);
 	log->waiting = true;
+	log->rip = c->rip;
 	return STEP_EXIT;
 }
 
@@ -157,6 +158,10 @@ void io_complete(struct vcpu *c)
 	if (!log->waiting)
 		return;
 	log->waiting = false;
+	if (c->rip != log->rip) { /* the client sent it elsewhere: nothing is to be finished */
+		io_commit(c);
+		return;
+	}
 	log->n++;
 	if (e->write)
 		return;

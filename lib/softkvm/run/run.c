@@ -79,6 +79,16 @@ static void take_init(struct vcpu *c)
 	c->io.n = c->io.at = 0;
 }
 
+/* A CPU that serves an NMI remembers one more. One that does not will serve the first of two
+ * before the second, however close they came: so it has both. */
+static void take_nmis(struct vcpu *c)
+{
+	uint32_t n = c->event.nmi_pending + atomic_exchange(&c->nmis_arrived, 0);
+	uint32_t most = c->event.nmi_masked ? 1 : 2;
+
+	c->event.nmi_pending = (uint8_t)(n < most ? n : most);
+}
+
 /* True: KVM_RUN returns -EINTR. */
 static bool serve_requests(struct vcpu *c)
 {
@@ -93,7 +103,7 @@ static bool serve_requests(struct vcpu *c)
 	if (r & REQ_CLOCK)
 		kvmclock_update(c);
 	if (r & REQ_NMI)
-		c->event.nmi_pending = true;
+		take_nmis(c);
 	if (r & REQ_INIT)
 		take_init(c);
 	if (r & REQ_SIPI)

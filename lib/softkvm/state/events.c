@@ -12,6 +12,23 @@
 #include <errno.h>
 #include <string.h>
 
+/* How many NMIs wait, those that no KVM_RUN has looked at included. */
+static uint8_t nmis(const struct vcpu *c)
+{
+	uint32_t n = c->event.nmi_pending + atomic_load(&c->nmis_arrived);
+
+	return (uint8_t)(n < 2 ? n : 2);
+}
+
+/* They arrive anew, so that the next KVM_RUN judges how many there can be. */
+static void set_nmis(struct vcpu *c, uint8_t n)
+{
+	c->event.nmi_pending = 0;
+	atomic_store(&c->nmis_arrived, n);
+	if (n)
+		atomic_fetch_or(&c->requests, REQ_NMI);
+}
+
 void events_get(const struct vcpu *c, struct kvm_vcpu_events *e)
 {
 	const struct vcpu_events *v = &c->event;
@@ -25,7 +42,7 @@ void events_get(const struct vcpu *c, struct kvm_vcpu_events *e)
 	e->interrupt.nr = v->interrupt_vector;
 	e->interrupt.soft = v->interrupt_soft;
 	e->interrupt.shadow = v->shadow;
-	e->nmi.pending = v->nmi_pending;
+	e->nmi.pending = nmis(c);
 	e->nmi.masked = v->nmi_masked;
 	e->sipi_vector = c->sipi_vector;
 	e->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
@@ -59,7 +76,7 @@ int events_set(struct vcpu *c, const struct kvm_vcpu_events *e)
 	if (e->flags & KVM_VCPUEVENT_VALID_SHADOW)
 		v->shadow = e->interrupt.shadow;
 	if (e->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
-		v->nmi_pending = e->nmi.pending;
+		set_nmis(c, e->nmi.pending);
 	v->nmi_masked = e->nmi.masked;
 	if (e->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
 		c->sipi_vector = (uint8_t)e->sipi_vector;

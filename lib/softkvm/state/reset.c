@@ -54,7 +54,9 @@ void reset_architecture(struct vcpu *c)
 	c->dr6 = DR6_RESET;
 	c->dr7 = DR7_RESET;
 	c->event.exception = c->event.interrupt = false;
-	c->event.nmi_pending = c->event.nmi_masked = false;
+	c->event.nmi_pending = 0;
+	c->event.nmi_masked = false;
+	atomic_store(&c->nmis_arrived, 0);
 	c->event.shadow = 0;
 	c->io.n = c->io.at = 0;
 	c->io.waiting = false;

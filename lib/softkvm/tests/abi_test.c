@@ -211,6 +211,43 @@ static void test_interrupt(void)
 	ok(run->exit_reason == KVM_EXIT_IO && run->io.port == 0x90, "the handler");
 }
 
+/* The next port that the guest writes to; 0: it did something else. */
+static unsigned next_out(void)
+{
+	if (call(cpu, KVM_RUN, 0) < 0 || run->exit_reason != KVM_EXIT_IO)
+		return 0;
+	return run->io.port;
+}
+
+/* Of NMIs that come at once one is served and one waits; more than that are lost. */
+static void test_nmi(void)
+{
+	struct kvm_vcpu_events events = {0};
+
+	/* out 0x92, al; hlt ... handler at 0x1200: out 0x91, al; iret */
+	memcpy(ram + 0x1200, (uint8_t[]){0xe6, 0x91, 0xcf}, 3);
+	memcpy(ram + 2 * 4, (uint8_t[]){0x00, 0x12, 0, 0}, 4);
+	start(CODE(0xe6, 0x92, 0xf4));
+	for (unsigned i = 0; i < 3; i++)
+		is_int(call(cpu, KVM_NMI, 0), 0, "an NMI");
+	is_int(next_out(), 0x91, "the first");
+	call(cpu, KVM_GET_VCPU_EVENTS, &events);
+	ok(events.nmi.masked && events.nmi.pending, "the second waits behind it");
+	call(cpu, KVM_NMI, 0);
+	is_int(next_out(), 0x91, "is served after it");
+	is_int(next_out(), 0x92, "and was the last");
+	is_int(next_out(), 0, "the guest halts");
+
+	start(CODE(0xe6, 0x92, 0xf4));
+	call(cpu, KVM_NMI, 0);
+	call(cpu, KVM_GET_VCPU_EVENTS, &events);
+	ok(events.nmi.pending, "one that no KVM_RUN has seen is reported");
+	events.nmi.pending = 0;
+	events.flags |= KVM_VCPUEVENT_VALID_NMI_PENDING;
+	is_int(call(cpu, KVM_SET_VCPU_EVENTS, &events), 0, "and can be taken back");
+	is_int(next_out(), 0x92, "before it is served");
+}
+
 static void *kick_later(void *arg)
 {
 	(void)arg;
@@ -356,6 +393,7 @@ int main(void)
 	test_registers();
 	test_run();
 	test_interrupt();
+	test_nmi();
 	test_kick();
 	test_clock();
 	test_stats();

@@ -458,6 +458,16 @@ static void breakpoints(void)
 	is_int(c->fault.dr6, 6, "B1 and B2");
 	event_watch(c, 0x9008, 8, true);
 	is_int(event_after_insn(c, 0), STEP_OK, "beyond");
+
+	event_watch(c, 0x9004, 4, false);
+	c->event.shadow = KVM_X86_SHADOW_INT_MOV_SS;
+	is_int(event_after_insn(c, 0), STEP_OK, "MOV SS holds a breakpoint back");
+	c->event.shadow = 0;
+	idt_set(c, X86_DB, KCODE64, HANDLER, INT_GATE, 0);
+	c->dr6 = DR6_FIXED | 1;
+	is_int(cpu_run(c, "\xf1"), STEP_OK, "INT1 behind it");
+	is_int(c->dr6, DR6_FIXED | 4, "reports both at once");
+	is_int(event_after_insn(c, 0), STEP_OK, "and nothing is left");
 }
 
 int main(void)

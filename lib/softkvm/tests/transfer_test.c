@@ -75,6 +75,36 @@ static void syscalls(void)
 	is_int(c->seg[X86_CS].l, 0, "in compatibility mode");
 }
 
+/* What TF is at the end of SYSCALL and SYSRET decides about the trap. */
+static void single_steps(void)
+{
+	const uint64_t tf = RFLAGS_FIXED | RFLAGS_TF;
+
+	cpu_long(c, 3);
+	msrs();
+	c->rflags |= RFLAGS_TF;
+	is_int(cpu_run(c, "\x0f\x05"), STEP_OK, "SYSCALL that clears TF");
+	is_int(event_after_insn(c, tf), STEP_OK, "does not trap");
+
+	cpu_long(c, 0);
+	msrs();
+	c->gpr[X86_RCX] = CODE_AT + 0x100;
+	c->gpr[X86_R11] = tf;
+	faults(c, "\x48\x0f\x07", X86_DB, -1, "SYSRET that sets TF traps");
+	is_int(c->fault.dr6, DR6_BS, "BS");
+	is_int(c->rip, CODE_AT + 0x100, "before the program's first instruction");
+	is_int(c->cpl, 3, "in ring 3");
+
+	cpu_long(c, 0);
+	msrs();
+	c->gpr[X86_RCX] = CODE_AT + 0x100;
+	c->gpr[X86_R11] = RFLAGS_FIXED;
+	c->rflags |= RFLAGS_TF;
+	is_int(cpu_run(c, "\x48\x0f\x07"), STEP_OK, "SYSRET that clears TF");
+	is_int(event_after_insn(c, tf), STEP_OK, "does not");
+	c->gpr[X86_R11] = 0;
+}
+
 static void syscall_faults(void)
 {
 	cpu_long(c, 0);
@@ -426,6 +456,7 @@ int main(void)
 {
 	c = cpu_create();
 	syscalls();
+	single_steps();
 	syscall_faults();
 	sysenter();
 	bases();
