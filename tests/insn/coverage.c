@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which instruction forms the cases executed: rows of the opcode table, by family.
+ * Which instruction forms the cases executed: rows of the opcode table (a form is an opcode with
+ * its prefix, W and group, whatever the operands), by family.
  *
  * An instruction counts as executed if the case got past it (natively), as faulted if it ended
  * there. Behind a jump this is a guess; the sum is not.
@@ -8,6 +9,7 @@
 #include "insn.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { ROWS = 4096 };
 
@@ -19,6 +21,8 @@ static struct {
 
 static const char *family_of(const struct insn *in)
 {
+	if (in->kind == X86_UD)
+		return "undefined";
 	if (in->enc == X86_EVEX)
 		return "AVX-512";
 	if (in->enc == X86_VEX)
@@ -54,7 +58,7 @@ void coverage_add(const struct test_case *t, const struct outcome *o)
 
 		if (!case_insn(t, p->at, &in))
 			continue;
-		row = in.row % ROWS;
+		row = in.kind == X86_UD ? 0 : in.row % ROWS; /* 0: the undefined */
 		rows[row].name = x86_insn_name(&in);
 		rows[row].family = family_of(&in);
 		if (p->at < o->rip)
@@ -64,39 +68,93 @@ void coverage_add(const struct test_case *t, const struct outcome *o)
 	}
 }
 
-static void print_family(const char *family, bool all)
-{
-	unsigned forms = 0, column = 0;
-	unsigned long done = 0, faulted = 0;
+/* -- The table ---------------------------------------------------------------------------- */
 
-	for (unsigned i = 0; i < ROWS; i++) {
-		if (rows[i].family != family)
-			continue;
-		forms += rows[i].done != 0;
-		done += rows[i].done;
-		faulted += rows[i].faulted;
+/* In this order; family_of() names them. */
+static const char *const families[] = {
+	"integer", "bit", "atomics", "string", "stack", "control flow", "x87", "MMX", "SSE", "AVX",
+	"AVX-512", "system", "undefined",
+};
+
+enum { FAMILIES = sizeof(families) / sizeof(families[0]) };
+
+struct sum {
+	unsigned forms;
+	unsigned long done, faulted;
+};
+
+static void add_row(struct sum *s, unsigned i)
+{
+	s->forms += rows[i].done || rows[i].faulted;
+	s->done += rows[i].done;
+	s->faulted += rows[i].faulted;
+}
+
+static void print_line(const char *name, const struct sum *s)
+{
+	printf("# | %-12s | %5u | %10lu | %10lu |\n", name, s->forms, s->done, s->faulted);
+}
+
+static void print_summary(void)
+{
+	struct sum all = {0};
+
+	printf("# | %-12s | %5s | %10s | %10s |\n", "family", "forms", "executed", "faulted");
+	for (unsigned f = 0; f < FAMILIES; f++) {
+		struct sum s = {0};
+
+		for (unsigned i = 0; i < ROWS; i++)
+			if (rows[i].family && !strcmp(rows[i].family, families[f])) {
+				add_row(&s, i);
+				add_row(&all, i);
+			}
+		print_line(families[f], &s);
 	}
-	printf("# %-14s %5u forms %10lu executed %8lu faulted\n", family, forms, done, faulted);
-	if (!all)
-		return;
-	for (unsigned i = 0; i < ROWS; i++)
-		if (rows[i].family == family)
-			printf("%s%-16s%8lu+%-6lu", column++ % 3 ? " " : "\n#   ", rows[i].name,
-			       rows[i].done, rows[i].faulted);
-	putchar('\n');
+	print_line("all", &all);
+}
+
+/* Forms of one mnemonic follow each other: they share an entry. */
+static bool is_same(unsigned i, unsigned k)
+{
+	return rows[i].family == rows[k].family && !strcmp(rows[i].name, rows[k].name);
+}
+
+static bool is_first(unsigned i)
+{
+	for (unsigned k = 0; k < i; k++)
+		if (rows[k].family && is_same(i, k))
+			return false;
+	return true;
+}
+
+static void print_forms(const char *family)
+{
+	unsigned column = 0;
+
+	printf("#\n# %s: executed+faulted (forms, where a name has several)\n", family);
+	for (unsigned i = 0; i < ROWS; i++) {
+		struct sum s = {0};
+		char count[48];
+
+		if (!rows[i].family || strcmp(rows[i].family, family) || !is_first(i))
+			continue;
+		for (unsigned k = i; k < ROWS; k++)
+			if (rows[k].family && is_same(i, k))
+				add_row(&s, k);
+		snprintf(count, sizeof(count), s.forms > 1 ? "%lu+%lu (%u)" : "%lu+%lu", s.done,
+			 s.faulted, s.forms);
+		printf("%s%-17s%-15s", column++ % 3 ? " " : "#   ", rows[i].name, count);
+		if (column % 3 == 0)
+			putchar('\n');
+	}
+	if (column % 3)
+		putchar('\n');
 }
 
 void coverage_print(bool all)
 {
-	const char *seen[32];
-	unsigned n = 0, k;
-
-	for (unsigned i = 0; i < ROWS; i++) {
-		for (k = 0; k < n && seen[k] != rows[i].family; k++)
-			;
-		if (!rows[i].family || k < n)
-			continue;
-		seen[n++] = rows[i].family;
-		print_family(rows[i].family, all);
-	}
+	if (all)
+		for (unsigned f = 0; f < FAMILIES; f++)
+			print_forms(families[f]);
+	print_summary();
 }

@@ -111,6 +111,9 @@ struct outcome {
 
 /* Same seed and number, same case, on the same CPU. */
 void case_draw(struct test_case *t, uint64_t seed, uint64_t number);
+/* sweep.c: the cases that are made in order. False: there is none of this number. */
+bool sweep_draw(struct test_case *t, uint64_t seed, uint64_t number);
+extern const uint64_t sweep_length;
 /* What all cases of a seed share. */
 void templates_draw(uint64_t seed);
 extern uint8_t templates[TEMPLATES][PAGES][PAGE];
@@ -190,6 +193,7 @@ void exclusions_print(void);
 /* -- coverage.c -------------------------------------------------------------------------------------- */
 
 void coverage_add(const struct test_case *t, const struct outcome *o);
+/* A line for each family; then, if wanted, its forms. */
 void coverage_print(bool all);
 
 /* -- Random numbers ------------------------------------------------------------------------------------ */

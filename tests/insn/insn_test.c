@@ -3,11 +3,12 @@
  * The CPU as oracle: random instructions natively, translated and interpreted.
  *
  *	insn_test [-s SEED] [-n CASES] [-c CASE] [-k KNOBS] [-v] [-t] [-x]
+ *	          [-w N]
  *
  *	-n   so many cases (20000)        -c   only this one, from where the seed puts it
  *	-k   only with these knobs        -t   the whole table of what was covered
  *	-v   each case before it runs     -x   what is excluded, and why
- *	-r   so many reports (20)
+ *	-r   so many reports (20)          -w N  not random: every N-th case of sweep.c
  *
  * See README.md here. Each case runs natively, in a guest that translates (cold, then warm) and
  * in one that interprets, and in one of several others by turns.
@@ -36,6 +37,7 @@ static struct {
 	const char *only_knobs;
 	unsigned long reports;
 	bool verbose, table;
+	unsigned long sweep;      /* every so many-th of the ordered cases; 0: random ones */
 } options = {.seed = 1, .count = 20000, .reports = 20};
 
 static struct guest *guests[KNOBS];
@@ -99,8 +101,9 @@ static void report(const struct test_case *t, unsigned k, bool warm, const char 
 	if (!disagrees(&small, g, warm, differ, sizeof(differ)))
 		printf("# not alone: %s\n", at_first);
 	case_print(&small, native_outcomes(spare), &guest_outcome, differ);
-	printf("#   again: insn_test -s %llu -c %llu -k '%s'\n",
-	       (unsigned long long)options.seed, (unsigned long long)t->number, knobs[k]);
+	printf("#   again: insn_test -s %llu -c %llu -k '%s'%s\n",
+	       (unsigned long long)options.seed, (unsigned long long)t->number, knobs[k],
+	       options.sweep ? " -w 1" : "");
 }
 
 /* -- Judging ---------------------------------------------------------------------------------- */
@@ -141,28 +144,51 @@ static void judge_all(const struct test_case *t, const struct outcome *native)
 	}
 }
 
-static unsigned draw_batch(struct native *n, unsigned long from)
-{
-	unsigned i;
+static uint64_t next_case; /* a number as case_draw() or sweep_draw() knows it */
 
-	for (i = 0; i < BATCH && from + i < options.count; i++)
-		case_draw(&native_cases(n)[i], options.seed, options.first + from + i);
-	native_begin(n, i);
+/* Draws the next case; false: there are no more. */
+static bool draw_next(struct test_case *t)
+{
+	uint64_t end = options.first + options.count;
+
+	while (next_case < end) {
+		uint64_t number = next_case;
+
+		if (options.sweep) {
+			/* not a multiple, so that each sample has all kinds of places */
+			next_case += 1 + (number * 2654435761u >> 7) % (2 * options.sweep - 1);
+			if (sweep_draw(t, options.seed, number))
+				return true;
+		} else {
+			next_case++;
+			case_draw(t, options.seed, number);
+			return true;
+		}
+	}
+	return false;
+}
+
+static unsigned draw_batch(struct native *n)
+{
+	unsigned i = 0;
+
+	while (i < BATCH && draw_next(&native_cases(n)[i]))
+		i++;
+	if (i)
+		native_begin(n, i);
 	return i;
 }
 
 /* While one batch runs natively, the guests run the one before. */
 static void run_all(struct native *const natives[2])
 {
-	unsigned n[2] = {draw_batch(natives[0], 0), 0};
-	unsigned long at = n[0];
+	unsigned n[2] = {draw_batch(natives[0]), 0};
 
 	for (unsigned turn = 0; n[turn & 1]; turn++) {
 		struct native *now = natives[turn & 1], *then = natives[(turn + 1) & 1];
 
 		native_wait(now);
-		n[(turn + 1) & 1] = at < options.count ? draw_batch(then, at) : 0;
-		at += n[(turn + 1) & 1];
+		n[(turn + 1) & 1] = draw_batch(then);
 		for (unsigned i = 0; i < n[turn & 1]; i++)
 			judge_all(&native_cases(now)[i], &native_outcomes(now)[i]);
 		n[turn & 1] = 0;
@@ -175,7 +201,7 @@ static void read_options(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "s:n:c:k:r:vtx")) != -1) {
+	while ((c = getopt(argc, argv, "s:n:c:k:r:w:vtx")) != -1) {
 		switch (c) {
 		case 's': options.seed = strtoull(optarg, NULL, 0); break;
 		case 'n': options.count = strtoul(optarg, NULL, 0); break;
@@ -185,12 +211,15 @@ static void read_options(int argc, char **argv)
 			break;
 		case 'k': options.only_knobs = optarg; break;
 		case 'r': options.reports = strtoul(optarg, NULL, 0); break;
+		case 'w':
+			options.sweep = strtoul(optarg, NULL, 0);
+			break;
 		case 'v': options.verbose = true; break;
 		case 't': options.table = true; break;
 		case 'x': exclusions_print(); exit(0);
 		default:
 			fputs("insn_test [-s SEED] [-n CASES] [-c CASE] [-k KNOBS] [-r REPORTS] "
-			      "[-v] [-t] [-x]\n", stderr);
+			      "[-w N] [-v] [-t] [-x]\n", stderr);
 			exit(2);
 		}
 	}
@@ -215,6 +244,9 @@ int main(int argc, char **argv)
 		skip("this CPU has no XSAVE");
 		return done_testing();
 	}
+	if (options.sweep && options.count != 1)
+		options.count = sweep_length;
+	next_case = options.first;
 	templates_draw(options.seed);
 	natives[0] = native_create(BATCH);
 	natives[1] = native_create(BATCH);
