@@ -496,6 +496,9 @@ bool event_code_breakpoint(struct vcpu *c, uint64_t lin)
 
 	if (c->rflags & RFLAGS_RF)
 		return false;
+	/* Behind MOV SS Intel's processors do not look at instruction breakpoints. */
+	if (!c->amd && c->event.shadow & KVM_X86_SHADOW_INT_MOV_SS)
+		return false;
 	for (unsigned i = 0; i < 4; i++)
 		if (armed(c, i) && kind_of(c, i) == 0 && c->dr[i] == lin)
 			hits |= 1u << i;

@@ -450,6 +450,13 @@ static void breakpoints(void)
 	c->rflags |= RFLAGS_RF;
 	ok(!event_code_breakpoint(c, CODE_AT), "not under RF");
 	ok(!event_code_breakpoint(c, CODE_AT + 1), "not beside it");
+	c->rflags &= ~RFLAGS_RF;
+	c->event.shadow = KVM_X86_SHADOW_INT_MOV_SS;
+	ok(!event_code_breakpoint(c, CODE_AT), "not behind MOV SS on Intel's processors");
+	c->amd = true;
+	ok(event_code_breakpoint(c, CODE_AT), "but on AMD's");
+	c->amd = false;
+	c->event.shadow = 0;
 	event_watch(c, 0x9004, 1, false);
 	ok(is_fault(c, event_after_insn(c, 0), X86_DB, -1), "a read");
 	is_int(c->fault.dr6, 4, "B2 only");
