@@ -107,7 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!disk)
 		open_disk();
-	bus = bus_create(NULL);
+	bus = bus_create();
 	ram = mem.regions[0].host = calloc(1, RAM_SIZE);
 	host = device_create(&pci_host_model, bus, &(struct pci_host_config){
 		.ecam_base = ECAM, .mem_base = BARS, .mem_size = 0x10000000}, NULL);

@@ -90,13 +90,6 @@ void json_str(struct json *j, const char *key, const char *value)
 	end(j);
 }
 
-void json_int(struct json *j, const char *key, int64_t value)
-{
-	begin(j, key);
-	fprintf(j->out, "%lld", (long long)value);
-	end(j);
-}
-
 void json_uint(struct json *j, const char *key, uint64_t value)
 {
 	begin(j, key);

@@ -35,7 +35,6 @@ void json_open(struct json *j, const char *key, char bracket);
 void json_close(struct json *j);
 
 void json_str(struct json *j, const char *key, const char *value); /* NULL writes null */
-void json_int(struct json *j, const char *key, int64_t value);
 void json_uint(struct json *j, const char *key, uint64_t value);
 void json_real(struct json *j, const char *key, double value);
 void json_bool(struct json *j, const char *key, bool value);

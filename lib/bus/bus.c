@@ -33,20 +33,16 @@ struct table {
 };
 
 struct bus {
-	struct bus_config config;
 	pthread_rwlock_t lock; /* of the tables */
 	struct table tables[BUS_SPACES];
 };
 
-struct bus *bus_create(const struct bus_config *config)
+struct bus *bus_create(void)
 {
 	struct bus *bus = calloc(1, sizeof(*bus));
 
-	if (!bus)
-		return NULL;
-	if (config)
-		bus->config = *config;
-	pthread_rwlock_init(&bus->lock, NULL);
+	if (bus)
+		pthread_rwlock_init(&bus->lock, NULL);
 	return bus;
 }
 
@@ -126,15 +122,6 @@ static int insert_locked(struct table *table, const struct bus_window *w,
 	return 0;
 }
 
-static void wire(struct bus *bus, const struct bus_window *w, bool wired)
-{
-	if (!bus->config.doorbell)
-		return;
-	for (unsigned i = 0; i < w->n_bells; i++)
-		bus->config.doorbell(bus->config.ctx, w->space,
-				     w->base + w->bells[i].at, &w->bells[i], wired);
-}
-
 int bus_add(struct bus *bus, const struct bus_window *window, struct err *err)
 {
 	struct bus_window w = *window;
@@ -152,41 +139,32 @@ int bus_add(struct bus *bus, const struct bus_window *window, struct err *err)
 	pthread_rwlock_wrlock(&bus->lock);
 	rc = insert_locked(&bus->tables[w.space], &w, err);
 	pthread_rwlock_unlock(&bus->lock);
-	if (rc == 0)
-		wire(bus, &w, true);
 	return rc;
 }
 
 bool bus_remove(struct bus *bus, enum bus_space space, uint64_t base)
 {
 	struct table *table = &bus->tables[space];
-	struct bus_window w;
 	bool found = false;
 	unsigned n;
 
 	pthread_rwlock_wrlock(&bus->lock);
 	n = below(table, base);
 	if (n > 0 && table->windows[n - 1].base == base) {
-		w = table->windows[n - 1];
 		memmove(&table->windows[n - 1], &table->windows[n],
-			(table->n - n) * sizeof(w));
+			(table->n - n) * sizeof(table->windows[0]));
 		table->n--;
 		found = true;
 	}
 	pthread_rwlock_unlock(&bus->lock);
-	if (found)
-		wire(bus, &w, false);
 	return found;
 }
 
-void bus_each(struct bus *bus, void (*fn)(void *arg, const struct bus_window *w),
-	      void *arg)
+const char *bus_name(struct bus *bus, enum bus_space space, uint64_t addr)
 {
-	pthread_rwlock_rdlock(&bus->lock);
-	for (unsigned space = 0; space < BUS_SPACES; space++)
-		for (unsigned i = 0; i < bus->tables[space].n; i++)
-			fn(arg, &bus->tables[space].windows[i]);
-	pthread_rwlock_unlock(&bus->lock);
+	struct bus_window w;
+
+	return find(bus, space, addr, &w) ? w.name : "";
 }
 
 /* -- Accesses ---------------------------------------------------------------------- */
@@ -197,21 +175,11 @@ enum fit { FIT_NOBODY, FIT_SPLIT, FIT_WHOLE };
 static enum fit fit(struct bus *bus, enum bus_space space, uint64_t addr,
 		    unsigned width, struct bus_window *w)
 {
-	if (!find(bus, space, addr, w)) {
-		w->name = "";
+	if (!find(bus, space, addr, w))
 		return width > 1 ? FIT_SPLIT : FIT_NOBODY;
-	}
 	if (width > w->width || width > w->size - (addr - w->base))
 		return FIT_SPLIT;
 	return FIT_WHOLE;
-}
-
-static void trace(struct bus *bus, const struct bus_window *w, uint64_t addr,
-		  unsigned width, uint64_t value, bool is_write, enum bus_space space)
-{
-	if (bus->config.trace)
-		bus->config.trace(bus->config.ctx, w->name, space, addr, width, value,
-				  is_write);
 }
 
 uint64_t bus_read(struct bus *bus, enum bus_space space, uint64_t addr, unsigned width)
@@ -231,7 +199,6 @@ uint64_t bus_read(struct bus *bus, enum bus_space space, uint64_t addr, unsigned
 	case FIT_NOBODY:
 		break;
 	}
-	trace(bus, &w, addr, width, value, false, space);
 	return value;
 }
 
@@ -254,5 +221,4 @@ void bus_write(struct bus *bus, enum bus_space space, uint64_t addr, unsigned wi
 	case FIT_NOBODY:
 		break;
 	}
-	trace(bus, &w, addr, width, value, true, space);
 }

@@ -44,19 +44,8 @@ struct bus;
 
 enum bus_space { BUS_PORT, BUS_MMIO, BUS_SPACES };
 
-/*
- * A place in a window where the device would rather have an eventfd signalled than a
- * handler called (KVM_IOEVENTFD). The board may wire it, or not: a device must work
- * both ways.
- */
-struct bus_doorbell {
-	uint64_t at;   /* from the window's base */
-	uint8_t width; /* of the write that rings, in bytes */
-	int fd;        /* an eventfd, the device's */
-};
-
 struct bus_window {
-	const char *name;  /* for traces and messages */
+	const char *name; /* for traces and messages; lives as long as the window */
 	enum bus_space space;
 	uint64_t base;
 	uint64_t size;
@@ -70,26 +59,11 @@ struct bus_window {
 	uint64_t (*read)(void *ctx, uint64_t at, unsigned width);
 	void (*write)(void *ctx, uint64_t at, unsigned width, uint64_t value);
 	void *ctx;
-	const struct bus_doorbell *bells; /* must stay while the window does */
-	unsigned n_bells;
 };
 
-/* What the board may give to a bus at birth. */
-struct bus_config {
-	/* Wires (or unwires) a doorbell at an absolute address; a failure is harmless,
-	 * the handler is called then. NULL: no doorbell is wired. Called without the
-	 * bus's lock. */
-	void (*doorbell)(void *ctx, enum bus_space space, uint64_t addr,
-			 const struct bus_doorbell *bell, bool wired);
-	/* Sees each access after it was done. NULL: nobody looks. window is "" if
-	 * unclaimed. */
-	void (*trace)(void *ctx, const char *window, enum bus_space space,
-		      uint64_t addr, unsigned width, uint64_t value, bool is_write);
-	void *ctx;
-};
-
-/* NULL only when out of memory. config may be NULL; it is copied. */
-struct bus *bus_create(const struct bus_config *config);
+/* NULL only when out of memory. Its windows are gone before it is destroyed, or nobody
+ * accesses it any more; NULL is fine. */
+struct bus *bus_create(void);
 void bus_destroy(struct bus *bus);
 
 /* Copies the window in. -EINVAL: empty or wrapping; -EEXIST: overlaps another (err
@@ -105,10 +79,9 @@ uint64_t bus_read(struct bus *bus, enum bus_space space, uint64_t addr, unsigned
 void bus_write(struct bus *bus, enum bus_space space, uint64_t addr, unsigned width,
 	       uint64_t value);
 
-/* Calls each window in order of address, ports first: for listings. The bus's lock is
- * held. */
-void bus_each(struct bus *bus, void (*fn)(void *arg, const struct bus_window *w),
-	      void *arg);
+/* The name of the window that holds addr, "" if none does: for traces. It lives as long
+ * as whoever named the window. Any thread. */
+const char *bus_name(struct bus *bus, enum bus_space space, uint64_t addr);
 
 /* All ones in the width's bytes: what nobody answers. */
 static inline uint64_t bus_ones(unsigned width)
@@ -132,13 +105,6 @@ static inline void irq_set(const struct irq_line *line, bool level)
 		line->set(line->ctx, line->gsi, level);
 }
 
-/* An edge: up and down. */
-static inline void irq_pulse(const struct irq_line *line)
-{
-	irq_set(line, true);
-	irq_set(line, false);
-}
-
 /* A message-signalled interrupt: a write of data to addr, which the interrupt
  * controllers understand and memory does not see. */
 struct msi_sink {
@@ -153,13 +119,13 @@ static inline void msi_send(const struct msi_sink *sink, uint64_t addr, uint32_t
 }
 
 /* What software can ask of the power supply. Called from a vCPU thread inside an
- * access, with the device's lock held: note the wish and return, do not act on it here.
- * */
+ * access, with the device's lock held: note the wish and return, do not act on it
+ * here. */
 enum power_wish { POWER_OFF, POWER_RESET };
 
 struct power_line {
-	void (*ask)(void *ctx, enum power_wish wish,
-		    const char *who /* "acpi", "i8042", .. */);
+	/* who: "acpi", "i8042", ...: a static string */
+	void (*ask)(void *ctx, enum power_wish wish, const char *who);
 	void *ctx;
 };
 

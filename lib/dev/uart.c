@@ -238,17 +238,6 @@ size_t uart_input(struct device *dev, const uint8_t *bytes, size_t n)
 	return taken;
 }
 
-size_t uart_input_space(struct device *dev)
-{
-	struct uart *uart = (struct uart *)dev;
-	size_t space;
-
-	scoped_lock(&dev->lock);
-	space = listening(uart) ? depth(uart) - uart->rx.n : 0;
-	uart->full = space == 0;
-	return space;
-}
-
 void uart_break(struct device *dev)
 {
 	struct uart *uart = (struct uart *)dev;

@@ -27,9 +27,6 @@ extern const struct device_model uart_model;
 /* Gives bytes to the receiver; returns how many it took. Any thread. */
 size_t uart_input(struct device *uart, const uint8_t *bytes, size_t n);
 
-/* How many bytes uart_input() would take now. */
-size_t uart_input_space(struct device *uart);
-
 /* The other end has room again. Any thread. */
 void uart_output_ready(struct device *uart);
 

@@ -138,9 +138,8 @@ static bool add_virtio(struct machine *m, struct err *err)
 int board_create(struct machine *m, struct err *err)
 {
 	struct board *b = &m->board;
-	struct bus_config config = {.doorbell = vm_doorbell, .ctx = &m->vm};
 
-	b->bus = bus_create(&config);
+	b->bus = bus_create();
 	if (!b->bus)
 		return err_set(err, ENOMEM, "no memory for the bus");
 	if (!add_legacy(m, err) || !add_pci(m, err) || !add_virtio(m, err))

@@ -157,6 +157,7 @@ static struct machine *allocate(const struct machine_config *config)
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
 		m->vcpus[i].fd = -1;
 	pthread_mutex_init(&m->lock, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &m->made);
 	return m;
 }
 

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <time.h>
 
 #include "bus/bus.h"
 #include "bus/guest.h"
@@ -39,6 +40,7 @@ struct machine {
 	struct blob kernel, initrd;
 	struct boot_entry entry;
 	char boot_text[64];
+	struct timespec made; /* CLOCK_MONOTONIC, for traces */
 
 	int fd;                /* an eventfd: readable once the machine has ended */
 	atomic_bool stopping;  /* vCPU threads leave */

@@ -4,14 +4,14 @@
  *
  *	        +----------------------------------------------+
  *	        v                                              | go on
- *	    stopping? --no--> KVM_RUN --exit--> on_exit[reason]+
+ *	    stopping? --no--> KVM_RUN --exit--> on_exit_reason[]
  *	        | yes            | EINTR                       | over
  *	        v                +--> stopping?                v
  *	      leave                                      machine_over(), leave
  *
- * A reason is a row in on_exit[]; a row's function returns whether the vCPU goes on. An exit
- * that is not in the table ends the machine with its name: guessing would hide a bug of the
- * engine or of ours.
+ * A reason is a row in on_exit_reason[]; a row's function returns whether the vCPU goes on. An
+ * exit that is not in the table ends the machine with its name: guessing would hide a bug of
+ * the engine or of ours.
  *
  * Kicks. Whoever wants the vCPUs back sets m->stopping, then kvm_run.immediate_exit, then
  * sends SIGRTMIN to the thread; the handler does nothing, it only has to exist. The order
@@ -32,6 +32,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* -- Kicks ------------------------------------------------------------------------------ */
 
@@ -60,16 +61,41 @@ void vcpu_nudge(struct vcpu *v)
 		pthread_kill(v->thread, SIGRTMIN);
 }
 
-/* -- Exits ------------------------------------------------------------------------------ */
+/* -- Tracing ---------------------------------------------------------------------------- */
 
-static void trace(const struct vcpu *v, const char *what, uint64_t addr, unsigned width,
-		  uint64_t value, bool is_write)
+/* Since the machine was made, in seconds. */
+static double now(const struct machine *m)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)(ts.tv_sec - m->made.tv_sec) +
+	       (double)(ts.tv_nsec - m->made.tv_nsec) / 1e9;
+}
+
+static void trace_access(const struct vcpu *v, enum bus_space space, uint64_t addr,
+		  unsigned width, uint64_t value, bool is_write)
+{
+	const char *name;
+
+	if (!v->m->config.trace)
+		return;
+	name = bus_name(v->m->board.bus, space, addr);
+	fprintf(v->m->config.trace, "%.6f cpu%u %s %s 0x%llx/%u %s 0x%llx %s\n",
+		now(v->m), v->id, space == BUS_PORT ? "port" : "mmio",
+		is_write ? "write" : "read", (unsigned long long)addr, width,
+		is_write ? "<-" : "->", (unsigned long long)value,
+		name[0] ? name : "(nobody)");
+}
+
+/* An exit that is no access; those are traced one by one when they are done. */
+static void trace_exit(const struct vcpu *v, const char *name)
 {
 	if (v->m->config.trace)
-		fprintf(v->m->config.trace, "cpu%u %s %s 0x%llx/%u %s 0x%llx\n", v->id,
-			what, is_write ? "write" : "read", (unsigned long long)addr,
-			width, is_write ? "<-" : "->", (unsigned long long)value);
+		fprintf(v->m->config.trace, "%.6f cpu%u exit %s\n", now(v->m), v->id, name);
 }
+
+/* -- Exits ------------------------------------------------------------------------------ */
 
 static uint64_t load(const uint8_t *p, unsigned width)
 {
@@ -92,7 +118,7 @@ static void do_access(struct vcpu *v, enum bus_space space, uint64_t addr,
 		value = bus_read(bus, space, addr, width);
 		memcpy(data, &value, width);
 	}
-	trace(v, space == BUS_PORT ? "port" : "mmio", addr, width, value, is_write);
+	trace_access(v, space, addr, width, value, is_write);
 }
 
 static bool exit_io(struct vcpu *v)
@@ -235,6 +261,8 @@ static bool handle(struct vcpu *v)
 
 	if (reason < VCPU_REASONS)
 		atomic_fetch_add_explicit(&v->exits[reason], 1, memory_order_relaxed);
+	if (reason != KVM_EXIT_IO && reason != KVM_EXIT_MMIO)
+		trace_exit(v, name ? name : "unknown");
 	if (reason < VCPU_REASONS && on_exit_reason[reason])
 		return on_exit_reason[reason](v);
 	return over(v, MACHINE_FAILED, "unexpected exit %s (%u) on vCPU %u, %s",
@@ -249,6 +277,7 @@ static bool run_once(struct vcpu *v)
 		return handle(v);
 	if (rc == -EINTR || rc == -EAGAIN) {
 		atomic_fetch_add_explicit(&v->interrupted, 1, memory_order_relaxed);
+		trace_exit(v, "interrupted");
 		return true;
 	}
 	return over(v, MACHINE_FAILED, "engine '%s' cannot run vCPU %u: %s",

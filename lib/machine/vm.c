@@ -149,7 +149,6 @@ int vm_open(struct vm *vm, const struct kvm_face *face, const struct guest_mem *
 		vm_close(vm);
 		return rc;
 	}
-	vm->bells = kvm_has(face, vm->fd, KVM_CAP_IOEVENTFD);
 	return 0;
 }
 
@@ -183,20 +182,4 @@ void vm_msi(void *ctx, uint64_t addr, uint32_t data)
 	/* A message to an APIC that is off is lost, as on hardware. */
 	if (vm->fd >= 0)
 		call(vm, KVM_SIGNAL_MSI, &msi);
-}
-
-void vm_doorbell(void *ctx, enum bus_space space, uint64_t addr,
-		 const struct bus_doorbell *bell, bool wired)
-{
-	const struct vm *vm = ctx;
-	struct kvm_ioeventfd io = {
-		.addr = addr,
-		.len = bell->width,
-		.fd = bell->fd,
-		.flags = (space == BUS_PORT ? KVM_IOEVENTFD_FLAG_PIO : 0u) |
-			 (wired ? 0u : KVM_IOEVENTFD_FLAG_DEASSIGN),
-	};
-
-	if (vm->fd >= 0 && vm->bells)
-		call(vm, KVM_IOEVENTFD, &io);
 }

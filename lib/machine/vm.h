@@ -21,7 +21,6 @@ struct vm {
 	int sys;         /* the engine's descriptor, -1: none */
 	int fd;          /* the VM's, -1: none */
 	size_t run_size; /* of a vCPU's shared area */
-	bool bells;      /* KVM_IOEVENTFD works */
 };
 
 /* Opens the engine and makes a VM with that memory, PIC, IOAPIC, PIT and their routing. On
@@ -32,11 +31,9 @@ int vm_open(struct vm *vm, const struct kvm_face *face, const struct guest_mem *
 /* Its vCPUs are closed already. A zeroed or closed one is fine if both fds are -1. */
 void vm_close(struct vm *vm);
 
-/* The board's side of irq_line, msi_sink and bus_config.doorbell; ctx is a struct vm. Any
- * thread, while the VM is open; without one they do nothing. */
+/* The board's side of irq_line and msi_sink; ctx is a struct vm. Any thread, while the VM is
+ * open; without one they do nothing. */
 void vm_irq(void *ctx, unsigned gsi, bool level);
 void vm_msi(void *ctx, uint64_t addr, uint32_t data);
-void vm_doorbell(void *ctx, enum bus_space space, uint64_t addr,
-		 const struct bus_doorbell *bell, bool wired);
 
 #endif

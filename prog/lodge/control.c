@@ -144,6 +144,7 @@ static void do_stats(struct control *c, struct json *j)
 	json_uint(j, "cpus", c->config->cpus);
 	json_uint(j, "memory", c->config->memory);
 	json_str(j, "kernel", c->config->kernel);
+	json_str(j, "boot", machine_boot_text(c->machine));
 	json_real(j, "seconds", seconds_since(&c->started));
 	json_open(j, "counters", '{');
 	for (int i = 0; i < n && i < STATS_MAX; i++)

@@ -202,6 +202,7 @@ static int open_trace(const struct run *r, struct machine_config *config,
 		config->trace = fopen(r->trace + 6, "we");
 		if (!config->trace)
 			return err_sys(err, errno, "--trace: %s", r->trace + 6);
+		setvbuf(config->trace, NULL, _IOLBF, 0); /* for who watches a guest hang */
 	}
 	return 0;
 }

@@ -9,7 +9,6 @@
  */
 #include "base/bytes.h"
 #include "base/macros.h"
-#include "base/scoped.h"
 #include "dev/pci/msix.h"
 #include "dev/pci/private.h"
 
@@ -97,10 +96,4 @@ void pci_assign_locked(struct pci_host *host)
 	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
 		if (host->slots[slot])
 			place(&space, host->slots[slot]);
-}
-
-void pci_host_assign(struct device *dev)
-{
-	scoped_lock(&dev->lock);
-	pci_assign_locked((struct pci_host *)dev);
 }

@@ -109,8 +109,6 @@ static void map_missing(struct pci_host *host, struct pci_function *fn)
 			.read = bar->read,
 			.write = bar->write,
 			.ctx = bar->ctx ? bar->ctx : fn->ctx,
-			.bells = bar->bells,
-			.n_bells = bar->n_bells,
 		};
 
 		if (bar->size == 0 || bar->mapped || !decodes(fn, bar))

@@ -59,8 +59,6 @@ struct pci_bar {
 	uint64_t (*read)(void *ctx, uint64_t at, unsigned width);
 	void (*write)(void *ctx, uint64_t at, unsigned width, uint64_t value);
 	void *ctx; /* NULL: the function's */
-	const struct bus_doorbell *bells;
-	unsigned n_bells;
 	/* the host's */
 	bool mapped;
 	uint64_t addr; /* where it is mapped */

@@ -34,8 +34,4 @@ static inline unsigned pci_intx(unsigned slot, unsigned pin)
 	return (slot + pin - 1) % PCI_INTX;
 }
 
-/* Puts all BARs to fresh addresses in slot order, decoding on. Called by the host's
- * reset; the board calls device_reset(host) once after the last function was added. */
-void pci_host_assign(struct device *host);
-
 #endif

@@ -230,7 +230,7 @@ static void test_acpi(void)
 
 int main(void)
 {
-	bus = bus_create(NULL);
+	bus = bus_create();
 	test_rtc();
 	test_resets();
 	test_acpi();

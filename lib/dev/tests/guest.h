@@ -70,7 +70,7 @@ static inline void g_start(void)
 
 	for (unsigned i = 0; i < PCI_INTX; i++)
 		config.intx[i] = (struct irq_line){.set = g_set_intx, .gsi = i};
-	g_bus = bus_create(NULL);
+	g_bus = bus_create();
 	g_mem = (struct guest_mem){0};
 	guest_mem_add(&g_mem, &(struct guest_region){.size = RAM_SIZE, .host = g_ram},
 		      NULL);

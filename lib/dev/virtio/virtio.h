@@ -58,7 +58,7 @@ struct virtio {
 	uint64_t offered, accepted; /* features */
 	uint32_t offered_select, accepted_select;
 	uint16_t queue_select, config_vector;
-	uint8_t status, isr, generation;
+	uint8_t status, isr;
 	unsigned pci_cfg;   /* where the PCI_CFG capability is */
 	unsigned under_way; /* requests between virtio_begin() and virtio_end() */
 	bool resetting;     /* the driver wrote 0, requests are still under way */
@@ -84,9 +84,6 @@ bool virtio_ready(const struct virtio *v, unsigned n);
 
 /* Interrupts the driver if it wants to hear of what was pushed to queue n. */
 void virtio_signal(struct virtio *v, unsigned n);
-
-/* Tells the driver that the configuration changed. */
-void virtio_config_changed(struct virtio *v);
 
 /* The driver lied: log a line, set NEEDS_RESET, touch no ring until it resets. */
 void virtio_broken(struct virtio *v, const char *why);

@@ -71,7 +71,6 @@ enum {
 #define LVT_MASKED         0x10000u
 #define LVT_MODE           0x700u
 #define LVT_TIMER_MODE     0x60000u
-#define LVT_TIMER_ONESHOT  0u
 #define LVT_TIMER_PERIODIC 0x20000u
 #define LVT_TIMER_DEADLINE 0x40000u
 #define DFR_FLAT           0xffffffffu

@@ -87,12 +87,6 @@ static inline long sys_eventfd_signal(int fd)
 	return sys_write(fd, &one, sizeof(one));
 }
 
-/* Sends a signal to one thread. */
-static inline long sys_tgkill(int pid, int tid, int sig)
-{
-	return sys_call3(SYS_tgkill, pid, tid, sig);
-}
-
 static inline long sys_clock_gettime(int clock, struct __kernel_timespec *t)
 {
 	return sys_call3(SYS_clock_gettime, clock, (long)t, 0);
