@@ -114,6 +114,9 @@ void case_draw(struct test_case *t, uint64_t seed, uint64_t number);
 /* sweep.c: the cases that are made in order. False: there is none of this number. */
 bool sweep_draw(struct test_case *t, uint64_t seed, uint64_t number);
 extern const uint64_t sweep_length;
+/* address.c: the same, about addresses that are not canonical. */
+bool address_draw(struct test_case *t, uint64_t seed, uint64_t number);
+extern const uint64_t address_length;
 /* What all cases of a seed share. */
 void templates_draw(uint64_t seed);
 extern uint8_t templates[TEMPLATES][PAGES][PAGE];

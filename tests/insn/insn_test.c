@@ -3,12 +3,13 @@
  * The CPU as oracle: random instructions natively, translated and interpreted.
  *
  *	insn_test [-s SEED] [-n CASES] [-c CASE] [-k KNOBS] [-v] [-t] [-x]
- *	          [-w N]
+ *	          [-w N] [-a N]
  *
  *	-n   so many cases (20000)        -c   only this one, from where the seed puts it
  *	-k   only with these knobs        -t   the whole table of what was covered
  *	-v   each case before it runs     -x   what is excluded, and why
  *	-r   so many reports (20)          -w N  not random: every N-th case of sweep.c
+ *	                                   -a N  and of address.c
  *
  * See README.md here. Each case runs natively, in a guest that translates (cold, then warm) and
  * in one that interprets, and in one of several others by turns.
@@ -37,7 +38,9 @@ static struct {
 	const char *only_knobs;
 	unsigned long reports;
 	bool verbose, table;
-	unsigned long sweep;      /* every so many-th of the ordered cases; 0: random ones */
+	unsigned long step;       /* of ordered cases, every so many-th; 0: random ones */
+	bool (*ordered)(struct test_case *t, uint64_t seed, uint64_t number);
+	char order;
 } options = {.seed = 1, .count = 20000, .reports = 20};
 
 static struct guest *guests[KNOBS];
@@ -101,9 +104,9 @@ static void report(const struct test_case *t, unsigned k, bool warm, const char 
 	if (!disagrees(&small, g, warm, differ, sizeof(differ)))
 		printf("# not alone: %s\n", at_first);
 	case_print(&small, native_outcomes(spare), &guest_outcome, differ);
-	printf("#   again: insn_test -s %llu -c %llu -k '%s'%s\n",
-	       (unsigned long long)options.seed, (unsigned long long)t->number, knobs[k],
-	       options.sweep ? " -w 1" : "");
+	printf("#   again: insn_test -s %llu -c %llu -k '%s'",
+	       (unsigned long long)options.seed, (unsigned long long)t->number, knobs[k]);
+	printf(options.order ? " -%c 1\n" : "\n", options.order);
 }
 
 /* -- Judging ---------------------------------------------------------------------------------- */
@@ -144,7 +147,7 @@ static void judge_all(const struct test_case *t, const struct outcome *native)
 	}
 }
 
-static uint64_t next_case; /* a number as case_draw() or sweep_draw() knows it */
+static uint64_t next_case; /* a number as case_draw() or options.ordered() knows it */
 
 /* Draws the next case; false: there are no more. */
 static bool draw_next(struct test_case *t)
@@ -154,10 +157,10 @@ static bool draw_next(struct test_case *t)
 	while (next_case < end) {
 		uint64_t number = next_case;
 
-		if (options.sweep) {
+		if (options.step) {
 			/* not a multiple, so that each sample has all kinds of places */
-			next_case += 1 + (number * 2654435761u >> 7) % (2 * options.sweep - 1);
-			if (sweep_draw(t, options.seed, number))
+			next_case += 1 + (number * 2654435761u >> 7) % (2 * options.step - 1);
+			if (options.ordered(t, options.seed, number))
 				return true;
 		} else {
 			next_case++;
@@ -197,11 +200,21 @@ static void run_all(struct native *const natives[2])
 	}
 }
 
+static void set_order(char name, bool (*draw)(struct test_case *, uint64_t, uint64_t),
+		      uint64_t length)
+{
+	options.order = name;
+	options.ordered = draw;
+	options.step = strtoul(optarg, NULL, 0);
+	if (options.count != 1) /* -c */
+		options.count = length;
+}
+
 static void read_options(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "s:n:c:k:r:w:vtx")) != -1) {
+	while ((c = getopt(argc, argv, "s:n:c:k:r:w:a:vtx")) != -1) {
 		switch (c) {
 		case 's': options.seed = strtoull(optarg, NULL, 0); break;
 		case 'n': options.count = strtoul(optarg, NULL, 0); break;
@@ -211,15 +224,15 @@ static void read_options(int argc, char **argv)
 			break;
 		case 'k': options.only_knobs = optarg; break;
 		case 'r': options.reports = strtoul(optarg, NULL, 0); break;
-		case 'w':
-			options.sweep = strtoul(optarg, NULL, 0);
-			break;
+		case 'w': set_order('w', sweep_draw, sweep_length); break;
+		case 'a': set_order('a', address_draw, address_length); break;
 		case 'v': options.verbose = true; break;
 		case 't': options.table = true; break;
 		case 'x': exclusions_print(); exit(0);
 		default:
 			fputs("insn_test [-s SEED] [-n CASES] [-c CASE] [-k KNOBS] [-r REPORTS] "
-			      "[-w N] [-v] [-t] [-x]\n", stderr);
+			      "[-w N] [-a N] [-v] [-t] "
+			      "[-x]\n", stderr);
 			exit(2);
 		}
 	}
@@ -244,8 +257,6 @@ int main(int argc, char **argv)
 		skip("this CPU has no XSAVE");
 		return done_testing();
 	}
-	if (options.sweep && options.count != 1)
-		options.count = sweep_length;
 	next_case = options.first;
 	templates_draw(options.seed);
 	natives[0] = native_create(BATCH);

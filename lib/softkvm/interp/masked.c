@@ -320,14 +320,17 @@ static enum step through_buffer(struct vcpu *c, const struct op *op, uint64_t li
 	return s;
 }
 
-/* Where the operand's byte `from` is, if `len` bytes from there may be accessed. */
+/* Where the operand's byte `from` is, if `len` bytes from there may be accessed. In 64-bit code an
+ * operand with a 32-bit address goes on above 4 GiB. */
 static enum step lanes_linear(struct vcpu *c, const struct op *op, unsigned from,
 			      unsigned len, uint64_t *lin)
 {
 	const struct insn *in = op->in;
 	uint64_t ea = insn_ea(c, in, op->next) + from;
 
-	return seg_linear(c, op_seg(in), ea & size_mask(in->adsize), len, in->mem_w, lin);
+	if (!is_64bit_code(c))
+		ea &= size_mask(in->adsize);
+	return seg_linear(c, op_seg(in), ea, len, in->mem_w, lin);
 }
 
 static enum step with_lanes(struct vcpu *c, const struct op *op, const struct lanes *l)
