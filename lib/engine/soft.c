@@ -30,7 +30,7 @@ static const struct {
 	{offsetof(struct soft_host, leaf1_ecx), 13, "CMPXCHG16B"},
 	{offsetof(struct soft_host, leaf1_ecx), 26, "XSAVE"},
 	{offsetof(struct soft_host, leaf1_ecx), 27, "XSAVE enabled by the host's kernel"},
-	{offsetof(struct soft_host, leaf7_ebx), 8, "BMI2"},
+	{offsetof(struct soft_host, leaf7_ebx), 3, "BMI1"},
 	{offsetof(struct soft_host, leaf80000001_ecx), 0, "LAHF in 64-bit mode"},
 	{offsetof(struct soft_host, hwcap2), 1,
 	 "FSGSBASE enabled by the host's kernel (Linux 5.9 or newer)"},

@@ -112,6 +112,10 @@ enum { X86_DE = 0, X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_OFV = 4, X86_BR = 5,
 
 #define VCPU_XSAVE_MAX 4096
 
+/* A struct vcpu lies at this place in 64 KiB, so that the low 16 bits of host RSP in translated
+ * code are what BEXTR wants (translate/emit.h). */
+#define VCPU_AT 0x2400u
+
 /* Accesses that the instruction under way has already made to devices; see io.h. */
 #define IO_LOG_MAX 32
 struct io_log {
@@ -160,13 +164,17 @@ struct lapic;
 struct engine; /* the translator's private part: code cache, tables (translate/engine.h) */
 
 struct vcpu {
-	/* -- what translated code addresses; keep first -- */
+	/* -- what translated code addresses; keep first: it reaches gpr[11] with short offsets
+	 * from host RSP, which points into stack_top (translate/emit.h) -- */
+	uint64_t stack_top[2];
+	uint64_t rip_page;       /* translator: linear address of the page being executed */
+	_Atomic uint32_t requests;
+	uint8_t cpl;
+	uint64_t arith;          /* translator: arithmetic flags, AH of LAHF above AL of SETO */
+	uint64_t temp;           /* translator: inside one instruction */
 	uint64_t gpr[16];        /* by enum x86_reg */
 	uint64_t rip;
 	uint64_t rflags;         /* complete */
-	_Atomic uint32_t requests;
-	uint8_t cpl;
-	uint64_t rip_page;       /* translator: linear address of the page being executed */
 	uint64_t scratch[16];    /* translator */
 	struct kvm_segment seg[6]; /* by enum x86_seg; base is valid also in 64-bit mode (FS, GS) */
 
@@ -200,8 +208,8 @@ struct vcpu {
 	int tid;                 /* of the thread in KVM_RUN, 0 outside */
 	_Atomic uint32_t wake;   /* futex word of a halted vCPU; bumped by vcpu_kick() */
 	_Atomic bool in_guest;   /* in KVM_RUN (may hold translations) */
-	uint8_t *arena;          /* reserved address space that ends where this struct begins, */
-	uint64_t arena_len;      /* for engine_create(): code within reach of the struct */
+	uint8_t *arena;          /* reserved address space before this struct, for */
+	uint64_t arena_len;      /* engine_create(): code within reach of the struct */
 
 	/* -- CPUID as the client set it -- */
 	struct kvm_cpuid_entry2 cpuid[128];

@@ -33,21 +33,19 @@
 
 /* -- life -------------------------------------------------------------------------------- */
 
-static size_t vcpu_bytes(void)
-{
-	return align_up(sizeof(struct vcpu), 4096);
-}
+#define VCPU_MAP_BYTES (ARENA_BYTES + (64u << 10) + align_up(VCPU_AT + sizeof(struct vcpu), 4096))
 
 static struct vcpu *vcpu_map(void)
 {
-	uint8_t *arena = mmap(NULL, ARENA_BYTES + vcpu_bytes(), PROT_NONE,
+	uint8_t *arena = mmap(NULL, VCPU_MAP_BYTES, PROT_NONE,
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	struct vcpu *c = (void *)(arena + ARENA_BYTES);
+	uint64_t end = align_up((uintptr_t)arena + ARENA_BYTES, 64u << 10);
+	struct vcpu *c = (void *)(uintptr_t)(end + VCPU_AT);
 
 	if (arena == MAP_FAILED)
 		return NULL;
-	if (mprotect(c, vcpu_bytes(), PROT_READ | PROT_WRITE)) {
-		munmap(arena, ARENA_BYTES + vcpu_bytes());
+	if (mprotect((void *)(uintptr_t)end, VCPU_AT + sizeof(*c), PROT_READ | PROT_WRITE)) {
+		munmap(arena, VCPU_MAP_BYTES);
 		return NULL;
 	}
 	c->arena = arena;
@@ -64,7 +62,7 @@ static void vcpu_end(struct vcpu *c)
 	if (c->abi)
 		pthread_mutex_destroy(&vcpu_abi(c)->lock);
 	free(c->abi);
-	munmap(c->arena, c->arena_len + vcpu_bytes());
+	munmap(c->arena, VCPU_MAP_BYTES);
 }
 
 static void vm_end(struct vm *vm)

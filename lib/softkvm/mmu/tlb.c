@@ -62,6 +62,7 @@ static void view_begin(struct engine *e, struct view *v)
 {
 	fill_words(v->jc_code, code_addr(e, e->thunk.gate_miss), JC_SIZE);
 	fill_words(v->jc_tag, JC_NONE, JC_SIZE);
+	itlb_flush(e, v);
 }
 
 int tlb_create(struct engine *e)
@@ -81,7 +82,6 @@ int tlb_create(struct engine *e)
 			return -ENOMEM;
 	view_begin(e, &e->kernel);
 	e->view = &e->kernel;
-	e->c->scratch[SCR_JC_MASK] = JC_SIZE - 1;
 	return 0;
 }
 

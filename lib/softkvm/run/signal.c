@@ -36,7 +36,7 @@ static bool installed;
 /* EFLAGS of the interrupted code to where C looks for the guest's. */
 static void take_flags(struct vcpu *c, uint64_t eflags)
 {
-	c->scratch[SCR_FLAGS] = (eflags & 0xff) << 8 | (eflags >> 11 & 1);
+	c->arith = (eflags & 0xff) << 8 | (eflags >> 11 & 1);
 }
 
 static bool in_block(struct vcpu *c, ucontext_t *uc, uint64_t pc)

@@ -53,13 +53,15 @@ static int map_code(struct engine *e)
 
 int cache_create(struct engine *e)
 {
+	uint8_t *stack_end = (uint8_t *)((uintptr_t)e->c & ~0xffffull);
 	int rc;
 
-	if (e->c->arena_len < CODE_SIZE + SLOTS * 8ul)
+	if (e->c->arena_len < CODE_SIZE + SLOTS * 8ul + 2 * STACK_SIZE)
 		return -ENOMEM;
-	e->code = (uint8_t *)e->c - SLOTS * 8ul - CODE_SIZE;
+	e->code = e->c->arena;
 	e->slots = (uint64_t *)(void *)(e->code + CODE_SIZE);
-	if (mprotect(e->slots, SLOTS * 8ul, PROT_READ | PROT_WRITE))
+	if (mprotect(e->slots, SLOTS * 8ul, PROT_READ | PROT_WRITE) ||
+	    mprotect(stack_end - STACK_SIZE, STACK_SIZE, PROT_READ | PROT_WRITE))
 		return -errno;
 	e->code_size = e->opt.cache_size ? e->opt.cache_size : CODE_SIZE - NATIVE_SIZE;
 	e->native_used = e->code_size;
@@ -79,7 +81,6 @@ int cache_create(struct engine *e)
 	rc = map_code(e);
 	if (rc)
 		return rc;
-	e->c->scratch[SCR_VPN_MASK] = VPN_MASK;
 	e->c->scratch[SCR_SITES] = (uint64_t)(uintptr_t)e->site;
 	e->c->scratch[SCR_CODE] = (uint64_t)(uintptr_t)e->code;
 	thunks_emit(e);
@@ -109,16 +110,29 @@ void cache_destroy(struct engine *e)
 	drop_table(e->code_rw, CODE_SIZE);
 }
 
+/* -- Tables -------------------------------------------------------------------------------------- */
+
+static uint32_t hash(uint64_t key)
+{
+	return (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> 40) & (HASH - 1);
+}
+
+static uint64_t block_key(const struct engine *e, const struct block *b)
+{
+	return e->page[b->page].gpa + b->at + ((uint64_t)b->mode << 56);
+}
+
 /* Everything goes. The caller must not return to translated code that existed before. */
 void cache_flush(struct engine *e)
 {
 	uint32_t i;
 
-	fill_words(e->block_hash, ~0ull, HASH / 2);
-	fill_words(e->page_hash, ~0ull, HASH / 2);
+	for (i = 0; i < e->n_blocks; i++)
+		e->block_hash[hash(block_key(e, &e->block[i]))] = 0;
 	for (i = 0; i < e->n_pages; i++) {
 		struct slot *s = vm_slot(e->c->vm, e->page[i].gpa);
 
+		e->page_hash[hash(e->page[i].gpa)] = 0;
 		if (s)
 			atomic_fetch_and(&s->note[(e->page[i].gpa - s->gpa) >> 12].code,
 					 ~(1u << (e->c->index & 31)));
@@ -138,24 +152,12 @@ void cache_flush(struct engine *e)
 	e->c->stat.cache_flushes++;
 }
 
-/* -- Tables -------------------------------------------------------------------------------------- */
-
-static uint32_t hash(uint64_t key)
-{
-	return (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> 48) & (HASH - 1);
-}
-
-static uint64_t block_key(const struct engine *e, const struct block *b)
-{
-	return e->page[b->page].gpa + b->at + ((uint64_t)b->mode << 56);
-}
-
 struct block *block_find(struct engine *e, uint64_t gpa, uint8_t mode)
 {
 	uint64_t key = gpa + ((uint64_t)mode << 56);
 	uint32_t i;
 
-	for (i = e->block_hash[hash(key)]; i != NONE; i = e->block[i].hash_next)
+	for (i = ~e->block_hash[hash(key)]; i != NONE; i = e->block[i].hash_next)
 		if (block_key(e, &e->block[i]) == key)
 			return &e->block[i];
 	return NULL;
@@ -166,25 +168,32 @@ void block_add(struct engine *e, struct block *b)
 	uint32_t *head = &e->block_hash[hash(block_key(e, b))];
 	uint32_t i = (uint32_t)(b - e->block);
 
-	b->hash_next = *head;
-	*head = i;
+	b->hash_next = ~*head;
+	*head = ~i;
 	b->next = e->page[b->page].blocks;
 	e->page[b->page].blocks = i;
 }
 
-static void unlink_u32(struct engine *e, uint32_t *head, uint32_t i)
+static void block_unhash(struct engine *e, const struct block *b)
 {
-	while (*head != i && *head != NONE)
-		head = &e->block[*head].hash_next;
-	if (*head == i)
-		*head = e->block[i].hash_next;
+	uint32_t *head = &e->block_hash[hash(block_key(e, b))];
+	uint32_t i = (uint32_t)(b - e->block), at = ~*head;
+
+	if (at == i) {
+		*head = ~b->hash_next;
+		return;
+	}
+	while (at != NONE && e->block[at].hash_next != i)
+		at = e->block[at].hash_next;
+	if (at != NONE)
+		e->block[at].hash_next = b->hash_next;
 }
 
 struct code_page *page_find(struct engine *e, uint64_t gpa)
 {
 	uint32_t i;
 
-	for (i = e->page_hash[hash(gpa)]; i != NONE; i = e->page[i].hash_next)
+	for (i = ~e->page_hash[hash(gpa)]; i != NONE; i = e->page[i].hash_next)
 		if (e->page[i].gpa == gpa)
 			return &e->page[i];
 	return NULL;
@@ -203,8 +212,8 @@ struct code_page *page_get(struct engine *e, uint64_t gpa, uint8_t *hva)
 	if (e->n_pages == PAGES)
 		return NULL;
 	p = &e->page[e->n_pages];
-	*p = (struct code_page){.gpa = gpa, .hva = hva, .blocks = NONE, .hash_next = *head};
-	*head = e->n_pages++;
+	*p = (struct code_page){.gpa = gpa, .hva = hva, .blocks = NONE, .hash_next = ~*head};
+	*head = ~e->n_pages++;
 	return p;
 }
 
@@ -274,7 +283,7 @@ void block_drop(struct engine *e, struct block *b)
 	if (b->dead)
 		return;
 	b->dead = true;
-	unlink_u32(e, &e->block_hash[hash(block_key(e, b))], i);
+	block_unhash(e, b);
 	for (link = &e->page[b->page].blocks; *link != NONE; link = &e->block[*link].next)
 		if (*link == i) {
 			*link = b->next;

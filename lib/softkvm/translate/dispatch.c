@@ -14,14 +14,9 @@
 
 /* -- The instruction TLB ------------------------------------------------------------------------- */
 
-static uint32_t view_number(const struct engine *e, const struct view *v)
-{
-	return v == &e->kernel ? 0 : (uint32_t)(v - e->user) + 1;
-}
-
 static struct itlb *itlb_slot(struct engine *e, const struct view *v, uint64_t page)
 {
-	return &e->itlb[((page >> 12) ^ view_number(e, v) * 67) & (ITLB - 1)];
+	return &e->itlb[((page >> 12) + v->age * 67) & (ITLB - 1)];
 }
 
 /* A page can leave the instruction TLB for another one while the jump cache still leads to it.
@@ -33,11 +28,7 @@ static uint32_t evicted_bit(uint64_t page)
 
 void itlb_flush(struct engine *e, struct view *v)
 {
-	uint32_t n = view_number(e, v), i;
-
-	for (i = 0; i < ITLB; i++)
-		if (e->itlb[i].view == n)
-			e->itlb[i].lin = 0;
+	v->age = ++e->ages;
 }
 
 /* -- The jump cache ---------------------------------------------------------------------------------- */
@@ -73,7 +64,7 @@ void jc_forget_page(struct engine *e, struct view *v, uint64_t lin)
 	struct itlb *t = itlb_slot(e, v, page);
 	uint32_t bit = evicted_bit(page);
 
-	if (t->lin == (page | 1) && t->view == view_number(e, v)) {
+	if (t->lin == (page | 1) && t->age == v->age) {
 		t->lin = 0;
 		jc_flush(e, v);
 	} else if (v->evicted[bit / 64] >> (bit % 64) & 1) {
@@ -126,10 +117,13 @@ static bool translatable(const struct vcpu *c)
 
 static void evict(struct engine *e, const struct itlb *t)
 {
-	struct view *v = t->view ? &e->user[t->view - 1] : &e->kernel;
 	uint32_t bit = evicted_bit(t->lin & ~4095ull);
+	struct view *v = &e->kernel;
+	unsigned i;
 
-	if (t->lin)
+	for (i = 0; i < USER_VIEWS && v->age != t->age; i++)
+		v = &e->user[i];
+	if (t->lin && v->age == t->age)
 		v->evicted[bit / 64] |= 1ull << (bit % 64);
 }
 
@@ -156,7 +150,7 @@ static struct code_page *fetch_miss(struct vcpu *c, uint64_t lin, struct itlb *t
 	}
 	page_check(e, p);
 	evict(e, t);
-	*t = (struct itlb){.lin = (lin & ~4095ull) | 1, .view = view_number(e, e->view),
+	*t = (struct itlb){.lin = (lin & ~4095ull) | 1, .age = e->view->age,
 			   .page = (uint32_t)(p - e->page)};
 	if (!w.global && e->view == &e->kernel)
 		e->kernel_exec_local = true;
@@ -172,7 +166,7 @@ static struct code_page *fetch_page(struct vcpu *c, uint64_t lin, enum step *ste
 	struct itlb *t = itlb_slot(e, e->view, page);
 
 	*step = STEP_OK;
-	if (t->lin == (page | 1) && t->view == view_number(e, e->view))
+	if (t->lin == (page | 1) && t->age == e->view->age)
 		return &e->page[t->page];
 	if (!is_canonical(lin)) { /* an indirect jump went there */
 		*step = fault_code(c, X86_GP, 0);

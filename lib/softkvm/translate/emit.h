@@ -5,6 +5,12 @@
  * Names follow the manual: op first, destination before source. Operand kinds: r a register
  * number, m a [base + disp] operand, v a field of struct vcpu (RIP-relative), i an immediate.
  * All of them are 64-bit unless the name says otherwise.
+ *
+ * In blocks host RSP is FRAME: twelve bytes into struct vcpu, so that the fields that are used
+ * most are reached with a one-byte displacement, and in a place where the low 16 bits of RSP
+ * are 0x240c. To BEXTR that says "36 bits from bit 12 on": the page number, in one cycle and
+ * without an operand in memory. Below it is a stack: thunks are called, and host signals
+ * arrive. C runs on the thread's own.
  */
 #ifndef SOFTKVM_EMIT_H
 #define SOFTKVM_EMIT_H
@@ -16,11 +22,15 @@ struct as {
 	uint8_t *p;      /* next byte, in the writable view */
 	uint8_t *end;    /* emission stops here: `full` is set */
 	bool full;
+	bool framed;     /* host RSP is FRAME: blocks, not thunks */
 };
 
 #define VCPU(field) ((int)offsetof(struct vcpu, field))
 #define VGPR(r) (VCPU(gpr) + 8 * (r))
 #define VSCR(n) (VCPU(scratch) + 8 * (n))
+
+#define FRAME 12
+_Static_assert(VCPU_AT + FRAME == (36 << 8 | 12), "BEXTR: length, start");
 
 static inline void as_init(struct as *a, struct engine *e)
 {
@@ -28,6 +38,7 @@ static inline void as_init(struct as *a, struct engine *e)
 	a->p = e->code_rw + e->code_used;
 	a->end = e->code_rw + e->code_size - 64;
 	a->full = false;
+	a->framed = true;
 }
 
 static inline uint32_t as_at(const struct as *a)
@@ -98,12 +109,24 @@ static inline const void *vcpu_at(const struct as *a, int offset)
 	return (const uint8_t *)a->e->c + offset;
 }
 
+/* ModRM for the field of struct vcpu at offset `off`. */
+static inline void emit_vcpu(struct as *a, int reg, int off, int after)
+{
+	if (!a->framed || off < FRAME || off > FRAME + 127) {
+		emit_rip(a, reg, vcpu_at(a, off), after);
+		return;
+	}
+	emit8(a, 0x44u | (unsigned)(reg & 7) << 3); /* [rsp + disp8] */
+	emit8(a, 0x24);
+	emit8(a, (unsigned)(off - FRAME));
+}
+
 /* op r64, [vcpu + off] and op [vcpu + off], r64 for one-byte opcodes */
 static inline void emit_op_rv(struct as *a, unsigned op, int r, int off)
 {
 	emit_rex(a, true, r, 0, 0);
 	emit8(a, op);
-	emit_rip(a, r, vcpu_at(a, off), 0);
+	emit_vcpu(a, r, off, 0);
 }
 
 static inline void mov_rv(struct as *a, int r, int off) { emit_op_rv(a, 0x8b, r, off); }
@@ -113,7 +136,7 @@ static inline void mov_rv32(struct as *a, int r, int off)
 {
 	emit_rex(a, false, r, 0, 0);
 	emit8(a, 0x8b);
-	emit_rip(a, r, vcpu_at(a, off), 0);
+	emit_vcpu(a, r, off, 0);
 }
 
 static inline void mov_rr(struct as *a, int d, int s)
@@ -206,20 +229,33 @@ static inline void emit_gs(struct as *a, unsigned op, int r, int index, int32_t 
 	emit32(a, (uint32_t)disp);
 }
 
-/* pext d, s, [vcpu + off] */
-static inline void pext_rrv(struct as *a, int d, int s, int off)
-{
-	emit8(a, 0xc4);
-	emit8(a, (d & 8 ? 0 : 0x80u) | 0x62u);
-	emit8(a, 0x80u | (~(unsigned)s & 15) << 3 | 2);
-	emit8(a, 0xf5);
-	emit_rip(a, d, vcpu_at(a, off), 0);
-}
-
 /* d = page number of s */
 static inline void emit_vpn(struct as *a, int d, int s)
 {
-	pext_rrv(a, d, s, VSCR(SCR_VPN_MASK));
+	emit8(a, 0xc4); /* bextr d, s, rsp */
+	emit8(a, (d & 8 ? 0 : 0x80u) | 0x40u | (s & 8 ? 0 : 0x20u) | 2);
+	emit8(a, 0x80u | (~4u & 15) << 3);
+	emit8(a, 0xf7);
+	emit8(a, 0xc0u | (unsigned)(d & 7) << 3 | (s & 7));
+}
+
+/* movzx d, s16 */
+static inline void movzx_rr16(struct as *a, int d, int s)
+{
+	emit_rex(a, false, d, 0, s);
+	emit8(a, 0x0f);
+	emit8(a, 0xb7);
+	emit8(a, 0xc0u | (unsigned)(d & 7) << 3 | (s & 7));
+}
+
+/* op r, imm8 of the groups 80-83 and C0-C1 */
+static inline void op_ri8(struct as *a, bool wide, unsigned op, unsigned digit, int r,
+			  unsigned imm)
+{
+	emit_rex(a, wide, 0, 0, r);
+	emit8(a, op);
+	emit8(a, 0xc0u | digit << 3 | (r & 7));
+	emit8(a, imm);
 }
 
 /* one-byte ALU op r, r (00..3f family, r/m64, r64) */
@@ -295,9 +331,9 @@ static inline void land(struct as *a, uint32_t at)
 
 /* Sequences shared by the lowering files. */
 
-/* EFLAGS -> SCR_FLAGS; S2 is lost, EFLAGS too. */
+/* EFLAGS -> vcpu.arith; S2 is lost, EFLAGS too. */
 void emit_save_flags(struct as *a);
-/* SCR_FLAGS -> EFLAGS; S2 is lost. */
+/* vcpu.arith -> EFLAGS; S2 is lost. */
 void emit_load_flags(struct as *a);
 
 /* ZF: nobody asks for anything (cmp dword [vcpu.requests], 0). */

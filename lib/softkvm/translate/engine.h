@@ -14,6 +14,8 @@
  *	+------------------+
  *	| slots            |  one predicted addend for each memory access site
  *	+------------------+
+ *	| stack            |  for return addresses of thunks, and the frames of host signals
+ *	+------------------+
  *	| struct vcpu      |
  *	+------------------+
  *
@@ -25,7 +27,7 @@
  *	guest r8-r11                        in memory, vcpu.gpr[]
  *	host rsi, rdi                       scratch: S1 and S2
  *	host r11                            CB, the host address of a group of accesses (group.c)
- *	host rsp                            a host stack, 16-byte aligned
+ *	host rsp                            FRAME, in struct vcpu (emit.h)
  *	GS base                             the current view's table (below)
  *	EFLAGS                              guest arithmetic flags, or dead; DF is always 0
  *
@@ -47,26 +49,19 @@ enum { H_RAX, H_RCX, H_RDX, H_RBX, H_RSP, H_RBP, H_S1 = 6, H_S2 = 7, H_R8 = 8, H
        H_GSP = 10, H_CB = 11, H_R12 = 12 };
 extern const int8_t host_reg[16]; /* by guest register; -1: in memory */
 
-#define VPN_MASK 0x0000fffffffff000ull /* cuts a page number out of an address */
-
 /* vcpu.scratch[] as translated code uses it */
-enum { SCR_FLAGS,    /* low 16 bits: AH of LAHF above AL of SETO */
-       SCR_TARGET,   /* where the way back from C leads */
+enum { SCR_TARGET,   /* where the way back from C leads */
        SCR_RET,      /* return address of the call into a thunk */
        SCR_S1,       /* S1 at a gate miss or memory miss */
        SCR_HOST_RSP, /* the C stack at entry */
        SCR_FAULT_PC, SCR_FAULT_SIG,
-       SCR_JC_MASK,  /* JC_SIZE - 1 */
-       SCR_VPN_MASK, /* VPN_MASK */
        SCR_CB,       /* CB while C runs */
-       SCR_TEMP,     /* inside one instruction */
        SCR_SITES,    /* address of engine.site */
        SCR_CODE,     /* and of engine.code */
        SCR_OPERAND }; /* native_exec(): host address of the memory operand */
 
 /* -- views -- */
-#define JC_BITS 14
-#define JC_SIZE (1u << JC_BITS)
+#define JC_SIZE (1u << 16) /* the index is the low 16 bits of the address */
 #define JC_TAG_OFF (-(int32_t)(JC_SIZE * 8))      /* from GS base */
 #define JC_CODE_OFF (-(int32_t)(2 * JC_SIZE * 8))
 #define VIEW_ENTRIES (1ull << 36)
@@ -87,7 +82,8 @@ struct view {
 	uint32_t n_global;
 	uint32_t pcid;         /* user views */
 	uint64_t cr3;          /* the page table it belongs to */
-	uint64_t used;         /* age, for replacement */
+	uint64_t used;         /* for replacement */
+	uint64_t age;          /* of its instruction TLB entries: changed to flush them */
 	uint64_t large[LARGE_WORDS]; /* filter: 2 MiB regions entered from large pages */
 	uint64_t huge;         /* filter: 1 GiB regions */
 	bool valid;
@@ -99,9 +95,9 @@ struct view {
 
 /* Ways into a block besides `main`, made when needed (thunks.c). */
 enum entry {
-	ENTRY_GATE,      /* indirect jumps: S1 the address, S2 the index, flags in SCR_FLAGS */
+	ENTRY_GATE,      /* indirect jumps: S1 the address, S2 the index, flags in vcpu.arith */
 	ENTRY_POLL,      /* backward chains, flags in EFLAGS */
-	ENTRY_MEM,       /* chains with the flags in SCR_FLAGS; only if the block reads them */
+	ENTRY_MEM,       /* chains with the flags in vcpu.arith; only if the block reads them */
 	ENTRY_MEM_POLL,  /* backward ones of these */
 	ENTRIES
 };
@@ -198,17 +194,18 @@ enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, M
 		 /* 32-bit: FS and GS have full limits */, MODE_NOAVX = 8, MODE_AVX512 = 16,
 		 MODE_USER = 32 /* CPL 3 */, MODE_NOTSC = 64 /* RDTSC faults */ };
 
-#define CODE_SIZE (64u << 20)
+#define CODE_SIZE (128u << 20)
 #define NATIVE_SIZE (256u << 10) /* at the end of the code cache */
+#define STACK_SIZE (256u << 10)
 #define SLOTS (1u << 20)
-#define BLOCKS (1u << 18)
+#define BLOCKS (1u << 19)
 #define EXITS (BLOCKS * 2)
 #define MAPS (BLOCKS * 8)
-#define BYTES (16u << 20)
+#define BYTES (32u << 20)
 #define POOL (1u << 16)
 #define PAGES (1u << 16)
-#define HASH (1u << 16)
-#define ITLB 1024
+#define HASH (1u << 18)
+#define ITLB 8192
 #define NATIVES 1024
 #define CHANGES 16
 #define UNGROUPED 1024
@@ -224,7 +221,7 @@ struct decoded {          /* the interpreter's: an instruction and what it came 
 
 struct itlb {
 	uint64_t lin;     /* page address | 1, 0: empty */
-	uint32_t view;
+	uint64_t age;     /* view.age when it was made: else it is empty, too */
 	uint32_t page;    /* code_page index */
 };
 
@@ -242,7 +239,7 @@ struct engine {
 	uint8_t *bytes;
 	struct pooled *pool;
 	struct code_page *page;
-	uint32_t *block_hash, *page_hash;
+	uint32_t *block_hash, *page_hash; /* ~index, 0: none */
 	struct itlb itlb[ITLB];
 	struct decoded decoded[DECODED];
 	enum step leave; /* why translated code was left */
@@ -252,6 +249,7 @@ struct engine {
 	struct view *view;  /* the current one: GS base */
 	struct view *user_now; /* the user view of CR3 and PCID, NULL: to be found */
 	uint64_t view_clock;
+	uint64_t ages;         /* given out to views */
 	uint8_t *view_arena;
 	size_t view_arena_len;
 	bool kernel_exec_local; /* non-global pages are in the supervisor's instruction TLB */
@@ -351,7 +349,7 @@ void thunks_emit(struct engine *e);
 /* Its offset; 0: the cache is full, do without (the next translation flushes it). */
 uint32_t entry_get(struct engine *e, struct block *b, enum entry which);
 void translated_run(struct vcpu *c, uint64_t host);
-void flags_to_memory(struct vcpu *c);   /* rflags -> SCR_FLAGS, before going to translated code */
+void flags_to_memory(struct vcpu *c);   /* rflags -> vcpu.arith, before going to translated code */
 void flags_from_memory(struct vcpu *c); /* back */
 
 /* smc.c */

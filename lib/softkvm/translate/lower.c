@@ -9,7 +9,7 @@
  * The check of one access, for a linear address in S1 (docs/why/tlb.md):
  *
  *	test  s1, size - 1 ; jnz 1f       not aligned: it could cross a page
- *	pext  s2, s1, [mask]              page number, 36 bits
+ *	bextr s2, s1, rsp                 page number, 36 bits (emit.h)
  *	mov   s2, gs:[s2 * 8]             the view's addend for the page
  *	cmp   s2, [slot]                  is it what this site saw last time?
  *   1:	jne   stub
@@ -66,7 +66,7 @@ static void flags_after_insn(struct tr *t, int i)
 		t->flags = FLAGS_REG;
 }
 
-/* All flags to SCR_FLAGS: the convention at gates and in C. */
+/* All flags to vcpu.arith: the convention at gates and in C. */
 static void flags_to_scr(struct tr *t)
 {
 	if (t->flags == FLAGS_REG)
@@ -301,12 +301,12 @@ void lower_step(struct tr *t)
 
 /* -- Transfers --------------------------------------------------------------------------------------------- */
 
-/* S1 is the guest address to go on at; flags are in SCR_FLAGS. */
+/* S1 is the guest address to go on at; flags are in vcpu.arith. */
 static void emit_gate_jump(struct tr *t)
 {
 	struct as *a = &t->a;
 
-	pext_rrv(a, H_S2, H_S1, VSCR(SCR_JC_MASK));
+	movzx_rr16(a, H_S2, H_S1);
 	emit8(a, 0x65); /* jmp gs:[s2 * 8 + code] */
 	emit8(a, 0xff);
 	emit8(a, 0x24);
@@ -481,9 +481,9 @@ static void load_operand(struct tr *t, int i)
 static void lower_push_m(struct tr *t, int i)
 {
 	load_operand(t, i);
-	mov_vr(&t->a, VSCR(SCR_TEMP), H_S2);
+	mov_vr(&t->a, VCPU(temp), H_S2);
 	check_push_alone(t, i);
-	mov_rv(&t->a, H_S2, VSCR(SCR_TEMP));
+	mov_rv(&t->a, H_S2, VCPU(temp));
 	push_from(t, H_S2);
 }
 
@@ -528,9 +528,9 @@ static void lower_call_rm(struct tr *t, int i)
 	flags_to_scr(t);
 	if (in->has_mem) {
 		load_operand(t, i);
-		mov_vr(&t->a, VSCR(SCR_TEMP), H_S2);
+		mov_vr(&t->a, VCPU(temp), H_S2);
 		push_return(t, i);
-		mov_rv(&t->a, H_S1, VSCR(SCR_TEMP));
+		mov_rv(&t->a, H_S1, VCPU(temp));
 	} else {
 		push_return(t, i);
 		host = emit_use(&t->a, in->rm, H_S2);
@@ -591,15 +591,6 @@ static void lower_lea(struct tr *t, int i)
 	}
 }
 
-/* An immediate shift or logic operation on a register: opcode, /digit. */
-static void op_ri8(struct tr *t, bool wide, unsigned op, unsigned digit, int r, unsigned imm)
-{
-	emit_rex(&t->a, wide, 0, 0, r);
-	emit8(&t->a, op);
-	emit8(&t->a, 0xc0u | digit << 3 | (r & 7));
-	emit8(&t->a, imm);
-}
-
 /*
  * BT, BTS, BTR, BTC with the bit number in a register: it may be far outside the operand. The
  * operand's unit that holds the bit is accessed, with the number's low bits.
@@ -623,15 +614,15 @@ static void lower_bt_mem(struct tr *t, int i)
 		emit8(a, in->opsize == 2 ? 0xbf : 0x63);
 		emit8(a, 0xc0u | H_S2 << 3 | (bit & 7));
 	}
-	op_ri8(t, true, 0xc1, 7, H_S2, unit); /* sar */
+	op_ri8(&t->a, true, 0xc1, 7, H_S2, unit); /* sar */
 	lea_sib(a, t->mode & MODE_64, H_S1, H_S1, H_S2, in->opsize, 0);
 	emit_check(t, i, in->opsize, in->mem_w, t->before[i]);
 	mov_rr32(a, H_S2, emit_use(a, in->reg, H_S2));
-	op_ri8(t, false, 0x83, 4, H_S2, (1u << unit) - 1); /* and */
+	op_ri8(&t->a, false, 0x83, 4, H_S2, (1u << unit) - 1); /* and */
 	if (t->flags == FLAGS_MEM && t->before[i]) {
-		mov_vr(a, VSCR(SCR_TEMP), H_S2);
+		mov_vr(a, VCPU(temp), H_S2);
 		flags_for_insn(t, i);
-		mov_rv(a, H_S2, VSCR(SCR_TEMP));
+		mov_rv(a, H_S2, VCPU(temp));
 	}
 	t->map[i].flags = t->flags;
 	if (in->prefix & X86_PFX_LOCK)
@@ -683,7 +674,7 @@ static void lower_loop(struct tr *t, int i)
 static void op_vi8(struct tr *t, unsigned digit, int off, unsigned imm)
 {
 	emit8(&t->a, 0x80);
-	emit_rip(&t->a, (int)digit, vcpu_at(&t->a, off), 1);
+	emit_vcpu(&t->a, (int)digit, off, 1);
 	emit8(&t->a, imm);
 }
 
@@ -719,7 +710,7 @@ static void movzx_rv8(struct tr *t, int r, int off)
 {
 	emit8(&t->a, 0x0f);
 	emit8(&t->a, 0xb6);
-	emit_rip(&t->a, r, vcpu_at(&t->a, off), 0);
+	emit_vcpu(&t->a, r, off, 0);
 }
 
 static void lower_pushf(struct tr *t, int i)
@@ -728,17 +719,17 @@ static void lower_pushf(struct tr *t, int i)
 
 	flags_to_scr(t);
 	check_push_alone(t, i);
-	mov_vr(a, VSCR(SCR_TEMP), H_RAX);
+	mov_vr(a, VCPU(temp), H_RAX);
 	mov_rv(a, H_S2, VCPU(rflags));
 	emit8(a, 0x81); /* and edi, ~(arithmetic, RF, VM) */
 	emit8(a, 0xe0u | H_S2);
 	emit32(a, (uint32_t)~(X86_ARITH | RFLAGS_RF | RFLAGS_VM));
-	movzx_rv8(t, H_RAX, VSCR(SCR_FLAGS)); /* OF */
-	op_ri8(t, false, 0xc1, 4, H_RAX, 11);
+	movzx_rv8(t, H_RAX, VCPU(arith)); /* OF */
+	op_ri8(&t->a, false, 0xc1, 4, H_RAX, 11);
 	alu_rr(a, 0x09, H_S2, H_RAX); /* or */
-	movzx_rv8(t, H_RAX, VSCR(SCR_FLAGS) + 1); /* the others, and bit 1 */
+	movzx_rv8(t, H_RAX, VCPU(arith) + 1); /* the others, and bit 1 */
 	alu_rr(a, 0x09, H_S2, H_RAX);
-	mov_rv(a, H_RAX, VSCR(SCR_TEMP));
+	mov_rv(a, H_RAX, VCPU(temp));
 	push_from(t, H_S2);
 }
 
@@ -755,11 +746,11 @@ static void lower_rdtsc(struct tr *t, int i)
 	}
 	emit8(a, 0x0f);
 	emit8(a, 0x31);
-	op_ri8(t, true, 0xc1, 4, H_RDX, 32);
+	op_ri8(&t->a, true, 0xc1, 4, H_RDX, 32);
 	alu_rr(a, 0x09, H_RAX, H_RDX);
 	emit_op_rv(a, 0x03, H_RAX, VCPU(tsc_offset));
 	mov_rr(a, H_RDX, H_RAX);
-	op_ri8(t, true, 0xc1, 5, H_RDX, 32);
+	op_ri8(&t->a, true, 0xc1, 5, H_RDX, 32);
 	mov_rr32(a, H_RAX, H_RAX);
 }
 
@@ -772,7 +763,7 @@ static void lower_mov_seg_r(struct tr *t, int i)
 
 	emit8(&t->a, 0x0f); /* movzx s2d, word [selector] */
 	emit8(&t->a, 0xb7);
-	emit_rip(&t->a, H_S2, vcpu_at(&t->a, off), 0);
+	emit_vcpu(&t->a, H_S2, off, 0);
 	if (host < 0 && in->opsize == 2)
 		mov_rv(&t->a, H_S1, VGPR(in->rm));
 	if (in->opsize == 2)

@@ -71,6 +71,20 @@ void page_drop_blocks(struct engine *e, struct code_page *p, uint16_t from, uint
 	}
 }
 
+static bool same_bytes(const uint8_t *a, const uint8_t *b, unsigned n)
+{
+	typedef uint64_t __attribute__((aligned(1), may_alias)) word;
+	unsigned i;
+
+	for (i = 0; i + 8 <= n; i += 8)
+		if (*(const word *)(a + i) != *(const word *)(b + i))
+			return false;
+	for (; i < n; i++)
+		if (a[i] != b[i])
+			return false;
+	return true;
+}
+
 /* A page enters the instruction TLB: are its translations still those of its bytes? */
 void page_check(struct engine *e, struct code_page *p)
 {
@@ -81,13 +95,9 @@ void page_check(struct engine *e, struct code_page *p)
 	e->c->stat.checked_pages++;
 	for (i = p->blocks; i != NONE; i = next) {
 		struct block *b = &e->block[i];
-		const uint8_t *was = e->bytes + b->bytes, *is = p->hva + b->at;
-		unsigned k = 0;
 
 		next = b->next;
-		while (k < b->len && was[k] == is[k])
-			k++;
-		if (k < b->len) {
+		if (!same_bytes(e->bytes + b->bytes, p->hva + b->at, b->len)) {
 			block_drop(e, b);
 			e->c->stat.stale++;
 		}

@@ -10,12 +10,12 @@
  * vCPU, may do anything to it, and decides where execution continues.
  *
  * Invariants:
- *  1. In translated code host RSP is 16-byte aligned and equal at every instruction boundary
- *     of the guest; a thunk called from there finds its return address on top.
+ *  1. In translated code host RSP is FRAME (emit.h); a thunk called from there finds its return
+ *     address on top.
  *  2. At a thunk (but `exit`) EFLAGS are dead: if the guest's flags matter they are in
- *     SCR_FLAGS. `resume` makes EFLAGS equal to SCR_FLAGS.
+ *     vcpu.arith. `resume` makes EFLAGS equal to vcpu.arith.
  *  3. At a gate (the entry for indirect jumps) S1 is the guest address jumped to, S2 its jump
- *     cache index, and the guest's flags are in SCR_FLAGS.
+ *     cache index, and the guest's flags are in vcpu.arith.
  *  4. Who jumps to a block's `main` has set vcpu.rip_page to the page that the block is
  *     executed at, and has flags in EFLAGS if the block's live_in says that it reads them.
  */
@@ -32,16 +32,16 @@ void emit_save_flags(struct as *a)
 	emit8(a, 0xc0);
 	emit8(a, 0x66); /* mov [flags], ax */
 	emit8(a, 0x89);
-	emit_rip(a, H_RAX, vcpu_at(a, VSCR(SCR_FLAGS)), 0);
+	emit_vcpu(a, H_RAX, VCPU(arith), 0);
 	mov_rr(a, H_RAX, H_S2);
 }
 
-/* EFLAGS from SCR_FLAGS; rax is lost. */
+/* EFLAGS from vcpu.arith; rax is lost. */
 static void flags_via_rax(struct as *a)
 {
 	emit8(a, 0x0f); /* movzx eax, word [flags] */
 	emit8(a, 0xb7);
-	emit_rip(a, H_RAX, vcpu_at(a, VSCR(SCR_FLAGS)), 0);
+	emit_vcpu(a, H_RAX, VCPU(arith), 0);
 	emit8(a, 0x04); /* add al, 0x7f: OF if al was 1 */
 	emit8(a, 0x7f);
 	emit8(a, 0x9e); /* sahf: the other five */
@@ -78,9 +78,11 @@ static void load_registers(struct as *a)
 	mov_rv(a, H_RAX, VGPR(X86_RAX));
 }
 
-/* Calls fn(vcpu) and goes on where it says. Registers are saved, host RSP is aligned. */
+/* Calls fn(vcpu) on the thread's stack and goes on where it says. Registers are saved. */
 static void call_c(struct as *a, uint64_t (*fn)(struct vcpu *))
 {
+	mov_rv(a, H_RSP, VSCR(SCR_HOST_RSP));
+	lea_rm(a, true, H_RSP, H_RSP, -8); /* 6 pushes + return address + 8: aligned */
 	emit8(a, 0x48); /* lea rdi, [vcpu] */
 	emit8(a, 0x8d);
 	emit_rip(a, 7, a->e->c, 0);
@@ -129,11 +131,13 @@ static void emit_enter(struct as *a)
 	for (i = 0; i < 6; i++)
 		push_r(a, callee_saved[i]);
 	mov_vr(a, VSCR(SCR_HOST_RSP), H_RSP);
-	lea_rm(a, true, H_RSP, H_RSP, -8); /* 6 pushes + return address + 8: aligned */
 	e->thunk.resume = as_at(a);
 	load_registers(a);
+	emit8(a, 0x48); /* lea rsp, [frame] */
+	emit8(a, 0x8d);
+	emit_rip(a, H_RSP, (uint8_t *)e->c + FRAME, 0);
 	emit8(a, 0xff); /* jmp [target] */
-	emit_rip(a, 4, vcpu_at(a, VSCR(SCR_TARGET)), 0);
+	emit_vcpu(a, 4, VSCR(SCR_TARGET), 0);
 	/* C returned here as the place to go on: registers are already in struct vcpu. */
 	e->thunk.leave = as_at(a);
 	mov_rv(a, H_RSP, VSCR(SCR_HOST_RSP));
@@ -174,7 +178,9 @@ static uint32_t emit_miss(struct as *a, bool write, unsigned size)
 		emit32(a, 4096 - size);
 		slow[n++] = jcc_short(a, CC_A);
 	}
-	emit_vpn(a, H_RAX, H_S1);
+	mov_rr(a, H_RAX, H_S1); /* page number: RSP is not FRAME here */
+	op_ri8(a, true, 0xc1, 4, H_RAX, 16);
+	op_ri8(a, true, 0xc1, 5, H_RAX, 28);
 	emit_gs(a, 0x8b, H_RAX, H_RAX, 0);
 	alu_rr(a, 0x85, H_RAX, H_RAX); /* test rax, rax */
 	slow[n++] = jcc_short(a, CC_E);
@@ -215,7 +221,7 @@ static uint32_t emit_miss(struct as *a, bool write, unsigned size)
 	pop_r(a, H_RAX);
 	lea_rm(a, true, H_RSP, H_RSP, 8);
 	emit8(a, 0xff); /* jmp [target] */
-	emit_rip(a, 4, vcpu_at(a, VSCR(SCR_TARGET)), 0);
+	emit_vcpu(a, 4, VSCR(SCR_TARGET), 0);
 	for (i = 0; i < n; i++)
 		land(a, slow[i]);
 	pop_r(a, H_RCX);
@@ -232,6 +238,7 @@ void thunks_emit(struct engine *e)
 	int w, k;
 
 	as_init(&a, e);
+	a.framed = false;
 	emit_enter(&a);
 	emit_native_ends(&a);
 	e->thunk.insn = emit_called(&a, helper_insn, false);
@@ -252,7 +259,7 @@ void thunks_emit(struct engine *e)
 void emit_poll_test(struct as *a)
 {
 	emit8(a, 0x83);
-	emit_rip(a, 7, vcpu_at(a, VCPU(requests)), 1);
+	emit_vcpu(a, 7, VCPU(requests), 1);
 	emit8(a, 0);
 }
 
@@ -314,13 +321,13 @@ uint32_t entry_get(struct engine *e, struct block *b, enum entry which)
 	return b->entry[which];
 }
 
-/* -- Flags between rflags and SCR_FLAGS -------------------------------------------------------- */
+/* -- Flags between rflags and vcpu.arith -------------------------------------------------------- */
 
 
 /* As wide as translated code accesses it: a wider load would wait for the store to retire. */
 static uint16_t *scr_flags(struct vcpu *c)
 {
-	return (uint16_t *)(void *)&c->scratch[SCR_FLAGS];
+	return (uint16_t *)(void *)&c->arith;
 }
 
 void flags_to_memory(struct vcpu *c)

@@ -15,7 +15,7 @@
  * Invariants of the code in a block:
  *  1. Until the last access check of a guest instruction has passed, nothing of the guest's
  *     state has changed; so C can always execute the whole instruction instead.
- *  2. Flags are where tr->flags says (EFLAGS, SCR_FLAGS, nowhere), known at translation time
+ *  2. Flags are where tr->flags says (EFLAGS, vcpu.arith, nowhere), known at translation time
  *     for every instruction; a resume from C makes both places valid.
  *  3. rip_page is the linear address of the page being executed; a block contains no other
  *     absolute guest address, so it serves every mapping of its page.
