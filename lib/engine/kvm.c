@@ -6,6 +6,8 @@
 
 #include "base/macros.h"
 
+#include <string.h>
+
 #define EXIT(name) [KVM_EXIT_##name] = #name
 
 /* The kernel's own spelling, so that a trace and the API document meet in one search. */
@@ -24,6 +26,26 @@ static const char *const exit_names[] = {
 const char *kvm_exit_name(uint32_t reason)
 {
 	return reason < ARRAY_SIZE(exit_names) ? exit_names[reason] : NULL;
+}
+
+static const struct {
+	const char *name, *text;
+} stat_texts[] = {
+#define STAT(name, text) {#name, text},
+#include "softkvm/stats.def"
+#undef STAT
+	{"interrupted", "KVM_RUN ended by a signal"},
+};
+
+const char *kvm_stat_text(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(stat_texts); i++)
+		if (strcmp(stat_texts[i].name, name) == 0)
+			return stat_texts[i].text;
+	for (unsigned i = 0; i < ARRAY_SIZE(exit_names); i++)
+		if (exit_names[i] && strcmp(exit_names[i], name) == 0)
+			return "exits for this reason";
+	return "";
 }
 
 int kvm_has(const struct kvm_face *face, int fd, long cap)

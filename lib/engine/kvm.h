@@ -30,11 +30,15 @@ struct err;
 /* A number as the argument of an ioctl that takes one. */
 #define KVM_ARG(n) ((void *)(uintptr_t)(n))
 
-/* One counter of an engine; the name is a static string in snake_case. */
+/* One counter; the name is a static string: of an exit as kvm_exit_name() gives it, of an
+ * engine's own counters in snake_case. */
 struct kvm_stat {
 	const char *name;
 	unsigned long long value;
 };
+
+/* What it counts, in a few words; "" for a name that this build has not heard of. */
+const char *kvm_stat_text(const char *name);
 
 struct kvm_face {
 	const char *name; /* "kvm" or "soft": what --engine takes and every listing shows */

@@ -334,6 +334,16 @@ static uint64_t sum_exits(const struct machine *m, unsigned reason)
 	return sum;
 }
 
+static uint64_t sum_interrupted(const struct machine *m)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < m->config.cpus; i++)
+		sum += atomic_load_explicit(&m->vcpus[i].interrupted,
+					    memory_order_relaxed);
+	return sum;
+}
+
 int machine_stats(const struct machine *m, struct kvm_stat *out, int max)
 {
 	int n = 0, more;
@@ -348,6 +358,10 @@ int machine_stats(const struct machine *m, struct kvm_stat *out, int max)
 						   .value = sum};
 		n++;
 	}
+	if (n < max)
+		out[n] = (struct kvm_stat){.name = "interrupted",
+					   .value = sum_interrupted(m)};
+	n++;
 	if (m->vm.fd < 0 || n >= max)
 		return n;
 	more = m->vm.face->stats(m->vm.fd, out + n, max - n);

@@ -225,7 +225,8 @@ static void print_stats(const struct machine *m)
 	int n = machine_stats(m, stats, (int)ARRAY_SIZE(stats));
 
 	for (int i = 0; i < n && i < (int)ARRAY_SIZE(stats); i++)
-		fprintf(stderr, "%-28s %llu\n", stats[i].name, stats[i].value);
+		fprintf(stderr, "%-16s %14llu  %s\n", stats[i].name, stats[i].value,
+			kvm_stat_text(stats[i].name));
 }
 
 /* -- The verb --------------------------------------------------------------------------- */

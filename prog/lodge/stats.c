@@ -2,6 +2,9 @@
 /*
  * lodge stats: the counters of a running guest, asked for through its control socket.
  *
+ * The guest's lodge answers in JSON; for people it is made a table here. A value with a quote or
+ * a comma in it, which only the name of a kernel can be, is cut short in the table.
+ *
  * Without a number there must be one guest only. A socket that nobody listens to is what a
  * killed lodge left; it is removed on the way.
  */
@@ -10,6 +13,7 @@
 #include "base/err.h"
 #include "base/scoped.h"
 #include "control.h"
+#include "engine/kvm.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -110,17 +114,21 @@ static int find(const char *text, struct err *err)
 	return rc >= 0 ? rc : err_set(err, ENOENT, "no guest runs in process %ld", pid);
 }
 
-/* A line of the JSON without its punctuation: "  exit_io 17". */
+/* A line of the JSON for people: "    \"blocks\": 17," becomes "blocks   17  blocks translated". */
 static void print_plain(char *line)
 {
-	char *to = line;
+	char *name = strchr(line, '"'), *end = name ? strchr(name + 1, '"') : NULL;
+	char *value;
 
-	for (const char *s = line; *s; s++)
-		if (!strchr("\"{},\n", *s) && !(*s == ':' && s[1] == ' '))
-			*to++ = *s;
-	*to = 0;
-	if (line[strspn(line, " ")])
-		puts(line + (strncmp(line, "  ", 2) == 0 ? 2 : 0));
+	if (!end || strncmp(end, "\": ", 3) != 0 || end[3] == '{')
+		return;
+	*end = 0;
+	value = end + 3 + (end[3] == '"');
+	value[strcspn(value, "\",\n")] = 0;
+	if (strncmp(line, "    ", 4) == 0) /* a counter */
+		printf("%-16s %14s  %s\n", name + 1, value, kvm_stat_text(name + 1));
+	else
+		printf("%-16s %s\n", name + 1, value);
 }
 
 static int show(const struct stats *s, int fd)
