@@ -25,6 +25,7 @@
 
 #include "softkvm/abi/object.h"
 #include "softkvm/run/current.h"
+#include "softkvm/run/run.h"
 #include "softkvm/softkvm.h"
 
 #include <dlfcn.h>
@@ -188,7 +189,7 @@ static void wrapper(int sig, siginfo_t *info, void *context)
 static bool is_left_alone(int sig)
 {
 	return sig < 1 || sig >= _NSIG || sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE ||
-	       sig == SIGILL || sig == SIGTRAP || sig == SIGRTMAX - 3;
+	       sig == SIGILL || sig == SIGTRAP || sig == TIMER_SIGNAL;
 }
 
 API int sigaction(int sig, const struct sigaction *new, struct sigaction *old)

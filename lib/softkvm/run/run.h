@@ -19,6 +19,9 @@ int vcpu_run(struct vcpu *c);
 int engine_create(struct vcpu *c);
 void engine_destroy(struct vcpu *c);
 
+/* A vCPU's timer sends it to the vCPU's thread. */
+#define TIMER_SIGNAL (SIGRTMAX - 3)
+
 /* Takes the signals that the engine lives on out of a mask that a thread has in KVM_RUN. */
 void signals_let_through(sigset_t *mask);
 

@@ -25,8 +25,6 @@
 #include "softkvm/run/run.h"
 #include "softkvm/translate/translate.h"
 
-#define TIMER_SIGNAL (SIGRTMAX - 3)
-
 __thread struct vcpu *current_vcpu;
 
 static const int fault_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
