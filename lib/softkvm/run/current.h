@@ -11,6 +11,8 @@
 
 #include "softkvm/vcpu.h"
 
-extern __thread struct vcpu *current_vcpu __attribute__((tls_model("initial-exec")));
+#define CURRENT_TLS __attribute__((tls_model("initial-exec")))
+
+extern __thread struct vcpu *current_vcpu CURRENT_TLS;
 
 #endif

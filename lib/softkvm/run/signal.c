@@ -25,7 +25,7 @@
 #include "softkvm/run/run.h"
 #include "softkvm/translate/translate.h"
 
-__thread struct vcpu *current_vcpu;
+__thread struct vcpu *current_vcpu CURRENT_TLS;
 
 static const int fault_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 static struct sigaction before[32];
