@@ -33,8 +33,11 @@ static int take_soft(struct engine_choice *choice, const char *why, struct err *
 {
 	int sys = kvm_soft.open(err);
 
-	if (sys < 0)
+	if (sys < 0) {
+		if (err)
+			err->code = ENODEV; /* whatever it was: the caller decides by it */
 		return err_at(err, -ENODEV, "engine 'soft' cannot be used");
+	}
 	kvm_soft.close(sys);
 	choice->face = &kvm_soft;
 	snprintf(choice->why, sizeof(choice->why), "soft, %s", why);

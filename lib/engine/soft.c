@@ -16,6 +16,7 @@
 
 #include <cpuid.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -59,6 +60,17 @@ static struct soft_host this_host(void)
 	return host;
 }
 
+/* A vCPU's software TLB is that much address space, of which little is ever touched. */
+#define RESERVED (UINT64_C(4) << 40)
+
+static bool can_reserve(void)
+{
+	void *p = mmap(NULL, RESERVED, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p != MAP_FAILED && munmap(p, RESERVED) == 0;
+}
+
 /* -- The face ----------------------------------------------------------------------------- */
 
 static int open_soft(struct err *err)
@@ -69,6 +81,11 @@ static int open_soft(struct err *err)
 
 	if (lacks)
 		return err_set(err, ENODEV, "this computer lacks %s", lacks);
+	if (!can_reserve())
+		return err_set(err, ENOMEM,
+			       "%llu TiB of address space cannot be reserved: ulimit -v, or "
+			       "vm.overcommit_memory is 2",
+			       (unsigned long long)RESERVED >> 40);
 	fd = softkvm_open();
 	if (fd == -ENODEV)
 		return err_set(err, ENODEV,
