@@ -14,9 +14,10 @@ LODGE := $(BUILD)/gcc/prog/lodge/lodge
 GUEST := $(or $(LODGE_GUEST),$(BUILD)/guest)
 J     := $(shell nproc)
 N     := 50
+SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all setup run test check asan clang bench soak long fmt longest clean distclean
+.PHONY: all setup run test check asan clang fuzz bench soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
 	@ninja -C $(BUILD)/gcc -j $(J)
@@ -36,6 +37,20 @@ $(BUILD)/asan/build.ninja: | setup
 
 clang asan: %: $(BUILD)/%/build.ninja
 	@ninja -C $(BUILD)/$* -j $(J)
+
+$(BUILD)/fuzz/build.ninja: | setup
+	CC=clang meson setup $(BUILD)/fuzz -Dfuzz=true -Db_sanitize=address,undefined \
+		-Db_lundef=false -Doptimization=1
+
+# Each target for SECONDS; what is found is left in build/fuzz, and belongs into fuzz/seeds.
+FUZZ := $(filter-out replay,$(basename $(notdir $(wildcard fuzz/*.c))))
+fuzz: $(BUILD)/fuzz/build.ninja
+	@ninja -C $(BUILD)/fuzz -j $(J) $(FUZZ:%=fuzz/fuzz_%)
+	@cd $(BUILD)/fuzz && for n in $(FUZZ); do \
+		echo "== $$n"; mkdir -p corpus/$$n; \
+		fuzz/fuzz_$$n -max_total_time=$(SECONDS) -max_len=4096 -verbosity=0 \
+			corpus/$$n $(CURDIR)/fuzz/seeds/$$n || exit 1; \
+	done
 
 run: all
 	@tools/guest/fetch cloud
