@@ -7,7 +7,7 @@
  * decoder:
  *
  *	prefixes | REX | 0F, 0F 38, 0F 3A, or VEX/EVEX | opcode | ModRM SIB disp | immediate
- *	  read_prefixes()   find_opcode()          find_row()      read_modrm()  read_imm()
+ *	  read_prefixes()   find_place()           find_row()      read_modrm()  read_imm()
  *
  * All knowledge about opcodes is in the table (optable.h); this file knows the
  * encoding. When the row is known, its bits become the fields and notes of struct
