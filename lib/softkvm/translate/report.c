@@ -4,11 +4,8 @@
  *
  * SOFTKVM=dump writes every block to stderr as it is made, pass by pass: the guest's
  * instructions with their kinds (scan), the flags that are live before and after each
- * (liveness), the role in a group of accesses, and the host code (lower), which
- *
- *	objdump -D -b binary -m i386:x86-64
- *
- * reads after xxd -r -p. SOFTKVM=profile counts executions and, when the vCPU ends, lists the
+ * (liveness), the role in a group of accesses, and the host code (lower); tools/disasm
+ * disassembles both sides. SOFTKVM=profile counts executions and, when the vCPU ends, lists the
  * blocks that ran most instructions.
  *
  * Nothing here runs while the guest's vector state is live: dump_block() saves it.
