@@ -161,6 +161,12 @@ static void test_console(void)
 	is_int(virtio_console_input(con, (const uint8_t *)"x", 1), 0,
 	       "no driver, no input");
 	ok(drive(2, F_EVENT_IDX, 2, SIZE), "a driver");
+	put_desc(0, 0, FREE_RAM + 64, 3, F_WRITE, 0);
+	offer(0, SIZE, 0);
+	kick(2, 0);
+	is_int(virtio_console_input(con, (const uint8_t *)"x", 1), 0,
+	       "no output yet, no input");
+	is_int(rooms, 0, "and nobody is called for it");
 	memcpy(g_ram + FREE_RAM, "hello world", 11);
 	put_desc(1, 0, FREE_RAM, 6, F_NEXT, 1);
 	put_desc(1, 1, FREE_RAM + 6, 5, 0, 0);
@@ -172,18 +178,21 @@ static void test_console(void)
 	printed_max = sizeof(printed);
 	virtio_console_output_ready(con);
 	is_str(printed, "hello world", "the rest follows");
+	is_int(rooms, 1, "who has printed is fed");
+	is_int(virtio_console_input(con, (const uint8_t *)"x", 1), 1, "takes input");
+	is_int(virtio_console_input(con, (const uint8_t *)"y", 1), 0, "while it has buffers");
 	is_int(used_idx(1), 1, "and the buffer goes back");
 
 	put_desc(0, 0, FREE_RAM, 3, F_WRITE, 0);
 	offer(0, SIZE, 0);
 	kick(2, 0);
-	is_int(rooms, 1, "a buffer calls the feeder");
+	is_int(rooms, 2, "a buffer calls the feeder");
 	is_int(virtio_console_input(con, (const uint8_t *)"abcdef", 6), 3,
 	       "three bytes fit");
 	is_int(used_len(0, SIZE), 3, "the driver gets three");
 	offer(0, SIZE, 0);
 	kick(2, 0);
-	is_int(rooms, 2, "another buffer calls again");
+	is_int(rooms, 3, "another buffer calls again");
 	is_int(virtio_console_input(con, (const uint8_t *)"de", 2), 2,
 	       "and gets the rest");
 	ok(!memcmp(g_ram + FREE_RAM, "dec", 3), "in place");

@@ -10,6 +10,9 @@
  * still. When the guest has no buffer, virtio_console_input() takes nothing, and
  * input_room is called at the next kick of queue 0.
  *
+ * Input waits for the guest's first output: Linux's driver offers buffers before it has made
+ * the console that they are for, and throws away what comes in between.
+ *
  * No features: one port, no size, no emergency write.
  */
 #include "base/scoped.h"
@@ -23,6 +26,7 @@ struct console {
 	struct vq_chain
 		chain; /* the one being printed, or filled: never both at once */
 	uint64_t part; /* bytes of the first output chain that were printed already */
+	bool spoken;           /* the guest has printed something */
 	bool full;             /* virtio_console_input() took less than it was given */
 };
 
@@ -66,17 +70,27 @@ static void print_all(struct console *con)
 	virtio_signal(v, OUTPUT);
 }
 
+/* Tells a feeder that was turned away that it is worth coming back. */
+static void call_feeder(struct console *con)
+{
+	if (!con->full || !con->spoken)
+		return;
+	con->full = false;
+	if (con->config.input_room)
+		con->config.input_room(con->config.ctx);
+}
+
 static void kick(struct virtio *v, unsigned n)
 {
 	struct console *con = (struct console *)v;
+	bool first = !con->spoken;
 
 	if (n == OUTPUT) {
+		con->spoken = true;
 		print_all(con);
-	} else if (con->full) {
-		con->full = false;
-		if (con->config.input_room)
-			con->config.input_room(con->config.ctx);
 	}
+	if (n == INPUT || first)
+		call_feeder(con);
 }
 
 void virtio_console_output_ready(struct device *dev)
@@ -98,7 +112,7 @@ size_t virtio_console_input(struct device *dev, const uint8_t *bytes, size_t n)
 	int rc = 0;
 
 	scoped_lock(&dev->lock);
-	if (!virtio_ready(v, INPUT)) {
+	if (!con->spoken || !virtio_ready(v, INPUT)) {
 		con->full = true;
 		return 0;
 	}
@@ -118,7 +132,10 @@ size_t virtio_console_input(struct device *dev, const uint8_t *bytes, size_t n)
 
 static void reset(struct virtio *v)
 {
-	((struct console *)v)->part = 0;
+	struct console *con = (struct console *)v;
+
+	con->part = 0;
+	con->spoken = false;
 }
 
 static const struct virtio_type type = {
