@@ -54,7 +54,7 @@ static bool check_log(const struct vm *vm, const struct view *v, const uint64_t 
 
 static bool check_view(const struct vm *vm, const struct engine *e, const struct view *v)
 {
-	for (unsigned i = 0; i < JC_SIZE; i++)
+	for (unsigned i = 0; v->jc_tag[0] && i < JC_SIZE; i++) /* else never selected */
 		if (v->jc_code[i] - code_addr(e, 0) >= CODE_SIZE) {
 			printf("# a jump cache leads to %llx\n", (unsigned long long)v->jc_code[i]);
 			return false;
