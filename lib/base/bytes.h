@@ -5,6 +5,13 @@
  * Anything with a layout of its own (a kernel header, a virtqueue descriptor, an ACPI table)
  * is read and written by these, never by casting a buffer to a struct: no alignment rule,
  * no aliasing rule and no forgotten conversion. Each compiles to one move.
+ *
+ *	uint8_t header[64];
+ *
+ *	size = le32_get(header + 0x14);
+ *	le16_put(header + 0x1fe, 0xaa55);
+ *
+ * The caller sees to it that 2, 4 or 8 bytes are there. Any thread; not atomic.
  */
 #ifndef BASE_BYTES_H
 #define BASE_BYTES_H

@@ -34,6 +34,7 @@ struct json {
 void json_open(struct json *j, const char *key, char bracket);
 void json_close(struct json *j);
 
+/* A value. Strings may hold any UTF-8; what JSON cannot say, NaN and infinities, is null. */
 void json_str(struct json *j, const char *key, const char *value); /* NULL writes null */
 void json_uint(struct json *j, const char *key, uint64_t value);
 void json_real(struct json *j, const char *key, double value);

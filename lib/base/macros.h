@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* The few macros that C forgot. */
+/*
+ * The few macros that C forgot.
+ *
+ *	for (unsigned i = 0; i < ARRAY_SIZE(table); i++)
+ *		...
+ *	struct request *r = container_of(disk_req, struct request, disk);
+ *	uint64_t end = align_up(at, 4 * KiB);
+ *
+ * Arguments are evaluated more than once: no side effects in them.
+ */
 #ifndef BASE_MACROS_H
 #define BASE_MACROS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+/* Bytes, as uint64_t. */
 #define KiB (UINT64_C(1) << 10)
 #define MiB (UINT64_C(1) << 20)
 #define GiB (UINT64_C(1) << 30)

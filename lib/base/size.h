@@ -5,6 +5,10 @@
  * The unit is required. A bare "512" means MiB to one tool, KiB to the next and bytes to a
  * third, so we ask instead of guessing. K, M, G and T are powers of 1024, with or without
  * "iB" or "B" after them, in either case.
+ *
+ *	uint64_t memory;
+ *
+ *	rc = size_parse(&memory, "512M", &err);         // memory is 536870912
  */
 #ifndef BASE_SIZE_H
 #define BASE_SIZE_H
@@ -13,7 +17,8 @@
 
 struct err;
 
-/* *bytes is written only on success; -EINVAL with a sentence otherwise. */
+/* 0 and *bytes; or -EINVAL with a sentence, and *bytes as it was: no number, no unit, an unknown
+ * one, more than 64 bits. */
 int size_parse(uint64_t *bytes, const char *text, struct err *err);
 
 #endif

@@ -13,6 +13,9 @@
  * A request and everything it points at belongs to the disk from disk_submit() until
  * that returns true or done is called. Requests run in any order and at the same time;
  * a FLUSH makes lasting what was done *before it was submitted*.
+ *
+ * Errors are -errno, in err with one sentence when a disk is opened, in req.rc when it is used:
+ * -EIO from the host, -EINVAL for what is out of range, -EROFS for a change to a readonly disk.
  */
 #ifndef BLOCK_DISK_H
 #define BLOCK_DISK_H
@@ -61,6 +64,7 @@ int disk_open(struct disk **disk, const struct disk_config *config, struct err *
 /* Waits for what is under way, makes it lasting, and closes. NULL is fine. */
 void disk_close(struct disk *disk);
 
+/* What it is; the same for its whole life, which the pointer shares. Any thread. */
 const struct disk_info *disk_info(const struct disk *disk);
 
 /* Starts a request, and never waits for the disk. True: it is finished already, done is

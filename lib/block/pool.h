@@ -36,6 +36,7 @@ void pool_fini(struct pool *pool);
 /* Queues a request: run and then its done are called on a thread. */
 void pool_add(struct pool *pool, struct disk_req *req);
 
+/* Waits until nothing is under way; the caller holds no lock that a done needs. */
 void pool_drain(struct pool *pool);
 
 #endif

@@ -2,6 +2,13 @@
 /*
  * ACPI's fixed hardware: PM1a events and control, the PM timer, GPE block 0. See
  * acpi_pm.c. The board puts these numbers into the FADT and the DSDT (_S5).
+ *
+ *	pm = device_create(&acpi_pm_model, bus, &(struct acpi_pm_config){
+ *		.sci = irq9, .power = power }, &err);
+ *	...
+ *	acpi_pm_power_button(pm);   // the guest gets an SCI and shuts itself down
+ *
+ * Source: ACPI Specification, chapter 4.
  */
 #ifndef DEV_ACPI_PM_H
 #define DEV_ACPI_PM_H
@@ -24,10 +31,10 @@
 #define ACPI_PM_S5 5 /* SLP_TYPa for _S5 */
 
 struct acpi_pm_config {
-	uint16_t port; /* 0 means ACPI_PM_PORT */
-	struct irq_line sci;
-	struct power_line power;
-	struct dev_clock clock;
+	uint16_t port;           /* 0 means ACPI_PM_PORT */
+	struct irq_line sci;     /* level, active high */
+	struct power_line power; /* asked for POWER_OFF */
+	struct dev_clock clock;  /* zeroed: the host's */
 };
 
 extern const struct device_model acpi_pm_model;

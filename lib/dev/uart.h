@@ -7,6 +7,13 @@
  * Input comes through uart_input(), which says how many bytes fitted; `input_room` is
  * called when more will. The two callbacks run with the device's lock held: wake
  * somebody, do not call back.
+ *
+ *	uart = device_create(&uart_model, bus, &(struct uart_config){
+ *		.irq = irq4, .output = put, .input_room = wake, .ctx = tty }, &err);
+ *	...
+ *	n -= uart_input(uart, bytes, n);        // the rest after input_room
+ *	...
+ *	uart_output_ready(uart);                // put() takes bytes again
  */
 #ifndef DEV_UART_H
 #define DEV_UART_H
@@ -30,7 +37,7 @@ size_t uart_input(struct device *uart, const uint8_t *bytes, size_t n);
 /* The other end has room again. Any thread. */
 void uart_output_ready(struct device *uart);
 
-/* The other end sends a break (magic SysRq). */
+/* The other end sends a break (magic SysRq). Any thread. */
 void uart_break(struct device *uart);
 
 #endif

@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Which engine a guest gets: --engine auto, kvm or soft.
+ *
+ *	struct engine_choice choice;
+ *
+ *	if (engine_choose("auto", &choice, &err) < 0)
+ *		return err.code;
+ *	log_note("engine", "%s", choice.why);
+ *	sys = choice.face->open(&err);
+ *
+ * It takes up to PROBE_MS milliseconds (engine/probe.h). Any thread.
  */
 #ifndef ENGINE_CHOOSE_H
 #define ENGINE_CHOOSE_H
@@ -10,10 +19,11 @@ struct kvm_face;
 
 struct engine_choice {
 	const struct kvm_face *face;
-	char why[384]; /* for the notice line: "soft, because ..." */
+	char why[384]; /* the notice: "soft, because ..." */
 };
 
-/* -EINVAL: there is no engine of that name; -ENODEV: it cannot be used, and err says why. */
+/* 0 and *choice; -EINVAL: there is no engine of that name; -ENODEV: it cannot be used, and err
+ * says why, as a sentence. */
 int engine_choose(const char *name, struct engine_choice *choice, struct err *err);
 
 #endif

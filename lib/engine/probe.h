@@ -48,6 +48,8 @@ struct probe_report {
 	double mips;      /* million instructions a second in ring 0; 0: not measured */
 };
 
+/* Fills *report, whose text is a sentence whatever happened. Takes up to PROBE_MS, a little more
+ * where KVM_RUN does not come back at once. Any thread. */
 void probe_engine(const struct kvm_face *face, struct probe_report *report);
 
 /* "no-node" and so on; for JSON and scripts. */

@@ -53,17 +53,16 @@ int softkvm_close(int fd);
  */
 void softkvm_kick(int vcpu_fd);
 
-/*
- * What the engine counted since the VM was created: of one vCPU, or summed over a VM.
- * Fills at most max entries and returns how many there are, or -errno. The names are
- * static strings in snake_case ("exit_io", "blocks", "code_bytes"). Any thread may call
- * while the vCPUs run; each value is exact, the set is not from one instant.
- */
+/* One counter. The name is a static string in snake_case ("exit_io", "blocks"); stats.def has
+ * them all, with what they count. */
 struct softkvm_stat {
 	const char *name;
 	unsigned long long value;
 };
 
+/* What the engine counted since the VM was created: of one vCPU, or summed over a VM. Fills at
+ * most max entries and returns how many there are, or -errno. Any thread may call while the
+ * vCPUs run; each value is exact, the set is not from one instant. */
 int softkvm_stats(int fd, struct softkvm_stat *out, int max);
 
 #endif

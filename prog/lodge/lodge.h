@@ -43,6 +43,7 @@ struct verb {
 extern const struct verb *const verbs[]; /* ends with NULL */
 extern const struct verb verb_run, verb_doctor, verb_stats, verb_help, verb_version;
 
+/* NULL if there is no such verb. */
 const struct verb *verb_find(const char *name);
 
 /* Fills `into`. 0, or -EINVAL with a sentence. argv is without program and verb. */

@@ -31,9 +31,10 @@ struct msix {
 /* Before pci_add(): makes the BAR. After it: msix_add_cap(). */
 void msix_init(struct msix *msix, struct pci_function *fn, unsigned n, unsigned bar);
 void msix_add_cap(struct msix *msix, unsigned bar);
-void msix_fini(struct msix *msix);
-void msix_reset(struct msix *msix);
+void msix_fini(struct msix *msix); /* one that was never made is fine */
+void msix_reset(struct msix *msix); /* off, all vectors masked */
 
+/* Whether the driver switched MSI-X on, and so the pin off. Any thread. */
 bool msix_enabled(struct msix *msix);
 
 /* Sends vector's message, or keeps it pending while it is masked. MSIX_NONE, or a

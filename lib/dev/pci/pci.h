@@ -5,6 +5,14 @@
  * One bus (0), 32 slots, one function each. Slot 0 is the host bridge itself.
  * Configuration by mechanism 1 (ports 0xcf8, 0xcfc) and by ECAM. For those who write
  * PCI devices, see pci/function.h.
+ *
+ *	pci = device_create(&pci_host_model, bus, &(struct pci_host_config){
+ *		.ecam_base = 0xe0000000, .mem_base = 0xc0000000, .mem_size = 0x20000000,
+ *		.intx = {irq16, irq17, irq18, irq19}, .msi = msi, .power = power }, &err);
+ *	... devices add their functions ...
+ *	device_reset(pci);                      // gives every BAR its address
+ *
+ * Source: PCI Local Bus Specification 3.0; PCI Express Base Specification (ECAM).
  */
 #ifndef DEV_PCI_PCI_H
 #define DEV_PCI_PCI_H

@@ -61,6 +61,7 @@ struct vq_chain {
 	struct iovec iov[VQ_IOV_MAX];
 };
 
+/* As after power-on: off, of the largest size, not broken. */
 void vq_reset(struct vq *vq);
 
 /* Resolves the three rings' addresses. -EINVAL (and vq->broken says why) if they cannot

@@ -3,8 +3,19 @@
  * For those who write virtio devices: what they have in common, on PCI.
  *
  * A device's private struct begins with `struct virtio`; its file fills in a
- * virtio_type and ends with a device_model whose init calls virtio_init(). Look at
- * rng.c, the smallest.
+ * virtio_type and ends with a device_model whose init calls virtio_init(). rng.c is the
+ * smallest:
+ *
+ *	static void kick(struct virtio *v, unsigned n)
+ *	{
+ *		while ((rc = vq_pop(&v->queues[n], &chain)) > 0)
+ *			vq_push(&v->queues[n], chain.head, fill(&chain));
+ *		if (rc < 0)
+ *			virtio_broken(v, v->queues[n].broken);
+ *		virtio_signal(v, n);
+ *	}
+ *
+ * Source: virtio 1.2, sections 2 (all devices), 4.1 (PCI), 5 (each).
  *
  * All functions of a virtio_type are called with the device's lock held. A request that
  * is finished later, by another thread, is announced with virtio_begin() and ended with
@@ -88,6 +99,7 @@ void virtio_signal(struct virtio *v, unsigned n);
 /* The driver lied: log a line, set NEEDS_RESET, touch no ring until it resets. */
 void virtio_broken(struct virtio *v, const char *why);
 
+/* A request goes to another thread; it is finished. Lock held, for both. */
 void virtio_begin(struct virtio *v);
 void virtio_end(struct virtio *v);
 

@@ -52,6 +52,7 @@ int boot_load(const struct boot_plan *plan, struct boot_entry *entry, struct err
 
 /* -- For the loaders ----------------------------------------------------------------- */
 
+/* One kind each, of whose file boot_load() has seen the first bytes; returns as that does. */
 int linux_load(const struct boot_plan *plan, struct boot_entry *entry, struct err *err);
 int pvh_load(const struct boot_plan *plan, struct boot_entry *entry, struct err *err);
 

@@ -57,6 +57,7 @@ struct request {
 	int (*call)(struct object *o, void *arg);
 };
 
+/* Calls the row of that request; `unknown` if there is none. */
 int request_call(const struct request *table, unsigned n, struct object *o,
 		 unsigned long request, void *arg, int unknown);
 

@@ -16,6 +16,7 @@ static inline unsigned far_size(const struct vcpu *c, const struct insn *in)
 	return c->amd && in->opsize == 8 ? 4 : in->opsize;
 }
 
+/* JMP FAR to code, through a call gate, or to a TSS (which is given up, see ERRATA). */
 enum step far_jump(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize);
 
 /* next is the return address. */
@@ -25,6 +26,7 @@ enum step far_call(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize,
 /* release: RETF imm16, bytes to drop from the stack. */
 enum step far_return(struct vcpu *c, unsigned opsize, unsigned release);
 
+/* IRET from real mode, to virtual-8086 mode, to the same and to outer levels. */
 enum step far_iret(struct vcpu *c, unsigned opsize);
 
 #endif

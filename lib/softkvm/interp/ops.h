@@ -35,6 +35,7 @@ static inline enum step op_done(struct vcpu *c, const struct op *op)
 
 /* -- operands (operand.c) -- */
 
+/* The low `size` bytes of a register; AH to BH are not among them. */
 uint64_t reg_get(const struct vcpu *c, unsigned reg, unsigned size);
 /* Writes as hardware does: 4 bytes clear the upper half, 1 and 2 keep the rest. */
 void reg_set(struct vcpu *c, unsigned reg, unsigned size, uint64_t value);
@@ -75,6 +76,7 @@ uint64_t flags_of_cmp(uint64_t a, uint64_t b, unsigned size);
 
 /* -- stack (stack.c) -- */
 
+/* Pushes 2, 4 or 8 bytes; nothing has changed on a fault. */
 enum step push_value(struct vcpu *c, uint64_t v, unsigned size);
 /* Reads the top of the stack without popping. */
 enum step top_value(struct vcpu *c, unsigned size, uint64_t *v);

@@ -205,6 +205,7 @@ struct pic {
 	uint8_t sources[16]; /* per pin, a bit for each source that holds it up */
 };
 
+/* All but the reset take the chip's lock. */
 void pic_reset(struct pic *pic);
 /* 1 taken, 0 was pending already, -1 masked. */
 int pic_set_line(struct vm *vm, unsigned irq, int source, bool level);
@@ -228,6 +229,7 @@ struct ioapic {
 	uint8_t sources[IOAPIC_PINS]; /* a bit for each source that holds the pin up */
 };
 
+/* All but the reset take the chip's lock. Lines: as pic_set_line(). */
 void ioapic_reset(struct ioapic *io);
 int ioapic_set_line(struct vm *vm, struct vcpu *self, unsigned pin, int source,
 		    bool level);
@@ -253,6 +255,7 @@ struct pit {
 	_Atomic uint64_t deadline; /* ns: when pit_expire() has something to do */
 };
 
+/* All but the reset take the chip's lock; pit_expire() raises GSI 0 under it. */
 void pit_reset(struct pit *pit);
 bool pit_port(struct vcpu *c, uint16_t port, uint64_t *data, unsigned len, bool write);
 void pit_expire(struct vcpu *c, uint64_t now);

@@ -17,6 +17,7 @@
 
 #include "softkvm/vcpu.h"
 
+/* Live registers to c->xsave; and back. */
 void vec_save(struct vcpu *c);
 void vec_load(struct vcpu *c);
 
