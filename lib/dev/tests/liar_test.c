@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A driver that lies to entropy, console and disk for as long as it is let.
+ *
+ *	dev_liar_test [ROUNDS]
+ *
+ * queue_test has each lie by its name; here they come in any order, and at the worst time: while
+ * the device works another thread writes over the rings, so what was read twice would differ.
+ * Rings lie across each other and across the data that the devices write; chains are loops, have
+ * lengths without sense, and lead outside of RAM; indices jump.
+ *
+ * RAM stands between pages that nobody may touch, and the disk between bytes that are not its own
+ * (its file is longer). After it all an honest driver must find the devices working.
+ */
+#include "block/disk.h"
+#include "dev/tests/guest.h"
+#include "tests/tap.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SIZE 16u
+#define RAM_AT 0x100000u /* guest-physical: what is below is no RAM */
+#define LIAR_RAM 0x8000u
+
+enum { RNG = 1, CONSOLE, DISK, SLOTS };
+
+static uint8_t *ram;
+static volatile bool stop;
+static uint64_t seed = 88172645463325252u;
+
+static uint64_t rnd(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed * 0x2545f4914f6cdd1d;
+}
+
+static unsigned below(unsigned n)
+{
+	return (unsigned)((rnd() >> 32) * n >> 32);
+}
+
+/* -- Lies -------------------------------------------------------------------------------------- */
+
+static uint64_t address(void)
+{
+	static const uint64_t edges[] = {0, RAM_AT - 1, RAM_AT, RAM_AT + LIAR_RAM - 1,
+					 RAM_AT + LIAR_RAM, 0xfee00000, 1ull << 32, 1ull << 47,
+					 1ull << 63, ~0ull, ~0ull - 4095};
+
+	if (below(12) == 0)
+		return edges[below(sizeof(edges) / sizeof(edges[0]))];
+	return RAM_AT + below(LIAR_RAM);
+}
+
+static uint32_t length(void)
+{
+	static const uint32_t edges[] = {0, 1, 15, 16, 17, 511, 512, 513, 4096, LIAR_RAM,
+					 0x7fffffff, 0x80000000, 0xffffffff};
+
+	if (below(3) == 0)
+		return edges[below(sizeof(edges) / sizeof(edges[0]))];
+	return 1 + below(2048);
+}
+
+static void lie_desc(uint8_t *at)
+{
+	le64_put(at, address());
+	le32_put(at + 8, length());
+	le16_put(at + 12, (uint16_t)(below(16) ? below(4) : below(8)));
+	le16_put(at + 14, (uint16_t)(below(30) ? below(SIZE) : rnd()));
+}
+
+/* A header as virtio-blk wants it, somewhere. */
+static void lie_header(uint8_t *at)
+{
+	static const uint8_t types[] = {0, 1, 4, 8, 11, 13, 2, 255};
+
+	le32_put(at, types[below(sizeof(types))]);
+	le64_put(at + 8, below(4) ? below(260) : rnd());
+}
+
+/* The driver's rings: at fixed places, so that lies are believed for a while, or anywhere. */
+struct rings {
+	uint32_t desc, avail, used;
+};
+
+static struct rings place_rings(void)
+{
+	if (below(4))
+		return (struct rings){0, 0x400, 0x800};
+	return (struct rings){below(0x800) & ~15u, below(0x1000) & ~1u, below(0x1000) & ~3u};
+}
+
+static void bring_up(unsigned slot, struct rings *r)
+{
+	*r = place_rings();
+	cfg_write(slot, 4, 2, 6);
+	bar_out(slot, 0, STATUS, 1, 0);
+	while (bar_in(slot, 0, STATUS, 1))
+		sched_yield();
+	bar_out(slot, 0, STATUS, 1, 3);
+	accept_features(slot, offered(slot) & (rnd() | UINT64_C(1) << 32));
+	bar_out(slot, 0, STATUS, 1, 11);
+	for (unsigned n = 0; n < 2; n++) {
+		bar_out(slot, 0, 0x16, 2, n);
+		bar_out(slot, 0, 0x18, 2, SIZE);
+		bar_out(slot, 0, 0x20, 8, RAM_AT + r->desc);
+		bar_out(slot, 0, 0x28, 8, RAM_AT + r->avail);
+		bar_out(slot, 0, 0x30, 8, RAM_AT + r->used);
+		bar_out(slot, 0, 0x1c, 2, 1);
+	}
+	memset(ram, 0, 0x1000);
+	bar_out(slot, 0, STATUS, 1, 15);
+}
+
+static void lie(unsigned slot, const struct rings *r)
+{
+	uint8_t *idx = ram + r->avail + 2;
+	unsigned more = below(8) ? 1 + below(3) : (unsigned)rnd();
+
+	for (unsigned i = 0; i < SIZE; i++)
+		if (below(3))
+			lie_desc(ram + r->desc + 16 * i);
+	lie_header(ram + below(LIAR_RAM - 16));
+	le64_put(ram + r->desc, RAM_AT + 0x2000);
+	le32_put(ram + r->desc + 8, 16);
+	lie_header(ram + 0x2000);
+	for (unsigned i = 0; i < SIZE; i++)
+		le16_put(ram + r->avail + 4 + 2 * i, (uint16_t)(below(20) ? below(SIZE) : rnd()));
+	le16_put(idx, (uint16_t)(le16_get(idx) + more));
+	kick(slot, below(2));
+}
+
+static void *scribble(void *arg)
+{
+	uint32_t x = 12345;
+
+	while (!stop) {
+		x = x * 1664525u + 1013904223u;
+		*(volatile uint8_t *)(ram + (x >> 20)) = (uint8_t)(x >> 8);
+		if (x % 64 == 0)
+			sched_yield();
+	}
+	return arg;
+}
+
+/* -- The machine --------------------------------------------------------------------------------- */
+
+static uint8_t *between_guards(size_t len)
+{
+	uint8_t *p = mmap(NULL, len + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED || mprotect(p + 4096, len, PROT_READ | PROT_WRITE))
+		abort();
+	return p + 4096;
+}
+
+static int file;
+
+static struct disk *make_disk(void)
+{
+	struct disk *disk = NULL;
+	char path[64];
+
+	file = memfd_create("disk", MFD_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	if (ftruncate(file, 128 << 10) || disk_open(&disk, &(struct disk_config){.path = path}, NULL))
+		abort();
+	/* The disk was opened with this size; what comes behind is somebody else's. */
+	for (unsigned i = 0; i < 64 << 10; i += 8)
+		if (pwrite(file, "not you ", 8, (128 << 10) + i) != 8)
+			abort();
+	return disk;
+}
+
+static bool is_own(void)
+{
+	char word[8];
+
+	for (unsigned i = 0; i < 64 << 10; i += 8)
+		if (pread(file, word, 8, (128 << 10) + i) != 8 || memcmp(word, "not you ", 8))
+			return false;
+	return lseek(file, 0, SEEK_END) == (128 << 10) + (64 << 10);
+}
+
+static size_t output(void *ctx, const uint8_t *bytes, size_t n)
+{
+	static volatile uint8_t sink;
+
+	(void)ctx;
+	for (size_t i = 0; i < n; i++)
+		sink ^= bytes[i];
+	return below(4) ? n : below((unsigned)n + 1);
+}
+
+static void make_devices(struct device *dev[SLOTS], struct disk *disk)
+{
+	g_start();
+	g_mem = (struct guest_mem){0};
+	guest_mem_add(&g_mem, &(struct guest_region){
+		.base = RAM_AT, .size = LIAR_RAM, .host = ram}, NULL);
+	dev[RNG] = device_create(&virtio_rng_model, g_bus, &(struct virtio_rng_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = RNG}}, NULL);
+	dev[CONSOLE] = device_create(&virtio_console_model, g_bus,
+		&(struct virtio_console_config){
+			.pci = {.host = g_host, .mem = &g_mem, .slot = CONSOLE},
+			.output = output}, NULL);
+	dev[DISK] = device_create(&virtio_blk_model, g_bus, &(struct virtio_blk_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = DISK}, .disk = disk,
+		.serial = "lodge-0"}, NULL);
+	device_reset(g_host);
+}
+
+/* An honest read of one sector. */
+static bool honest_read(void)
+{
+	struct rings r;
+
+	do
+		bring_up(DISK, &r);
+	while (r.desc != 0 || bar_in(DISK, 0, STATUS, 1) != 15);
+	memset(ram + 0x2000, 0, 32);
+	ram[0x2100] = 0xff;
+	le64_put(ram, RAM_AT + 0x2000);
+	le32_put(ram + 8, 16);
+	le16_put(ram + 12, F_NEXT);
+	le16_put(ram + 14, 1);
+	le64_put(ram + 16, RAM_AT + 0x3000);
+	le32_put(ram + 24, 512);
+	le16_put(ram + 28, F_NEXT | F_WRITE);
+	le16_put(ram + 30, 2);
+	le64_put(ram + 32, RAM_AT + 0x2100);
+	le32_put(ram + 40, 1);
+	le16_put(ram + 44, F_WRITE);
+	le16_put(ram + r.avail + 2, 1);
+	kick(DISK, 0);
+	for (unsigned i = 0; i < 10000000 && *(volatile uint8_t *)(ram + 0x2100) == 0xff; i++)
+		sched_yield();
+	return ram[0x2100] == 0;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 10000, broken = 0;
+	struct device *dev[SLOTS];
+	struct disk *disk = make_disk();
+	pthread_t thread;
+
+	ram = between_guards(LIAR_RAM);
+	make_devices(dev, disk);
+	pthread_create(&thread, NULL, scribble, NULL);
+	for (unsigned n = 0; n < rounds; n++) {
+		unsigned slot = RNG + n % 3;
+		struct rings r;
+
+		bring_up(slot, &r);
+		for (unsigned i = 1 + below(6); i; i--) {
+			lie(slot, &r);
+			if (slot == CONSOLE && below(2))
+				virtio_console_input(dev[CONSOLE], (const uint8_t *)"hello", 5);
+			if (slot == CONSOLE && below(2))
+				virtio_console_output_ready(dev[CONSOLE]);
+		}
+		broken += bar_in(slot, 0, STATUS, 1) >> 6 & 1;
+	}
+	stop = true;
+	pthread_join(thread, NULL);
+	ok(true, "%u drivers that lie, %u of them found out", rounds, broken);
+	ok(broken > rounds / 10, "lies are noticed");
+	ok(is_own(), "what lies behind the disk is as it was");
+	ok(honest_read(), "an honest driver is served");
+	for (unsigned slot = RNG; slot < SLOTS; slot++)
+		device_destroy(dev[slot]);
+	g_stop();
+	disk_close(disk);
+	return done_testing();
+}
