@@ -191,12 +191,12 @@ static bool is_own(void)
 
 static size_t output(void *ctx, const uint8_t *bytes, size_t n)
 {
-	static volatile uint8_t sink;
+	uint8_t all = 0;
 
 	(void)ctx;
 	for (size_t i = 0; i < n; i++)
-		sink ^= bytes[i];
-	return below(4) ? n : below((unsigned)n + 1);
+		all ^= bytes[i];
+	return below(4) ? n : below((unsigned)n + 1) & ~(unsigned)(all == 7);
 }
 
 static void make_devices(struct device *dev[SLOTS], struct disk *disk)
