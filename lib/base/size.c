@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -53,4 +54,16 @@ int size_parse(uint64_t *bytes, const char *text, struct err *err)
 		return err_set(err, EINVAL, "'%s' is more than 64 bits can count", text);
 	*bytes = (uint64_t)n << shift;
 	return 0;
+}
+
+const char *size_text(char text[SIZE_TEXT], uint64_t bytes)
+{
+	static const char *const names[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+	unsigned i = 0;
+
+	for (; bytes && bytes % 1024 == 0 && i + 1 < ARRAY_SIZE(names); i++)
+		bytes /= 1024;
+	snprintf(text, SIZE_TEXT, "%llu %s", (unsigned long long)bytes,
+		 bytes == 1 && i == 0 ? "byte" : names[i]);
+	return text;
 }

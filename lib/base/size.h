@@ -21,4 +21,9 @@ struct err;
  * one, more than 64 bits. */
 int size_parse(uint64_t *bytes, const char *text, struct err *err);
 
+#define SIZE_TEXT 32
+
+/* The same back, in the largest unit that has no fraction: "512 MiB", "1 byte". Returns text. */
+const char *size_text(char text[SIZE_TEXT], uint64_t bytes);
+
 #endif

@@ -16,6 +16,7 @@
 #include "machine/private.h"
 
 #include "base/err.h"
+#include "base/size.h"
 #include "dev/acpi_pm.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
@@ -34,18 +35,21 @@
 
 static int check_config(const struct machine_config *c, struct err *err)
 {
+	char memory[SIZE_TEXT];
+
 	if (c->cpus < 1 || c->cpus > MACHINE_CPUS_MAX)
 		return err_set(err, ERANGE, "%u CPUs: a machine has 1 to %u", c->cpus,
 			       MACHINE_CPUS_MAX);
 	if (c->memory < MAP_MEMORY_MIN || c->memory > MAP_MEMORY_MAX)
 		return err_set(err, ERANGE,
-			       "%llu KiB of memory: a machine has %llu MiB to %llu GiB",
-			       (unsigned long long)c->memory >> 10,
+			       "%s of memory: a machine has %llu MiB to %llu GiB",
+			       size_text(memory, c->memory),
 			       (unsigned long long)MAP_MEMORY_MIN >> 20,
 			       (unsigned long long)MAP_MEMORY_MAX >> 30);
 	if (c->memory % 4096)
 		return err_set(err, ERANGE,
-			       "the memory's size is not a multiple of 4 KiB");
+			       "%s of memory: it must be a multiple of 4 KiB",
+			       size_text(memory, c->memory));
 	if (c->n_disks > MACHINE_DISKS_MAX)
 		return err_set(err, ERANGE, "%u disks: a machine has at most %u",
 			       c->n_disks, MACHINE_DISKS_MAX);

@@ -10,9 +10,11 @@
 #include "base/err.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const struct verb *const verbs[] = {
 	&verb_run,
@@ -77,10 +79,20 @@ static int asks_for_help(const char *word)
 	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
+/* Started with one of them closed, the next file that is opened gets its number; and the guest's
+ * console would be written to the guest's disk. */
+static void open_standard_files(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			abort(); /* the lowest free number is fd */
+}
+
 int main(int argc, char **argv)
 {
 	const struct verb *verb;
 
+	open_standard_files();
 	if (argc < 2) {
 		verb_help.main(&(const char *){NULL});
 		return EXIT_USAGE;

@@ -37,6 +37,7 @@ struct run {
 	const char *kernel, *initrd, *append, *engine, *trace;
 	unsigned cpus;
 	uint64_t memory;
+	bool has_memory; /* it was said, and may be 0 */
 	struct disk_config disks[MACHINE_DISKS_MAX];
 	unsigned n_disks;
 	bool stats, no_reboot, virtio_console;
@@ -89,8 +90,10 @@ static int set_cpus(void *into, char *value, struct err *err)
 
 static int set_memory(void *into, char *value, struct err *err)
 {
-	int rc = size_parse(&((struct run *)into)->memory, value, err);
+	struct run *r = into;
+	int rc = size_parse(&r->memory, value, err);
 
+	r->has_memory = rc == 0;
 	return rc < 0 ? err_at(err, rc, "--memory") : 0;
 }
 
@@ -279,7 +282,7 @@ static int run_main(void *parsed)
 	struct session s = {.console = &console, .no_reboot = r->no_reboot};
 	struct machine_config config = {
 		.cpus = r->cpus ? r->cpus : 1,
-		.memory = r->memory ? r->memory : DEFAULT_MEMORY,
+		.memory = r->has_memory ? r->memory : DEFAULT_MEMORY,
 		.kernel = r->kernel,
 		.initrd = r->initrd,
 		.cmdline = r->append ? r->append : DEFAULT_CMDLINE,

@@ -11,7 +11,10 @@
  * When stdout is gone (a closed pipe) the guest goes on, and its console goes nowhere.
  *
  * Writes are of at most PIPE_BUF bytes after poll() said POLLOUT, so that they do not block
- * though nobody made stdout non-blocking; that flag would be shared with our parent.
+ * though nobody made stdout non-blocking; that flag would be shared with our parent. (For
+ * terminals this is not enough: terminal_output().)
+ *
+ * Stopped and continued by a shell (SIGTSTP, SIGCONT), the terminal is given back and taken again.
  */
 #include "session.h"
 
@@ -37,6 +40,7 @@ struct loop {
 	bool raw;           /* stdin is a terminal, and ours */
 	bool input_open;    /* stdin is worth polling */
 	bool output_open;
+	int output;         /* stdout, or the same terminal */
 	bool left;          /* by Ctrl-] */
 	int signal;         /* that ended us; 0: none */
 	uint8_t pending[256]; /* input that the guest has not taken */
@@ -56,6 +60,8 @@ int session_signals(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGQUIT);
+	sigaddset(&set, SIGTSTP);
+	sigaddset(&set, SIGCONT);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return fd >= 0 ? fd : -errno;
@@ -106,7 +112,7 @@ static void write_output(struct loop *l)
 	ssize_t done = (ssize_t)n;
 
 	if (n && l->output_open) {
-		done = write(STDOUT_FILENO, bytes, n);
+		done = write(l->output, bytes, n);
 		if (done < 0 && (errno == EINTR || errno == EAGAIN))
 			done = 0;
 		if (done < 0) {
@@ -123,7 +129,7 @@ static void write_output(struct loop *l)
 /* Everything that is left, unless nobody takes it. */
 static void drain_output(struct loop *l)
 {
-	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+	struct pollfd p = {.fd = l->output, .events = POLLOUT};
 	uint8_t byte;
 
 	while (console_peek(l->s->console, &byte, 1)) {
@@ -135,12 +141,29 @@ static void drain_output(struct loop *l)
 
 /* -- The loop --------------------------------------------------------------------------- */
 
+static void take_terminal(struct loop *l)
+{
+	l->raw = terminal_take();
+	/* One that belongs to somebody else now is not read. */
+	if (isatty(STDIN_FILENO))
+		l->input_open = l->raw;
+}
+
 static void read_signal(struct loop *l)
 {
 	struct signalfd_siginfo info;
 
 	if (read(l->s->signals, &info, sizeof(info)) != sizeof(info))
 		return;
+	switch (info.ssi_signo) {
+	case SIGTSTP:
+		terminal_give_back();
+		kill(getpid(), SIGSTOP);
+		return;
+	case SIGCONT:
+		take_terminal(l);
+		return;
+	}
 	l->signal = (int)info.ssi_signo;
 	machine_stop(l->s->machine);
 }
@@ -166,7 +189,7 @@ static void fill(const struct loop *l, struct pollfd p[P_N])
 	p[P_CONSOLE] = (struct pollfd){l->s->console->fd, POLLIN, 0};
 	p[P_SIGNALS] = (struct pollfd){l->s->signals, POLLIN, 0};
 	p[P_STDIN] = (struct pollfd){reads ? STDIN_FILENO : -1, POLLIN, 0};
-	p[P_STDOUT] = (struct pollfd){l->n_output ? STDOUT_FILENO : -1, POLLOUT, 0};
+	p[P_STDOUT] = (struct pollfd){l->n_output ? l->output : -1, POLLOUT, 0};
 	control_poll(l->s->control, &p[P_LISTEN], &p[P_CLIENT]);
 }
 
@@ -250,10 +273,11 @@ int session_run(struct session *s)
 	struct loop l = {.s = s, .input_open = true, .output_open = true};
 	int code;
 
-	l.raw = terminal_take();
-	if (!l.raw && isatty(STDIN_FILENO))
-		l.input_open = false; /* a terminal that belongs to somebody else now */
+	l.output = terminal_output();
+	take_terminal(&l);
 	code = run_through_resets(&l);
 	terminal_give_back();
+	if (l.output != STDOUT_FILENO)
+		close(l.output);
 	return code;
 }

@@ -13,6 +13,7 @@
 
 #include "base/macros.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -58,7 +59,7 @@ bool terminal_take(void)
 	struct termios raw;
 
 	if (!isatty(STDIN_FILENO) || tcgetpgrp(STDIN_FILENO) != getpgrp() ||
-	    tcgetattr(STDIN_FILENO, &before) < 0)
+	    (!taken && tcgetattr(STDIN_FILENO, &before) < 0))
 		return false;
 	if (!prepared) {
 		atexit(terminal_give_back);
@@ -69,6 +70,18 @@ bool terminal_take(void)
 	cfmakeraw(&raw);
 	taken = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
 	return taken;
+}
+
+/* A terminal that nobody reads takes a part of a write and makes the writer wait for the rest,
+ * whatever poll() said. O_NONBLOCK on stdout itself would be our parent's, too; so it is opened
+ * once more. */
+int terminal_output(void)
+{
+	int fd = -1;
+
+	if (isatty(STDOUT_FILENO))
+		fd = open("/proc/self/fd/1", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	return fd >= 0 ? fd : STDOUT_FILENO;
 }
 
 void terminal_note(const char *fmt, ...)

@@ -10,8 +10,13 @@
 
 #define TERMINAL_ESCAPE 0x1d /* Ctrl-] */
 
-/* Makes stdin raw if it is a terminal of ours; whether it did. */
+/* Makes stdin raw if it is a terminal of ours; whether it did. Again, after somebody else had the
+ * terminal, is fine. */
 bool terminal_take(void);
+
+/* Where to write what is for stdout: to a terminal without ever waiting for it (a descriptor of
+ * our own, for the caller to keep), otherwise STDOUT_FILENO. */
+int terminal_output(void);
 
 /* Gives it back; nothing if it was not taken. */
 void terminal_give_back(void);

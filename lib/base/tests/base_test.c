@@ -195,8 +195,22 @@ static void test_log(void)
 	   "a long warning is cut and still a line");
 }
 
+static void test_size_text(void)
+{
+	char text[SIZE_TEXT];
+
+	is_str(size_text(text, 0), "0 bytes", "nothing");
+	is_str(size_text(text, 1), "1 byte", "a byte");
+	is_str(size_text(text, 1025), "1025 bytes", "odd bytes");
+	is_str(size_text(text, 1536ull << 20), "1536 MiB", "no fractions");
+	is_str(size_text(text, 8ull << 30), "8 GiB", "the largest unit");
+	is_str(size_text(text, UINT64_MAX), "18446744073709551615 bytes", "what is largest");
+	is_str(size_text(text, 1ull << 63), "8388608 TiB", "beyond the units");
+}
+
 int main(void)
 {
+	test_size_text();
 	test_err();
 	test_size();
 	test_bytes();
