@@ -26,8 +26,8 @@
 
 /* The first two run every case. */
 static const char *const knobs[] = {
-	"", "interpret", "nochain", "ends,seed=7", "tlb,seed=3", "cache=256K",
-	"ends,nochain,tlb,seed=11",
+	"sample=0", "interpret", "", "sample=4,nochain", "sample=0,ends,seed=7", "sample=6,tlb,seed=3",
+	"cache=256K", "sample=5,ends,nochain,tlb,seed=11",
 };
 
 enum { KNOBS = sizeof(knobs) / sizeof(knobs[0]) };

@@ -242,6 +242,17 @@ static void patch(struct engine *e, uint32_t site, uint32_t to)
 	*(uint32_t *)(void *)(e->code_rw + site) = to - (site + 4);
 }
 
+/* Where an exit leads when it is not chained. */
+static void patch_unchained(struct engine *e, const struct exit_rec *x)
+{
+	if (x->stub) {
+		patch(e, x->site, x->stub);
+		return;
+	}
+	e->code_rw[x->site - 1] = 0xe8;
+	patch(e, x->site, x->flags == FLAGS_MEM ? e->thunk.exit_mem : e->thunk.exit);
+}
+
 void exit_chain(struct engine *e, struct exit_rec *x, struct block *to)
 {
 	uint32_t entry;
@@ -257,6 +268,8 @@ void exit_chain(struct engine *e, struct exit_rec *x, struct block *to)
 	x->to = (uint32_t)(to - e->block);
 	x->next_in = to->in;
 	to->in = (uint32_t)(x - e->exit);
+	if (!x->stub)
+		e->code_rw[x->site - 1] = 0xe9;
 	patch(e, x->site, entry);
 	e->c->stat.chained++;
 }
@@ -270,7 +283,7 @@ static void unchain_incoming(struct engine *e, struct block *b)
 
 		next = x->next_in;
 		x->to = x->next_in = NONE;
-		patch(e, x->site, x->stub);
+		patch_unchained(e, x);
 	}
 	b->in = NONE;
 }

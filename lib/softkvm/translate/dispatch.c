@@ -184,7 +184,7 @@ const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step)
 
 /* Before the first byte is read the page is marked, so that nobody writes it unseen (smc.c). */
 static struct block *translate_claimed(struct vcpu *c, struct code_page *p, uint16_t at,
-				       uint8_t mode)
+				       uint8_t mode, bool gate)
 {
 	struct slot *slot;
 
@@ -195,10 +195,11 @@ static struct block *translate_claimed(struct vcpu *c, struct code_page *p, uint
 		page_claim_code(c, slot, p->gpa);
 		p->claimed = true;
 	}
-	return translate(c->engine, p, at, mode);
+	return translate(c->engine, p, at, mode, gate);
 }
 
-static struct block *block_get(struct vcpu *c, uint64_t rip, enum step *step)
+/* gate: if it is to be translated, then with an entry for indirect jumps. */
+static struct block *block_get(struct vcpu *c, uint64_t rip, bool gate, enum step *step)
 {
 	struct engine *e = c->engine;
 	uint8_t mode = current_mode(c);
@@ -210,12 +211,12 @@ static struct block *block_get(struct vcpu *c, uint64_t rip, enum step *step)
 	b = block_find(e, p->gpa + (rip & 4095), mode);
 	if (b)
 		return b;
-	b = translate_claimed(c, p, (uint16_t)(rip & 4095), mode);
+	b = translate_claimed(c, p, (uint16_t)(rip & 4095), mode, gate);
 	if (b)
 		return b;
 	cache_flush(e);
 	p = fetch_page(c, rip, step);
-	return p ? translate_claimed(c, p, (uint16_t)(rip & 4095), mode) : NULL;
+	return p ? translate_claimed(c, p, (uint16_t)(rip & 4095), mode, gate) : NULL;
 }
 
 /* -- Dispatch -------------------------------------------------------------------------------------------- */
@@ -231,7 +232,7 @@ static uint64_t enter_block(struct vcpu *c, bool gate)
 {
 	struct engine *e = c->engine;
 	enum step step;
-	struct block *b = block_get(c, c->rip, &step);
+	struct block *b = block_get(c, c->rip, gate, &step);
 
 	if (!b)
 		return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
@@ -335,11 +336,25 @@ uint64_t helper_insn(struct vcpu *c)
 	return after_step(c, interp_step(c), 0, 0);
 }
 
+/* Offset in the code cache of the call that led into C. */
+static uint32_t caller(const struct vcpu *c)
+{
+	return (uint32_t)(c->scratch[SCR_RET] - code_addr(c->engine, 0)) - 5;
+}
+
+static struct exit_rec *exit_at(struct engine *e, uint32_t at)
+{
+	struct exit_rec *x = &e->exit[block_at_host(e, at)->exits];
+
+	while (x->stub ? x->stub != at : x->site - 1 != at)
+		x++;
+	return x;
+}
+
 uint64_t helper_exit(struct vcpu *c)
 {
 	struct engine *e = c->engine;
-	uint32_t n = after_call(c);
-	struct exit_rec *x = &e->exit[n];
+	struct exit_rec *x = exit_at(e, caller(c));
 	uint64_t flushes = c->stat.cache_flushes;
 	enum step step;
 	struct block *to;
@@ -348,7 +363,7 @@ uint64_t helper_exit(struct vcpu *c)
 	c->rip = c->rip_page + x->target;
 	if (x->backward && atomic_load_explicit(&c->requests, memory_order_relaxed))
 		return leave(e, STEP_AGAIN);
-	to = block_get(c, c->rip, &step);
+	to = block_get(c, c->rip, false, &step);
 	if (!to)
 		return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
 	if (flushes == c->stat.cache_flushes && !e->opt.nochain &&
@@ -431,15 +446,52 @@ uint64_t helper_miss(struct vcpu *c)
 	return execute_decoded(c, &e->block[s->block], s->insn);
 }
 
+static unsigned insn_at_host(const struct engine *e, const struct block *b, uint32_t at)
+{
+	unsigned i = 0;
+
+	while (i + 1 < b->n_insns && b->main + e->map[b->map + i + 1].host <= at)
+		i++;
+	return i;
+}
+
+uint64_t helper_check(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	struct block *b = block_at_host(e, caller(c));
+	unsigned i = insn_at_host(e, b, caller(c));
+	uint32_t access = (uint32_t)c->scratch[SCR_ACCESS];
+	uint64_t lin = c->scratch[SCR_S1];
+	enum step step;
+
+	if ((lin & 4095) + (access & ACCESS_SIZE) < 4096 && is_canonical(lin) &&
+	    tlb_fill(c, lin, access & ACCESS_WRITE, &step))
+		return code_addr(e, b->main + e->map[b->map + i].host);
+	c->stat.slow_accesses++;
+	if (access & ACCESS_GROUP)
+		group_failed(e, b);
+	return execute_decoded(c, b, i);
+}
+
+/* The old translation goes on to its end, like any block that is dropped while it runs. */
+uint64_t helper_sample(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	struct block *b = block_at_host(e, caller(c));
+	unsigned i = insn_at_host(e, b, caller(c));
+
+	c->scratch[SCR_SAMPLE] = e->opt.sample;
+	habit_add(e->habits.hot, e->page[b->page].gpa + b->at);
+	block_drop(e, b);
+	return code_addr(e, b->main + e->map[b->map + i].host);
+}
+
 uint64_t helper_fault(struct vcpu *c)
 {
 	struct engine *e = c->engine;
 	uint32_t at = (uint32_t)(c->scratch[SCR_FAULT_PC] - code_addr(e, 0));
 	struct block *b = block_at_host(e, at);
-	unsigned i = 0;
 
 	c->stat.host_faults++;
-	while (i + 1 < b->n_insns && b->main + e->map[b->map + i + 1].host <= at)
-		i++;
-	return execute_decoded(c, b, i);
+	return execute_decoded(c, b, insn_at_host(e, b, at));
 }

@@ -7,6 +7,7 @@
  *	interpret     no translated code at all
  *	nochain       every exit of a block goes through C
  *	nogroup       every access has a check of its own
+ *	sample=N      checks of cold blocks until one becomes hot (at least 4); 0: all are hot at once
  *	tlb           forget TLB entries at random
  *	ends          end blocks after a random number of instructions
  *	cache=64K     a small code cache
@@ -45,6 +46,7 @@ static void read_options(struct engine_options *o)
 {
 	const char *s = getenv("SOFTKVM");
 
+	o->sample = SAMPLE;
 	for (; s && *s; s += strcspn(s, ","), s += *s == ',') {
 		size_t n = strcspn(s, ",");
 
@@ -64,9 +66,13 @@ static void read_options(struct engine_options *o)
 			o->dump = true;
 		else if (!strncmp(s, "cache=", 6))
 			o->cache_size = number(s + 6);
+		else if (!strncmp(s, "sample=", 7))
+			o->sample = number(s + 7);
 		else if (!strncmp(s, "seed=", 5))
 			o->seed = number(s + 5);
 	}
+	if (o->sample && o->sample < 4) /* an instruction must come to its end in between */
+		o->sample = 4;
 	if (o->cache_size && o->cache_size < 256u << 10)
 		o->cache_size = 256u << 10;
 	if (o->cache_size > CODE_SIZE - NATIVE_SIZE)

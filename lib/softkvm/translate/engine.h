@@ -52,6 +52,8 @@ extern const int8_t host_reg[16]; /* by guest register; -1: in memory */
 /* vcpu.scratch[] as translated code uses it */
 enum { SCR_TARGET,   /* where the way back from C leads */
        SCR_RET,      /* return address of the call into a thunk */
+       SCR_ACCESS,   /* an access that a cold block's check handed to C: enum access_bits */
+       SCR_SAMPLE,   /* checks of cold blocks until one is made hot */
        SCR_S1,       /* S1 at a gate miss or memory miss */
        SCR_HOST_RSP, /* the C stack at entry */
        SCR_FAULT_PC, SCR_FAULT_SIG,
@@ -106,6 +108,7 @@ struct block {
 	uint32_t main;    /* offset in the code cache of the entry that chains use */
 	uint32_t end;     /* offset after its last byte */
 	uint32_t entry[ENTRIES]; /* of its other entries, 0: not made yet */
+	uint32_t exits;   /* first of them */
 	uint32_t map;     /* first of n_insns + 1 entries in engine.map */
 	uint32_t bytes;   /* offset in engine.bytes of the guest bytes it came from */
 	uint32_t in;      /* list of exits chained to this block, ~0: none */
@@ -134,7 +137,7 @@ enum flags_at { FLAGS_DEAD, FLAGS_REG, FLAGS_MEM };
 struct exit_rec {
 	uint32_t block;
 	uint32_t site;    /* offset of the rel32 to patch */
-	uint32_t stub;    /* where it leads unchained */
+	uint32_t stub;    /* where it leads unchained; 0: it is the call of a thunk itself */
 	uint32_t to;      /* block it is chained to, ~0: none */
 	uint32_t next_in; /* in that block's list */
 	uint16_t target;  /* offset in the guest page */
@@ -155,11 +158,21 @@ struct site {             /* a memory access site; its slot has the same index *
 
 /* What was learnt about access sites, by their instruction's guest-physical address: filters,
  * so another site may share a bit, which costs speed only. */
-#define HABITS (1u << 16)
+#define HABITS (1u << 20)
 struct habits {
+	uint64_t hot[HABITS / 64];       /* by the block's address: see enum access_bits */
 	uint64_t plain[HABITS / 64];     /* the addend changes often: wait for the table */
 	uint64_t unaligned[HABITS / 64]; /* often not aligned: test for page crossing itself */
 };
+
+/*
+ * Most blocks run a few times and never again. So a block is first translated cold: its checks
+ * are calls of thunks, a tenth of the code. Each check of a cold block counts SCR_SAMPLE down, and
+ * the block that brings it to zero is translated anew with its checks in line: blocks become hot
+ * in proportion to what they would gain.
+ */
+enum access_bits { ACCESS_SIZE = 0xfff, ACCESS_WRITE = 0x1000, ACCESS_GROUP = 0x2000 };
+#define SAMPLE 16384
 
 _Static_assert(sizeof(struct site) == 16, "the miss thunks shift by 4");
 
@@ -258,7 +271,9 @@ struct engine {
 	struct {
 		uint32_t enter, leave, resume, insn, exit, exit_mem, gate_miss, poll, fault, native_done,
 			native_fault;
-		uint32_t miss[2][10]; /* [write][log2 size; 7: exact check, size in site] */
+		uint32_t miss[2][10];  /* [write][log2 size] */
+		/* of cold blocks: EFLAGS and vcpu.arith, checks; S2 is the length for a group */
+		uint32_t save_flags, load_flags, check[2][10], check_group[2];
 	} thunk;
 
 	/* messages from other vCPUs */
@@ -280,7 +295,7 @@ struct engine {
 
 	struct engine_options {
 		bool interpret, nochain, nogroup, tiny_tlb, random_ends, profile, dump;
-		uint32_t cache_size, seed;
+		uint32_t cache_size, sample, seed;
 	} opt;
 	uint64_t host_gs;
 	uint64_t random;
@@ -323,14 +338,14 @@ void itlb_flush(struct engine *e, struct view *v);
 
 static inline bool habit_has(const uint64_t *filter, uint64_t gpa)
 {
-	uint32_t bit = (uint32_t)(gpa * 0x9e3779b97f4a7c15ull >> 48);
+	uint32_t bit = (uint32_t)(gpa * 0x9e3779b97f4a7c15ull >> 44);
 
 	return filter[bit / 64] >> (bit % 64) & 1;
 }
 
 static inline void habit_add(uint64_t *filter, uint64_t gpa)
 {
-	uint32_t bit = (uint32_t)(gpa * 0x9e3779b97f4a7c15ull >> 48);
+	uint32_t bit = (uint32_t)(gpa * 0x9e3779b97f4a7c15ull >> 44);
 
 	filter[bit / 64] |= 1ull << (bit % 64);
 }
@@ -342,7 +357,8 @@ static inline uint64_t *ungrouped_slot(struct engine *e, uint64_t key)
 }
 
 /* translate.c */
-struct block *translate(struct engine *e, struct code_page *page, uint16_t at, uint8_t mode);
+struct block *translate(struct engine *e, struct code_page *page, uint16_t at, uint8_t mode,
+			bool gate);
 
 /* thunks.c */
 void thunks_emit(struct engine *e);

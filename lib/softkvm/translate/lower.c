@@ -28,13 +28,29 @@
 
 /* -- Flags ------------------------------------------------------------------------------------------ */
 
+static void save_flags(struct tr *t)
+{
+	if (t->cold)
+		call_to(&t->a, t->e->thunk.save_flags);
+	else
+		emit_save_flags(&t->a);
+}
+
+static void load_flags(struct tr *t)
+{
+	if (t->cold)
+		call_to(&t->a, t->e->thunk.load_flags);
+	else
+		emit_load_flags(&t->a);
+}
+
 /* EFLAGS are about to be destroyed; `needed`: flags that somebody still reads. */
 static void spend_flags(struct tr *t, uint16_t needed)
 {
 	if (t->flags != FLAGS_REG)
 		return;
 	if (needed) {
-		emit_save_flags(&t->a);
+		save_flags(t);
 		t->flags = FLAGS_MEM;
 	} else {
 		t->flags = FLAGS_DEAD;
@@ -45,7 +61,7 @@ static void spend_flags(struct tr *t, uint16_t needed)
 static void want_flags(struct tr *t, uint16_t needed)
 {
 	if (needed && t->flags == FLAGS_MEM) {
-		emit_load_flags(&t->a);
+		load_flags(t);
 		t->flags = FLAGS_REG;
 	}
 }
@@ -70,7 +86,7 @@ static void flags_after_insn(struct tr *t, int i)
 static void flags_to_scr(struct tr *t)
 {
 	if (t->flags == FLAGS_REG)
-		emit_save_flags(&t->a);
+		save_flags(t);
 	t->flags = FLAGS_MEM;
 }
 
@@ -213,8 +229,23 @@ static void emit_plain_check(struct tr *t, bool write, uint32_t crossing, struct
 	}
 }
 
-/* S1 = linear address -> S1 = host address. `needed`: flags that are read later. */
-static void emit_check(struct tr *t, int i, unsigned size, bool write, uint16_t needed)
+/* In a cold block: a call. */
+static void emit_cold_check(struct tr *t, unsigned size, bool write, bool group)
+{
+	unsigned k = 0;
+
+	if (group) {
+		mov_ri(&t->a, H_S2, size - 1);
+		call_to(&t->a, t->e->thunk.check_group[write]);
+		return;
+	}
+	while (1u << k < size)
+		k++;
+	call_to(&t->a, t->e->thunk.check[write][k]);
+}
+
+/* In a hot block: S1 = linear address -> S1 = host address. */
+static void emit_hot_check(struct tr *t, int i, unsigned size, bool write, bool group)
 {
 	struct engine *e = t->e;
 	struct as *a = &t->a;
@@ -224,7 +255,6 @@ static void emit_check(struct tr *t, int i, unsigned size, bool write, uint16_t 
 	struct stub *s = &t->stub[t->n_stubs++];
 
 	*s = (struct stub){.site = slot};
-	spend_flags(t, needed);
 	e->slots[slot] = 1; /* no addend, so the first execution misses */
 	crossing = emit_alignment(t, size, habit_has(e->habits.unaligned, gpa));
 	emit_vpn(a, H_S2, H_S1);
@@ -234,15 +264,30 @@ static void emit_check(struct tr *t, int i, unsigned size, bool write, uint16_t 
 	else
 		emit_predicted(t, slot, crossing, s);
 	e->site[slot] = (struct site){.block = t->index, .back = as_at(a), .insn = (uint8_t)i,
-				      .size = (uint16_t)size, .write = write,
+				      .size = (uint16_t)size, .write = write, .group = group,
 				      .misses = plain ? SITE_MISSES + 1 : 0};
+}
+
+/* S1 = linear address -> S1 = host address, for an access or a group of them. */
+static void emit_range_check(struct tr *t, int i, unsigned size, bool write, bool group)
+{
+	spend_flags(t, t->before[i]);
+	if (t->cold)
+		emit_cold_check(t, size, write, group);
+	else
+		emit_hot_check(t, i, size, write, group);
+}
+
+static void emit_check(struct tr *t, int i, unsigned size, bool write)
+{
+	emit_range_check(t, i, size, write, false);
 }
 
 /* Makes memory at base + disp reachable, by a check of its own or as part of a group. `size` and
  * `write` are of this access; S1 and S2 are lost. */
 static void reach_linear(struct tr *t, int i, unsigned size, bool write)
 {
-	emit_check(t, i, size, write, t->before[i]);
+	emit_check(t, i, size, write);
 	t->place = (struct place){H_S1, 0};
 }
 
@@ -259,8 +304,7 @@ static void reach(struct tr *t, int i, unsigned size, bool write,
 		break;
 	case GROUP_LEADER:
 		lea_rm(&t->a, true, H_S1, emit_use(&t->a, a.base, H_S1), g->lo);
-		emit_check(t, i, g->len, g->write, t->before[i]);
-		t->e->site[t->e->n_slots - 1].group = true;
+		emit_range_check(t, i, g->len, g->write, true);
 		mov_rr(&t->a, H_CB, H_S1);
 		t->place = (struct place){H_CB, a.disp - g->lo};
 		break;
@@ -473,7 +517,7 @@ static void lower_leave(struct tr *t, int i)
 static void load_operand(struct tr *t, int i)
 {
 	emit_linear(t, i);
-	emit_check(t, i, stack_size(t), false, t->before[i]);
+	emit_check(t, i, stack_size(t), false);
 	t->map[i].flags = t->flags;
 	mov_rm(&t->a, t->mode & MODE_64, H_S2, H_S1, 0);
 }
@@ -616,7 +660,7 @@ static void lower_bt_mem(struct tr *t, int i)
 	}
 	op_ri8(&t->a, true, 0xc1, 7, H_S2, unit); /* sar */
 	lea_sib(a, t->mode & MODE_64, H_S1, H_S1, H_S2, in->opsize, 0);
-	emit_check(t, i, in->opsize, in->mem_w, t->before[i]);
+	emit_check(t, i, in->opsize, in->mem_w);
 	mov_rr32(a, H_S2, emit_use(a, in->reg, H_S2));
 	op_ri8(&t->a, false, 0x83, 4, H_S2, (1u << unit) - 1); /* and */
 	if (t->flags == FLAGS_MEM && t->before[i]) {

@@ -230,10 +230,97 @@ static uint32_t emit_miss(struct as *a, bool write, unsigned size)
 	return at;
 }
 
+/* -- Cold blocks ------------------------------------------------------------------------------- */
+
+/* mov dword [access], what */
+static void note_access(struct as *a, uint32_t what)
+{
+	emit8(a, 0xc7);
+	emit_rip(a, 0, vcpu_at(a, VSCR(SCR_ACCESS)), 4);
+	emit32(a, what);
+}
+
+/*
+ * S1 = linear address -> S1 = host address, S2 is lost. size 0: the length of a group less one is
+ * in S2. Returns if the table has the page; else C looks at the access.
+ */
+static uint32_t emit_cold_check(struct as *a, bool write, unsigned size, uint32_t check,
+				uint32_t sample)
+{
+	uint32_t at = as_at(a), slow[3], sampled;
+	int n = 0, i;
+
+	if (size == 0) {
+		emit8(a, 0x89); /* mov [access], s2d */
+		emit_rip(a, H_S2, vcpu_at(a, VSCR(SCR_ACCESS)), 0);
+		lea_sib(a, false, H_S2, H_S1, H_S2, 1, 0);
+	} else {
+		lea_rm(a, false, H_S2, H_S1, (int32_t)size - 1);
+	}
+	emit8(a, 0x31); /* xor s2d, s1d */
+	emit8(a, 0xc0u | H_S1 << 3 | H_S2);
+	emit8(a, 0xf7); /* test s2d, 0x1000: does it cross a page? */
+	emit8(a, 0xc0u | H_S2);
+	emit32(a, 0x1000);
+	slow[n++] = jcc_short(a, CC_NE);
+	mov_rr(a, H_S2, H_S1); /* page number: RSP is not FRAME here */
+	op_ri8(a, true, 0xc1, 4, H_S2, 16);
+	op_ri8(a, true, 0xc1, 5, H_S2, 28);
+	emit_gs(a, 0x8b, H_S2, H_S2, 0);
+	alu_rr(a, 0x85, H_S2, H_S2); /* test s2, s2 */
+	slow[n++] = jcc_short(a, CC_E);
+	if (write) { /* the read-only view does not count */
+		lea_sib(a, true, H_S2, H_S2, H_S1, 1, 0);
+		bt_ri(a, H_S2, SLOT_VIEW_RO_BIT);
+		slow[n++] = jcc_short(a, CC_B);
+	}
+	emit8(a, 0xff); /* dec dword [sample] */
+	emit_rip(a, 1, vcpu_at(a, VSCR(SCR_SAMPLE)), 0);
+	sampled = jcc_short(a, CC_S);
+	if (write)
+		mov_rr(a, H_S1, H_S2);
+	else
+		alu_rr(a, 0x01, H_S1, H_S2);
+	emit8(a, 0xc3);
+	for (i = 0; i < n; i++)
+		land(a, slow[i]);
+	if (size) {
+		note_access(a, (size - 1) | (write ? ACCESS_WRITE : 0));
+	} else {
+		emit8(a, 0x81); /* or dword [access], .. */
+		emit_rip(a, 1, vcpu_at(a, VSCR(SCR_ACCESS)), 4);
+		emit32(a, ACCESS_GROUP | (write ? ACCESS_WRITE : 0));
+	}
+	jmp_to(a, check);
+	land(a, sampled);
+	jmp_to(a, sample);
+	return at;
+}
+
+static void emit_cold(struct as *a)
+{
+	struct engine *e = a->e;
+	uint32_t check = emit_called(a, helper_check, false);
+	uint32_t sample = emit_called(a, helper_sample, false);
+	int w, k;
+
+	for (w = 0; w < 2; w++) {
+		e->thunk.check_group[w] = emit_cold_check(a, w, 0, check, sample);
+		for (k = 0; k < 10; k++)
+			e->thunk.check[w][k] = emit_cold_check(a, w, 1u << k, check, sample);
+	}
+	e->thunk.save_flags = as_at(a);
+	emit_save_flags(a);
+	emit8(a, 0xc3);
+	e->thunk.load_flags = as_at(a);
+	emit_load_flags(a);
+	emit8(a, 0xc3);
+}
+
 void thunks_emit(struct engine *e)
 {
-	/* 2 bytes to 4 KiB: sizes that are not a power of two use a power's thunk above them,
-	 * which is only more careful. */
+	/* 1 to 512 bytes: sizes that are not a power of two use a power's thunk above them, which
+	 * is only more careful. */
 	struct as a;
 	int w, k;
 
@@ -250,6 +337,7 @@ void thunks_emit(struct engine *e)
 	for (w = 0; w < 2; w++)
 		for (k = 0; k < 10; k++)
 			e->thunk.miss[w][k] = emit_miss(&a, w, 1u << k);
+	emit_cold(&a);
 	e->code_used = (as_at(&a) + 63) & ~63u;
 	e->thunks_end = e->code_used;
 }
@@ -269,12 +357,18 @@ static void emit_block_number(struct as *a, const struct block *b)
 }
 
 /* Invariant 3 in. */
-static void emit_gate_check(struct as *a, const struct block *b)
+void emit_gate(struct as *a, uint16_t at, bool poll, bool load_flags)
 {
 	emit_gs(a, 0x3b, H_S1, H_S2, JC_TAG_OFF); /* cmp s1, gs:[tag] */
 	jcc_to(a, CC_NE, a->e->thunk.gate_miss);
-	lea_rm(a, true, H_S1, H_S1, -(int32_t)b->at);
+	if (poll) { /* S1 is where to go on, and C looks at the requests there */
+		emit_poll_test(a);
+		jcc_to(a, CC_NE, a->e->thunk.gate_miss);
+	}
+	lea_rm(a, true, H_S1, H_S1, -(int32_t)at);
 	mov_vr(a, VCPU(rip_page), H_S1);
+	if (load_flags)
+		emit_load_flags(a);
 }
 
 /* Invariant 4 out. */
@@ -282,8 +376,11 @@ static void emit_entry(struct as *a, struct block *b, enum entry which)
 {
 	uint32_t asked = 0;
 
-	if (which == ENTRY_GATE)
-		emit_gate_check(a, b);
+	if (which == ENTRY_GATE) {
+		emit_gate(a, b->at, true, b->live_in);
+		jmp_to(a, b->main);
+		return;
+	}
 	if (which == ENTRY_POLL && b->live_in)
 		emit_save_flags(a);
 	if (which != ENTRY_MEM) {
@@ -318,6 +415,7 @@ uint32_t entry_get(struct engine *e, struct block *b, enum entry which)
 	b->entry[which] = as_at(&a);
 	emit_entry(&a, b, which);
 	e->code_used = as_at(&a);
+	e->c->stat.code_bytes += e->code_used - b->entry[which];
 	return b->entry[which];
 }
 

@@ -154,9 +154,11 @@ void tr_exit_jcc(struct tr *t, unsigned cc, uint16_t target)
 
 void tr_exit_jmp(struct tr *t, uint16_t target)
 {
-	emit8(&t->a, 0xe9);
+	struct engine *e = t->e;
+
+	emit8(&t->a, 0xe8); /* chained it becomes a jump */
 	new_exit(t, target, as_at(&t->a));
-	emit32(&t->a, 0);
+	emit_rel(&t->a, t->flags == FLAGS_MEM ? e->thunk.exit_mem : e->thunk.exit);
 }
 
 static void patch_rel(struct engine *e, uint32_t site, uint32_t to)
@@ -170,11 +172,12 @@ static void emit_exit_stubs(struct tr *t, uint32_t first)
 	uint32_t i;
 
 	for (i = first; i < e->n_exits && !t->a.full; i++) {
+		if (e->code_rw[e->exit[i].site - 1] == 0xe8)
+			continue;
 		e->exit[i].stub = as_at(&t->a);
 		patch_rel(e, e->exit[i].site, as_at(&t->a));
 		call_to(&t->a, e->exit[i].flags == FLAGS_MEM ? e->thunk.exit_mem :
 							       e->thunk.exit);
-		emit32(&t->a, i);
 	}
 }
 
@@ -289,14 +292,21 @@ static void lower_all(struct tr *t)
 	}
 }
 
-static void count(struct tr *t, const struct block *b, uint64_t ns)
+static void emit_gate_before(struct tr *t)
+{
+	t->gate = as_at(&t->a);
+	emit_gate(&t->a, t->at, !loops_to_itself(t) || t->before[0], !t->n || t->before[0]);
+}
+
+static void count(struct tr *t, const struct block *b, uint32_t start, uint64_t ns)
 {
 	struct vcpu_stats *s = &t->e->c->stat;
 
 	s->blocks++;
+	s->hot_blocks += !t->cold;
 	s->block_insns += b->n_insns;
 	s->guest_bytes += b->len;
-	s->code_bytes += b->end - b->main;
+	s->code_bytes += b->end - start;
 	s->translate_ns += ns;
 }
 
@@ -307,11 +317,11 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 	unsigned i, len = t->end - t->at;
 
 	*b = (struct block){
-		.main = t->main, .end = as_at(&t->a), .map = e->n_maps, .bytes = e->n_bytes,
+		.main = t->main, .end = as_at(&t->a), .exits = first_exit, .map = e->n_maps, .bytes = e->n_bytes,
 		.in = NONE, .page = (uint32_t)(t->page - e->page), .at = t->at,
 		.len = (uint16_t)len, .n_insns = (uint8_t)t->n, .mode = t->mode,
 		.live_in = !t->n || t->before[0], /* C may read them: lower_step() */
-		.entry[ENTRY_POLL] = t->poll, .counter = t->counter,
+		.entry[ENTRY_POLL] = t->poll, .entry[ENTRY_GATE] = t->gate, .counter = t->counter,
 		.lin = e->c->rip,
 	};
 	for (i = 0; i <= (unsigned)t->n; i++)
@@ -340,11 +350,12 @@ static bool has_room(const struct engine *e)
 	       e->n_pool + BLOCK_INSNS < POOL;
 }
 
-struct block *translate(struct engine *e, struct code_page *page, uint16_t at, uint8_t mode)
+struct block *translate(struct engine *e, struct code_page *page, uint16_t at, uint8_t mode,
+			bool gate)
 {
 	struct tr *t = e->tr;
 	uint64_t started = now_ns();
-	uint32_t first_exit;
+	uint32_t first_exit, start;
 	struct block *b;
 
 	if (!has_room(e))
@@ -358,11 +369,16 @@ struct block *translate(struct engine *e, struct code_page *page, uint16_t at, u
 	t->ungrouped = e->opt.nogroup ||
 		       *ungrouped_slot(e, page->gpa + at) ==
 			       (page->gpa + at + ((uint64_t)mode << 56));
+	t->cold = e->opt.sample && !habit_has(e->habits.hot, page->gpa + at);
 	t->index = e->n_blocks;
+	t->gate = 0;
 	first_exit = e->n_exits;
 	as_init(&t->a, e);
 	scan(t);
 	liveness(t);
+	start = as_at(&t->a);
+	if (gate)
+		emit_gate_before(t);
 	emit_loop_head(t);
 	t->main = as_at(&t->a);
 	emit_counter(t);
@@ -373,7 +389,7 @@ struct block *translate(struct engine *e, struct code_page *page, uint16_t at, u
 	if (t->a.full)
 		return NULL;
 	b = install(t, first_exit);
-	count(t, b, now_ns() - started);
+	count(t, b, start, now_ns() - started);
 	if (e->opt.dump)
 		dump_block(t, b);
 	return b;

@@ -43,6 +43,7 @@ struct tr {
 	bool cut;           /* the last instruction goes on in the next page */
 	bool ended;         /* the last instruction left the block by itself */
 	uint32_t index;     /* the block's number */
+	uint32_t gate;      /* its entry for indirect jumps, if that stands before it */
 	uint32_t main;      /* its code's beginning */
 	uint32_t counter;   /* slot, with option `profile` */
 	uint32_t poll, poll_jcc; /* the poll before it, if the block is a loop */
@@ -55,6 +56,7 @@ struct tr {
 	enum flags_at flags;
 	struct place place; /* of the access that was reached last */
 	bool ungrouped;     /* groups failed too often here */
+	bool cold;          /* checks are calls: enum access_bits */
 	struct group group;
 	struct stub stub[BLOCK_INSNS * 3];
 	int n_stubs;
