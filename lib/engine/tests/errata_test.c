@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where softkvm differs from hardware: the rows of ERRATA.md that a few instructions or one
+ * request can show. A check that fails here is good news, and a row to remove.
+ */
+#include "face.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* clang-format off */
+FACE_GUEST(fetch_device) FACE_GUEST(branch_trap) FACE_GUEST(fxsave_device)
+FACE_GUEST(x87_pointer) FACE_GUEST(unaligned)
+/* clang-format on */
+
+#define CR0_AM    0x40000ull
+#define RFLAGS_AC 0x40000ull
+
+/* -- Guests -------------------------------------------------------------------------------- */
+
+static int check_alignment(struct tiny *t)
+{
+	struct kvm_sregs s;
+	struct kvm_regs r;
+	int rc = tiny_call(t, KVM_GET_SREGS, &s);
+
+	s.cr0 |= CR0_AM;
+	if (rc < 0 || (rc = tiny_call(t, KVM_SET_SREGS, &s)) < 0 ||
+	    (rc = tiny_call(t, KVM_GET_REGS, &r)) < 0)
+		return rc;
+	r.rflags |= RFLAGS_AC;
+	return tiny_call(t, KVM_SET_REGS, &r);
+}
+
+static const struct erratum {
+	const char *name;
+	enum tiny_mode mode;
+	const uint8_t *code, *end;
+	int (*before)(struct tiny *t);
+	const char *exits; /* NULL: an internal error at the end */
+} errata[] = {
+	{"code in a device is undefined, nothing is read", TINY_PROTECTED,
+	 FACE_CODE(fetch_device), .exits = "out 11/1=6 end"},
+	{"BTF is kept and does nothing", TINY_PROTECTED, FACE_CODE(branch_trap),
+	 .exits = "out 12/4=2 out 11/1=1 end"},
+	{"FXSAVE to a device is given up", TINY_LONG, FACE_CODE(fxsave_device)},
+	{"the x87 instruction pointer is not the guest's", TINY_LONG, FACE_CODE(x87_pointer),
+	 .exits = "out 11/1=1 hlt"},
+	{"RFLAGS.AC with CR0.AM raises nothing", TINY_USER, FACE_CODE(unaligned),
+	 .before = check_alignment, .exits = "write 180000/1=55 shutdown"},
+};
+
+static void run_guest(const struct erratum *e)
+{
+	struct face_log log = {.len = 0};
+	struct err err = {0};
+	struct tiny t;
+	bool ran;
+
+	if (!ok(face_open(&t, &kvm_soft, false, &err) == 0, "%s: a VM %s", e->name, err.text))
+		return;
+	face_load(&t, e->code, e->end);
+	tiny_enter(&t, e->mode, FACE_BASE);
+	if (e->before)
+		is_int(e->before(&t), 0, "%s: it is set up", e->name);
+	ran = face_run(&t, &log, NULL);
+	if (e->exits)
+		is_str(log.text, e->exits, "%s", e->name);
+	else
+		ok(!ran, "%s: %s", e->name, log.text);
+	tiny_close(&t);
+}
+
+/* -- Requests ------------------------------------------------------------------------------ */
+
+static void requests(void)
+{
+	struct kvm_guest_debug debug = {.control = KVM_GUESTDBG_ENABLE |
+						   KVM_GUESTDBG_SINGLESTEP};
+	struct kvm_x86_mce mce = {.status = UINT64_C(1) << 63};
+	struct err err = {0};
+	struct tiny t;
+
+	if (face_open(&t, &kvm_soft, false, &err) < 0)
+		return;
+	ok(tiny_call(&t, KVM_SET_GUEST_DEBUG, &debug) < 0, "no KVM_SET_GUEST_DEBUG");
+	ok(!kvm_has(&kvm_soft, t.vm, KVM_CAP_X86_SMM) && tiny_call(&t, KVM_SMI, NULL) < 0,
+	   "no system management mode, and it says so");
+	ok(tiny_call(&t, KVM_X86_SET_MCE, &mce) < 0, "no KVM_X86_SET_MCE");
+	tiny_close(&t);
+}
+
+/* In a process of its own: the client dies of it. */
+static void bad_pointer(void)
+{
+	int status = 0;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		struct err err = {0};
+		struct tiny t;
+
+		signal(SIGSEGV, SIG_DFL);
+		if (face_open(&t, &kvm_soft, false, &err) == 0)
+			tiny_call(&t, KVM_GET_REGS, (void *)8);
+		_exit(0);
+	}
+	ok(pid > 0 && waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
+	   WTERMSIG(status) == SIGSEGV, "a bad pointer kills the client");
+}
+
+int main(void)
+{
+	if (face_usable(&kvm_soft)) {
+		bad_pointer();
+		for (unsigned i = 0; i < ARRAY_SIZE(errata); i++)
+			run_guest(&errata[i]);
+		requests();
+	}
+	return done_testing();
+}
