@@ -60,7 +60,8 @@ __asm__(".section .rodata\n"
 	".text\n");
 
 static struct enemy *e;
-static volatile bool stop;
+static volatile bool stop, rest;
+static _Atomic int resting;
 static bool fine[2];
 
 static void *run_guest(void *arg)
@@ -68,9 +69,27 @@ static void *run_guest(void *arg)
 	int n = (int)(intptr_t)arg;
 
 	fine[n] = true;
-	while (!stop && fine[n])
+	while (!stop && fine[n]) {
 		fine[n] = enemy_run(e, n, 1000, 1000);
+		resting++;
+		while (rest)
+			usleep(10);
+		resting--;
+	}
 	return NULL;
+}
+
+/* Gets both vCPUs out of KVM_RUN, until `rest` is false. */
+static void pause_guests(void)
+{
+	rest = true;
+	while (resting < 2) {
+		for (int n = 0; n < 2; n++) {
+			e->cpu[n].run->immediate_exit = 1;
+			softkvm_kick(e->cpu[n].fd);
+		}
+		usleep(10);
+	}
 }
 
 static void begin(int n)
@@ -110,7 +129,8 @@ static unsigned changed(void)
 	return n;
 }
 
-/* Pages that changed between two readings of the dirty log and are not in the second. */
+/* Pages that changed between two readings of the dirty log and are not in the second. A store may
+ * be seen a little before it is in the log; so before the second the vCPUs come to rest. */
 static unsigned seen_to_change;
 
 static unsigned unlogged(void)
@@ -129,9 +149,11 @@ static unsigned unlogged(void)
 			if (memcmp(before + page * PAGE, e->high + page * PAGE, PAGE))
 				differ |= 1ull << page;
 		seen_to_change += (unsigned)__builtin_popcountll(differ);
+		pause_guests();
 		bits[0] = 0;
 		softkvm_ioctl(e->vm, KVM_GET_DIRTY_LOG, &log);
 		n += (unsigned)__builtin_popcountll(differ & ~bits[0]);
+		rest = false;
 		differ = 0;
 	}
 	return n;
