@@ -196,7 +196,7 @@ static size_t output(void *ctx, const uint8_t *bytes, size_t n)
 	(void)ctx;
 	for (size_t i = 0; i < n; i++)
 		all ^= bytes[i];
-	return below(4) ? n : below((unsigned)n + 1) & ~(unsigned)(all == 7);
+	return below(4) && all != 7 ? n : below((unsigned)n + 1);
 }
 
 static void make_devices(struct device *dev[SLOTS], struct disk *disk)
