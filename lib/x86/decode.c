@@ -10,8 +10,9 @@
  *	  read_prefixes()   find_place()           find_row()      read_modrm()  read_imm()
  *
  * All knowledge about opcodes is in the table (optable.h); this file knows the
- * encoding. When the row is known, its bits become the fields and notes of struct
- * insn, and the few rows with a `care` get their last facts from take_care().
+ * encoding, rules.c what may not be encoded. When the row is known, its bits become the
+ * fields and notes of struct insn, and the few rows with a `care` get their last facts
+ * from rules_care().
  *
  * The bytes are copied first, for two reasons. The code can be a guest's memory, which
  * another processor changes at this moment: were a byte looked at twice, the group's row
@@ -30,32 +31,9 @@
  * LOCK where it is not allowed. The bytes of an undefined instruction are consumed
  * as far as its row says what follows.
  */
-#include "x86/decode.h"
+#include "x86/decoder.h"
 
 #include <errno.h>
-
-#include "x86/optable.h"
-
-enum { LOOKAHEAD = 48, LONGEST = 15 };
-
-/* What goes from step to step beside struct insn. */
-struct decoder {
-	const uint8_t *p; /* our copy of the bytes, LOOKAHEAD long */
-	unsigned at;      /* the next byte */
-	enum x86_mode mode;
-	uint64_t operands; /* the row, with its group's row */
-	uint64_t effects;
-	bool ud;
-	bool w; /* REX.W, VEX.W */
-	/* EVEX */
-	uint8_t ll, aaa;
-	bool z, b, high_reg, high_vvvv; /* R' and V' name registers 16 to 31 */
-};
-
-static unsigned field(uint64_t word, unsigned at, unsigned bits)
-{
-	return word >> at & ((1u << bits) - 1);
-}
 
 static uint64_t load(const uint8_t *p, unsigned len)
 {
@@ -494,232 +472,6 @@ static void read_imm(struct decoder *d, struct insn *in)
 	}
 }
 
-/* -- The rules of VEX and EVEX ----------------------------------------------------- */
-
-/* With registers, EVEX.b takes L'L for the rounding mode; the vector is whole. */
-static bool is_rounding(const struct decoder *d, unsigned mod)
-{
-	return d->b && mod == 3 && d->operands & (OPF_ER | OPF_SAE | OPF_B_ANY);
-}
-
-static bool length_ok(const struct decoder *d, const struct insn *in)
-{
-	static const uint64_t bit[3] = {OPF_L128, OPF_L256, OPF_L512};
-
-	if (is_rounding(d, in->mod))
-		return true;
-	return d->ll < 3 && d->operands & bit[d->ll];
-}
-
-static void set_vector_length(const struct decoder *d, struct insn *in)
-{
-	if (!(d->operands & OPF_SIMD))
-		return;
-	if (in->enc == X86_LEGACY)
-		in->vl = d->operands & OPF_X87 &&
-					 field(d->operands, OPF_MEM_AT, 5) != MS_x
-				 ? 0
-				 : 16;
-	else if (d->operands & OPF_LIG)
-		in->vl = 16;
-	else if (is_rounding(d, d->p[d->at] >> 6))
-		in->vl = 64;
-	else if (d->ll < 3)
-		in->vl = 16 << d->ll;
-}
-
-static bool uses_vvvv(const struct decoder *d, const struct insn *in)
-{
-	return d->operands & OPF_NDS && !(d->operands & OPF_NDS_REG && in->has_mem);
-}
-
-/*
- * Without a use it must be 1111; outside 64-bit mode its fourth bit says nothing else.
- */
-static void settle_vvvv(struct decoder *d, struct insn *in)
-{
-	if (in->vvvv && !uses_vvvv(d, in))
-		d->ud = true;
-	if (d->mode != X86_MODE_64)
-		in->vvvv &= 7;
-}
-
-static bool mask_ok(const struct decoder *d, const struct insn *in)
-{
-	if (d->aaa == 0)
-		return !d->z && !(d->operands & OPF_KREQ);
-	if (!(d->operands & OPF_K))
-		return false;
-	return !d->z ||
-	       (d->operands & OPF_Z && !(in->has_mem && d->operands & OPF_MEM_W));
-}
-
-static bool evex_ok(const struct decoder *d, const struct insn *in)
-{
-	uint64_t with_b =
-		in->has_mem ? 3ull << OPF_BC_AT : OPF_ER | OPF_SAE | OPF_B_ANY;
-
-	if (d->b && !(d->operands & with_b))
-		return false;
-	/* V' is the index's fifth bit under VSIB; else it belongs to vvvv. */
-	if (d->high_vvvv && !uses_vvvv(d, in) && !(d->operands & OPF_VSIB))
-		return false;
-	if (d->high_reg && field(d->operands, OPF_REG_AT, 2) == X86_F_GPR)
-		return false;
-	return mask_ok(d, in);
-}
-
-static bool vex_ok(const struct decoder *d, const struct insn *in)
-{
-	uint64_t operands = d->operands;
-
-	if (operands & OPF_KREG && (in->reg > 7 || d->high_reg))
-		return false;
-	if (operands & OPF_KVVVV && in->vvvv > 7)
-		return false;
-	if (!length_ok(d, in))
-		return false;
-	return in->enc != X86_EVEX || evex_ok(d, in);
-}
-
-/* -- Care -------------------------------------------------------------------------- */
-
-/*
- * An immediate count is masked; 0 leaves all flags alone, and OF is defined for 1 only.
- */
-static void care_shift_i(struct insn *in)
-{
-	unsigned count = in->imm & (in->opsize == 8 ? 63 : 31), bits = in->opsize * 8;
-	unsigned reg = in->modrm >> 3 & 7;
-	bool rotate = reg < 4, through_carry = rotate && reg >= 2;
-
-	if (count == 0) {
-		in->flags_w = 0;
-		in->flags_r = 0;
-		in->flags_touch = false;
-		return;
-	}
-	if (count != 1)
-		in->flags_w &= ~X86_OF;
-	if (through_carry && count % (bits + 1) == 0)
-		in->flags_w = 0;
-	/*
-	 * SHL and SHR by the operand's size or more leave CF undefined; SAR does not.
-	 */
-	if (!rotate && reg != 7 && count >= bits)
-		in->flags_w &= ~X86_CF;
-}
-
-static void care_shd_i(struct insn *in)
-{
-	unsigned count = in->imm & (in->opsize == 8 ? 63 : 31);
-
-	if (count == 0)
-		in->flags_touch = false;
-	if (count == 0 || count > in->opsize * 8u)
-		in->flags_w = 0;
-	else if (count == 1)
-		in->flags_w |= X86_OF;
-}
-
-static void care_rep(struct insn *in)
-{
-	if (in->prefix & (X86_PFX_F2 | X86_PFX_F3)) {
-		in->gpr_r |= 1 << X86_RCX;
-		in->gpr_w |= 1 << X86_RCX;
-		in->flags_w = 0;
-	}
-}
-
-static void care_string_segment(const struct decoder *d, struct insn *in)
-{
-	bool source = in->gpr_r & 1 << X86_RSI;
-
-	if (d->mode == X86_MODE_64 && (!source || in->seg < X86_FS))
-		in->seg = X86_SEG_NONE;
-	else if (d->mode != X86_MODE_64 && !source)
-		in->seg = X86_ES;
-	else if (in->seg == X86_SEG_NONE && d->mode != X86_MODE_64)
-		in->seg = X86_DS;
-}
-
-static void care_nop(struct insn *in)
-{
-	if (!(in->rex & 1))
-		return;
-	in->kind = X86_NATIVE;
-	in->oreg = X86_R8;
-	in->f_rm = X86_F_GPR;
-	in->rm_r = in->rm_w = true;
-	in->gpr_r = in->gpr_w = 1 << X86_RAX;
-}
-
-/* CR0, CR2, CR3, CR4, CR8 and DR0 to DR7 exist. */
-static bool is_control_reg(const struct insn *in)
-{
-	return in->op & 1 ? in->reg < 8 : 0x11d >> in->reg & 1;
-}
-
-/*
- * A gather's destination, index and mask must be three registers; EVEX has k for a
- * mask.
- */
-static bool gather_ok(const struct decoder *d, const struct insn *in, bool scatter)
-{
-	unsigned dst = in->reg | d->high_reg << 4;
-	unsigned index = in->index | (in->enc == X86_EVEX ? d->high_vvvv << 4 : 0);
-
-	if (in->index == X86_REG_NONE || in->adsize == 2)
-		return false; /* VSIB needs SIB */
-	if (in->enc == X86_EVEX)
-		return in->vvvv == 0 && (scatter || dst != index);
-	return dst != index && dst != in->vvvv && index != in->vvvv;
-}
-
-static bool is_distinct(const struct decoder *d, const struct insn *in)
-{
-	unsigned dst = in->reg | d->high_reg << 4, vvvv = in->vvvv | d->high_vvvv << 4;
-	unsigned rm = in->rm | (in->rex & 2) << 3;
-
-	return dst != vvvv && (in->mod != 3 || dst != rm);
-}
-
-static void take_care(struct decoder *d, struct insn *in)
-{
-	switch (field(d->effects, OPE_CARE_AT, 5)) {
-	case CARE_shift_i: care_shift_i(in); break;
-	case CARE_shift_cl: in->flags_w = 0; break;
-	case CARE_shd_i: care_shd_i(in); break;
-	case CARE_rep:
-		care_rep(in);
-		care_string_segment(d, in);
-		break;
-	case CARE_prefetch:
-		if (in->mod == 3)
-			in->kind = X86_NATIVE;
-		break;
-	case CARE_nop: care_nop(in); break;
-	case CARE_bt:
-		if (in->mod != 3)
-			in->kind = X86_BT_MEM;
-		break;
-	case CARE_crdr: d->ud |= !is_control_reg(in); break;
-	case CARE_seg: d->ud |= (in->modrm >> 3 & 7) > X86_GS; break;
-	case CARE_seg_load:
-		d->ud |=
-			(in->modrm >> 3 & 7) > X86_GS || (in->modrm >> 3 & 7) == X86_CS;
-		break;
-	case CARE_gather:
-	case CARE_scatter:
-		d->ud |= !gather_ok(d, in,
-				    field(d->effects, OPE_CARE_AT, 5) == CARE_scatter);
-		break;
-	case CARE_distinct: d->ud |= !is_distinct(d, in); break;
-	case CARE_syscall: in->gpr_w |= 1 << X86_R11; break;
-	case CARE_sysret: in->gpr_r |= 1 << X86_R11; break;
-	}
-}
-
 /* -- Notes ------------------------------------------------------------------------- */
 
 /*
@@ -770,7 +522,7 @@ static bool is_undefined(const struct decoder *d, const struct insn *in)
 		return true;
 	if (in->prefix & X86_PFX_LOCK && !in->lockable)
 		return true;
-	return in->enc != X86_LEGACY && !vex_ok(d, in);
+	return in->enc != X86_LEGACY && !rules_vex_ok(d, in);
 }
 
 /* XLAT and MASKMOV access memory without ModRM; the manual gives them DS. */
@@ -799,7 +551,7 @@ static void decode(struct decoder *d, struct insn *in)
 	find_row(d, in);
 	in->opsize = operand_size(d, in);
 	in->adsize = address_size(d, in);
-	set_vector_length(d, in);
+	rules_vector_length(d, in);
 	if (in->map == X86_MAP_0F0F)
 		read_3dnow(d, in);
 	else if (d->operands & OPF_MODRM)
@@ -808,8 +560,8 @@ static void decode(struct decoder *d, struct insn *in)
 	if (d->operands & OPF_OREG)
 		in->oreg = (in->op & 7) | (in->rex & 1) << 3;
 	take_notes(d, in);
-	settle_vvvv(d, in);
-	take_care(d, in);
+	rules_vvvv(d, in);
+	rules_care(d, in);
 	implicit_segment(d, in);
 	if (is_undefined(d, in))
 		in->kind = X86_UD;
