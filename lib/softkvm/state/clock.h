@@ -24,6 +24,9 @@ static inline uint64_t vcpu_tsc(const struct vcpu *c)
 void clock_begin(void);
 uint64_t host_tsc_khz(void);
 
+/* The host's frequency, but for what measuring and crystals differ by? */
+bool tsc_khz_is_ours(uint64_t khz);
+
 /* Nanoseconds of the VM's clock now. No libc. */
 uint64_t kvmclock_now(struct vm *vm);
 void kvmclock_set(struct vm *vm, uint64_t ns);

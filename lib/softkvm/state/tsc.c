@@ -17,6 +17,7 @@
 
 #define NS 1000000000ull
 #define SPAN_NS 4000000ull
+#define TOLERANCE_PPM 250u /* as KVM's */
 
 struct reading {
 	uint64_t tsc, ns;
@@ -96,4 +97,13 @@ uint64_t host_tsc_khz(void)
 		khz = measure();
 	pthread_mutex_unlock(&lock);
 	return khz;
+}
+
+/* A guest that comes from another process, or another computer of the same kind, brings a slightly
+ * different number for the same clock. */
+bool tsc_khz_is_ours(uint64_t other)
+{
+	uint64_t ours = host_tsc_khz(), apart = other > ours ? other - ours : ours - other;
+
+	return apart <= ours * TOLERANCE_PPM / 1000000;
 }

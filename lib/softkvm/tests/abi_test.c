@@ -140,6 +140,8 @@ static void test_registers(void)
 	is_int(call(cpu, KVM_GET_LAPIC, ram), -EINVAL, "no local APIC");
 	is_int(call(cpu, KVM_KVMCLOCK_CTRL, 0), -EINVAL, "no clock page");
 	is_int(call(cpu, KVM_SET_TSC_KHZ, ARG(1234)), -EINVAL, "another TSC frequency");
+	is_int(call(cpu, KVM_SET_TSC_KHZ, ARG(call(cpu, KVM_GET_TSC_KHZ, 0) + 20)), 0,
+	       "one that is as good as the same");
 }
 
 /* Real mode at 0x1000: the client's classic first guest. */
