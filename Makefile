@@ -4,7 +4,9 @@
 #
 #   make         build (gcc)            make run     a Debian kernel to a shell, here
 #   make test    all quick tests        make bench   beside QEMU TCG and native
-#   make soak N=50   boots in a row     make clean   forget builds, keep downloads
+#   make check   unit and tree tests    make long    tests of minutes
+#   make soak N=50   boots in a row     make fuzz SECONDS=60   each fuzz target
+#   make fmt, longest                   make clean   forget builds, keep downloads
 #
 # A machine with nothing but make and a Debian package manager is enough: tools/setup fetches the
 # rest, and does nothing where it is already there.
@@ -17,10 +19,13 @@ N     := 50
 SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all setup run test check asan clang fuzz bench soak long fmt longest clean distclean
+.PHONY: all help setup run test check asan clang fuzz bench soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
 	@ninja -C $(BUILD)/gcc -j $(J)
+
+help:
+	@sed -n '/^#   make/s/^#  //p' Makefile
 
 setup:
 	@tools/setup
