@@ -15,13 +15,17 @@
  *	profile       count the executions of blocks, list the longest-running at the end
  *	dump          write each translation to stderr (report.c)
  *
- * All combinations run the same guest to the same output; tests hold that.
+ * All combinations run the same guest to the same output; tests hold that. A word that is none of
+ * these is told to stderr.
  */
 #include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/macros.h"
 #include "softkvm/run/run.h"
 #include "softkvm/translate/translate.h"
 
@@ -37,39 +41,50 @@ static uint32_t number(const char *s)
 	return (uint32_t)v;
 }
 
-static bool word(const char *s, size_t n, const char *name)
+#define OPTION(field) offsetof(struct engine_options, field)
+
+/* A word that ends in = takes a number. */
+static const struct {
+	const char *name;
+	size_t at;
+} words[] = {
+	{"interpret", OPTION(interpret)}, {"nochain", OPTION(nochain)},
+	{"nogroup", OPTION(nogroup)},     {"tlb", OPTION(tiny_tlb)},
+	{"ends", OPTION(random_ends)},    {"profile", OPTION(profile)},
+	{"dump", OPTION(dump)},           {"cache=", OPTION(cache_size)},
+	{"sample=", OPTION(sample)},      {"seed=", OPTION(seed)},
+};
+
+/* The n bytes at s, if they are a word. */
+static bool take_word(struct engine_options *o, const char *s, size_t n)
 {
-	return n == strlen(name) && !strncmp(s, name, n);
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
+		size_t len = strlen(words[i].name);
+		void *field = (char *)o + words[i].at;
+
+		if (n < len || strncmp(s, words[i].name, len))
+			continue;
+		if (words[i].name[len - 1] == '=')
+			*(uint32_t *)field = number(s + len);
+		else if (n == len)
+			*(bool *)field = true;
+		else
+			continue;
+		return true;
+	}
+	return false;
 }
 
-static void read_options(struct engine_options *o)
+static void read_options(struct engine_options *o, bool complain)
 {
 	const char *s = getenv("SOFTKVM");
+	size_t n;
 
 	o->sample = SAMPLE;
-	for (; s && *s; s += strcspn(s, ","), s += *s == ',') {
-		size_t n = strcspn(s, ",");
-
-		if (word(s, n, "interpret"))
-			o->interpret = true;
-		else if (word(s, n, "nochain"))
-			o->nochain = true;
-		else if (word(s, n, "nogroup"))
-			o->nogroup = true;
-		else if (word(s, n, "tlb"))
-			o->tiny_tlb = true;
-		else if (word(s, n, "ends"))
-			o->random_ends = true;
-		else if (word(s, n, "profile"))
-			o->profile = true;
-		else if (word(s, n, "dump"))
-			o->dump = true;
-		else if (!strncmp(s, "cache=", 6))
-			o->cache_size = number(s + 6);
-		else if (!strncmp(s, "sample=", 7))
-			o->sample = number(s + 7);
-		else if (!strncmp(s, "seed=", 5))
-			o->seed = number(s + 5);
+	for (; s && *s; s += n, s += *s == ',') {
+		n = strcspn(s, ",");
+		if (!take_word(o, s, n) && n && complain)
+			fprintf(stderr, "softkvm: SOFTKVM has no word '%.*s'\n", (int)n, s);
 	}
 	if (o->sample && o->sample < 4) /* an instruction must come to its end in between */
 		o->sample = 4;
@@ -89,7 +104,7 @@ int engine_create(struct vcpu *c)
 		return -ENOMEM;
 	c->engine = e;
 	e->c = c;
-	read_options(&e->opt);
+	read_options(&e->opt, c->index == 0);
 	e->random = e->opt.seed * 2654435761u + 12345;
 	rc = signals_install();
 	if (!rc)
