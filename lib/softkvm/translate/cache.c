@@ -172,6 +172,10 @@ void block_add(struct engine *e, struct block *b)
 	*head = ~i;
 	b->next = e->page[b->page].blocks;
 	e->page[b->page].blocks = i;
+	if (b->over) {
+		b->next2 = e->page[b->page2].crossing;
+		e->page[b->page2].crossing = i;
+	}
 }
 
 static void block_unhash(struct engine *e, const struct block *b)
@@ -212,7 +216,8 @@ struct code_page *page_get(struct engine *e, uint64_t gpa, uint8_t *hva)
 	if (e->n_pages == PAGES)
 		return NULL;
 	p = &e->page[e->n_pages];
-	*p = (struct code_page){.gpa = gpa, .hva = hva, .blocks = NONE, .hash_next = ~*head};
+	*p = (struct code_page){.gpa = gpa, .hva = hva, .blocks = NONE,
+				  .crossing = NONE, .hash_next = ~*head};
 	*head = ~e->n_pages++;
 	return p;
 }
@@ -259,7 +264,9 @@ void exit_chain(struct engine *e, struct exit_rec *x, struct block *to)
 
 	if (x->to != NONE)
 		return;
-	if (x->flags == FLAGS_MEM)
+	if (to->over)
+		entry = entry_get(e, to, x->flags == FLAGS_MEM ? ENTRY_MEM : ENTRY_POLL);
+	else if (x->flags == FLAGS_MEM)
 		entry = entry_get(e, to, x->backward ? ENTRY_MEM_POLL : ENTRY_MEM);
 	else
 		entry = x->backward ? entry_get(e, to, ENTRY_POLL) : to->main;
@@ -288,7 +295,7 @@ static void unchain_incoming(struct engine *e, struct block *b)
 	b->in = NONE;
 }
 
-/* Also takes the block out of its page's list: the caller iterates accordingly. */
+/* Also takes the block out of its pages' lists: the caller iterates accordingly. */
 void block_drop(struct engine *e, struct block *b)
 {
 	uint32_t i = (uint32_t)(b - e->block), *link;
@@ -300,6 +307,12 @@ void block_drop(struct engine *e, struct block *b)
 	for (link = &e->page[b->page].blocks; *link != NONE; link = &e->block[*link].next)
 		if (*link == i) {
 			*link = b->next;
+			break;
+		}
+	link = b->over ? &e->page[b->page2].crossing : NULL;
+	for (; link && *link != NONE; link = &e->block[*link].next2)
+		if (*link == i) {
+			*link = b->next2;
 			break;
 		}
 	unchain_incoming(e, b);

@@ -182,41 +182,85 @@ const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step)
 	return p ? p->hva + (lin & 4095) : NULL;
 }
 
-/* Before the first byte is read the page is marked, so that nobody writes it unseen (smc.c). */
-static struct block *translate_claimed(struct vcpu *c, struct code_page *p, uint16_t at,
-				       uint8_t mode, bool gate)
+/* Before the first byte is read the page is marked, so that nobody writes it unseen (smc.c).
+ * False: it is being taken away, the flush comes. */
+static bool claim(struct vcpu *c, struct code_page *p)
 {
 	struct slot *slot;
 
-	if (!p->claimed) {
-		slot = vm_slot(c->vm, p->gpa);
-		if (!slot) /* it is being taken away: the flush comes */
+	if (p->claimed)
+		return true;
+	slot = vm_slot(c->vm, p->gpa);
+	if (!slot)
+		return false;
+	page_claim_code(c, slot, p->gpa);
+	p->claimed = true;
+	return true;
+}
+
+/* Does the instruction at rip go on in the next page? */
+static bool crosses(const struct vcpu *c, const struct code_page *p, uint64_t rip)
+{
+	unsigned at = rip & 4095;
+	struct insn in;
+
+	return at > 4096 - 15 && x86_decode(&in, p->hva + at, 4096 - at, code_mode(c)) <= 0;
+}
+
+/* The page behind rip's; NULL: none that can be executed, or the address space ends. */
+static struct code_page *next_page(struct vcpu *c, uint64_t rip)
+{
+	uint64_t lin = (rip | 4095) + 1;
+	enum step step;
+
+	if (!is_64bit_code(c) && lin > 0xffffffff)
+		return NULL;
+	return fetch_page(c, lin, &step);
+}
+
+/* Finds or translates; NULL: the cache was or must be flushed, or *step says what happened. */
+static struct block *block_try(struct vcpu *c, uint64_t rip, bool gate, enum step *step,
+			       bool *again)
+{
+	struct engine *e = c->engine;
+	uint64_t flushes = c->stat.cache_flushes;
+	uint8_t mode = current_mode(c);
+	struct code_page *p = fetch_page(c, rip, step), *next = NULL;
+	struct block *b;
+
+	*again = false;
+	if (!p)
+		return NULL;
+	b = block_find(e, p->gpa + (rip & 4095), mode);
+	if (b && !b->over)
+		return b;
+	if (b || crosses(c, p, rip)) {
+		next = next_page(c, rip);
+		*again = c->stat.cache_flushes != flushes;
+		if (!next || *again) /* the interpreter finds out */
 			return NULL;
-		page_claim_code(c, slot, p->gpa);
-		p->claimed = true;
+		if (b && b->page2 == (uint32_t)(next - e->page))
+			return b;
+		if (b)
+			block_drop(e, b);
 	}
-	return translate(c->engine, p, at, mode, gate);
+	if (!claim(c, p) || (next && !claim(c, next)))
+		return NULL;
+	b = translate(e, p, next, (uint16_t)(rip & 4095), mode, gate);
+	*again = !b;
+	return b;
 }
 
 /* gate: if it is to be translated, then with an entry for indirect jumps. */
 static struct block *block_get(struct vcpu *c, uint64_t rip, bool gate, enum step *step)
 {
-	struct engine *e = c->engine;
-	uint8_t mode = current_mode(c);
-	struct code_page *p = fetch_page(c, rip, step);
-	struct block *b;
+	bool again;
+	struct block *b = block_try(c, rip, gate, step, &again);
 
-	if (!p)
-		return NULL;
-	b = block_find(e, p->gpa + (rip & 4095), mode);
-	if (b)
+	if (b || !again)
 		return b;
-	b = translate_claimed(c, p, (uint16_t)(rip & 4095), mode, gate);
-	if (b)
-		return b;
-	cache_flush(e);
-	p = fetch_page(c, rip, step);
-	return p ? translate_claimed(c, p, (uint16_t)(rip & 4095), mode, gate) : NULL;
+	cache_flush(c->engine);
+	return block_try(c, rip, gate, step, &again);
 }
 
 /* -- Dispatch -------------------------------------------------------------------------------------------- */

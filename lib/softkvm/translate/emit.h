@@ -339,6 +339,9 @@ void emit_load_flags(struct as *a);
 /* ZF: nobody asks for anything (cmp dword [vcpu.requests], 0). */
 void emit_poll_test(struct as *a);
 
+/* Goes on at guest address S1; the guest's flags are in vcpu.arith. */
+void emit_gate_jump(struct as *a);
+
 /* The entry for indirect jumps of the block at offset `at` in its page: invariant 3 in thunks.c.
  * Falls into the block's code, or its poll. */
 void emit_gate(struct as *a, uint16_t at, bool poll, bool load_flags);

@@ -115,8 +115,11 @@ struct block {
 	uint32_t next;    /* in its page, ~0: none */
 	uint32_t hash_next;
 	uint32_t page;    /* index of its code_page */
+	uint32_t page2;   /* of the page into which its last byte crosses, ~0: none */
+	uint32_t next2;   /* in page2's list */
 	uint16_t at;      /* offset in the guest page */
-	uint16_t len;     /* guest bytes */
+	uint16_t len;     /* guest bytes in the page */
+	uint8_t over;     /* guest bytes in page2 */
 	uint8_t n_insns;
 	uint8_t mode;     /* enum mode_bits */
 	bool live_in;     /* reads arithmetic flags before it replaces them all */
@@ -197,6 +200,7 @@ struct code_page {
 	uint64_t gpa;
 	uint8_t *hva;
 	uint32_t blocks;  /* list, ~0: none */
+	uint32_t crossing; /* list of blocks that cross into it, by next2 */
 	uint32_t hash_next;
 	uint16_t writes;  /* times it was written while holding code */
 	bool claimed;     /* its note says `code`: nobody writes unseen */
@@ -357,8 +361,9 @@ static inline uint64_t *ungrouped_slot(struct engine *e, uint64_t key)
 }
 
 /* translate.c */
-struct block *translate(struct engine *e, struct code_page *page, uint16_t at, uint8_t mode,
-			bool gate);
+/* `next`: the linear address that follows the page is in it, NULL: nobody knows. */
+struct block *translate(struct engine *e, struct code_page *page, struct code_page *next,
+			uint16_t at, uint8_t mode, bool gate);
 
 /* thunks.c */
 void thunks_emit(struct engine *e);

@@ -346,16 +346,9 @@ void lower_step(struct tr *t)
 /* -- Transfers --------------------------------------------------------------------------------------------- */
 
 /* S1 is the guest address to go on at; flags are in vcpu.arith. */
-static void emit_gate_jump(struct tr *t)
+static void leave_by_gate(struct tr *t)
 {
-	struct as *a = &t->a;
-
-	movzx_rr16(a, H_S2, H_S1);
-	emit8(a, 0x65); /* jmp gs:[s2 * 8 + code] */
-	emit8(a, 0xff);
-	emit8(a, 0x24);
-	emit8(a, 0xc0u | H_S2 << 3 | 5);
-	emit32(a, (uint32_t)JC_CODE_OFF);
+	emit_gate_jump(&t->a);
 	t->ended = true;
 }
 
@@ -367,14 +360,14 @@ static void go_to(struct tr *t, int64_t off, bool last)
 	} else {
 		flags_to_scr(t);
 		rip_plus(t, H_S1, off);
-		emit_gate_jump(t);
+		leave_by_gate(t);
 	}
 	t->ended = last;
 }
 
 void lower_next_page(struct tr *t)
 {
-	go_to(t, 4096, true);
+	go_to(t, 4096 + t->over, true);
 }
 
 static int64_t target_of(const struct tr *t, int i)
@@ -397,7 +390,7 @@ static void lower_jcc(struct tr *t, int i)
 		over = jcc_to_stub(t, cc ^ 1);
 		flags_to_scr(t);
 		rip_plus(t, H_S1, off);
-		emit_gate_jump(t);
+		leave_by_gate(t);
 		t->ended = false;
 		*(uint32_t *)(void *)(t->e->code_rw + over) = as_at(&t->a) - (over + 4);
 		t->flags = FLAGS_REG;
@@ -561,7 +554,7 @@ static void lower_jmp_rm(struct tr *t, int i)
 	} else {
 		mov_rr32(&t->a, H_S1, emit_use(&t->a, in->rm, H_S2));
 	}
-	emit_gate_jump(t);
+	leave_by_gate(t);
 }
 
 static void lower_call_rm(struct tr *t, int i)
@@ -583,7 +576,7 @@ static void lower_call_rm(struct tr *t, int i)
 		else
 			mov_rr32(&t->a, H_S1, host);
 	}
-	emit_gate_jump(t);
+	leave_by_gate(t);
 }
 
 static void lower_ret(struct tr *t, int i)
@@ -592,7 +585,7 @@ static void lower_ret(struct tr *t, int i)
 	check_pop(t, i);
 	load_place(t, H_S1);
 	move_sp(t, (int)(stack_size(t) + (t->in[i].imm & 0xffff)));
-	emit_gate_jump(t);
+	leave_by_gate(t);
 }
 
 /* -- Plain instructions ---------------------------------------------------------------------------------------- */

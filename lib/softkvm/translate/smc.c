@@ -69,6 +69,13 @@ void page_drop_blocks(struct engine *e, struct code_page *p, uint16_t from, uint
 			e->c->stat.invalidated++;
 		}
 	}
+	for (i = p->crossing; i != NONE; i = next) {
+		next = e->block[i].next2;
+		if (e->block[i].over > from) {
+			block_drop(e, &e->block[i]);
+			e->c->stat.invalidated++;
+		}
+	}
 }
 
 static bool same_bytes(const uint8_t *a, const uint8_t *b, unsigned n)
@@ -90,7 +97,7 @@ void page_check(struct engine *e, struct code_page *p)
 {
 	uint32_t i, next;
 
-	if (p->blocks == NONE)
+	if (p->blocks == NONE && p->crossing == NONE)
 		return;
 	e->c->stat.checked_pages++;
 	for (i = p->blocks; i != NONE; i = next) {
@@ -98,6 +105,15 @@ void page_check(struct engine *e, struct code_page *p)
 
 		next = b->next;
 		if (!same_bytes(e->bytes + b->bytes, p->hva + b->at, b->len)) {
+			block_drop(e, b);
+			e->c->stat.stale++;
+		}
+	}
+	for (i = p->crossing; i != NONE; i = next) {
+		struct block *b = &e->block[i];
+
+		next = b->next2;
+		if (!same_bytes(e->bytes + b->bytes + b->len, p->hva, b->over)) {
 			block_drop(e, b);
 			e->c->stat.stale++;
 		}
@@ -115,7 +131,7 @@ static void drop_written(struct vcpu *c, struct slot *slot, uint64_t gpa, unsign
 
 		page_drop_blocks(e, p, recycled ? 0 : from,
 				 recycled ? 4096 : (uint16_t)(from + len));
-		if (p->blocks != NONE)
+		if (p->blocks != NONE || p->crossing != NONE)
 			return;
 		p->writes = 0;
 		p->claimed = false;

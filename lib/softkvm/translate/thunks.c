@@ -344,6 +344,17 @@ void thunks_emit(struct engine *e)
 
 /* -- Entries of blocks ------------------------------------------------------------------------- */
 
+/* S1 is the guest address to go on at; flags are in vcpu.arith. */
+void emit_gate_jump(struct as *a)
+{
+	movzx_rr16(a, H_S2, H_S1);
+	emit8(a, 0x65); /* jmp gs:[s2 * 8 + code] */
+	emit8(a, 0xff);
+	emit8(a, 0x24);
+	emit8(a, 0xc0u | H_S2 << 3 | 5);
+	emit32(a, (uint32_t)JC_CODE_OFF);
+}
+
 void emit_poll_test(struct as *a)
 {
 	emit8(a, 0x83);
@@ -371,11 +382,25 @@ void emit_gate(struct as *a, uint16_t at, bool poll, bool load_flags)
 		emit_load_flags(a);
 }
 
+/* To a block that crosses into the next page: through the jump cache. */
+static void emit_crossing_entry(struct as *a, const struct block *b, bool save_flags)
+{
+	if (save_flags)
+		emit_save_flags(a);
+	mov_rv(a, H_S1, VCPU(rip_page));
+	lea_rm(a, b->mode & MODE_64, H_S1, H_S1, b->at);
+	emit_gate_jump(a);
+}
+
 /* Invariant 4 out. */
 static void emit_entry(struct as *a, struct block *b, enum entry which)
 {
 	uint32_t asked = 0;
 
+	if (b->over && which != ENTRY_GATE) {
+		emit_crossing_entry(a, b, which == ENTRY_POLL);
+		return;
+	}
 	if (which == ENTRY_GATE) {
 		emit_gate(a, b->at, true, b->live_in);
 		jmp_to(a, b->main);
@@ -403,7 +428,9 @@ uint32_t entry_get(struct engine *e, struct block *b, enum entry which)
 {
 	struct as a;
 
-	if (which == ENTRY_MEM && !b->live_in)
+	if (b->over && which == ENTRY_MEM_POLL)
+		which = ENTRY_MEM;
+	if (which == ENTRY_MEM && !b->live_in && !b->over)
 		return b->main;
 	if (which == ENTRY_MEM_POLL && !b->live_in)
 		which = ENTRY_POLL;

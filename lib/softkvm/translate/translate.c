@@ -9,8 +9,12 @@
  *	install     into the tables; chain what can be chained
  *
  * A block lies in one guest page. It may contain conditional jumps: their taken side is an
- * exit, the other side goes on inside the block. An instruction that crosses into the next
- * page is a block of its own that C interprets.
+ * exit, the other side goes on inside the block.
+ *
+ * An instruction that crosses into the next page is a block of its own. What follows the page
+ * is a matter of the mapping, so such a block is entered from C, which has looked, or through its
+ * gate only: the jump cache is emptied when either page's mapping goes. Chains lead to a small
+ * indirect jump (thunks.c). It is in the lists of both pages.
  *
  * Invariants of the code in a block:
  *  1. Until the last access check of a guest instruction has passed, nothing of the guest's
@@ -59,6 +63,23 @@ static unsigned block_limit(struct engine *e)
 	return 1 + (unsigned)(e->random >> 33) % 12;
 }
 
+/* The bytes of the next page behind those of this one. */
+static bool scan_crossing(struct tr *t)
+{
+	unsigned here = 4096u - t->at;
+	int len;
+
+	if (!t->next || here >= 15)
+		return false;
+	copy_words(t->code + here, t->next->hva, 15);
+	len = x86_decode(&t->in[0], t->code, 15, decode_mode(t));
+	if (len <= (int)here)
+		return false;
+	t->start[0] = t->at;
+	t->over = (uint8_t)((unsigned)len - here);
+	return true;
+}
+
 static void scan(struct tr *t)
 {
 	unsigned at = t->at, limit = block_limit(t->e), jccs = 0;
@@ -72,6 +93,10 @@ static void scan(struct tr *t)
 
 		if (len <= 0) { /* goes on in the next page, or is too long */
 			t->cut = true;
+			if (t->n == 0 && scan_crossing(t)) {
+				t->n = 1;
+				at = 4096;
+			}
 			break;
 		}
 		t->start[t->n++] = (uint16_t)at;
@@ -231,7 +256,7 @@ static bool loops_to_itself(const struct tr *t)
 static void emit_loop_head(struct tr *t)
 {
 	t->poll = t->poll_jcc = 0;
-	if (!loops_to_itself(t) || t->before[0])
+	if (!loops_to_itself(t) || t->before[0] || t->over)
 		return;
 	t->poll = as_at(&t->a);
 	emit_poll_test(&t->a);
@@ -281,7 +306,7 @@ static void lower_all(struct tr *t)
 		lower(t, i);
 	}
 	t->map[t->n] = (struct insn_map){.host = (uint16_t)(as_at(&t->a) - t->main),
-					 .guest = (t->end - t->at) & 0xfff};
+					 .guest = (t->end - t->at + t->over) & 0xfff};
 	if (t->n == 0 || !t->ended) {
 		if (t->cut && t->n == 0)
 			lower_step(t);
@@ -294,8 +319,10 @@ static void lower_all(struct tr *t)
 
 static void emit_gate_before(struct tr *t)
 {
+	bool polls = loops_to_itself(t) && !t->before[0] && !t->over; /* emit_loop_head() */
+
 	t->gate = as_at(&t->a);
-	emit_gate(&t->a, t->at, !loops_to_itself(t) || t->before[0], !t->n || t->before[0]);
+	emit_gate(&t->a, t->at, !polls, !t->n || t->before[0]);
 }
 
 static void count(struct tr *t, const struct block *b, uint32_t start, uint64_t ns)
@@ -315,10 +342,12 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 	struct engine *e = t->e;
 	struct block *b = &e->block[t->index];
 	unsigned i, len = t->end - t->at;
+	struct code_page *next = t->over ? t->next : NULL;
 
 	*b = (struct block){
 		.main = t->main, .end = as_at(&t->a), .exits = first_exit, .map = e->n_maps, .bytes = e->n_bytes,
 		.in = NONE, .page = (uint32_t)(t->page - e->page), .at = t->at,
+		.page2 = next ? (uint32_t)(next - e->page) : NONE, .over = t->over,
 		.len = (uint16_t)len, .n_insns = (uint8_t)t->n, .mode = t->mode,
 		.live_in = !t->n || t->before[0], /* C may read them: lower_step() */
 		.entry[ENTRY_POLL] = t->poll, .entry[ENTRY_GATE] = t->gate, .counter = t->counter,
@@ -326,7 +355,7 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 	};
 	for (i = 0; i <= (unsigned)t->n; i++)
 		e->map[e->n_maps++] = t->map[i];
-	for (i = 0; i < len; i++)
+	for (i = 0; i < len + t->over; i++)
 		e->bytes[e->n_bytes++] = t->code[i];
 	e->code_used = b->end;
 	e->n_blocks++;
@@ -350,8 +379,8 @@ static bool has_room(const struct engine *e)
 	       e->n_pool + BLOCK_INSNS < POOL;
 }
 
-struct block *translate(struct engine *e, struct code_page *page, uint16_t at, uint8_t mode,
-			bool gate)
+struct block *translate(struct engine *e, struct code_page *page, struct code_page *next,
+			uint16_t at, uint8_t mode, bool gate)
 {
 	struct tr *t = e->tr;
 	uint64_t started = now_ns();
@@ -362,6 +391,8 @@ struct block *translate(struct engine *e, struct code_page *page, uint16_t at, u
 		return NULL;
 	t->e = e;
 	t->page = page;
+	t->next = next;
+	t->over = 0;
 	t->at = at;
 	t->mode = mode;
 	t->n = t->n_stubs = 0;

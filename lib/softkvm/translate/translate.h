@@ -37,10 +37,11 @@ enum group_role { GROUP_NONE, GROUP_LEADER, GROUP_MEMBER };
 struct tr {
 	struct as a;
 	struct engine *e;
-	struct code_page *page;
+	struct code_page *page, *next;
 	uint16_t at, end;   /* offsets in the page: first byte, after the last */
 	uint8_t mode;
 	bool cut;           /* the last instruction goes on in the next page */
+	uint8_t over;       /* bytes that the only instruction has there */
 	bool ended;         /* the last instruction left the block by itself */
 	uint32_t index;     /* the block's number */
 	uint32_t gate;      /* its entry for indirect jumps, if that stands before it */
