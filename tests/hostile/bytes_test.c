@@ -105,7 +105,7 @@ static void attack(struct enemy *e, unsigned rounds)
 		round_of(e, n);
 		fine = enemy_run(e, 0, 60, 3) && enemy_harmless(e);
 		if (!fine)
-			note("round %u, %s", n, mode_names[n % MODES]);
+			note("round %u, %s", n, mode_name(n % MODES));
 	}
 	ok(fine, "%s: %u rounds of random bytes", e->knobs[0] ? e->knobs : "translated", rounds);
 	enemy_report(e, "random bytes");
@@ -115,7 +115,7 @@ int main(int argc, char **argv)
 {
 	static const char *const knobs[] = {"", "interpret", "ends,nochain,tlb,seed=5",
 					    "cache=256K"};
-	unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 150;
+	unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 220;
 	struct enemy *e[4];
 
 	for (unsigned i = 0; i < 4; i++)

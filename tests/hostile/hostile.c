@@ -28,10 +28,31 @@
 
 #include "softkvm/softkvm.h"
 
-const char *const mode_names[MODES] = {
-	"64-bit ring 0", "64-bit ring 3", "32-bit ring 3 in long mode", "protected mode ring 0",
-	"protected mode ring 3", "16-bit protected mode", "real mode",
+enum paging { FLAT, LEGACY, PAE, LONG };
+
+static const struct {
+	const char *name;
+	uint16_t cs;
+	bool user;
+	enum paging paging;
+} modes[MODES] = {
+	[LONG_RING0] = {"64-bit ring 0", SEL_CODE64, false, LONG},
+	[LONG_RING3] = {"64-bit ring 3", SEL_USER64, true, LONG},
+	[COMPAT_RING3] = {"32-bit ring 3 in long mode", SEL_USER32, true, LONG},
+	[PROTECTED_RING0] = {"protected mode ring 0", SEL_CODE32, false, FLAT},
+	[PROTECTED_RING3] = {"protected mode ring 3", SEL_USER32, true, FLAT},
+	[PROTECTED_16] = {"16-bit protected mode", SEL_CODE16, false, FLAT},
+	[PAGED_RING0] = {"32-bit paging ring 0", SEL_CODE32, false, LEGACY},
+	[PAGED_RING3] = {"32-bit paging ring 3", SEL_USER32, true, LEGACY},
+	[PAE_RING0] = {"PAE paging ring 0", SEL_CODE32, false, PAE},
+	[PAE_RING3] = {"PAE paging ring 3", SEL_USER32, true, PAE},
+	[REAL] = {"real mode", CODE_AT >> 4, false, FLAT},
 };
+
+const char *mode_name(enum mode mode)
+{
+	return modes[mode].name;
+}
 
 static struct enemy *enemies[16];
 static unsigned n_enemies;
@@ -287,6 +308,22 @@ static void make_handler(struct enemy *e, unsigned v)
 	h32[17] = 0xcf; /* iretd */
 }
 
+/* 4 MiB, or twice 2, as they lie; then anything. */
+static void make_tables32(struct enemy *e)
+{
+	for (unsigned at = 0; at < PAGE; at += 8) {
+		uint64_t v = rnd(e);
+
+		put64(e, PD32_AT + at, (v & 0x000fffff000fffff) | 0x100000001);
+		put64(e, PAE_PD_AT + at, below(e, 4) ? v & 0x3fffff : v);
+		put64(e, PAE_PDPT_AT + at, v & ~0x1e6ull);
+	}
+	put64(e, PD32_AT, 0xe7 | (uint64_t)0xe7 << 32);
+	put64(e, PAE_PDPT_AT, PAE_PD_AT | 1);
+	put64(e, PAE_PD_AT, 0xe7);
+	put64(e, PAE_PD_AT + 8, HIGH_AT | 0xe7);
+}
+
 void enemy_reset(struct enemy *e)
 {
 	static const struct {
@@ -319,6 +356,7 @@ void enemy_reset(struct enemy *e)
 	put64(e, TSS_AT + 0x24, STACK0_AT); /* IST1: any RSP will do */
 	for (unsigned at = PML4_AT; at < HANDLERS_AT; at += 8)
 		put64(e, at, 0);
+	make_tables32(e);
 	put64(e, PML4_AT, PDPT_AT | 7);
 	put64(e, PDPT_AT, PD_AT | 7);
 	put64(e, PD_AT, 0x87 | 0x60);              /* 2 MiB: RAM, then nothing */
@@ -414,13 +452,11 @@ static struct kvm_segment segment(uint16_t selector, uint8_t type, bool l, bool 
 
 static void set_segments(struct kvm_sregs *s, enum mode mode)
 {
-	bool user = mode == LONG_RING3 || mode == COMPAT_RING3 || mode == PROTECTED_RING3;
-	static const uint16_t cs[MODES] = {SEL_CODE64, SEL_USER64, SEL_USER32, SEL_CODE32,
-					   SEL_USER32, SEL_CODE16, 0x1000};
 	bool is_long = mode == LONG_RING0 || mode == LONG_RING3;
-	struct kvm_segment data = segment(user ? SEL_USER_DATA : SEL_DATA, 3, false, true);
+	struct kvm_segment data = segment(modes[mode].user ? SEL_USER_DATA : SEL_DATA, 3, false,
+					  true);
 
-	s->cs = segment(cs[mode], 11, is_long, !is_long && mode != PROTECTED_16);
+	s->cs = segment(modes[mode].cs, 11, is_long, !is_long && mode != PROTECTED_16);
 	if (mode == PROTECTED_16)
 		s->cs.limit = 0xfffff;
 	if (mode == REAL) {
@@ -436,20 +472,23 @@ static void set_segments(struct kvm_sregs *s, enum mode mode)
 
 static void set_sregs(struct enemy *e, int n, enum mode mode)
 {
-	bool paged = mode <= COMPAT_RING3;
+	static const uint64_t cr3[] = {0, PD32_AT, PAE_PDPT_AT, PML4_AT};
+	static const uint64_t cr4[] = {0x50688, 0x50698, 0x506a8, 0x506a8};
+	static const uint64_t efer[] = {0, 0, 0x800, 0xd01};
+	enum paging paging = modes[mode].paging;
 	struct kvm_sregs s;
 
 	must(softkvm_ioctl(e->cpu[n].fd, KVM_GET_SREGS, &s), "KVM_GET_SREGS");
-	s.cr0 = mode == REAL ? 0x10 : paged ? 0x80050033 : 0x33;
+	s.cr0 = mode == REAL ? 0x10 : paging ? 0x80050033 : 0x33;
 	s.cr2 = 0;
-	s.cr3 = PML4_AT;
-	s.cr4 = 0x506a8;
-	s.efer = paged ? 0xd01 : 0;
+	s.cr3 = cr3[paging];
+	s.cr4 = cr4[paging];
+	s.efer = efer[paging];
 	s.gdt = (struct kvm_dtable){.base = GDT_AT, .limit = 0x7f};
 	s.idt = (struct kvm_dtable){.base = IDT_AT, .limit = 0xfff};
 	if (mode == REAL)
 		s.idt = (struct kvm_dtable){.base = 0, .limit = 0x3ff};
-	else if (!paged)
+	else if (paging != LONG)
 		s.idt = (struct kvm_dtable){.base = IDT32_AT, .limit = 0xff};
 	set_segments(&s, mode);
 	memset(s.interrupt_bitmap, 0, sizeof(s.interrupt_bitmap));

@@ -39,7 +39,8 @@
 enum {
 	GDT_AT = 0x1000, IDT_AT = 0x2000, TSS_AT = 0x3000, IDT32_AT = 0x3800, STACK0_AT = 0x5000,
 	PML4_AT = 0x5000, PDPT_AT = 0x6000, PD_AT = 0x7000, HANDLERS_AT = 0x8000,
-	CODE_AT = 0x10000, CODE_SIZE = 0x10000, STACK3_AT = 0x30000, TABLES_AT = 0x40000,
+	CODE_AT = 0x10000, CODE_SIZE = 0x10000, STACK3_AT = 0x30000, PD32_AT = 0x38000,
+	PAE_PDPT_AT = 0x39000, PAE_PD_AT = 0x3a000, TABLES_AT = 0x40000,
 	TABLES = 16,
 };
 
@@ -67,16 +68,16 @@ struct enemy {
 
 /* The modes in which code can begin. */
 enum mode { LONG_RING0, LONG_RING3, COMPAT_RING3, PROTECTED_RING0, PROTECTED_RING3, PROTECTED_16,
-	    REAL, MODES };
-extern const char *const mode_names[MODES];
+	    PAGED_RING0, PAGED_RING3, PAE_RING0, PAE_RING3, REAL, MODES };
+const char *mode_name(enum mode mode);
 
 /* A VM; SOFTKVM=knobs. Ends the test if there can be none. With an interrupt controller HLT sleeps
  * until a tick. */
 struct enemy *enemy_create(const char *knobs, int cpus, bool irqchip);
 void enemy_destroy(struct enemy *e);
 
-/* Descriptors, handlers that skip a byte and go on, identity paging of the first 2 MiB; all other
- * RAM is as it was. Paging is on in the long modes. */
+/* Descriptors, handlers that skip a byte and go on, page tables of all three kinds: the first 2 MiB
+ * are as they lie, the rest of 32-bit tables is random. All other RAM is as it was. */
 void enemy_reset(struct enemy *e);
 /* CPU n begins at CODE_AT + entry, with random registers that like RAM's edges. */
 void enemy_start(struct enemy *e, int n, enum mode mode, uint32_t entry);

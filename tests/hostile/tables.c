@@ -7,6 +7,8 @@
  *	              of the two views; never in the writable one if the slot is ROM
  *	a slot        (what a site predicts) looks like an entry, or is 1, which none is
  *	jump cache    leads into the code cache
+ *	the view      is the supervisor's unless the CPU is in ring 3 with paging, and then that of
+ *	              this CR3
  */
 #include "tests/hostile/hostile.h"
 
@@ -63,11 +65,25 @@ static bool check_view(const struct vm *vm, const struct engine *e, const struct
 	       check_log(vm, v, v->global_log, v->n_global);
 }
 
+static bool is_right_view(const struct vcpu *c)
+{
+	const struct engine *e = c->engine;
+	bool user = c->cpl == 3 && c->cr0 & CR0_PG;
+
+	if (!e->view || (!user && e->view == &e->kernel))
+		return true;
+	if (user && e->view != &e->kernel && e->view->valid &&
+	    e->view->cr3 == (c->cr3 & ~0xfffull))
+		return true;
+	printf("# a view of another privilege or address space\n");
+	return false;
+}
+
 bool tables_sound(struct enemy *enemy, int n)
 {
 	struct object *o = object_get(enemy->cpu[n].fd);
 	const struct engine *e = o->vcpu->engine;
-	bool fine = check_view(o->vm, e, &e->kernel);
+	bool fine = is_right_view(o->vcpu) && check_view(o->vm, e, &e->kernel);
 
 	for (unsigned i = 0; i < USER_VIEWS; i++)
 		fine = fine && check_view(o->vm, e, &e->user[i]);
