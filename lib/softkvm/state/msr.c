@@ -174,14 +174,15 @@ static int rd_deadline(struct vcpu *c, uint32_t msr, uint64_t *value, bool clien
 {
 	if (!client && !cpuid_has(c, 1, 0, CPUID_ECX, 24))
 		return -1;
-	return c->lapic ? lapic_rdmsr(c, msr, value) : -1;
+	*value = 0; /* without a local APIC of ours it is a register that does nothing, as KVM's */
+	return c->lapic ? lapic_rdmsr(c, msr, value) : 0;
 }
 
 static int wr_deadline(struct vcpu *c, uint32_t msr, uint64_t value, bool client)
 {
 	if (!client && !cpuid_has(c, 1, 0, CPUID_ECX, 24))
 		return -1;
-	return c->lapic ? lapic_wrmsr(c, msr, value) : -1;
+	return c->lapic ? lapic_wrmsr(c, msr, value) : 0;
 }
 
 /* -- speculation control ------------------------------------------------------------------- */

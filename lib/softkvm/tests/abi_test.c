@@ -127,6 +127,9 @@ static void test_registers(void)
 	is_int(call(cpu, KVM_SET_SREGS, &bad), -EINVAL, "no 64-bit code outside of long mode");
 	is_int(call(cpu, KVM_SET_SREGS, &sregs), 0, "what was read can be set");
 	is_int(call(cpu, KVM_SET_MSRS, &msrs), 1, "MSRs are set up to the first unknown");
+	msrs.head.nmsrs = 1;
+	msrs.entry[0] = (struct kvm_msr_entry){.index = 0x6e0, .data = 1};
+	is_int(call(cpu, KVM_SET_MSRS, &msrs), 1, "the TSC deadline, also without local APIC");
 	is_int(call(cpu, KVM_GET_MP_STATE, &mp), 0, "MP state");
 	is_int(mp.mp_state, KVM_MP_STATE_RUNNABLE, "runnable");
 	mp.mp_state = KVM_MP_STATE_HALTED;
