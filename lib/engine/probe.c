@@ -39,6 +39,10 @@ extern const uint8_t probe_guest[], probe_guest_end[];
 
 /* -- Words ------------------------------------------------------------------------------ */
 
+/* Of a KVM that opens and is none; of our own engine, should it ever do that. */
+#define HALF_A_KVM "ask who runs this host for nested virtualization that works"
+#define A_BUG      "report it: this is a bug of Lodge"
+
 static const struct {
 	const char *name, *hint;
 } faults[PROBE_FAULTS] = {
@@ -58,10 +62,10 @@ static const struct {
 	[PROBE_NO_CAPABILITY] = {"no-capability", "use a newer kernel"},
 	[PROBE_NO_VM] = {"no-vm",
 			 "another hypervisor may be using the CPU's virtualization"},
-	[PROBE_DIED] = {"guest-died", NULL},
-	[PROBE_WRONG] = {"wrong-result", NULL},
-	[PROBE_STUCK] = {"guest-stuck", NULL},
-	[PROBE_SLOW] = {"too-slow", NULL},
+	[PROBE_DIED] = {"guest-died", HALF_A_KVM},
+	[PROBE_WRONG] = {"wrong-result", HALF_A_KVM},
+	[PROBE_STUCK] = {"guest-stuck", HALF_A_KVM},
+	[PROBE_SLOW] = {"too-slow", HALF_A_KVM},
 };
 
 /* The steps of probe_guest.S. */
@@ -281,5 +285,7 @@ void probe_engine(const struct kvm_face *face, struct probe_report *r)
 		say(r, PROBE_OK,
 		    "works; ring 0 runs at %.0f million instructions a second",
 		    r->mips);
+	if (face == &kvm_soft && r->fault >= PROBE_DIED)
+		r->hint = A_BUG;
 	r->ms = now_ms(CLOCK_MONOTONIC) - start;
 }
