@@ -79,6 +79,7 @@ struct rtc {
 	uint64_t seen;           /* guest time up to which C's flags are worked out */
 	pthread_t thread;        /* raises the interrupt */
 	bool has_thread, leave;
+	bool line;               /* what the interrupt line was told last */
 	pthread_cond_t changed;  /* what the thread waits for may be different now */
 };
 
@@ -228,6 +229,16 @@ static uint8_t enabled_flags(const struct rtc *rtc)
 	return rtc->cmos[REG_B] & rtc->cmos[REG_C] & (C_PF | C_AF | C_UF);
 }
 
+/* Only when it changes: the thread may wake while a machine is being reset, when the other end
+ * of the line is not there. */
+static void drive(struct rtc *rtc, bool level)
+{
+	if (level == rtc->line)
+		return;
+	rtc->line = level;
+	irq_set(&rtc->config.irq, level);
+}
+
 /* Sets the flags of what happened since `seen`, and the line with them. */
 static void update(struct rtc *rtc)
 {
@@ -246,7 +257,7 @@ static void update(struct rtc *rtc)
 	rtc->seen = to;
 	if (enabled_flags(rtc))
 		*c |= C_IRQF;
-	irq_set(&rtc->config.irq, *c & C_IRQF);
+	drive(rtc, *c & C_IRQF);
 }
 
 /* -- The interrupt's thread -------------------------------------------------------- */

@@ -15,6 +15,7 @@ static struct bus *bus;
 static _Atomic uint64_t clock_ns;
 static unsigned resets, offs;
 static _Atomic bool sci, rtc_irq;
+static _Atomic unsigned rtc_calls;
 
 static uint64_t read_clock(void *ctx)
 {
@@ -36,6 +37,12 @@ static void set_level(void *ctx, unsigned gsi, bool level)
 {
 	(void)gsi;
 	*(_Atomic bool *)ctx = level;
+}
+
+static void set_rtc_level(void *ctx, unsigned gsi, bool level)
+{
+	rtc_calls++;
+	set_level(ctx, gsi, level);
 }
 
 static const struct power_line power = {.ask = ask};
@@ -147,10 +154,11 @@ static void test_flags(void)
 static void test_rtc(void)
 {
 	struct device *rtc = device_create(&rtc_model, bus, &(struct rtc_config){
-		.irq = {.set = set_level, .ctx = &rtc_irq},
+		.irq = {.set = set_rtc_level, .ctx = &rtc_irq},
 		.ram_low = 3ull << 30, .ram_high = 5ull << 30,
 		.clock = {.realtime = read_clock},
 	}, NULL);
+	unsigned calls;
 
 	test_time();
 	test_flags();
@@ -160,7 +168,13 @@ static void test_rtc(void)
 	is_int(cmos(13), 0x80, "the battery is good");
 	set_cmos(0x50, 0xa5);
 	set_cmos(13, 0);
+	set_cmos(11, 0x12);
 	device_reset(rtc);
+	calls = rtc_calls;
+	clock_ns += 3 * SECOND;
+	set_cmos(1, 0x20); /* wakes the thread */
+	usleep(20000);
+	is_int(rtc_calls, calls, "the line is left alone after a reset");
 	is_int(cmos(0x50), 0xa5, "RAM survives a reset");
 	is_int(cmos(0x80 + 13), 0x80, "bit 7 of the index is not part of it");
 	device_destroy(rtc);
