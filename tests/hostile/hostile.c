@@ -502,6 +502,7 @@ void enemy_start(struct enemy *e, int n, enum mode mode, uint32_t entry)
 	struct kvm_xcrs xcrs = {.nr_xcrs = 1};
 	struct kvm_vcpu_events ev = {0};
 	struct kvm_mp_state runnable = {KVM_MP_STATE_RUNNABLE};
+	struct kvm_debugregs dr = {.dr6 = 0xffff0ff0, .dr7 = 0x400};
 
 	for (unsigned i = 0; i < 16; i++)
 		gpr[i] = nasty(e);
@@ -510,6 +511,7 @@ void enemy_start(struct enemy *e, int n, enum mode mode, uint32_t entry)
 	r.rflags = 2 | (rnd(e) & 0x8d5);
 	softkvm_ioctl(e->cpu[n].fd, KVM_SET_VCPU_EVENTS, &ev);
 	softkvm_ioctl(e->cpu[n].fd, KVM_SET_MP_STATE, &runnable);
+	must(softkvm_ioctl(e->cpu[n].fd, KVM_SET_DEBUGREGS, &dr), "KVM_SET_DEBUGREGS");
 	set_sregs(e, n, mode);
 	must(softkvm_ioctl(e->cpu[n].fd, KVM_SET_REGS, &r), "KVM_SET_REGS");
 	if (softkvm_ioctl(e->cpu[n].fd, KVM_GET_XCRS, &xcrs) == 0) {
