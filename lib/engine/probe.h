@@ -18,7 +18,7 @@
 struct kvm_face;
 
 #define PROBE_MS         300 /* for everything */
-#define PROBE_SPEED_MS   20  /* of CPU time, for the loop at its end */
+#define PROBE_SPEED_MS   10  /* of CPU time, for the loop at its end: twenty times what it needs */
 #define PROBE_TURNS      100000
 #define PROBE_MIN_MIPS   50 /* million instructions a second in ring 0; less is an emulator */
 
