@@ -239,7 +239,7 @@ static struct block *block_try(struct vcpu *c, uint64_t rip, bool gate, enum ste
 		*again = c->stat.cache_flushes != flushes;
 		if (!next || *again) /* the interpreter finds out */
 			return NULL;
-		if (b && b->page2 == (uint32_t)(next - e->page))
+		if (b && !b->dead && b->page2 == (uint32_t)(next - e->page))
 			return b;
 		if (b)
 			block_drop(e, b);
