@@ -72,7 +72,9 @@ int map_ram_create(struct map_ram *ram, uint64_t size, struct guest_mem *mem,
 	if (ram->fd < 0)
 		return err_sys(err, errno, "guest memory");
 	if (ftruncate(ram->fd, (off_t)size) < 0) {
-		rc = err_sys(err, errno, "guest memory of %llu MiB",
+		rc = err_sys(err, errno, errno == EFBIG
+			     ? "guest memory of %llu MiB is more than ulimit -f allows"
+			     : "guest memory of %llu MiB",
 			     (unsigned long long)size >> 20);
 		map_ram_destroy(ram);
 		return rc;
