@@ -81,9 +81,9 @@ static void cr0_changed(struct vcpu *c, uint64_t changed)
 {
 	if (!(c->cr0 & CR0_PE))
 		c->cpl = 0;
-	if (changed & CR0_PG)
+	if (changed & (CR0_PG | CR0_WP))
 		mmu_flush_all(c);
-	if (changed & (CR0_PG | CR0_PE | CR0_WP))
+	if (changed & (CR0_PG | CR0_PE))
 		mmu_mode_changed(c);
 }
 

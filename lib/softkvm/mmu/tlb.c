@@ -62,6 +62,7 @@ static void view_begin(struct engine *e, struct view *v)
 {
 	fill_words(v->jc_code, code_addr(e, e->thunk.gate_miss), JC_SIZE);
 	fill_words(v->jc_tag, JC_NONE, JC_SIZE);
+	jc_flush(e, v);
 	itlb_flush(e, v);
 }
 

@@ -75,8 +75,9 @@ int cache_create(struct engine *e)
 	e->block_hash = table(HASH, sizeof(uint32_t));
 	e->page_hash = table(HASH, sizeof(uint32_t));
 	e->tr = table(1, sizeof(*e->tr));
+	e->jumped = table(JUMPED, sizeof(*e->jumped));
 	if (!e->site || !e->block || !e->exit || !e->map || !e->bytes || !e->pool || !e->page ||
-	    !e->block_hash || !e->page_hash || !e->tr)
+	    !e->block_hash || !e->page_hash || !e->tr || !e->jumped)
 		return -ENOMEM;
 	rc = map_code(e);
 	if (rc)
@@ -107,6 +108,7 @@ void cache_destroy(struct engine *e)
 	drop_table(e->block_hash, HASH * sizeof(uint32_t));
 	drop_table(e->page_hash, HASH * sizeof(uint32_t));
 	drop_table(e->tr, sizeof(*e->tr));
+	drop_table(e->jumped, JUMPED * sizeof(*e->jumped));
 	drop_table(e->code_rw, CODE_SIZE);
 }
 

@@ -43,10 +43,16 @@ void jc_flush(struct engine *e, struct view *v)
 		v->jc_code[v->jc_log[i]] = miss;
 	}
 	v->n_jc = 0;
+	v->jc_age = ++e->ages;
 	fill_words(v->evicted, 0, 16);
 }
 
-static void jc_fill(struct engine *e, uint64_t rip, uint32_t gate)
+static struct jumped *jumped_slot(struct engine *e, uint64_t rip)
+{
+	return &e->jumped[(rip ^ e->view->jc_age << 20) * 0x9e3779b97f4a7c15ull >> 47];
+}
+
+static void jc_fill(struct engine *e, uint64_t rip, struct block *b, uint32_t gate)
 {
 	struct view *v = e->view;
 	uint32_t i = (uint32_t)(rip & (JC_SIZE - 1));
@@ -55,6 +61,7 @@ static void jc_fill(struct engine *e, uint64_t rip, uint32_t gate)
 		v->jc_log[v->n_jc++] = i;
 	v->jc_tag[i] = rip;
 	v->jc_code[i] = code_addr(e, gate);
+	*jumped_slot(e, rip) = (struct jumped){rip, v->jc_age, (uint32_t)(b - e->block)};
 }
 
 /* A mapping that may be of code went away: forget where its page was entered. */
@@ -271,13 +278,28 @@ static uint64_t leave(struct engine *e, enum step why)
 	return code_addr(e, e->thunk.leave);
 }
 
+/* A view's jump cache is for one mode: CR0.TS, say, may change between two jumps. */
+static void jc_check_mode(struct engine *e, struct view *v, uint8_t mode)
+{
+	if (v->jc_mode != mode)
+		jc_flush(e, v);
+	v->jc_mode = mode;
+}
+
 /* Goes on at c->rip, whose state is complete; flags_to_memory() was or will be called. */
 static uint64_t enter_block(struct vcpu *c, bool gate)
 {
 	struct engine *e = c->engine;
 	enum step step;
-	struct block *b = block_get(c, c->rip, gate, &step);
+	struct jumped *j;
+	struct block *b;
 
+	jc_check_mode(e, e->view, current_mode(c));
+	j = jumped_slot(e, c->rip);
+	if (gate && j->lin == c->rip && j->age == e->view->jc_age && !e->block[j->block].dead)
+		b = &e->block[j->block];
+	else
+		b = block_get(c, c->rip, gate, &step);
 	if (!b)
 		return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
 	c->rip_page = c->rip & ~4095ull;
@@ -285,7 +307,7 @@ static uint64_t enter_block(struct vcpu *c, bool gate)
 		uint32_t entry = entry_get(e, b, ENTRY_GATE);
 
 		if (entry)
-			jc_fill(e, c->rip, entry);
+			jc_fill(e, c->rip, b, entry);
 	}
 	return code_addr(e, b->main);
 }
@@ -364,6 +386,21 @@ static uint64_t execute_decoded(struct vcpu *c, struct block *b, unsigned index)
 	return execute(c, b, index, &in);
 }
 
+/* Next time the thunk of REP MOVS or STOS (rep.c) finds the pages. */
+static void fill_for_rep(struct vcpu *c, const struct insn *in)
+{
+	const uint64_t *table = c->engine->view->table;
+	uint64_t src = c->gpr[X86_RSI], dst = c->gpr[X86_RDI];
+	enum step step;
+
+	if (!c->gpr[X86_RCX] || !is_64bit_code(c) || !is_canonical(src) || !is_canonical(dst))
+		return;
+	if (in->kind == X86_MOVS && !table[src << 16 >> 28] && !tlb_fill(c, src, false, &step))
+		return;
+	if (!table[dst << 16 >> 28])
+		tlb_fill(c, dst, true, &step);
+}
+
 uint64_t helper_insn(struct vcpu *c)
 {
 	struct engine *e = c->engine;
@@ -371,8 +408,11 @@ uint64_t helper_insn(struct vcpu *c)
 	struct block *b = &e->block[p->block];
 
 	c->stat.helpers++;
-	if (p->index != POOLED_STEP)
+	if (p->index != POOLED_STEP) {
+		if (p->in.kind == X86_MOVS || p->in.kind == X86_STOS)
+			fill_for_rep(c, &p->in);
 		return execute(c, b, p->index, &p->in);
+	}
 	flags_from_memory(c);
 	c->rip = c->rip_page + b->at;
 	io_begin(c);

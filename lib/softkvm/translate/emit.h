@@ -336,6 +336,9 @@ void emit_save_flags(struct as *a);
 /* vcpu.arith -> EFLAGS; S2 is lost. */
 void emit_load_flags(struct as *a);
 
+/* rep.c: thunks */
+void rep_emit(struct as *a);
+
 /* ZF: nobody asks for anything (cmp dword [vcpu.requests], 0). */
 void emit_poll_test(struct as *a);
 

@@ -79,6 +79,8 @@ struct view {
 	uint32_t n_log;
 	uint32_t *jc_log;      /* jump cache indices filled */
 	uint32_t n_jc;
+	uint8_t jc_mode;       /* enum mode_bits that its blocks are for */
+	uint64_t jc_age;       /* changed when it is emptied */
 	uint64_t evicted[16];  /* filter of code pages that left the instruction TLB */
 	uint64_t *global_log;  /* supervisor view: entries that survive a CR3 write */
 	uint32_t n_global;
@@ -242,6 +244,12 @@ struct itlb {
 	uint32_t page;    /* code_page index */
 };
 
+#define JUMPED (1u << 17)
+struct jumped {           /* a second jump cache, for C: larger, for all views */
+	uint64_t lin, age; /* view.jc_age */
+	uint32_t block;
+};
+
 struct engine {
 	struct vcpu *c;
 	uint8_t *code;    /* R-X */
@@ -258,6 +266,7 @@ struct engine {
 	struct code_page *page;
 	uint32_t *block_hash, *page_hash; /* ~index, 0: none */
 	struct itlb itlb[ITLB];
+	struct jumped *jumped; /* what was in jump caches, or is */
 	struct decoded decoded[DECODED];
 	enum step leave; /* why translated code was left */
 
@@ -278,6 +287,7 @@ struct engine {
 		uint32_t miss[2][10];  /* [write][log2 size] */
 		/* of cold blocks: EFLAGS and vcpu.arith, checks; S2 is the length for a group */
 		uint32_t save_flags, load_flags, check[2][10], check_group[2];
+		uint32_t rep_movs[4], rep_stos[4]; /* by log2 of the element; ZF: done */
 	} thunk;
 
 	/* messages from other vCPUs */

@@ -673,6 +673,22 @@ static void lower_bt_mem(struct tr *t, int i)
 	t->flags = FLAGS_REG;
 }
 
+/* rep.c: the thunk does it, or C. */
+static void lower_rep(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+	unsigned k = in->opsize == 8 ? 3 : in->opsize / 2;
+	uint32_t done;
+
+	flags_to_scr(t);
+	call_to(&t->a, in->kind == X86_MOVS ? t->e->thunk.rep_movs[k] :
+					      t->e->thunk.rep_stos[k]);
+	done = jcc_short(&t->a, CC_E);
+	call_insn(t, i);
+	land(&t->a, done);
+	t->flags = FLAGS_MEM;
+}
+
 /* LOOP and JRCXZ: no flags on either side. */
 static void lower_loop(struct tr *t, int i)
 {
@@ -853,6 +869,9 @@ bool is_inline(const struct tr *t, const struct insn *in)
 		return wide && in->opsize == 8;
 	case X86_BT_MEM:
 		return in->adsize == stack_size(t);
+	case X86_MOVS: case X86_STOS:
+		return wide && in->adsize == 8 && !has_segment_base(in) &&
+		       in->prefix & (X86_PFX_F2 | X86_PFX_F3);
 	case X86_LOOP: case X86_JCXZ:
 		return in->adsize == stack_size(t) && in->op >= 0xe2 && in->opsize != 2;
 	default:
@@ -885,6 +904,7 @@ static void lower_one(struct tr *t, int i)
 	case X86_JMP_RM: lower_jmp_rm(t, i); break;
 	case X86_RET: lower_ret(t, i); break;
 	case X86_LOOP: case X86_JCXZ: lower_loop(t, i); break;
+	case X86_MOVS: case X86_STOS: lower_rep(t, i); break;
 	case X86_CLI: lower_cli(t, i); break;
 	case X86_STI: lower_sti(t, i); break;
 	case X86_PUSHF: lower_pushf(t, i); break;

@@ -338,6 +338,7 @@ void thunks_emit(struct engine *e)
 		for (k = 0; k < 10; k++)
 			e->thunk.miss[w][k] = emit_miss(&a, w, 1u << k);
 	emit_cold(&a);
+	rep_emit(&a);
 	e->code_used = (as_at(&a) + 63) & ~63u;
 	e->thunks_end = e->code_used;
 }
