@@ -8,7 +8,7 @@
 
 #include "bench.h"
 
-/* -- Lists: walk, reverse, move to front ------------------------------------------------ */
+/* -- Lists: walk, reverse, move to front ------------------------------------------- */
 
 struct node {
 	struct node *next;
@@ -47,7 +47,7 @@ static uint64_t list(uint64_t n)
 	return sum;
 }
 
-/* -- Matrices of int --------------------------------------------------------------------- */
+/* -- Matrices of int --------------------------------------------------------------- */
 
 #define DIM 24
 
@@ -75,7 +75,7 @@ static uint64_t matrix(uint64_t n)
 	return c[3][5];
 }
 
-/* -- A state machine that reads numbers --------------------------------------------------- */
+/* -- A state machine that reads numbers -------------------------------------------- */
 
 enum state { START, SIGN, DIGITS, FRACTION, EXPONENT, BAD, STATES };
 
@@ -117,7 +117,7 @@ static uint64_t state(uint64_t n)
 	return count[DIGITS] * 3 + count[FRACTION] * 5 + count[BAD];
 }
 
-/* -- CRC-32, a bit and a byte at a time ---------------------------------------------------- */
+/* -- CRC-32, a bit and a byte at a time -------------------------------------------- */
 
 static uint64_t crc(uint64_t n)
 {
@@ -139,7 +139,7 @@ static uint64_t crc(uint64_t n)
 	return sum;
 }
 
-/* -- Sorting, in place ------------------------------------------------------------------- */
+/* -- Sorting, in place ------------------------------------------------------------- */
 
 static void quicksort(uint32_t *a, int lo, int hi)
 {
@@ -179,7 +179,7 @@ static uint64_t sort(uint64_t n)
 	return sum;
 }
 
-/* -- Calls --------------------------------------------------------------------------------- */
+/* -- Calls ------------------------------------------------------------------------- */
 
 static __attribute__((noinline)) uint64_t fib(uint64_t n)
 {
@@ -223,7 +223,7 @@ static uint64_t indirect(uint64_t n)
 	return x;
 }
 
-/* -- Hashing ---------------------------------------------------------------------------------- */
+/* -- Hashing ----------------------------------------------------------------------- */
 
 #define SLOTS 8192
 
@@ -248,7 +248,7 @@ static uint64_t hash(uint64_t n)
 	return found + value[1];
 }
 
-/* -- Bytes: a sieve, text ------------------------------------------------------------------------ */
+/* -- Bytes: a sieve, text ---------------------------------------------------------- */
 
 static uint64_t sieve(uint64_t n)
 {

@@ -43,7 +43,7 @@ void vcpu_kick(struct vcpu *c, uint32_t bits)
 	}
 }
 
-/* -- Deadlines ------------------------------------------------------------------------------------- */
+/* -- Deadlines --------------------------------------------------------------------- */
 
 static void arm(struct engine *e, uint64_t deadline)
 {
@@ -71,7 +71,7 @@ static void serve_timers(struct vcpu *c)
 	arm(c->engine, irqchip_deadline(c));
 }
 
-/* -- Requests --------------------------------------------------------------------------------------- */
+/* -- Requests ---------------------------------------------------------------------- */
 
 static void take_init(struct vcpu *c)
 {
@@ -111,7 +111,7 @@ static bool serve_requests(struct vcpu *c)
 	return r & REQ_EXIT;
 }
 
-/* -- Sleeping ------------------------------------------------------------------------------------------ */
+/* -- Sleeping ---------------------------------------------------------------------- */
 
 static bool must_sleep(struct vcpu *c)
 {
@@ -134,7 +134,7 @@ static void sleep_once(struct vcpu *c)
 		irqchip_expire(c, now_ns());
 }
 
-/* -- Executing -------------------------------------------------------------------------------------------- */
+/* -- Executing --------------------------------------------------------------------- */
 
 static enum step interpret_one(struct vcpu *c)
 {
@@ -190,7 +190,7 @@ static enum step execute(struct vcpu *c)
 	return c->engine->leave;
 }
 
-/* -- The loop ------------------------------------------------------------------------------------------------ */
+/* -- The loop ---------------------------------------------------------------------- */
 
 static int interrupted(struct vcpu *c)
 {

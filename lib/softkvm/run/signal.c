@@ -121,7 +121,7 @@ int signals_install(void)
 	return sigaction(TIMER_SIGNAL, &sa, NULL) ? -errno : 0;
 }
 
-/* -- Masks -------------------------------------------------------------------------------------------------- */
+/* -- Masks ------------------------------------------------------------------------- */
 
 void signals_let_through(sigset_t *mask)
 {
@@ -141,7 +141,7 @@ static void unblock_ours(void)
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
-/* -- The timer ------------------------------------------------------------------------------------------ */
+/* -- The timer --------------------------------------------------------------------- */
 
 int timer_begin(struct engine *e, int tid)
 {

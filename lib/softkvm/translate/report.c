@@ -63,7 +63,7 @@ void dump_block(struct tr *t, const struct block *b)
 	vec_load(t->e->c);
 }
 
-/* -- Profile -------------------------------------------------------------------------------------- */
+/* -- Profile ----------------------------------------------------------------------- */
 
 static uint64_t weight(const struct engine *e, uint32_t n)
 {

@@ -54,7 +54,7 @@ static struct page_note *note_of(struct slot *slot, uint64_t gpa)
 	return &slot->note[(gpa - slot->gpa) >> 12];
 }
 
-/* -- Dropping ---------------------------------------------------------------------------------------- */
+/* -- Dropping ---------------------------------------------------------------------- */
 
 void page_drop_blocks(struct engine *e, struct code_page *p, uint16_t from, uint16_t to)
 {
@@ -139,7 +139,7 @@ static void drop_written(struct vcpu *c, struct slot *slot, uint64_t gpa, unsign
 	atomic_fetch_and(&note_of(slot, gpa)->code, ~my_bit(c));
 }
 
-/* -- Between vCPUs -------------------------------------------------------------------------------------- */
+/* -- Between vCPUs ----------------------------------------------------------------- */
 
 static void post_write(struct vcpu *to, uint64_t gpa, unsigned len)
 {
@@ -285,7 +285,7 @@ static void add_change(struct vcpu *c, uint32_t holders, uint64_t gpa, unsigned 
 		(struct change){.gpa = gpa, .len = len, .holders = holders};
 }
 
-/* -- Stores in C ------------------------------------------------------------------------------------------- */
+/* -- Stores in C ------------------------------------------------------------------- */
 
 void page_changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
 {
@@ -309,7 +309,7 @@ void page_changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
 		add_change(c, code & ~my_bit(c), gpa, len);
 }
 
-/* -- Memory slots -------------------------------------------------------------------------------------------- */
+/* -- Memory slots ------------------------------------------------------------------ */
 
 void slots_changed(struct vm *vm)
 {
