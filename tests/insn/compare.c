@@ -143,8 +143,8 @@ static bool is_astray(const struct outcome *a, const struct outcome *b)
 
 /*
  * Instructions that load several words. Which of them is at fault first is the CPU's own affair,
- * and so is what POPA has loaded by then; RETF to a wrong selector looks at what lies beyond it
- * on the stack first.
+ * and so is what POPA has loaded by then; RETF and IRET to a wrong selector look at what lies
+ * beyond it on the stack first.
  */
 static bool is_half_done(const struct test_case *t, const struct outcome *a,
 			 const struct outcome *b)
@@ -154,8 +154,8 @@ static bool is_half_done(const struct test_case *t, const struct outcome *a,
 	if (a->rip != b->rip || a->vector < 12 || a->vector > 14 || !case_insn(t, a->rip, &in))
 		return false;
 	return (in.kind == X86_POPA && a->vector == b->vector) ||
-	       (in.kind == X86_RETF && a->vector == 14 && b->vector != 12) ||
-	       (in.kind == X86_IRET && a->vector == 14 && b->vector == 14);
+	       ((in.kind == X86_RETF || in.kind == X86_IRET) && a->vector == 14 &&
+		b->vector != 12);
 }
 
 /* Have the bytes at `at` been written over? */
