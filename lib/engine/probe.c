@@ -218,8 +218,9 @@ static int measure(struct tiny *t, double deadline, struct probe_report *r)
 		 now_ms(CLOCK_MONOTONIC) < deadline);
 	if (rc < 0 && rc != -ETIME)
 		return say(r, PROBE_DIED, "KVM_RUN fails: %s", strerror(-rc));
+	/* In the loop rdx is the number of turns, and rcx those that are left. */
 	if (rc == -ETIME && tiny_call(t, KVM_GET_REGS, &regs) == 0)
-		turns -= regs.rcx < turns ? regs.rcx : turns;
+		turns = regs.rdx == turns && regs.rcx <= turns ? turns - regs.rcx : 0;
 	r->mips = (double)turns * 4 / 1e3 / (used > 0.001 ? used : 0.001);
 	if (rc == -ETIME || r->mips < PROBE_MIN_MIPS)
 		return say(
