@@ -218,7 +218,7 @@ static void read_client(struct control *c)
 	if (n > 0) {
 		c->len += (size_t)n;
 		c->line[c->len] = 0;
-		end = strchr(c->line, '\n');
+		end = memchr(c->line, '\n', c->len);
 		if (!end && c->len < sizeof(c->line) - 1)
 			return;
 		if (end) {
