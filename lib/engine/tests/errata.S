@@ -62,6 +62,53 @@ GUEST(x87_pointer)
 	hlt
 END(x87_pointer)
 
+	/* Calls what is at 0x9000, before and after the client rewrites it, and once more when the
+	 * translations are flushed. */
+GUEST(rewritten)
+	mov $0x9000, %ebx
+	call *%rbx
+	out %al, $0x11
+	KNOCK(1)
+	call *%rbx
+	out %al, $0x11
+	mov %cr3, %rax
+	mov %rax, %cr3
+	call *%rbx
+	out %al, $0x11
+	hlt
+END(rewritten)
+
+	/* A load, a division, a store to the same page, warmed up; then the page is made clean and
+	 * the division faults. Is the page dirty in the handler? */
+#define PTE (0x13000 + 0x30 * 8)
+GUEST(dirty_early)
+	movw $AT(3f, guest_dirty_early), IDT
+	movw $0x18, IDT + 2
+	movw $0x8e00, IDT + 4
+	movw $15, IDT - 16
+	movq $IDT, IDT - 14
+	lidt IDT - 16
+	mov $0x30000, %ebx
+	mov $5000, %r12d
+	mov $1, %ecx
+1:	mov (%rbx), %eax
+	xor %edx, %edx
+	div %ecx
+	mov %eax, 8(%rbx)
+	dec %r12d
+	jnz 1b
+	andq $~0x40, PTE
+	invlpg (%rbx)
+	xor %ecx, %ecx
+	inc %r12d
+	jmp 1b
+3:	mov PTE, %eax
+	shr $6, %eax
+	and $1, %al
+	out %al, $0x11
+	hlt
+END(dirty_early)
+
 	/* In ring 3 with AM and AC: four bytes at an odd address, and a sign of life. */
 GUEST(unaligned)
 	mov 0x5001, %eax

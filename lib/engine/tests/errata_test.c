@@ -11,7 +11,7 @@
 
 /* clang-format off */
 FACE_GUEST(fetch_device) FACE_GUEST(branch_trap) FACE_GUEST(fxsave_device)
-FACE_GUEST(x87_pointer) FACE_GUEST(unaligned)
+FACE_GUEST(x87_pointer) FACE_GUEST(rewritten) FACE_GUEST(dirty_early) FACE_GUEST(unaligned)
 /* clang-format on */
 
 #define CR0_AM    0x40000ull
@@ -33,11 +33,27 @@ static int check_alignment(struct tiny *t)
 	return tiny_call(t, KVM_SET_REGS, &r);
 }
 
+/* mov $'A', %al; ret */
+static int put_function(struct tiny *t)
+{
+	static const uint8_t code[] = {0xb0, 0x41, 0xc3};
+
+	memcpy(t->mem + 0x9000, code, sizeof(code));
+	return 0;
+}
+
+static void rewrite(struct tiny *t, unsigned what)
+{
+	(void)what;
+	t->mem[0x9001] = 0x42;
+}
+
 static const struct erratum {
 	const char *name;
 	enum tiny_mode mode;
 	const uint8_t *code, *end;
 	int (*before)(struct tiny *t);
+	face_act *act;
 	const char *exits; /* NULL: an internal error at the end */
 } errata[] = {
 	{"code in a device is undefined, nothing is read", TINY_PROTECTED,
@@ -46,6 +62,11 @@ static const struct erratum {
 	 .exits = "out 12/4=2 out 11/1=1 end"},
 	{"FXSAVE to a device is given up", TINY_LONG, FACE_CODE(fxsave_device)},
 	{"the x87 instruction pointer is not the guest's", TINY_LONG, FACE_CODE(x87_pointer),
+	 .exits = "out 11/1=1 hlt"},
+	{"code that the client rewrites is old until a flush", TINY_LONG, FACE_CODE(rewritten),
+	 .before = put_function, .act = rewrite,
+	 .exits = "out 11/1=41 knock 1 out 11/1=41 out 11/1=42 hlt"},
+	{"a page is dirty before it is stored to", TINY_LONG, FACE_CODE(dirty_early),
 	 .exits = "out 11/1=1 hlt"},
 	{"RFLAGS.AC with CR0.AM raises nothing", TINY_USER, FACE_CODE(unaligned),
 	 .before = check_alignment, .exits = "write 180000/1=55 shutdown"},
@@ -64,7 +85,7 @@ static void run_guest(const struct erratum *e)
 	tiny_enter(&t, e->mode, FACE_BASE);
 	if (e->before)
 		is_int(e->before(&t), 0, "%s: it is set up", e->name);
-	ran = face_run(&t, &log, NULL);
+	ran = face_run(&t, &log, e->act);
 	if (e->exits)
 		is_str(log.text, e->exits, "%s", e->name);
 	else
