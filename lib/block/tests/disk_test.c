@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -247,6 +248,40 @@ static void test_many(void)
 	disk_close(disk);
 }
 
+/* -- A host that loses data -------------------------------------------------------- */
+
+static bool sync_fails;
+
+/* Stands before the C library's. */
+int fdatasync(int fd)
+{
+	if (!sync_fails)
+		return (int)syscall(SYS_fdatasync, fd);
+	errno = EIO;
+	return -1;
+}
+
+/* The kernel says once that it could not write, and drops the pages: no flush after that may
+ * say that all is well. */
+static void test_lost(void)
+{
+	struct disk *disk;
+	char bytes[512] = "lost";
+
+	make(path, 4096);
+	if (disk_open(&disk, &(struct disk_config){.path = path}, NULL) < 0)
+		return;
+	is_int(io(disk, DISK_WRITE, 0, bytes, sizeof(bytes)), 0, "a write");
+	is_int(doit(disk, (struct disk_req){.op = DISK_FLUSH}), 0, "a flush");
+	sync_fails = true;
+	is_int(doit(disk, (struct disk_req){.op = DISK_FLUSH}), -EIO, "one that fails");
+	sync_fails = false;
+	is_int(doit(disk, (struct disk_req){.op = DISK_FLUSH}), -EIO, "all fail from then on");
+	is_int(io(disk, DISK_WRITE, 0, bytes, sizeof(bytes)), 0, "writes go on");
+	is_int(io(disk, DISK_READ, 0, bytes, sizeof(bytes)), 0, "and reads");
+	disk_close(disk);
+}
+
 int main(void)
 {
 	if (!mkdtemp(dir))
@@ -256,6 +291,7 @@ int main(void)
 	test_locks();
 	test_requests();
 	test_many();
+	test_lost();
 	unlink(path);
 	rmdir(dir);
 	return done_testing();
