@@ -478,14 +478,17 @@ uint64_t helper_poll(struct vcpu *c)
 	return leave(e, STEP_AGAIN);
 }
 
-/* The range of a group is not in one page, or not all writable: see group.c. */
-static void group_failed(struct engine *e, struct block *b)
+static uint64_t gpa_of_insn(const struct engine *e, const struct block *b, unsigned i)
 {
-	uint64_t gpa = e->page[b->page].gpa + b->at;
+	return e->page[b->page].gpa + b->at + e->map[b->map + i].guest;
+}
 
+/* The range of the group that instruction i leads is not in one page, or not all writable. */
+static void group_failed(struct engine *e, struct block *b, unsigned i)
+{
 	if (b->dead || ++b->slow < GROUP_FAILURES)
 		return;
-	*ungrouped_slot(e, gpa) = gpa + ((uint64_t)b->mode << 56);
+	habit_add(e->habits.alone, gpa_of_insn(e, b, i));
 	block_drop(e, b);
 }
 
@@ -494,7 +497,7 @@ static uint64_t change_habit(struct vcpu *c, struct site *s, uint64_t lin)
 {
 	struct engine *e = c->engine;
 	struct block *b = &e->block[s->block];
-	uint64_t gpa = e->page[b->page].gpa + b->at + e->map[b->map + s->insn].guest;
+	uint64_t gpa = gpa_of_insn(e, b, s->insn);
 
 	s->misses++;
 	habit_add(lin & (s->size - 1) ? e->habits.unaligned : e->habits.plain, gpa);
@@ -526,7 +529,7 @@ uint64_t helper_miss(struct vcpu *c)
 	}
 	c->stat.slow_accesses++;
 	if (s->group)
-		group_failed(e, &e->block[s->block]);
+		group_failed(e, &e->block[s->block], s->insn);
 	return execute_decoded(c, &e->block[s->block], s->insn);
 }
 
@@ -553,7 +556,7 @@ uint64_t helper_check(struct vcpu *c)
 		return code_addr(e, b->main + e->map[b->map + i].host);
 	c->stat.slow_accesses++;
 	if (access & ACCESS_GROUP)
-		group_failed(e, b);
+		group_failed(e, b, i);
 	return execute_decoded(c, b, i);
 }
 

@@ -168,6 +168,7 @@ struct habits {
 	uint64_t hot[HABITS / 64];       /* by the block's address: see enum access_bits */
 	uint64_t plain[HABITS / 64];     /* the addend changes often: wait for the table */
 	uint64_t unaligned[HABITS / 64]; /* often not aligned: test for page crossing itself */
+	uint64_t alone[HABITS / 64];     /* leads no group: its range often was not in a page */
 };
 
 /*
@@ -227,7 +228,6 @@ enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, M
 #define ITLB 8192
 #define NATIVES 1024
 #define CHANGES 16
-#define UNGROUPED 1024
 #define GROUP_FAILURES 16
 #define BLOCK_INSNS 64
 
@@ -304,8 +304,6 @@ struct engine {
 	_Atomic uint32_t running;
 
 	struct habits habits;
-	uint64_t ungrouped[UNGROUPED]; /* blocks (gpa | mode << 56) to translate without groups;
-					* a cache, by gpa */
 
 	struct engine_options {
 		bool interpret, nochain, nogroup, tiny_tlb, random_ends, profile, dump;
@@ -362,12 +360,6 @@ static inline void habit_add(uint64_t *filter, uint64_t gpa)
 	uint32_t bit = (uint32_t)(gpa * 0x9e3779b97f4a7c15ull >> 44);
 
 	filter[bit / 64] |= 1ull << (bit % 64);
-}
-
-/* group.c's failures */
-static inline uint64_t *ungrouped_slot(struct engine *e, uint64_t key)
-{
-	return &e->ungrouped[(key * 0x9e3779b97f4a7c15ull) >> 54];
 }
 
 /* translate.c */

@@ -14,7 +14,8 @@
  *
  * The range must lie in one page and permit what all members do. If it does not, nothing is
  * wrong with the guest: C executes the leader alone, execution goes on in a block that begins
- * behind it, and a block that this happens to often is translated anew without groups.
+ * behind it, and when that happens often the block is translated anew, where this instruction
+ * leads no group any more: the next access may.
  *
  * Invariants:
  *  1. A store is in a group only if control cannot leave the block between leader and store,
@@ -177,12 +178,13 @@ enum group_role group_role(struct tr *t, int i, struct access *a)
 {
 	struct group *g = &t->group, found;
 
-	if (t->ungrouped || !(t->mode & MODE_64) || !access_of(t, i, a))
+	if (t->e->opt.nogroup || !(t->mode & MODE_64) || !access_of(t, i, a))
 		return GROUP_NONE;
 	if (g->active && g->base == a->base && (g->write || !a->write) && a->disp >= g->lo &&
 	    a->disp + a->size <= g->lo + g->len)
 		return GROUP_MEMBER;
-	if (look_ahead(t, i, a, &found) < 2)
+	if (habit_has(t->e->habits.alone, t->page->gpa + t->start[i]) ||
+	    look_ahead(t, i, a, &found) < 2)
 		return GROUP_NONE;
 	*g = found;
 	g->active = true;

@@ -7,8 +7,9 @@
  * which the caller has made a checked host address; general register numbers go through host_reg[]; and
  * prefixes that have been acted upon (segment, address size) disappear.
  *
- * Guest r8-r11 live in memory. An instruction that names one gets a scratch register instead:
- * loaded before if the old value can matter, stored after if it is written. At most two such
+ * Guest r8-r11 live in memory. An instruction that names one in ModRM.rm, or can, names its place
+ * in struct vcpu instead, as a memory operand, if that means the same (fold()). Another gets a
+ * scratch register: loaded before if the old value can matter, stored after if it is written. At most two such
  * registers are read beside a memory operand's address; a register that is only written may
  * share the scratch of one that is only read, because x86 reads before it writes.
  *
@@ -42,6 +43,8 @@ struct field {
 
 struct plan {
 	uint8_t reg, rm, vvvv;        /* host numbers */
+	bool mem_form;                /* rm is a memory operand: the guest's own, or folded */
+	bool swap;                    /* reg and rm change places, and the opcode its direction */
 	struct place mem;
 	struct field spilled[3];
 	int n_spilled;
@@ -135,10 +138,9 @@ static void store_spilled(struct as *a, const struct plan *p)
 
 /* -- Encoding ------------------------------------------------------------------------------ */
 
-static void emit_operands(struct as *a, const struct insn *in, const struct plan *p,
-			  unsigned reg)
+static void emit_operands(struct as *a, const struct plan *p, unsigned reg)
 {
-	if (in->has_mem)
+	if (p->mem_form)
 		emit_mem(a, (int)reg, p->mem.reg, p->mem.disp);
 	else
 		emit8(a, 0xc0u | (reg & 7) << 3 | (p->rm & 7));
@@ -208,8 +210,10 @@ static void emit_legacy(struct as *a, const struct insn *in, const uint8_t *byte
 	rex8 = (in->oreg != X86_REG_NONE &&
 		byte_needs_rex(in, in->f_rm, in->oreg, p->rm)) ||
 	       (in->has_modrm && byte_needs_rex(in, in->f_reg, in->reg, p->reg)) ||
-	       (in->has_modrm && !in->has_mem && byte_needs_rex(in, in->f_rm, in->rm, p->rm));
-	if (in->has_mem)
+	       (in->has_modrm && !p->mem_form && byte_needs_rex(in, in->f_rm, in->rm, p->rm));
+	if (p->swap)
+		op ^= 2;
+	if (p->mem_form)
 		base = (uint8_t)p->mem.reg;
 	rex = (in->rex & 8u) | (modrm && in->f_reg != X86_F_NONE && reg & 8 ? 4u : 0) |
 	      (base & 8 ? 1u : 0);
@@ -227,7 +231,7 @@ static void emit_legacy(struct as *a, const struct insn *in, const uint8_t *byte
 	if (in->map != X86_MAP_0F0F)
 		emit8(a, op);
 	if (modrm)
-		emit_operands(a, in, p, reg);
+		emit_operands(a, p, reg);
 	if (!moffs_opcode(in, &op))
 		emit_imm(a, in, bytes);
 }
@@ -265,14 +269,14 @@ static void emit_vex(struct as *a, const struct insn *in, const uint8_t *bytes,
 {
 	uint8_t last = in->vexlen == 2 ? in->vex[0] : in->vex[1]; /* W vvvv L pp */
 	unsigned w = in->vexlen == 2 ? 0 : last & wide_bit(a, in);
-	unsigned reg = p->reg, base = in->has_mem ? (unsigned)p->mem.reg : p->rm;
+	unsigned reg = p->reg, base = p->mem_form ? (unsigned)p->mem.reg : p->rm;
 
 	emit8(a, 0xc4);
 	emit8(a, (reg & 8 ? 0 : 0x80u) | 0x40u | (base & 8 ? 0 : 0x20u) | in->map);
 	emit8(a, w | (~(unsigned)p->vvvv & 15) << 3 | (last & 7u));
 	emit8(a, in->op);
 	if (in->has_modrm) /* VZEROUPPER has none */
-		emit_operands(a, in, p, reg);
+		emit_operands(a, p, reg);
 	if (names_register(in) && !is_64bit_code(a->e->c))
 		emit8(a, in->imm & 0x7f); /* of eight */
 	else
@@ -298,7 +302,7 @@ static void emit_evex(struct as *a, const struct insn *in, const uint8_t *bytes,
 	emit8(a, p1 | (~(unsigned)p->vvvv & 15) << 3);
 	emit8(a, in->vex[2]);
 	emit8(a, in->op);
-	emit_operands(a, in, p, reg);
+	emit_operands(a, p, reg);
 	emit_imm(a, in, bytes);
 }
 
@@ -335,15 +339,87 @@ static void settle_place(struct as *a, const struct insn *in, struct plan *p)
 	p->mem = (struct place){H_S1, 0};
 }
 
+/* -- Folding ------------------------------------------------------------------------------- */
+
+/* Opcodes whose form with a memory operand does what the one with a register does. Not XCHG,
+ * which would lock, nor BT with a register, which would reach far. */
+static bool folds_opcode(const struct insn *in)
+{
+	uint8_t op = in->op;
+
+	if (in->enc == X86_VEX) /* ANDN, BLSR and its like, BZHI, MULX, BEXTR, SHLX; RORX */
+		return (in->map == X86_MAP_0F38 && op >= 0xf2 && op <= 0xf7) ||
+		       (in->map == X86_MAP_0F3A && op == 0xf0);
+	if (in->enc != X86_LEGACY || in->simd || in->x87)
+		return false;
+	switch (in->map) {
+	case X86_MAP_1B:
+		return (op < 0x40 && (op & 7) < 4) || op == 0x63 || op == 0x69 || op == 0x6b ||
+		       (op >= 0x80 && op <= 0x85 && op != 0x82) || (op >= 0x88 && op <= 0x8b) ||
+		       op == 0xc0 || op == 0xc1 || op == 0xc6 || op == 0xc7 ||
+		       (op >= 0xd0 && op <= 0xd3) || op == 0xf6 || op == 0xf7 || op >= 0xfe;
+	case X86_MAP_0F:
+		return (op & 0xf0) == 0x40 || (op & 0xf0) == 0x90 || op == 0xa4 || op == 0xa5 ||
+		       op == 0xac || op == 0xad || op == 0xaf || op == 0xb6 || op == 0xb7 ||
+		       op == 0xbc || op == 0xbd || op == 0xbe || op == 0xbf || op == 0xb8;
+	case X86_MAP_0F38: /* ADCX, ADOX */
+		return op == 0xf6;
+	default:
+		return false;
+	}
+}
+
+/* A store of 32 bits would leave the upper half, which the register's write clears. */
+static bool folds_width(const struct insn *in, bool writes)
+{
+	return in->opsize != 4 || !writes;
+}
+
+static bool in_memory(uint8_t field, uint8_t guest)
+{
+	return wants(field) && host_reg[guest] < 0;
+}
+
+/* ALU operations and MOV between two registers exist in both directions. */
+static bool swaps(const struct insn *in)
+{
+	bool alu = in->op < 0x40 && (in->op & 7) < 4;
+
+	return in->enc == X86_LEGACY && in->map == X86_MAP_1B &&
+	       (alu || (in->op >= 0x88 && in->op <= 0x8b));
+}
+
+/* Can a guest register that lives in memory be the memory operand? */
+static void fold(struct as *a, const struct insn *in, struct plan *p)
+{
+	uint8_t guest = in->rm;
+
+	if (!a->framed || in->has_mem || !in->has_modrm || !folds_opcode(in))
+		return;
+	if (in_memory(in->f_rm, in->rm) && folds_width(in, in->rm_w)) {
+		p->mem_form = true;
+	} else if (in_memory(in->f_reg, in->reg) && !in_memory(in->f_rm, in->rm) && swaps(in) &&
+		   folds_width(in, in->reg_w) && !is_high(in, in->f_rm, in->rm)) {
+		p->mem_form = p->swap = true;
+		guest = in->reg;
+	}
+	if (p->mem_form)
+		p->mem = (struct place){H_RSP, VGPR(guest) - FRAME};
+}
+
 void emit_native(struct as *a, const struct insn *in, const uint8_t *bytes,
 		 const struct place *m)
 {
-	struct plan p = {.reg = in->reg, .rm = in->rm, .vvvv = in->vvvv, .mem = *m};
+	struct plan p = {.reg = in->reg, .rm = in->rm, .vvvv = in->vvvv, .mem = *m,
+			 .mem_form = in->has_mem};
 	uint8_t rm = in->oreg != X86_REG_NONE ? in->oreg : in->rm;
 
-	if (in->has_modrm)
+	fold(a, in, &p);
+	if (p.swap)
+		plan_field(&p, in, &p.reg, in->f_rm, in->rm, in->rm_r, in->rm_w);
+	else if (in->has_modrm)
 		plan_field(&p, in, &p.reg, in->f_reg, in->reg, in->reg_r, in->reg_w);
-	if (!in->has_mem)
+	if (!p.mem_form)
 		plan_field(&p, in, &p.rm, in->f_rm, rm, in->rm_r, in->rm_w);
 	plan_field(&p, in, &p.vvvv, in->f_vvvv, in->vvvv, in->vvvv_r, in->vvvv_w);
 	if (is_high_extend(in, &p)) {

@@ -397,9 +397,6 @@ struct block *translate(struct engine *e, struct code_page *page, struct code_pa
 	t->mode = mode;
 	t->n = t->n_stubs = 0;
 	t->cut = t->ended = t->group.active = false;
-	t->ungrouped = e->opt.nogroup ||
-		       *ungrouped_slot(e, page->gpa + at) ==
-			       (page->gpa + at + ((uint64_t)mode << 56));
 	t->cold = e->opt.sample && !habit_has(e->habits.hot, page->gpa + at);
 	t->index = e->n_blocks;
 	t->gate = 0;

@@ -56,7 +56,6 @@ struct tr {
 	struct insn_map map[BLOCK_INSNS + 1];
 	enum flags_at flags;
 	struct place place; /* of the access that was reached last */
-	bool ungrouped;     /* groups failed too often here */
 	bool cold;          /* checks are calls: enum access_bits */
 	struct group group;
 	struct stub stub[BLOCK_INSNS * 3];
