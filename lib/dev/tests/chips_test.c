@@ -242,8 +242,23 @@ static void test_acpi(void)
 	device_destroy(pm);
 }
 
+/* -- The list ---------------------------------------------------------------------- */
+
+static void test_models(void)
+{
+	for (const struct device_model *const *m = device_models; *m; m++) {
+		bool again = false;
+
+		for (const struct device_model *const *o = device_models; o < m; o++)
+			again |= strcmp((*o)->name, (*m)->name) == 0;
+		ok(!again && (*m)->summary[0] && (*m)->size >= sizeof(struct device) &&
+		   (*m)->init && (*m)->reset, "model %s: %s", (*m)->name, (*m)->summary);
+	}
+}
+
 int main(void)
 {
+	test_models();
 	bus = bus_create();
 	test_rtc();
 	test_resets();
