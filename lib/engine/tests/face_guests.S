@@ -66,6 +66,30 @@ END(real_segment)
 
 	/* -- Protected mode -------------------------------------------------------------- */
 	.code32
+	/* The same indirect jump before, while and after CR0.TS forbids the x87. */
+GUEST(protected_ts)
+	LOAD_IDT
+	GATE(7, 4f, guest_protected_ts)
+	mov $AT(3f, guest_protected_ts), %ebx
+	mov $100, %ecx
+1:	call *%ebx
+	loop 1b
+	mov %cr0, %eax
+	or $8, %eax
+	mov %eax, %cr0
+	call *%ebx
+2:	clts
+	call *%ebx
+	mov $1, %al
+	out %al, $0x11
+	hlt
+3:	fninit
+	ret
+4:	mov $7, %al
+	out %al, $0x11
+	BACK(2b)
+END(protected_ts)
+
 GUEST(protected_mmio)
 	movl $0x11223344, MMIO
 	mov MMIO + 4, %eax
@@ -129,6 +153,36 @@ GUEST(long_loop)
 END(long_loop)
 
 	/* Code that changes itself: the second call must see the new immediate. */
+	/* Stores to a page that may not be written to, with CR0.WP clear and set. */
+#define WP_PTE (0x13000 + 0x30 * 8)
+GUEST(long_wp)
+	movw $AT(3f, guest_long_wp), IDT + 14 * 16
+	movw $0x18, IDT + 14 * 16 + 2
+	movw $0x8e00, IDT + 14 * 16 + 4
+	movw $15 * 16, IDT - 16
+	movq $IDT, IDT - 14
+	lidt IDT - 16
+	mov $0x30000, %ebx
+	mov %cr0, %rdx
+	and $~0x10000, %rdx
+	mov %rdx, %cr0
+	andq $~2, WP_PTE
+	invlpg (%rbx)
+	mov $100, %ecx
+1:	mov %ecx, (%rbx)
+	dec %ecx
+	jnz 1b
+	or $0x10000, %rdx
+	mov %rdx, %cr0
+	inc %ecx
+	jmp 1b
+3:	mov %ecx, %eax
+	out %al, $0x11
+	mov (%rbx), %al
+	out %al, $0x11
+	hlt
+END(long_wp)
+
 GUEST(long_smc)
 	mov $2, %ebp
 1:	call 2f
