@@ -178,7 +178,7 @@ struct habits {
  * in proportion to what they would gain.
  */
 enum access_bits { ACCESS_SIZE = 0xfff, ACCESS_WRITE = 0x1000, ACCESS_GROUP = 0x2000 };
-#define SAMPLE 16384
+#define SAMPLE 32768
 
 _Static_assert(sizeof(struct site) == 16, "the miss thunks shift by 4");
 

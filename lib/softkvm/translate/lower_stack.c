@@ -141,8 +141,16 @@ static void push_return(struct tr *t, int i)
 
 void lower_call(struct tr *t, int i)
 {
-	push_return(t, i);
-	go_to(t, target_of(t, i), true);
+	int64_t target = target_of(t, i);
+
+	push_return(t, i); /* leaves the return address in S2 */
+	if (target >= 0 && target < 4096) {
+		go_to(t, target, true);
+		return;
+	}
+	lea_rm(&t->a, t->mode & MODE_64, H_S1, H_S2, (int32_t)t->in[i].imm);
+	flags_to_scr(t);
+	leave_by_gate(t);
 }
 
 /* S1 = the register or memory operand of an indirect jump, zero-extended. */
