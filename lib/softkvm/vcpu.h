@@ -254,8 +254,10 @@ struct slot {
 struct page_note {
 	_Atomic uint32_t writers; /* vCPUs (a bit each, mod 32) that may hold a writable entry */
 	_Atomic uint32_t code;    /* vCPUs that may hold translations of it */
-	uint64_t kernel_vpn;      /* the supervisor entry that was given for writing, 0: none */
+	uint64_t kernel_vpn;      /* of `owner`: the supervisor entry that was given for writing, 0:
+				   * none; nobody else touches this and the next */
 	bool many;                /* there may be other writable entries */
+	_Atomic uint32_t owner;   /* the first vCPU that wrote, its bit; 0: none yet */
 };
 
 #define SLOTS_MAX 128

@@ -23,6 +23,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -90,6 +91,18 @@ uint64_t nasty(struct enemy *e)
 	case 6: return (in_ram & ~4095ull) - below(e, 64);
 	default: return in_ram & ~7ull;
 	}
+}
+
+void wait_us(unsigned us)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_nsec += (long)(us % 1000000) * 1000;
+	t.tv_sec += us / 1000000 + t.tv_nsec / 1000000000;
+	t.tv_nsec %= 1000000000;
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
+		;
 }
 
 /* -- Alarms: host faults --------------------------------------------------------------------------- */

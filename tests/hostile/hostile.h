@@ -100,6 +100,9 @@ unsigned below(struct enemy *e, unsigned n);
 /* A number that is likely to hurt. */
 uint64_t nasty(struct enemy *e);
 
+/* Sleeps, whatever ticks come in between. */
+void wait_us(unsigned us);
+
 /* To be called when all VMs of the test exist. */
 void alarms_arm(void);
 

@@ -99,7 +99,7 @@ int main(int argc, char **argv)
 	pthread_create(&thread, NULL, run_guest, e);
 	for (int i = 0; i < looks; i++) {
 		look();
-		usleep(1000);
+		wait_us(1000);
 	}
 	stop = true;
 	pthread_join(thread, NULL);

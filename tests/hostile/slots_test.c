@@ -73,7 +73,7 @@ static void *run_guest(void *arg)
 		fine[n] = enemy_run(e, n, 1000, 1000);
 		resting++;
 		while (rest)
-			usleep(10);
+			wait_us(10);
 		resting--;
 	}
 	return NULL;
@@ -88,7 +88,7 @@ static void pause_guests(void)
 			e->cpu[n].run->immediate_exit = 1;
 			softkvm_kick(e->cpu[n].fd);
 		}
-		usleep(10);
+		wait_us(10);
 	}
 }
 
@@ -144,7 +144,7 @@ static unsigned unlogged(void)
 	for (unsigned i = 0; i < 10; i++) {
 		softkvm_ioctl(e->vm, KVM_GET_DIRTY_LOG, &log);
 		memcpy(before, e->high, HIGH_SIZE);
-		usleep(50);
+		wait_us(50);
 		for (unsigned page = 0; page < HIGH_SIZE / PAGE; page++)
 			if (memcmp(before + page * PAGE, e->high + page * PAGE, PAGE))
 				differ |= 1ull << page;
@@ -176,10 +176,10 @@ int main(int argc, char **argv)
 		pthread_create(&thread[n], NULL, run_guest, (void *)(intptr_t)n);
 	}
 	for (unsigned i = 0; i < rounds; i++) {
-		usleep(i % 7 * 100);
+		wait_us(i % 7 * 100);
 		bad += set_slot(0, 0) != 0;
 		fill(e->secret);
-		usleep(i % 3 * 100);
+		wait_us(i % 3 * 100);
 		stolen += changed();
 		fill(nothing);
 		bad += set_slot(HIGH_SIZE, flags[i % 3]) != 0;

@@ -340,6 +340,16 @@ static bool may_write(struct vcpu *c, struct slot *slot, const struct walk *w)
 	return !atomic_load(&note->code);
 }
 
+/* Only the first vCPU that writes a page has its entry remembered; those of others are looked for.
+ * (If all shared one note, who clears it would hide another's entry.) */
+static bool is_owner(struct page_note *n, uint32_t me)
+{
+	uint32_t none = 0;
+
+	return atomic_load_explicit(&n->owner, memory_order_relaxed) == me ||
+	       atomic_compare_exchange_strong(&n->owner, &none, me);
+}
+
 static void log_fill(struct view *v, uint64_t vpn, const struct walk *w, uint64_t lin)
 {
 	uint32_t bit = large_bit(lin);
@@ -386,7 +396,7 @@ bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 		(uint64_t)(uintptr_t)((rw ? slot->rw : slot->ro) + page) - (lin & ~4095ull);
 	if (!was)
 		log_fill(v, vpn_of(lin), &w, lin);
-	if (rw)
+	if (rw && is_owner(&slot->note[page >> 12], 1u << (c->index & 31)))
 		note_writer(&slot->note[page >> 12], v == &e->kernel, vpn_of(lin));
 	c->stat.tlb_fills++;
 	return true;
@@ -419,12 +429,12 @@ void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
 	uint64_t page = (gpa - slot->gpa) >> 12;
 	struct page_note *note = &slot->note[page];
 	uint64_t rw = (uint64_t)(uintptr_t)(slot->rw + (page << 12));
+	bool mine = atomic_load(&note->owner) == 1u << (c->index & 31);
 	unsigned i;
 
 	if (e->kernel.n_log >= VIEW_LOG || e->kernel.n_global >= VIEW_LOG) {
 		mmu_flush_all(c);
-	} else if (!note->many && atomic_load(&note->writers) == 1u << (c->index & 31) &&
-		   note->kernel_vpn) {
+	} else if (mine && !note->many && note->kernel_vpn) {
 		demote(&e->kernel, note->kernel_vpn, rw);
 	} else {
 		demote_logged(&e->kernel, rw);
@@ -436,6 +446,8 @@ void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
 		tlb_select(c);
 	}
 	atomic_fetch_and(&note->writers, ~(1u << (c->index & 31)));
-	note->many = false;
-	note->kernel_vpn = 0;
+	if (mine) {
+		note->many = false;
+		note->kernel_vpn = 0;
+	}
 }
