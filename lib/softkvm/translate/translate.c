@@ -63,6 +63,17 @@ static unsigned block_limit(struct engine *e)
 	return 1 + (unsigned)(e->random >> 33) % 12;
 }
 
+/* Copies what lies before `until`, and a little more: another vCPU may be writing, and what is judged
+ * and what is emitted must be the same bytes. Returns how many there are. */
+static unsigned see(struct tr *t, unsigned seen, unsigned until)
+{
+	unsigned left = 4096u - t->at - seen, more = until > seen ? until - seen + 64 : 0;
+
+	more = more > left ? left : more;
+	copy_words(t->code + seen, t->page->hva + t->at + seen, more);
+	return seen + more;
+}
+
 /* The bytes of the next page behind those of this one. */
 static bool scan_crossing(struct tr *t)
 {
@@ -82,14 +93,14 @@ static bool scan_crossing(struct tr *t)
 
 static void scan(struct tr *t)
 {
-	unsigned at = t->at, limit = block_limit(t->e), jccs = 0;
+	unsigned at = t->at, limit = block_limit(t->e), jccs = 0, seen = 0;
 
-	/* Another vCPU may be writing: judge and emit the same bytes. */
-	copy_words(t->code, t->page->hva + at,
-		   4096 - at < sizeof(t->code) ? 4096 - at : sizeof(t->code));
 	while (t->n < (int)limit && at < 4096) {
 		struct insn *in = &t->in[t->n];
-		int len = x86_decode(in, t->code + (at - t->at), 4096 - at, decode_mode(t));
+		int len;
+
+		seen = see(t, seen, at - t->at + 15);
+		len = x86_decode(in, t->code + (at - t->at), 4096 - at, decode_mode(t));
 
 		if (len <= 0) { /* goes on in the next page, or is too long */
 			t->cut = true;
@@ -355,8 +366,8 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 	};
 	for (i = 0; i <= (unsigned)t->n; i++)
 		e->map[e->n_maps++] = t->map[i];
-	for (i = 0; i < len + t->over; i++)
-		e->bytes[e->n_bytes++] = t->code[i];
+	copy_words(e->bytes + e->n_bytes, t->code, len + t->over);
+	e->n_bytes += len + t->over;
 	e->code_used = b->end;
 	e->n_blocks++;
 	block_add(e, b);

@@ -50,7 +50,7 @@ struct tr {
 	uint32_t poll, poll_jcc; /* the poll before it, if the block is a loop */
 	int n;
 	struct insn in[BLOCK_INSNS];
-	uint8_t code[BLOCK_INSNS * 15 + 16]; /* the guest's bytes from `at` on */
+	uint8_t code[BLOCK_INSNS * 15 + 80]; /* the guest's bytes from `at` on */
 	uint16_t start[BLOCK_INSNS];
 	uint16_t before[BLOCK_INSNS], after[BLOCK_INSNS]; /* live flags */
 	struct insn_map map[BLOCK_INSNS + 1];
