@@ -9,8 +9,8 @@
  *		what it was the last time, and never a number that was not written
  *
  * The CPU promises this to who serializes, as the runner does. The store goes through the same
- * address, through another mapping of the page, or is one of two halves; and the function lies in
- * a page of its own, in the runner's, or among data that is written as well.
+ * address or through another mapping of the page; and the function lies in a page of its own,
+ * across two, in the runner's, or among data that is written as well.
  */
 #include "tests/hostile/hostile.h"
 
@@ -140,6 +140,7 @@ int main(int argc, char **argv)
 		note("%s", knobs[i][0] ? knobs[i] : "translated");
 		try_place("a page of its own", CODE_AT + 0x8803, 0, ms);
 		try_place("by another mapping", CODE_AT + 0x8803, ALIAS, ms);
+		try_place("an instruction in two pages", CODE_AT + 0x8fff, i ? 0 : ALIAS, ms);
 		try_place("the runner's page", CODE_AT + 0x803, 0, ms);
 		try_place("among data", SAID_AT + 0x803, ALIAS, ms);
 		ok(enemy_harmless(e), "and no harm is done");
