@@ -120,33 +120,71 @@ void page_check(struct engine *e, struct code_page *p)
 	}
 }
 
+/* Stores to a page of which nothing is translated any more need not be seen. */
+static void release_empty(struct vcpu *c, struct code_page *p, struct slot *slot)
+{
+	if (p->blocks != NONE || p->crossing != NONE)
+		return;
+	p->writes = 0;
+	p->claimed = false;
+	atomic_fetch_and(&note_of(slot, p->gpa)->code, ~my_bit(c));
+}
+
 static void drop_written(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
 {
 	struct engine *e = c->engine;
 	struct code_page *p = page_find(e, gpa & ~4095ull);
 	uint16_t from = (uint16_t)(gpa & 4095);
+	bool recycled;
 
-	if (p) {
-		bool recycled = ++p->writes >= WRITES_TO_RECYCLE;
-
-		page_drop_blocks(e, p, recycled ? 0 : from,
-				 recycled ? 4096 : (uint16_t)(from + len));
-		if (p->blocks != NONE || p->crossing != NONE)
-			return;
-		p->writes = 0;
-		p->claimed = false;
+	if (!p) {
+		atomic_fetch_and(&note_of(slot, gpa)->code, ~my_bit(c));
+		return;
 	}
-	atomic_fetch_and(&note_of(slot, gpa)->code, ~my_bit(c));
+	recycled = ++p->writes >= WRITES_TO_RECYCLE;
+	page_drop_blocks(e, p, recycled ? 0 : from, recycled ? 4096 : (uint16_t)(from + len));
+	release_empty(c, p, slot);
+}
+
+/* What was written is not known page by page: the bytes of all of them tell. A millisecond, where
+ * making all translations anew would be many. */
+static void check_all(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	uint32_t i;
+
+	for (i = 0; i < e->n_pages; i++) {
+		struct code_page *p = &e->page[i];
+		struct slot *slot = p->claimed ? vm_slot(c->vm, p->gpa) : NULL;
+
+		if (!slot)
+			continue;
+		page_check(e, p);
+		release_empty(c, p, slot);
+	}
 }
 
 /* -- Between vCPUs ----------------------------------------------------------------- */
+
+/* A page that is written from one end to the other is one message: of length 0, all of it. */
+static bool joins_last(struct engine *e, uint64_t gpa)
+{
+	uint64_t *last = e->code_queue + e->n_code_queue;
+
+	if (!e->n_code_queue || (*--last << 12 >> 24) != gpa >> 12)
+		return false;
+	*last = gpa & ~4095ull;
+	return true;
+}
 
 static void post_write(struct vcpu *to, uint64_t gpa, unsigned len)
 {
 	struct engine *e = to->engine;
 
 	lock_take(&e->code_lock);
-	if (e->n_code_queue < 64)
+	if (joins_last(e, gpa))
+		;
+	else if (e->n_code_queue < 64)
 		e->code_queue[e->n_code_queue++] = gpa | (uint64_t)(len & 0xfff) << 52;
 	else
 		e->code_overflow = true;
@@ -170,7 +208,7 @@ static void take_writes(struct vcpu *c)
 	e->code_overflow = false;
 	lock_drop(&e->code_lock);
 	if (overflow) {
-		cache_flush(e);
+		check_all(c);
 		return;
 	}
 	for (i = 0; i < n; i++) {
@@ -183,21 +221,36 @@ static void take_writes(struct vcpu *c)
 	}
 }
 
+/* What another vCPU may ask for: a page's writable entries to go (its address | 1), or, if it asked
+ * again before the first was answered, all of them. */
+#define SYNC_ALL (~0ull)
+
+static void answer_sync(struct vcpu *c, uint64_t what)
+{
+	struct slot *slot;
+
+	if (what == SYNC_ALL) {
+		mmu_flush_all(c);
+		return;
+	}
+	slot = vm_slot(c->vm, what & ~4095ull);
+	if (slot)
+		tlb_drop_writable(c, slot, what & ~4095ull);
+}
+
 static void answer_syncs(struct vcpu *c)
 {
 	struct engine *e = c->engine;
 	unsigned i;
 
 	for (i = 0; i < VCPUS_MAX; i++) {
-		uint64_t gpa = atomic_load(&e->sync_page[i]);
-		struct slot *slot;
+		uint64_t what = atomic_load(&e->sync_page[i]);
 
-		if (!gpa)
-			continue;
-		slot = vm_slot(c->vm, gpa & ~4095ull);
-		if (slot)
-			tlb_drop_writable(c, slot, gpa & ~4095ull);
-		atomic_store(&e->sync_page[i], 0);
+		while (what) { /* and what is asked for meanwhile */
+			answer_sync(c, what);
+			if (atomic_compare_exchange_strong(&e->sync_page[i], &what, 0))
+				break;
+		}
 	}
 }
 
@@ -221,13 +274,15 @@ static void wait_a_little(unsigned turn)
 }
 
 /* Waits until another vCPU has no writable entry for the page. It answers at its next poll; one
- * that is not running answers before it runs again. */
+ * that is not running answers before it runs again, and until then we may ask for more. */
 static void sync_writer(struct vcpu *c, struct vcpu *other, uint64_t gpa)
 {
 	struct engine *o = other->engine;
+	uint64_t none = 0;
 	unsigned turn = 0;
 
-	atomic_store(&o->sync_page[c->index & 31], gpa | 1);
+	if (!atomic_compare_exchange_strong(&o->sync_page[c->index & 31], &none, gpa | 1))
+		atomic_store(&o->sync_page[c->index & 31], SYNC_ALL);
 	vcpu_kick(other, REQ_MMU_SYNC);
 	while (atomic_load(&o->sync_page[c->index & 31]) && atomic_load(&o->running)) {
 		if (atomic_load(&c->requests) & REQ_MMU_SYNC)
