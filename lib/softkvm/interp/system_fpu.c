@@ -139,6 +139,35 @@ static bool is_mxcsr_bad(uint32_t mxcsr)
 	return mxcsr & ~valid;
 }
 
+/* -- Pointers -------------------------------------------------------------------------------- */
+
+/*
+ * The x87 unit notes where its last instruction and that one's operand were. They were in the
+ * host's memory, whose addresses are not for the guest to know: it finds zeros.
+ */
+static void forget_pointers(uint8_t *image)
+{
+	bytes_zero(image + 8, 16);
+}
+
+/* The same in an XSAVE area of either format, if that part of it was written. */
+static void forget_pointers_in(uint8_t *area, uint64_t mask)
+{
+	if (bytes_load(area + HEADER, 8) & mask & XCR0_X87)
+		forget_pointers(area);
+}
+
+/* And in the environment of FSTENV and FSAVE, where the opcode stands between them. */
+static void forget_environment(const struct insn *in, uint8_t *env)
+{
+	if (in->opsize == 2) {
+		bytes_zero(env + 6, 8);
+		return;
+	}
+	bytes_zero(env + 12, 6);
+	bytes_zero(env + 20, 8);
+}
+
 /* -- FXSAVE, FXRSTOR ---------------------------------------------------------------------- */
 
 /* How much of the image there is in this mode. */
@@ -175,10 +204,12 @@ enum step sys_fxsave(struct vcpu *c, const struct insn *in, uint64_t next)
 		return rc;
 	if (p && is_64bit_code(c)) {
 		host_fxsave(p, wide);
+		forget_pointers(p);
 		mmu_stored(c);
 		return STEP_OK;
 	}
 	host_fxsave(c->area, wide);
+	forget_pointers(c->area);
 	return mmu_write(c, lin, c->area, fx_used(c), ACC_WRITE);
 }
 
@@ -293,6 +324,7 @@ static enum step xsave_by_area(struct vcpu *c, uint64_t lin, unsigned size, uint
 	if (rc)
 		return rc;
 	host_xsave(c->area, mask, compact, wide);
+	forget_pointers_in(c->area, mask);
 	return write_area(c, lin, mask, compact);
 }
 
@@ -318,6 +350,7 @@ enum step sys_xsave(struct vcpu *c, const struct insn *in, uint64_t next)
 	if (!p || !is_64bit_code(c))
 		return xsave_by_area(c, lin, size, mask, compact, wide);
 	host_xsave(p, mask, compact, wide);
+	forget_pointers_in(p, mask);
 	mmu_stored(c);
 	return STEP_OK;
 }
@@ -445,6 +478,7 @@ enum step sys_fsave(struct vcpu *c, const struct insn *in, uint64_t next)
 	if (rc)
 		return rc;
 	X87_ASM("fnsave", in, c->area);
+	forget_environment(in, c->area);
 	rc = mmu_write(c, lin, c->area, len, ACC_WRITE);
 	if (rc)
 		X87_ASM("frstor", in, c->area);
@@ -460,6 +494,7 @@ enum step sys_fstenv(struct vcpu *c, const struct insn *in, uint64_t next)
 	if (rc)
 		return rc;
 	X87_ASM("fnstenv", in, c->area);
+	forget_environment(in, c->area);
 	rc = mmu_write(c, lin, c->area, len, ACC_WRITE);
 	if (rc)
 		X87_ASM("fldenv", in, c->area);

@@ -319,6 +319,32 @@ static void x87(void)
 	make_state();
 }
 
+/* Where x87 instructions were on the host is nobody's business. */
+static void pointers(void)
+{
+	static const struct {
+		const char *code;
+		unsigned len, at, bytes;
+	} saves[] = {
+		{"\x48\x0f\xae\x03", 4, 8, 16}, {"\x0f\xae\x03", 3, 8, 16}, /* FXSAVE */
+		{"\x48\x0f\xae\x23", 4, 8, 16}, {"\x48\x0f\xc7\x23", 4, 8, 16}, /* XSAVE, -C */
+		{"\xdd\x33", 2, 12, 4}, {"\xdd\x33", 2, 20, 4}, {"\xd9\x33", 2, 12, 4},
+		{"\xd9\x33", 2, 20, 4}, {"\x66\xdd\x33", 3, 6, 8}, {"\x66\xd9\x33", 3, 6, 8},
+	};
+	static const uint8_t zeros[16];
+
+	fill(state + 8, 6, 99);
+	fill(state + 16, 6, 77);
+	for (unsigned i = 0; i < sizeof(saves) / sizeof(saves[0]); i++) {
+		begin(0);
+		prepare(AREA_AT);
+		is_int(run_live(AREA_AT, saves[i].code, saves[i].len), STEP_OK, "a save, %u", i);
+		ok(!memcmp(ram_at(AREA_AT) + saves[i].at, zeros, saves[i].bytes),
+		   "  tells no address");
+	}
+	make_state();
+}
+
 int main(void)
 {
 
@@ -340,5 +366,6 @@ int main(void)
 	restore(SPLIT_AT);
 	restore_faults();
 	x87();
+	pointers();
 	return done_testing();
 }
