@@ -366,6 +366,15 @@ static void log_fill(struct view *v, uint64_t vpn, const struct walk *w, uint64_
 		v->large[bit / 64] |= 1ull << (bit % 64);
 }
 
+/* Without views of our own the client's addresses are used: not one that looks like a read-only
+ * view's, nor one beyond 47 bits (docs/why/tlb.md, point 3). */
+static bool is_enterable(const struct slot *slot)
+{
+	uint64_t hva = (uintptr_t)slot->hva;
+
+	return slot->ro != slot->hva || (!(hva & SLOT_VIEW_RO) && !((hva + slot->size) >> 47));
+}
+
 bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 {
 	struct engine *e = c->engine;
@@ -381,8 +390,8 @@ bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 	slot = vm_slot(c->vm, w.gpa);
 	if (!slot)
 		return false;
-	if (slot->ro == slot->hva && (uintptr_t)slot->hva & SLOT_VIEW_RO)
-		return false; /* no views, and an address that looks like a read-only one */
+	if (!is_enterable(slot))
+		return false;
 	rw = may_write(c, slot, &w);
 	if (!rw && (write || slot->ro == slot->hva))
 		return false;
