@@ -229,14 +229,20 @@ static inline void emit_gs(struct as *a, unsigned op, int r, int index, int32_t 
 	emit32(a, (uint32_t)disp);
 }
 
-/* d = page number of s */
-static inline void emit_vpn(struct as *a, int d, int s)
+/* bextr d, s, control */
+static inline void bextr_rrr(struct as *a, int d, int s, int control)
 {
-	emit8(a, 0xc4); /* bextr d, s, rsp */
+	emit8(a, 0xc4);
 	emit8(a, (d & 8 ? 0 : 0x80u) | 0x40u | (s & 8 ? 0 : 0x20u) | 2);
-	emit8(a, 0x80u | (~4u & 15) << 3);
+	emit8(a, 0x80u | (~(unsigned)control & 15) << 3);
 	emit8(a, 0xf7);
 	emit8(a, 0xc0u | (unsigned)(d & 7) << 3 | (s & 7));
+}
+
+/* d = page number of s, in a block */
+static inline void emit_vpn(struct as *a, int d, int s)
+{
+	bextr_rrr(a, d, s, H_RSP);
 }
 
 /* movzx d, s16 */

@@ -263,9 +263,8 @@ static uint32_t emit_cold_check(struct as *a, bool write, unsigned size, uint32_
 	emit8(a, 0xc0u | H_S2);
 	emit32(a, 0x1000);
 	slow[n++] = jcc_short(a, CC_NE);
-	mov_rr(a, H_S2, H_S1); /* page number: RSP is not FRAME here */
-	op_ri8(a, true, 0xc1, 4, H_S2, 16);
-	op_ri8(a, true, 0xc1, 5, H_S2, 28);
+	lea_rm(a, true, H_S2, H_RSP, 8); /* FRAME: above the return address */
+	bextr_rrr(a, H_S2, H_S1, H_S2); /* page number */
 	emit_gs(a, 0x8b, H_S2, H_S2, 0);
 	alu_rr(a, 0x85, H_S2, H_S2); /* test s2, s2 */
 	slow[n++] = jcc_short(a, CC_E);
