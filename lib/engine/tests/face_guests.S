@@ -70,6 +70,9 @@ END(real_segment)
 GUEST(protected_ts)
 	LOAD_IDT
 	GATE(7, 4f, guest_protected_ts)
+	mov %cr4, %eax /* OSFXSR: softkvm translates FLD1 */
+	or $0x200, %eax
+	mov %eax, %cr4
 	mov $AT(3f, guest_protected_ts), %ebx
 	mov $100, %ecx
 1:	call *%ebx
