@@ -486,9 +486,13 @@ static uint64_t gpa_of_insn(const struct engine *e, const struct block *b, unsig
 /* The range of the group that instruction i leads is not in one page, or not all writable. */
 static void group_failed(struct engine *e, struct block *b, unsigned i)
 {
+	uint64_t gpa = gpa_of_insn(e, b, i);
+
 	if (b->dead || ++b->slow < GROUP_FAILURES)
 		return;
-	habit_add(e->habits.alone, gpa_of_insn(e, b, i));
+	if (habit_has(e->habits.narrow, gpa))
+		habit_add(e->habits.alone, gpa);
+	habit_add(e->habits.narrow, gpa);
 	block_drop(e, b);
 }
 

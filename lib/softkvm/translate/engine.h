@@ -168,7 +168,8 @@ struct habits {
 	uint64_t hot[HABITS / 64];       /* by the block's address: see enum access_bits */
 	uint64_t plain[HABITS / 64];     /* the addend changes often: wait for the table */
 	uint64_t unaligned[HABITS / 64]; /* often not aligned: test for page crossing itself */
-	uint64_t alone[HABITS / 64];     /* leads no group: its range often was not in a page */
+	uint64_t narrow[HABITS / 64];    /* leads small groups only: its range often was not in a page */
+	uint64_t alone[HABITS / 64];     /* leads no group: nor was a small one */
 };
 
 /*

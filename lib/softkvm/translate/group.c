@@ -15,7 +15,8 @@
  * The range must lie in one page and permit what all members do. If it does not, nothing is
  * wrong with the guest: C executes the leader alone, execution goes on in a block that begins
  * behind it, and when that happens often the block is translated anew, where this instruction
- * leads no group any more: the next access may.
+ * leads a smaller group, and then none: so what lies before and behind the end of a page comes
+ * into groups of its own.
  *
  * Invariants:
  *  1. A store is in a group only if control cannot leave the block between leader and store,
@@ -31,6 +32,7 @@
 #include "softkvm/translate/translate.h"
 
 #define GROUP_RANGE 256 /* bytes: a wider range crosses pages too often */
+#define NARROW_RANGE 64 /* for a leader whose wide range did */
 
 /* The memory access of an instruction, if it is one, through base + constant. */
 static bool access_of(const struct tr *t, int i, struct access *a)
@@ -127,6 +129,8 @@ static bool leaves(const struct insn *in)
 static int look_ahead(const struct tr *t, int i, const struct access *first, struct group *g)
 {
 	int64_t lo = first->disp, hi = first->disp + first->size, moved = 0, delta;
+	bool narrow = habit_has(t->e->habits.narrow, t->page->gpa + t->start[i]);
+	int64_t range = narrow ? NARROW_RANGE : GROUP_RANGE;
 	bool stores = true; /* may stores still join? */
 	int members = 1, j;
 
@@ -141,7 +145,7 @@ static int look_ahead(const struct tr *t, int i, const struct access *first, str
 			int64_t at = moved + a.disp;
 			int64_t l = at < lo ? at : lo, h = at + a.size > hi ? at + a.size : hi;
 
-			if (h - l > GROUP_RANGE)
+			if (h - l > range)
 				break;
 			lo = l;
 			hi = h;
