@@ -332,7 +332,11 @@ static inline uint32_t jcc_short(struct as *a, unsigned cc)
 
 static inline void land(struct as *a, uint32_t at)
 {
-	a->e->code_rw[at] = (uint8_t)(as_at(a) - (at + 1));
+	uint32_t distance = as_at(a) - (at + 1);
+
+	if (distance > 127) /* a mistake of ours, which every test that comes here shows */
+		__builtin_trap();
+	a->e->code_rw[at] = (uint8_t)distance;
 }
 
 /* Sequences shared by the lowering files. */

@@ -53,6 +53,7 @@ extern const int8_t host_reg[16]; /* by guest register; -1: in memory */
 enum { SCR_TARGET,   /* where the way back from C leads */
        SCR_RET,      /* return address of the call into a thunk */
        SCR_ACCESS,   /* an access that a cold block's check handed to C: enum access_bits */
+       SCR_LEFT,     /* elements that REP has still to do after a piece */
        SCR_SAMPLE,   /* checks of cold blocks until one is made hot */
        SCR_S1,       /* S1 at a gate miss or memory miss */
        SCR_HOST_RSP, /* the C stack at entry */

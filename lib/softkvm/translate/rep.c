@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * REP MOVS and REP STOS that stay inside a page on each side: most of them copy a few bytes, and
- * the way to C costs more than that.
+ * REP MOVS and REP STOS without a way to C, which costs more than most of them.
  *
- * The thunk translates the two addresses by the table, as a cold block's check does, and lets
- * the host's own instruction do the work. It returns with ZF set, or with ZF clear and nothing
- * done: then C executes the instruction. That is so when
+ * The thunk goes from page end to page end: it translates the two addresses by the table, as a
+ * cold block's check does, and lets the host's own instruction do what lies in a page on each
+ * side. It returns with ZF set, or with ZF clear and RCX, RSI, RDI between two elements: then C
+ * executes the rest. That is so when
  *
  *	the guest's DF is set
- *	RCX is more than fits in a page, or a side crosses one
+ *	an element crosses pages
  *	an address is not canonical, or the table has no entry, or none to write through
+ *	somebody waits (vcpu.requests), asked after each piece
  *
- * SAFE: what is copied lies between the checked address and the end of its page. The host
- * instruction cannot fault, so RCX is 0 afterwards, and RSI and RDI moved by the length before.
+ * SAFE: a piece lies between the checked address and the end of its page. The host instruction
+ * cannot fault, so it does all of it.
  */
 #include "softkvm/state/slots.h"
 #include "softkvm/translate/translate.h"
@@ -31,6 +32,12 @@ static void slow_if(struct rep *r, unsigned cc)
 	r->slow[r->n++] = as_at(r->a) - 4;
 }
 
+/* The rel32 at `at` leads here. */
+static void land_far(struct as *a, uint32_t at)
+{
+	*(uint32_t *)(void *)(a->e->code_rw + at) = as_at(a) - (at + 4);
+}
+
 /* op r32, imm32 of group 81 */
 static void op_ri32(struct as *a, unsigned digit, int r, uint32_t imm)
 {
@@ -40,17 +47,40 @@ static void op_ri32(struct as *a, unsigned digit, int r, uint32_t imm)
 	emit32(a, imm);
 }
 
-/* Does what begins at `reg` fit? S2: the length in bytes, kept; S1 is lost. */
-static void check_fit(struct rep *r, int reg)
+/* to = bytes from `reg` to the end of its page */
+static void left_in_page(struct as *a, int to, int reg)
+{
+	mov_rr32(a, to, reg);
+	op_ri32(a, 4, to, 4095); /* and */
+	emit8(a, 0xf7); /* neg */
+	emit8(a, 0xd8u | (to & 7));
+	op_ri32(a, 0, to, 4096); /* add */
+}
+
+/* vcpu.temp = elements of the next piece, not 0. */
+static void measure_piece(struct rep *r, bool movs, unsigned k)
 {
 	struct as *a = r->a;
 
-	mov_rr32(a, H_S1, reg);
-	op_ri32(a, 4, H_S1, 4095); /* and */
-	emit8(a, 0x01); /* add s1d, s2d */
-	emit8(a, 0xc0u | H_S2 << 3 | H_S1);
-	op_ri32(a, 7, H_S1, 4096); /* cmp */
-	slow_if(r, CC_A);
+	left_in_page(a, H_S2, H_R9);
+	if (movs) {
+		left_in_page(a, H_S1, H_R8);
+		emit8(a, 0x39); /* cmp s2d, s1d */
+		emit8(a, 0xc0u | H_S1 << 3 | H_S2);
+		emit8(a, 0x0f); /* cmova s2d, s1d */
+		emit8(a, 0x47);
+		emit8(a, 0xc0u | H_S2 << 3 | H_S1);
+	}
+	if (k) {
+		op_ri8(a, false, 0xc1, 5, H_S2, k); /* shr */
+		slow_if(r, CC_E);
+	}
+	alu_rr(a, 0x39, H_RCX, H_S2); /* cmp rcx, s2 */
+	emit8(a, 0x48); /* cmovb s2, rcx */
+	emit8(a, 0x0f);
+	emit8(a, 0x42);
+	emit8(a, 0xc0u | H_S2 << 3 | H_RCX);
+	mov_vr(a, VCPU(temp), H_S2);
 }
 
 /* to = host address of the guest address in reg. */
@@ -75,8 +105,12 @@ static void locate(struct rep *r, int to, int reg, bool write)
 	}
 }
 
+/* RCX elements; RSI and RDI of the guest move first. */
 static void repeat(struct as *a, bool movs, unsigned size)
 {
+	if (movs)
+		lea_sib(a, true, H_R8, H_R8, H_RCX, (int)size, 0);
+	lea_sib(a, true, H_R9, H_R9, H_RCX, (int)size, 0);
 	emit8(a, 0xf3);
 	if (size == 2)
 		emit8(a, 0x66);
@@ -88,7 +122,7 @@ static void repeat(struct as *a, bool movs, unsigned size)
 static uint32_t emit_rep(struct as *a, bool movs, unsigned k)
 {
 	struct rep r = {.a = a};
-	uint32_t at = as_at(a);
+	uint32_t at = as_at(a), next, none, part;
 	unsigned size = 1u << k;
 	int i;
 
@@ -96,26 +130,32 @@ static uint32_t emit_rep(struct as *a, bool movs, unsigned k)
 	emit_rip(a, 0, vcpu_at(a, VCPU(rflags) + 1), 1);
 	emit8(a, RFLAGS_DF >> 8);
 	slow_if(&r, CC_NE);
-	emit8(a, 0x48); /* cmp rcx, 4096 / size */
-	op_ri32(a, 7, H_RCX, 4096 / size);
-	slow_if(&r, CC_A);
-	mov_rr32(a, H_S2, H_RCX);
-	op_ri8(a, false, 0xc1, 4, H_S2, k); /* shl */
-	if (movs)
-		check_fit(&r, H_R8);
-	check_fit(&r, H_R9);
+	alu_rr(a, 0x85, H_RCX, H_RCX);
+	jcc_to(a, CC_E, 0);
+	none = as_at(a) - 4;
+	next = as_at(a);
+	measure_piece(&r, movs, k);
 	if (movs)
 		locate(&r, H_S1, H_R8, false);
 	locate(&r, H_S2, H_R9, true);
-	if (movs)
-		lea_sib(a, true, H_R8, H_R8, H_RCX, (int)size, 0);
-	lea_sib(a, true, H_R9, H_R9, H_RCX, (int)size, 0);
+	emit_op_rv(a, 0x3b, H_RCX, VCPU(temp)); /* cmp rcx, [temp] */
+	part = jcc_short(a, CC_NE);
 	repeat(a, movs, size);
+	land_far(a, none);
 	emit8(a, 0x31); /* xor esi, esi: ZF */
 	emit8(a, 0xf6);
 	emit8(a, 0xc3);
+
+	land(a, part);
+	emit_op_rv(a, 0x2b, H_RCX, VCPU(temp)); /* sub rcx, [temp] */
+	mov_vr(a, VSCR(SCR_LEFT), H_RCX);
+	mov_rv(a, H_RCX, VCPU(temp));
+	repeat(a, movs, size);
+	mov_rv(a, H_RCX, VSCR(SCR_LEFT));
+	emit_poll_test(a);
+	jcc_to(a, CC_E, next);
 	for (i = 0; i < r.n; i++)
-		*(uint32_t *)(void *)(a->e->code_rw + r.slow[i]) = as_at(a) - (r.slow[i] + 4);
+		land_far(a, r.slow[i]);
 	alu_rr(a, 0x85, H_RSP, H_RSP); /* test rsp, rsp: no ZF */
 	emit8(a, 0xc3);
 	return at;
