@@ -3,7 +3,8 @@
  * lodge-bench [NAME-PREFIX]: runs all rows, or those whose name begins so.
  *
  * A row is first run once, because some make their material then, and again with n doubling
- * until it takes 20 ms, which warms caches and lets an engine translate. Then five runs of about 40 ms, of which the median counts.
+ * until it takes 20 ms, which warms caches and lets an engine translate. Then five runs of about
+ * 40 ms, of which the median counts.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -62,6 +62,19 @@ static inline void bytes_zero(void *dst, unsigned long n)
 	bytes_set(dst, 0, n);
 }
 
+static inline bool bytes_equal(const void *a, const void *b, unsigned long n)
+{
+	const uint8_t *x = a, *y = b;
+
+	for (; n >= 8; n -= 8, x += 8, y += 8)
+		if (*(const bytes_u64 *)x != *(const bytes_u64 *)y)
+			return false;
+	for (; n; n--)
+		if (*x++ != *y++)
+			return false;
+	return true;
+}
+
 /* Little-endian numbers of 1, 2, 4 or 8 bytes at any address. */
 static inline uint64_t bytes_load(const void *src, unsigned n)
 {

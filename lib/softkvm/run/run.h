@@ -14,7 +14,7 @@
 int vcpu_run(struct vcpu *c);
 
 /* The translator's part of a vCPU: 0 or -errno; destroy takes a half-made one. The address
- * space [c->arena, c), c->arena_len bytes, is reserved (PROT_NONE) and the engine's to map over;
+ * space from c->arena to c, at least c->arena_len bytes, is reserved (PROT_NONE) and the engine's;
  * it is unmapped with the vCPU. */
 int engine_create(struct vcpu *c);
 void engine_destroy(struct vcpu *c);

@@ -42,13 +42,10 @@ static bool in_block(struct vcpu *c, ucontext_t *uc, uint64_t pc)
 	struct engine *e = c->engine;
 	uint32_t at = (uint32_t)(pc - code_addr(e, 0));
 	struct block *b = block_at_host(e, at);
-	unsigned i = 0;
 
 	if (!b)
 		return false;
-	while (i + 1 < b->n_insns && b->main + e->map[b->map + i + 1].host <= at)
-		i++;
-	if (e->map[b->map + i].flags == FLAGS_REG)
+	if (e->map[b->map + insn_at_host(e, b, at)].flags == FLAGS_REG)
 		take_flags(c, (uint64_t)uc->uc_mcontext.gregs[REG_EFL]);
 	c->scratch[SCR_FAULT_PC] = pc;
 	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)code_addr(e, e->thunk.fault);

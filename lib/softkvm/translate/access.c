@@ -157,14 +157,6 @@ void emit_linear(struct tr *t, int i)
 
 /* -- Access checks ------------------------------------------------------------------------------------- */
 
-static uint32_t jcc_to_stub(struct tr *t, unsigned cc)
-{
-	emit8(&t->a, 0x0f);
-	emit8(&t->a, 0x80u | cc);
-	emit32(&t->a, 0);
-	return as_at(&t->a) - 4;
-}
-
 /* Jumps, ZF clear, if the access could cross a page; 0: it cannot. */
 static uint32_t emit_alignment(struct tr *t, unsigned size, bool exact)
 {
@@ -198,7 +190,7 @@ static void emit_predicted(struct tr *t, uint32_t slot, uint32_t crossing, struc
 	emit_rip(a, H_S2, &t->e->slots[slot], 0);
 	if (crossing) /* ZF is clear there: the long jump serves both */
 		land(a, crossing);
-	s->jcc = jcc_to_stub(t, CC_NE);
+	s->jcc = jcc_far(&t->a, CC_NE);
 	emit8(a, 0x48); /* add s1, [slot] */
 	emit8(a, 0x03);
 	emit_rip(a, H_S1, &t->e->slots[slot], 0);
@@ -210,34 +202,30 @@ static void emit_plain_check(struct tr *t, bool write, uint32_t crossing, struct
 	struct as *a = &t->a;
 
 	alu_rr(a, 0x85, H_S2, H_S2); /* test s2, s2 */
-	s->jcc = jcc_to_stub(t, CC_E);
+	s->jcc = jcc_far(&t->a, CC_E);
 	if (crossing) { /* rare: over the jump above */
 		uint32_t over = jcc_short(a, CC_NE);
 
 		land(a, crossing);
-		s->crossing = jcc_to_stub(t, CC_NE);
+		s->crossing = jcc_far(&t->a, CC_NE);
 		land(a, over);
 	}
 	alu_rr(a, 0x01, H_S1, H_S2); /* add s1, s2 */
 	if (write) {
 		bt_ri(a, H_S1, SLOT_VIEW_RO_BIT);
-		s->read_only = jcc_to_stub(t, CC_B);
+		s->read_only = jcc_far(&t->a, CC_B);
 	}
 }
 
 /* In a cold block: a call. */
 static void emit_cold_check(struct tr *t, unsigned size, bool write, bool group)
 {
-	unsigned k = 0;
-
 	if (group) {
 		mov_ri(&t->a, H_S2, size - 1);
 		call_to(&t->a, t->e->thunk.check_group[write]);
 		return;
 	}
-	while (1u << k < size)
-		k++;
-	call_to(&t->a, t->e->thunk.check[write][k]);
+	call_to(&t->a, t->e->thunk.check[write][log2_up(size)]);
 }
 
 /* In a hot block: S1 = linear address -> S1 = host address. */
@@ -279,17 +267,14 @@ void emit_check(struct tr *t, int i, unsigned size, bool write)
 	emit_range_check(t, i, size, write, false);
 }
 
-/* Makes memory at base + disp reachable, by a check of its own or as part of a group. `size` and
- * `write` are of this access; S1 and S2 are lost. */
 void reach_linear(struct tr *t, int i, unsigned size, bool write)
 {
 	emit_check(t, i, size, write);
 	t->place = (struct place){H_S1, 0};
 }
 
-/* The same for an access that may be in a group; `linear` puts its address in S1. */
 void reach(struct tr *t, int i, unsigned size, bool write,
-		  void (*linear)(struct tr *t, int i))
+	   void (*linear)(struct tr *t, int i))
 {
 	struct group *g = &t->group;
 	struct access a;

@@ -242,22 +242,27 @@ struct block *block_at_host(struct engine *e, uint32_t offset)
 	return NULL;
 }
 
-/* -- Chains ---------------------------------------------------------------------------------------- */
-
-static void patch(struct engine *e, uint32_t site, uint32_t to)
+/* The instruction of a block whose code lies there. */
+unsigned insn_at_host(const struct engine *e, const struct block *b, uint32_t offset)
 {
-	*(uint32_t *)(void *)(e->code_rw + site) = to - (site + 4);
+	unsigned i = 0;
+
+	while (i + 1 < b->n_insns && b->main + e->map[b->map + i + 1].host <= offset)
+		i++;
+	return i;
 }
+
+/* -- Chains ---------------------------------------------------------------------------------------- */
 
 /* Where an exit leads when it is not chained. */
 static void patch_unchained(struct engine *e, const struct exit_rec *x)
 {
 	if (x->stub) {
-		patch(e, x->site, x->stub);
+		patch_rel(e, x->site, x->stub);
 		return;
 	}
 	e->code_rw[x->site - 1] = 0xe8;
-	patch(e, x->site, x->flags == FLAGS_MEM ? e->thunk.exit_mem : e->thunk.exit);
+	patch_rel(e, x->site, x->flags == FLAGS_MEM ? e->thunk.exit_mem : e->thunk.exit);
 }
 
 void exit_chain(struct engine *e, struct exit_rec *x, struct block *to)
@@ -279,7 +284,7 @@ void exit_chain(struct engine *e, struct exit_rec *x, struct block *to)
 	to->in = (uint32_t)(x - e->exit);
 	if (!x->stub)
 		e->code_rw[x->site - 1] = 0xe9;
-	patch(e, x->site, entry);
+	patch_rel(e, x->site, entry);
 	e->c->stat.chained++;
 }
 
@@ -320,6 +325,6 @@ void block_drop(struct engine *e, struct block *b)
 	unchain_incoming(e, b);
 	if (b->entry[ENTRY_GATE]) {
 		e->code_rw[b->entry[ENTRY_GATE]] = 0xe9;
-		patch(e, b->entry[ENTRY_GATE] + 1, e->thunk.gate_miss);
+		patch_rel(e, b->entry[ENTRY_GATE] + 1, e->thunk.gate_miss);
 	}
 }

@@ -52,6 +52,15 @@ static struct jumped *jumped_slot(struct engine *e, uint64_t rip)
 	return &e->jumped[(rip ^ e->view->jc_age << 20) * 0x9e3779b97f4a7c15ull >> 47];
 }
 
+/* What the second jump cache has for rip in this view; NULL: nothing. */
+static struct block *jumped_find(struct engine *e, uint64_t rip)
+{
+	const struct jumped *j = jumped_slot(e, rip);
+	struct block *b = &e->block[j->block];
+
+	return j->lin == rip && j->age == e->view->jc_age && !b->dead ? b : NULL;
+}
+
 static void jc_fill(struct engine *e, uint64_t rip, struct block *b, uint32_t gate)
 {
 	struct view *v = e->view;
@@ -291,14 +300,11 @@ static uint64_t enter_block(struct vcpu *c, bool gate)
 {
 	struct engine *e = c->engine;
 	enum step step;
-	struct jumped *j;
 	struct block *b;
 
 	jc_check_mode(e, e->view, current_mode(c));
-	j = jumped_slot(e, c->rip);
-	if (gate && j->lin == c->rip && j->age == e->view->jc_age && !e->block[j->block].dead)
-		b = &e->block[j->block];
-	else
+	b = gate ? jumped_find(e, c->rip) : NULL;
+	if (!b)
 		b = block_get(c, c->rip, gate, &step);
 	if (!b)
 		return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
@@ -535,15 +541,6 @@ uint64_t helper_miss(struct vcpu *c)
 	if (s->group)
 		group_failed(e, &e->block[s->block], s->insn);
 	return execute_decoded(c, &e->block[s->block], s->insn);
-}
-
-static unsigned insn_at_host(const struct engine *e, const struct block *b, uint32_t at)
-{
-	unsigned i = 0;
-
-	while (i + 1 < b->n_insns && b->main + e->map[b->map + i + 1].host <= at)
-		i++;
-	return i;
 }
 
 uint64_t helper_check(struct vcpu *c)

@@ -322,6 +322,19 @@ static inline void jcc_to(struct as *a, unsigned cc, uint32_t to)
 	emit_rel(a, to);
 }
 
+/* The rel32 at offset `site` of the code cache leads to offset `to`. */
+static inline void patch_rel(struct engine *e, uint32_t site, uint32_t to)
+{
+	*(uint32_t *)(void *)(e->code_rw + site) = to - (site + 4);
+}
+
+/* A jump that is patched later: returns where its rel32 is. */
+static inline uint32_t jcc_far(struct as *a, unsigned cc)
+{
+	jcc_to(a, cc, 0);
+	return as_at(a) - 4;
+}
+
 /* A short forward jump, to be landed: returns where its rel8 is. */
 static inline uint32_t jcc_short(struct as *a, unsigned cc)
 {
@@ -337,6 +350,16 @@ static inline void land(struct as *a, uint32_t at)
 	if (distance > 127) /* a mistake of ours, which every test that comes here shows */
 		__builtin_trap();
 	a->e->code_rw[at] = (uint8_t)distance;
+}
+
+/* The least k with 1 << k >= size */
+static inline unsigned log2_up(unsigned size)
+{
+	unsigned k = 0;
+
+	while (1u << k < size)
+		k++;
+	return k;
 }
 
 /* Sequences shared by the lowering files. */

@@ -57,7 +57,7 @@ enum { SCR_TARGET,   /* where the way back from C leads */
        SCR_SAMPLE,   /* checks of cold blocks until one is made hot */
        SCR_S1,       /* S1 at a gate miss or memory miss */
        SCR_HOST_RSP, /* the C stack at entry */
-       SCR_FAULT_PC, SCR_FAULT_SIG,
+       SCR_FAULT_PC, /* where a host signal came */
        SCR_CB,       /* CB while C runs */
        SCR_SITES,    /* address of engine.site */
        SCR_CODE,     /* and of engine.code */
@@ -118,7 +118,7 @@ struct block {
 	uint32_t next;    /* in its page, ~0: none */
 	uint32_t hash_next;
 	uint32_t page;    /* index of its code_page */
-	uint32_t page2;   /* of the page into which its last byte crosses, ~0: none */
+	uint32_t page2;   /* of the page into which it crosses, if `over` */
 	uint32_t next2;   /* in page2's list */
 	uint16_t at;      /* offset in the guest page */
 	uint16_t len;     /* guest bytes in the page */
@@ -341,6 +341,7 @@ struct code_page *page_get(struct engine *e, uint64_t gpa, uint8_t *hva);
 void exit_chain(struct engine *e, struct exit_rec *x, struct block *to);
 uint8_t current_mode(const struct vcpu *c);
 struct block *block_at_host(struct engine *e, uint32_t offset);
+unsigned insn_at_host(const struct engine *e, const struct block *b, uint32_t offset);
 
 /* dispatch.c: the way from C into translated code */
 /* Where the code at lin is; NULL: *step says what happened, STEP_OK: it is no RAM. */

@@ -46,13 +46,12 @@ void lower_jcc(struct tr *t, int i)
 		uint32_t over;
 
 		/* The gate's code stands here, jumped over when the condition is false. */
-		jcc_to(&t->a, cc ^ 1, 0);
-		over = as_at(&t->a) - 4;
+		over = jcc_far(&t->a, cc ^ 1);
 		flags_to_scr(t);
 		rip_plus(t, H_S1, off);
 		leave_by_gate(t);
 		t->ended = false;
-		*(uint32_t *)(void *)(t->e->code_rw + over) = as_at(&t->a) - (over + 4);
+		patch_rel(t->e, over, as_at(&t->a));
 		t->flags = FLAGS_REG;
 	}
 }

@@ -28,14 +28,7 @@ struct rep {
 
 static void slow_if(struct rep *r, unsigned cc)
 {
-	jcc_to(r->a, cc, 0);
-	r->slow[r->n++] = as_at(r->a) - 4;
-}
-
-/* The rel32 at `at` leads here. */
-static void land_far(struct as *a, uint32_t at)
-{
-	*(uint32_t *)(void *)(a->e->code_rw + at) = as_at(a) - (at + 4);
+	r->slow[r->n++] = jcc_far(r->a, cc);
 }
 
 /* op r32, imm32 of group 81 */
@@ -131,8 +124,7 @@ static uint32_t emit_rep(struct as *a, bool movs, unsigned k)
 	emit8(a, RFLAGS_DF >> 8);
 	slow_if(&r, CC_NE);
 	alu_rr(a, 0x85, H_RCX, H_RCX);
-	jcc_to(a, CC_E, 0);
-	none = as_at(a) - 4;
+	none = jcc_far(a, CC_E);
 	next = as_at(a);
 	measure_piece(&r, movs, k);
 	if (movs)
@@ -141,7 +133,7 @@ static uint32_t emit_rep(struct as *a, bool movs, unsigned k)
 	emit_op_rv(a, 0x3b, H_RCX, VCPU(temp)); /* cmp rcx, [temp] */
 	part = jcc_short(a, CC_NE);
 	repeat(a, movs, size);
-	land_far(a, none);
+	patch_rel(a->e, none, as_at(a));
 	emit8(a, 0x31); /* xor esi, esi: ZF */
 	emit8(a, 0xf6);
 	emit8(a, 0xc3);
@@ -155,7 +147,7 @@ static uint32_t emit_rep(struct as *a, bool movs, unsigned k)
 	emit_poll_test(a);
 	jcc_to(a, CC_E, next);
 	for (i = 0; i < r.n; i++)
-		land_far(a, r.slow[i]);
+		patch_rel(a->e, r.slow[i], as_at(a));
 	alu_rr(a, 0x85, H_RSP, H_RSP); /* test rsp, rsp: no ZF */
 	emit8(a, 0xc3);
 	return at;

@@ -36,6 +36,7 @@
  * A page that is written again and again has all its blocks dropped, because it is being
  * recycled for data: then it loses its mark, and stores to it are fast again.
  */
+#include "softkvm/run/bytes.h"
 #include "softkvm/run/run.h"
 #include "softkvm/run/lock.h"
 #include "softkvm/run/syscall.h"
@@ -78,20 +79,6 @@ void page_drop_blocks(struct engine *e, struct code_page *p, uint16_t from, uint
 	}
 }
 
-static bool same_bytes(const uint8_t *a, const uint8_t *b, unsigned n)
-{
-	typedef uint64_t __attribute__((aligned(1), may_alias)) word;
-	unsigned i;
-
-	for (i = 0; i + 8 <= n; i += 8)
-		if (*(const word *)(a + i) != *(const word *)(b + i))
-			return false;
-	for (; i < n; i++)
-		if (a[i] != b[i])
-			return false;
-	return true;
-}
-
 /* A page enters the instruction TLB: are its translations still those of its bytes? */
 void page_check(struct engine *e, struct code_page *p)
 {
@@ -104,7 +91,7 @@ void page_check(struct engine *e, struct code_page *p)
 		struct block *b = &e->block[i];
 
 		next = b->next;
-		if (!same_bytes(e->bytes + b->bytes, p->hva + b->at, b->len)) {
+		if (!bytes_equal(e->bytes + b->bytes, p->hva + b->at, b->len)) {
 			block_drop(e, b);
 			e->c->stat.stale++;
 		}
@@ -113,7 +100,7 @@ void page_check(struct engine *e, struct code_page *p)
 		struct block *b = &e->block[i];
 
 		next = b->next2;
-		if (!same_bytes(e->bytes + b->bytes + b->len, p->hva, b->over)) {
+		if (!bytes_equal(e->bytes + b->bytes + b->len, p->hva, b->over)) {
 			block_drop(e, b);
 			e->c->stat.stale++;
 		}

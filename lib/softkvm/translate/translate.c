@@ -197,11 +197,6 @@ void tr_exit_jmp(struct tr *t, uint16_t target)
 	emit_rel(&t->a, t->flags == FLAGS_MEM ? e->thunk.exit_mem : e->thunk.exit);
 }
 
-static void patch_rel(struct engine *e, uint32_t site, uint32_t to)
-{
-	*(uint32_t *)(void *)(e->code_rw + site) = to - (site + 4);
-}
-
 static void emit_exit_stubs(struct tr *t, uint32_t first)
 {
 	struct engine *e = t->e;
@@ -215,15 +210,6 @@ static void emit_exit_stubs(struct tr *t, uint32_t first)
 		call_to(&t->a, e->exit[i].flags == FLAGS_MEM ? e->thunk.exit_mem :
 							       e->thunk.exit);
 	}
-}
-
-static unsigned log2_size(unsigned size)
-{
-	unsigned k = 0;
-
-	while ((1u << k) < size)
-		k++;
-	return k;
 }
 
 static void emit_site_stubs(struct tr *t)
@@ -242,7 +228,7 @@ static void emit_site_stubs(struct tr *t)
 		if (stub->crossing)
 			patch_rel(e, stub->crossing, as_at(&t->a));
 		patch_rel(e, stub->jcc, as_at(&t->a));
-		call_to(&t->a, e->thunk.miss[s->write][log2_size(s->size)]);
+		call_to(&t->a, e->thunk.miss[s->write][log2_up(s->size)]);
 		emit32(&t->a, stub->site);
 	}
 }
@@ -271,10 +257,7 @@ static void emit_loop_head(struct tr *t)
 		return;
 	t->poll = as_at(&t->a);
 	emit_poll_test(&t->a);
-	emit8(&t->a, 0x0f);
-	emit8(&t->a, 0x80 | CC_NE);
-	t->poll_jcc = as_at(&t->a);
-	emit32(&t->a, 0);
+	t->poll_jcc = jcc_far(&t->a, CC_NE);
 }
 
 static void emit_loop_stub(struct tr *t)
@@ -358,7 +341,7 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 	*b = (struct block){
 		.main = t->main, .end = as_at(&t->a), .exits = first_exit, .map = e->n_maps, .bytes = e->n_bytes,
 		.in = NONE, .page = (uint32_t)(t->page - e->page), .at = t->at,
-		.page2 = next ? (uint32_t)(next - e->page) : NONE, .over = t->over,
+		.page2 = next ? (uint32_t)(next - e->page) : 0, .over = t->over,
 		.len = (uint16_t)len, .n_insns = (uint8_t)t->n, .mode = t->mode,
 		.live_in = !t->n || t->before[0], /* C may read them: lower_step() */
 		.entry[ENTRY_POLL] = t->poll, .entry[ENTRY_GATE] = t->gate, .counter = t->counter,
