@@ -47,14 +47,19 @@ $(BUILD)/fuzz/build.ninja: | setup
 	CC=clang meson setup $(BUILD)/fuzz -Dfuzz=true -Db_sanitize=address,undefined \
 		-Db_lundef=false -Doptimization=1
 
-# Each target for SECONDS; what is found is left in build/fuzz, and belongs into fuzz/seeds.
+# Each target for SECONDS; what is found is left in build/fuzz, and belongs into fuzz/seeds, as text:
+# xxd -p.
 FUZZ := $(filter-out replay,$(basename $(notdir $(wildcard fuzz/*.c))))
 fuzz: $(BUILD)/fuzz/build.ninja
 	@ninja -C $(BUILD)/fuzz -j $(J) $(FUZZ:%=fuzz/fuzz_%)
 	@cd $(BUILD)/fuzz && for n in $(FUZZ); do \
 		echo "== $$n"; mkdir -p corpus/$$n; \
+		for s in $(CURDIR)/fuzz/seeds/$$n/*; do \
+			python3 -c 'import sys; sys.stdout.buffer.write(bytes.fromhex(sys.stdin.read()))' \
+				<$$s >corpus/$$n/$$(basename $$s .hex); \
+		done; \
 		fuzz/fuzz_$$n -max_total_time=$(SECONDS) -max_len=4096 -verbosity=0 \
-			corpus/$$n $(CURDIR)/fuzz/seeds/$$n || exit 1; \
+			corpus/$$n || exit 1; \
 	done
 
 run: all

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A fuzz target as a test: runs the inputs that are kept in fuzz/seeds, then random ones for a
- * moment. What `make fuzz` finds is kept there, and so stays found, in every build.
+ * moment. What `make fuzz` finds is kept there, as hexadecimal text, and so stays found, in every
+ * build.
  *
  *	fuzz_NAME [FILE or DIRECTORY]...
  *
@@ -21,7 +22,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static unsigned n_files;
+static unsigned n_files, n_bad;
 
 /* In memory of its own size, so that a sanitizer sees a byte too far. */
 static void run(const uint8_t *bytes, size_t n)
@@ -57,6 +58,7 @@ static void run_path(const char *path)
 {
 	static uint8_t bytes[INPUT_MAX];
 	struct stat st;
+	size_t n = 0;
 	FILE *f;
 
 	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
@@ -66,7 +68,13 @@ static void run_path(const char *path)
 	f = fopen(path, "re");
 	if (!f)
 		return;
-	run(bytes, fread(bytes, 1, sizeof(bytes), f));
+	while (n < sizeof(bytes) && fscanf(f, "%2hhx", &bytes[n]) == 1)
+		n++;
+	if (n < sizeof(bytes) && !feof(f)) {
+		printf("# %s: not hexadecimal after %zu bytes\n", path, n);
+		n_bad++;
+	}
+	run(bytes, n);
 	fclose(f);
 	n_files++;
 }
@@ -104,7 +112,8 @@ int main(int argc, char **argv)
 
 	for (int i = 1; i < argc; i++)
 		run_path(argv[i]);
-	printf("ok 1 - %u inputs that are kept\n", n_files);
+	printf("%s 1 - %u inputs that are kept\n", n_files && !n_bad ? "ok" : "not ok",
+	       n_files);
 	fflush(stdout);
 	end = now_ms() + MOMENT_MS;
 	for (n = 0; n < INPUTS && now_ms() < end; n++) {
@@ -113,5 +122,5 @@ int main(int argc, char **argv)
 		run(bytes, make_input(bytes));
 	}
 	printf("ok 2 - %u random inputs\n1..2\n", n);
-	return 0;
+	return n_files && !n_bad ? 0 : 1;
 }
