@@ -171,11 +171,7 @@ static uint32_t emit_alignment(struct tr *t, unsigned size, bool exact)
 		emit8(a, size - 1);
 	} else { /* Wide operands are often not aligned. Up to 512 bytes. */
 		lea_rm(a, false, H_S2, H_S1, (int32_t)size - 1);
-		emit8(a, 0x31); /* xor s2d, s1d */
-		emit8(a, 0xc0u | H_S1 << 3 | H_S2);
-		emit8(a, 0xf7); /* test s2d, 0x1000 */
-		emit8(a, 0xc0u | H_S2);
-		emit32(a, 0x1000);
+		test_same_page(a);
 	}
 	return jcc_short(a, CC_NE);
 }

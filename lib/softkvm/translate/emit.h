@@ -352,6 +352,16 @@ static inline void land(struct as *a, uint32_t at)
 	a->e->code_rw[at] = (uint8_t)distance;
 }
 
+/* ZF is clear if S1 and S2 lie in two pages, less than one apart. S2 is lost. */
+static inline void test_same_page(struct as *a)
+{
+	emit8(a, 0x31); /* xor s2d, s1d */
+	emit8(a, 0xc0u | H_S1 << 3 | H_S2);
+	emit8(a, 0xf7); /* test s2d, 0x1000 */
+	emit8(a, 0xc0u | H_S2);
+	emit32(a, 0x1000);
+}
+
 /* The least k with 1 << k >= size */
 static inline unsigned log2_up(unsigned size)
 {

@@ -158,6 +158,21 @@ static void emit_native_ends(struct as *a)
 
 /* -- Memory misses --------------------------------------------------------------------------- */
 
+/* r = page number of S1 -> r = the table's addend; with `write` t = the host address, and both may be
+ * one register. Puts the jumps for what the table does not answer into slow[], returns how many. */
+static int emit_look_up(struct as *a, int r, int t, bool write, uint32_t *slow)
+{
+	emit_gs(a, 0x8b, r, r, 0);
+	alu_rr(a, 0x85, r, r); /* test */
+	slow[0] = jcc_short(a, CC_E);
+	if (!write)
+		return 1;
+	lea_sib(a, true, t, r, H_S1, 1, 0); /* the read-only view does not count */
+	bt_ri(a, t, SLOT_VIEW_RO_BIT);
+	slow[1] = jcc_short(a, CC_B);
+	return 2;
+}
+
 /*
  * Where an access site goes when its predicted addend is not what the table says, or its
  * operand is not aligned. After the call stand 4 bytes, the site's number. S1 is the linear
@@ -181,14 +196,7 @@ static uint32_t emit_miss(struct as *a, bool write, unsigned size)
 	mov_rr(a, H_RAX, H_S1); /* page number: RSP is not FRAME here */
 	op_ri8(a, true, 0xc1, 4, H_RAX, 16);
 	op_ri8(a, true, 0xc1, 5, H_RAX, 28);
-	emit_gs(a, 0x8b, H_RAX, H_RAX, 0);
-	alu_rr(a, 0x85, H_RAX, H_RAX); /* test rax, rax */
-	slow[n++] = jcc_short(a, CC_E);
-	if (write) { /* the read-only view does not count */
-		lea_sib(a, true, H_RCX, H_S1, H_RAX, 1, 0);
-		bt_ri(a, H_RCX, SLOT_VIEW_RO_BIT);
-		slow[n++] = jcc_short(a, CC_B);
-	}
+	n += emit_look_up(a, H_RAX, H_RCX, write, slow + n);
 	emit8(a, 0x48); /* mov rcx, [rsp + 16] */
 	emit8(a, 0x8b);
 	emit8(a, 0x4c);
@@ -257,22 +265,11 @@ static uint32_t emit_cold_check(struct as *a, bool write, unsigned size, uint32_
 	} else {
 		lea_rm(a, false, H_S2, H_S1, (int32_t)size - 1);
 	}
-	emit8(a, 0x31); /* xor s2d, s1d */
-	emit8(a, 0xc0u | H_S1 << 3 | H_S2);
-	emit8(a, 0xf7); /* test s2d, 0x1000: does it cross a page? */
-	emit8(a, 0xc0u | H_S2);
-	emit32(a, 0x1000);
+	test_same_page(a);
 	slow[n++] = jcc_short(a, CC_NE);
 	lea_rm(a, true, H_S2, H_RSP, 8); /* FRAME: above the return address */
 	bextr_rrr(a, H_S2, H_S1, H_S2); /* page number */
-	emit_gs(a, 0x8b, H_S2, H_S2, 0);
-	alu_rr(a, 0x85, H_S2, H_S2); /* test s2, s2 */
-	slow[n++] = jcc_short(a, CC_E);
-	if (write) { /* the read-only view does not count */
-		lea_sib(a, true, H_S2, H_S2, H_S1, 1, 0);
-		bt_ri(a, H_S2, SLOT_VIEW_RO_BIT);
-		slow[n++] = jcc_short(a, CC_B);
-	}
+	n += emit_look_up(a, H_S2, H_S2, write, slow + n);
 	emit8(a, 0xff); /* dec dword [sample] */
 	emit_rip(a, 1, vcpu_at(a, VSCR(SCR_SAMPLE)), 0);
 	sampled = jcc_short(a, CC_S);
