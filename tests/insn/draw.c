@@ -4,6 +4,7 @@
  *
  *	plain       any instruction
  *	liveness    one that sets flags, one that touches memory, one that reads flags
+ *	fields      accesses through a few registers in turn, with small distances
  *	carry       adc, sbb, adcx and adox in a row, through memory
  *	branch      a conditional or other jump or call forward, over the next few
  *	indirect    the same through a register or memory
@@ -209,6 +210,24 @@ static void liveness(struct sequence *q)
 	for (unsigned n = 1 + pick(&q->g, 2); n; n--)
 		add_one(q, touches_memory);
 	add_one(q, reads_flags);
+}
+
+static void fields(struct sequence *q)
+{
+	struct draw *g = &q->g;
+
+	for (unsigned n = 2 + pick(g, 2); n; n--) {
+		unsigned reg = pick_of(g, g->pointers & g->known);
+
+		if (reg == X86_REG_NONE)
+			return;
+		g->objects |= (uint16_t)(1u << reg);
+		g->object_at[reg] = reg == X86_RSP ? g->t->start.gpr[reg] - 32 :
+						     target_draw(g, 128);
+	}
+	for (unsigned n = 4 + pick(g, 5); n; n--)
+		add_one(q, touches_memory);
+	g->objects = 0;
 }
 
 static void carry(struct sequence *q)
@@ -470,7 +489,7 @@ static void item(struct sequence *q)
 		void (*draw)(struct sequence *q);
 		unsigned weight;
 	} kinds[] = {
-		{plain, 59}, {liveness, 7}, {carry, 3}, {rotate, 2}, {string, 4}, {stack, 5},
+		{plain, 54}, {liveness, 7}, {fields, 5}, {carry, 3}, {rotate, 2}, {string, 4}, {stack, 5},
 		{branch, 8}, {indirect, 4}, {rewrite, 1}, {loop, 4}, {excursion, 2},
 		{interrupt_return, 1},
 	};

@@ -17,6 +17,8 @@ struct draw {
 	uint16_t small;          /* registers that hold small numbers */
 	uint16_t known;          /* registers that are as in t->start */
 	uint16_t kept;           /* registers that no instruction may change: loop counters */
+	uint16_t objects;        /* registers through which fields are accessed now; 0: anything */
+	uint64_t object_at[16];  /* by register: where its fields begin */
 };
 
 struct drawn {

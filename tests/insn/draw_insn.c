@@ -85,8 +85,9 @@ static unsigned put_memory(struct draw *g, struct drawn *d, struct form *f)
 {
 	uint64_t target = target_draw(g, 16), disp;
 	unsigned base, index, scale = pick(g, 4), reg = f->reg << 3, bits = 0;
+	bool is_field = g->objects && !f->vsib;
 
-	if (!f->vsib && !g->t->is_32bit && chance(g, 12)) { /* RIP-relative */
+	if (!f->vsib && !is_field && !g->t->is_32bit && chance(g, 12)) { /* RIP-relative */
 		put(d, reg | 5);
 		d->disp_at = d->len;
 		d->target = (uint32_t)(target - f->segment);
@@ -94,6 +95,12 @@ static unsigned put_memory(struct draw *g, struct drawn *d, struct form *f)
 		return 0;
 	}
 	choose_registers(g, f, &base, &index);
+	if (is_field) {
+		base = usable(g, f, g->objects & g->known);
+		index = X86_REG_NONE;
+		if (base != X86_REG_NONE)
+			target = g->object_at[base] + pick(g, 96);
+	}
 	disp = target - f->segment - value_of(g, f, base);
 	if (!f->vsib)
 		disp -= value_of(g, f, index) << scale;
@@ -119,9 +126,9 @@ static unsigned put_memory(struct draw *g, struct drawn *d, struct form *f)
 			put32(d, (uint32_t)disp);
 		return bits;
 	}
-	if (chance(g, 15) && (base & 7) != 5) {
+	if (!is_field && chance(g, 15) && (base & 7) != 5) {
 		put(d, reg | (base & 7));
-	} else if (disp == (uint64_t)(int8_t)disp || chance(g, 10)) {
+	} else if (disp == (uint64_t)(int8_t)disp || (!is_field && chance(g, 10))) {
 		put(d, 0x40 | reg | (base & 7));
 		put(d, (uint8_t)disp);
 	} else {

@@ -269,17 +269,47 @@ void reach_linear(struct tr *t, int i, unsigned size, bool write)
 	t->place = (struct place){H_S1, 0};
 }
 
+static int parking_of(const struct tr *t, const struct group *g)
+{
+	return VCPU(parked) + 8 * (int)(g - t->group);
+}
+
+/* CB will be g's: what another group that goes on has there is put away. */
+static void clear_cb(struct tr *t, struct group *g)
+{
+	struct group *old = t->in_cb;
+
+	if (old != g && old->active && !old->parked) {
+		mov_vr(&t->a, parking_of(t, old), H_CB);
+		old->parked = true;
+	}
+	t->in_cb = g;
+}
+
+/* The register that holds a group's address: CB, or S1 if that is another's. */
+static int group_register(struct tr *t, struct group *g)
+{
+	bool taken = t->in_cb != g && t->in_cb->active;
+
+	if (t->in_cb != g)
+		mov_rv(&t->a, taken ? H_S1 : H_CB, parking_of(t, g));
+	if (!taken)
+		t->in_cb = g;
+	return taken ? H_S1 : H_CB;
+}
+
 void reach(struct tr *t, int i, unsigned size, bool write,
 	   void (*linear)(struct tr *t, int i))
 {
-	struct group *g = &t->group;
+	struct group *g;
 	struct access a;
 
-	switch (group_role(t, i, &a)) {
+	switch (group_role(t, i, &a, &g)) {
 	case GROUP_MEMBER:
-		t->place = (struct place){H_CB, a.disp - g->lo};
+		t->place = (struct place){group_register(t, g), a.disp - g->lo};
 		break;
 	case GROUP_LEADER:
+		clear_cb(t, g);
 		lea_rm(&t->a, true, H_S1, emit_use(&t->a, a.base, H_S1), g->lo);
 		emit_range_check(t, i, g->len, g->write, true);
 		mov_rr(&t->a, H_CB, H_S1);

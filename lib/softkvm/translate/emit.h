@@ -80,11 +80,11 @@ static inline void emit_rex(struct as *a, bool w, int reg, int index, int base)
 		emit8(a, rex);
 }
 
-/* ModRM (and SIB) for [base + disp]. */
-static inline void emit_mem(struct as *a, int reg, int base, int32_t disp)
+/* ModRM (and SIB) for [base + disp]. EVEX scales a displacement of one byte: not `brief`. */
+static inline void emit_mem_as(struct as *a, int reg, int base, int32_t disp, bool brief)
 {
 	unsigned rm = base & 7, r = (unsigned)(reg & 7) << 3;
-	unsigned mod = disp == 0 && rm != 5 ? 0 : disp == (int8_t)disp ? 1 : 2;
+	unsigned mod = disp == 0 && rm != 5 ? 0 : brief && disp == (int8_t)disp ? 1 : 2;
 
 	emit8(a, mod << 6 | r | rm);
 	if (rm == 4)
@@ -93,6 +93,11 @@ static inline void emit_mem(struct as *a, int reg, int base, int32_t disp)
 		emit8(a, (uint8_t)disp);
 	else if (mod == 2)
 		emit32(a, (uint32_t)disp);
+}
+
+static inline void emit_mem(struct as *a, int reg, int base, int32_t disp)
+{
+	emit_mem_as(a, reg, base, disp, true);
 }
 
 /* ModRM for [RIP + ...] to address `to` (in the arena), when `after` bytes follow the disp32. */

@@ -18,12 +18,17 @@
  * leads a smaller group, and then none: so what lies before and behind the end of a page comes
  * into groups of its own.
  *
+ * Groups through several base registers can be under way at once, say of locals and of an
+ * object's fields. One has its address in CB; when another's leader needs CB that is parked in the
+ * vCPU's struct, and a load brings it back, which is much less than a check.
+ *
  * Invariants:
  *  1. A store is in a group only if control cannot leave the block between leader and store,
  *     but by a fault: so no page is asked for write permission that is not written.
- *  2. CB is live from leader to last member. No instruction in between is executed in C and
- *     followed by the rest of the block (insn_map.cb forbids the resume); a memory miss of
- *     another site in between comes back to the instruction's beginning with CB as it was.
+ *  2. A group's address is in CB, or parked, from leader to last member. No instruction in
+ *     between is executed in C and followed by the rest of the block (insn_map.cb forbids the
+ *     resume); a memory miss of another site in between comes back to the instruction's beginning
+ *     with CB and what is parked as they were.
  *  3. Faults are raised by the instruction that makes the access: a leader's check that fails
  *     raises nothing by itself.
  *
@@ -164,33 +169,76 @@ static int look_ahead(const struct tr *t, int i, const struct access *first, str
 	return members;
 }
 
-/* The group's place relative to the base register moves with it. */
+/* -- Groups under way -------------------------------------------------------------- */
+
+/* A group's place relative to its base register moves with it. */
 void group_after(struct tr *t, int i)
 {
-	struct group *g = &t->group;
+	struct group *g;
 	int64_t delta;
 
-	if (!g->active)
-		return;
-	if (i >= g->last || !moves_by(t, i, g->base, &delta))
-		g->active = false;
-	else
-		g->lo -= (int32_t)delta;
+	for (g = t->group; g < t->group + GROUPS; g++) {
+		if (!g->active)
+			continue;
+		if (i >= g->last || !moves_by(t, i, g->base, &delta))
+			g->active = false;
+		else
+			g->lo -= (int32_t)delta;
+	}
 }
 
-enum group_role group_role(struct tr *t, int i, struct access *a)
+bool groups_live(const struct tr *t)
 {
-	struct group *g = &t->group, found;
+	const struct group *g;
+
+	for (g = t->group; g < t->group + GROUPS; g++)
+		if (g->active)
+			return true;
+	return false;
+}
+
+void groups_end(struct tr *t)
+{
+	struct group *g;
+
+	for (g = t->group; g < t->group + GROUPS; g++)
+		g->active = false;
+	t->in_cb = t->group;
+}
+
+static bool is_in(const struct group *g, const struct access *a)
+{
+	return g->active && g->base == a->base && (g->write || !a->write) && a->disp >= g->lo &&
+	       a->disp + a->size <= g->lo + g->len;
+}
+
+/* Where a new group is noted: at the expense of the one in CB, if all are live. */
+static struct group *vacancy(struct tr *t)
+{
+	struct group *g;
+
+	for (g = t->group; g < t->group + GROUPS; g++)
+		if (!g->active)
+			return g;
+	return t->in_cb;
+}
+
+enum group_role group_role(struct tr *t, int i, struct access *a, struct group **its)
+{
+	struct group *g, found;
 
 	if (t->e->opt.nogroup || !(t->mode & MODE_64) || !access_of(t, i, a))
 		return GROUP_NONE;
-	if (g->active && g->base == a->base && (g->write || !a->write) && a->disp >= g->lo &&
-	    a->disp + a->size <= g->lo + g->len)
-		return GROUP_MEMBER;
+	for (g = t->group; g < t->group + GROUPS; g++)
+		if (is_in(g, a)) {
+			*its = g;
+			return GROUP_MEMBER;
+		}
 	if (habit_has(t->e->habits.alone, t->page->gpa + t->start[i]) ||
 	    look_ahead(t, i, a, &found) < 2)
 		return GROUP_NONE;
-	*g = found;
-	g->active = true;
+	found.active = true;
+	*its = vacancy(t);
+	**its = found;
 	return GROUP_LEADER;
 }

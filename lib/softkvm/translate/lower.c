@@ -232,9 +232,9 @@ static void lower_one(struct tr *t, int i)
 void lower(struct tr *t, int i)
 {
 	t->map[i].flags = t->flags;
-	t->map[i].cb = t->group.active;
+	t->map[i].cb = groups_live(t);
 	if (!is_inline(t, &t->in[i]))
-		t->group.active = false;
+		groups_end(t);
 	lower_one(t, i);
 	group_after(t, i);
 }

@@ -138,10 +138,10 @@ static void store_spilled(struct as *a, const struct plan *p)
 
 /* -- Encoding ------------------------------------------------------------------------------ */
 
-static void emit_operands(struct as *a, const struct plan *p, unsigned reg)
+static void emit_operands(struct as *a, const struct insn *in, const struct plan *p, unsigned reg)
 {
 	if (p->mem_form)
-		emit_mem(a, (int)reg, p->mem.reg, p->mem.disp);
+		emit_mem_as(a, (int)reg, p->mem.reg, p->mem.disp, in->enc != X86_EVEX);
 	else
 		emit8(a, 0xc0u | (reg & 7) << 3 | (p->rm & 7));
 }
@@ -231,7 +231,7 @@ static void emit_legacy(struct as *a, const struct insn *in, const uint8_t *byte
 	if (in->map != X86_MAP_0F0F)
 		emit8(a, op);
 	if (modrm)
-		emit_operands(a, p, reg);
+		emit_operands(a, in, p, reg);
 	if (!moffs_opcode(in, &op))
 		emit_imm(a, in, bytes);
 }
@@ -276,7 +276,7 @@ static void emit_vex(struct as *a, const struct insn *in, const uint8_t *bytes,
 	emit8(a, w | (~(unsigned)p->vvvv & 15) << 3 | (last & 7u));
 	emit8(a, in->op);
 	if (in->has_modrm) /* VZEROUPPER has none */
-		emit_operands(a, p, reg);
+		emit_operands(a, in, p, reg);
 	if (names_register(in) && !is_64bit_code(a->e->c))
 		emit8(a, in->imm & 0x7f); /* of eight */
 	else
@@ -302,7 +302,7 @@ static void emit_evex(struct as *a, const struct insn *in, const uint8_t *bytes,
 	emit8(a, p1 | (~(unsigned)p->vvvv & 15) << 3);
 	emit8(a, in->vex[2]);
 	emit8(a, in->op);
-	emit_operands(a, p, reg);
+	emit_operands(a, in, p, reg);
 	emit_imm(a, in, bytes);
 }
 
@@ -326,14 +326,11 @@ static bool is_high_extend(const struct insn *in, const struct plan *p)
 	       is_high(in, in->f_rm, in->rm) && p->reg >= 8;
 }
 
-/* Some encodings cannot name CB with a displacement: AH..BH know no REX, and a short
- * displacement of EVEX is scaled. */
+/* AH..BH cannot be named beside CB, which needs REX. */
 static void settle_place(struct as *a, const struct insn *in, struct plan *p)
 {
-	if (!in->has_mem || p->mem.reg == H_S1)
-		return;
-	if (in->enc != X86_EVEX &&
-	    !(in->has_modrm && is_high(in, in->f_reg, in->reg)))
+	if (!in->has_mem || p->mem.reg == H_S1 || !in->has_modrm ||
+	    !is_high(in, in->f_reg, in->reg))
 		return;
 	lea_rm(a, true, H_S1, p->mem.reg, p->mem.disp);
 	p->mem = (struct place){H_S1, 0};

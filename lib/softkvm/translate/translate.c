@@ -390,7 +390,8 @@ struct block *translate(struct engine *e, struct code_page *page, struct code_pa
 	t->at = at;
 	t->mode = mode;
 	t->n = t->n_stubs = 0;
-	t->cut = t->ended = t->group.active = false;
+	t->cut = t->ended = false;
+	groups_end(t);
 	t->cold = e->opt.sample && !habit_has(e->habits.hot, page->gpa + at);
 	t->index = e->n_blocks;
 	t->gate = 0;

@@ -26,12 +26,13 @@ struct access {           /* memory at base + disp */
 };
 
 struct group {            /* accesses that share a check (group.c) */
-	bool active, write;
+	bool active, write, parked;
 	uint8_t base;
-	int32_t lo;       /* CB is the host address of base + lo */
+	int32_t lo;       /* what is in CB, or parked, is the host address of base + lo */
 	uint16_t len;
 	int last;         /* its last member */
 };
+#define GROUPS PARKED_GROUPS /* under way at once */
 enum group_role { GROUP_NONE, GROUP_LEADER, GROUP_MEMBER };
 
 struct tr {
@@ -57,7 +58,8 @@ struct tr {
 	enum flags_at flags;
 	struct place place; /* of the access that was reached last */
 	bool cold;          /* checks are calls: enum access_bits */
-	struct group group;
+	struct group group[GROUPS];
+	struct group *in_cb; /* whose address is in CB; maybe of none that is active */
 	struct stub stub[BLOCK_INSNS * 3];
 	int n_stubs;
 };
@@ -66,8 +68,11 @@ struct tr {
 void lower(struct tr *t, int i);
 /* Has it host code of its own in this mode? Else C executes it. */
 bool is_inline(const struct tr *t, const struct insn *in);
-/* How instruction i's access *a is checked. A leader's group is t->group from then on. */
-enum group_role group_role(struct tr *t, int i, struct access *a);
+/* How instruction i's access *a is checked, and its group. */
+enum group_role group_role(struct tr *t, int i, struct access *a, struct group **g);
+/* Is there a group with members still to come? */
+bool groups_live(const struct tr *t);
+void groups_end(struct tr *t);
 /* To be called after each instruction. */
 void group_after(struct tr *t, int i);
 
