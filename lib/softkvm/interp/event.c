@@ -421,10 +421,16 @@ enum step event_deliver(struct vcpu *c, uint8_t vector, enum event_type type,
 	return rc;
 }
 
+/* An instruction that faults has hit no data breakpoint: it will be executed again. What MOV SS
+ * held back goes the same way, or is reported together with a #DB. (Left for later it would trap
+ * behind the handler's first instruction: on #DB's own stack, over the frame that is there.) */
 enum step event_fault(struct vcpu *c)
 {
-	const struct fault f = c->fault;
+	struct fault f = c->fault;
 
+	if (f.vector == X86_DB)
+		f.dr6 |= c->event.watch_hits;
+	c->event.watch_hits = 0;
 	note_fault(c, &f);
 	return event_deliver(c, f.vector, EVENT_EXCEPTION, &f);
 }

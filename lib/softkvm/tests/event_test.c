@@ -475,6 +475,18 @@ static void breakpoints(void)
 	is_int(cpu_run(c, "\xf1"), STEP_OK, "INT1 behind it");
 	is_int(c->dr6, DR6_FIXED | 4, "reports both at once");
 	is_int(event_after_insn(c, 0), STEP_OK, "and nothing is left");
+
+	event_watch(c, 0x9004, 4, false);
+	c->fault = (struct fault){.vector = X86_DB, .dr6 = 1};
+	is_int(event_fault(c), STEP_OK, "an instruction breakpoint behind it");
+	is_int(c->dr6, DR6_FIXED | 5, "reports both at once");
+	is_int(event_after_insn(c, 0), STEP_OK, "and the handler is not trapped");
+
+	idt_set(c, X86_GP, KCODE64, HANDLER, INT_GATE, 0);
+	event_watch(c, 0x9004, 4, false);
+	fault_code(c, X86_GP, 0);
+	is_int(event_fault(c), STEP_OK, "a fault behind it");
+	is_int(event_after_insn(c, 0), STEP_OK, "is alone");
 }
 
 int main(void)
