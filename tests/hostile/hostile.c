@@ -562,8 +562,9 @@ static bool same_host(const struct host *a, const struct host *b)
 	       a->fcw == b->fcw;
 }
 
-static bool answer(struct enemy *e, struct cpu *c, bool *end)
+static bool answer(struct enemy *e, int n, bool *end)
 {
+	struct cpu *c = &e->cpu[n];
 	struct kvm_run *run = c->run;
 	uint64_t noise = rnd(e);
 
@@ -579,7 +580,7 @@ static bool answer(struct enemy *e, struct cpu *c, bool *end)
 		if (run->io.direction == KVM_EXIT_IO_IN)
 			memset((uint8_t *)run + run->io.data_offset, (int)noise,
 			       run->io.size * run->io.count);
-		return true;
+		return run->io.port != AUDIT || entries_sound(e, n);
 	case KVM_EXIT_HLT:
 	case KVM_EXIT_SHUTDOWN:
 	case KVM_EXIT_INTERNAL_ERROR: /* ERRATA: task switches, and XSAVE to devices */
@@ -615,7 +616,7 @@ bool enemy_run(struct enemy *e, int n, unsigned exits, unsigned ticks)
 			break;
 		if (rc < 0)
 			printf("# KVM_RUN: %s\n", strerror(-rc));
-		fine = rc == 0 && answer(e, c, &end);
+		fine = rc == 0 && answer(e, n, &end);
 	}
 	return fine;
 }
@@ -688,7 +689,7 @@ void enemy_report(const struct enemy *e, const char *what)
 	       x[KVM_EXIT_HLT], x[KVM_EXIT_SHUTDOWN], x[KVM_EXIT_INTERNAL_ERROR]);
 	for (int i = 0; i < n; i++)
 		if (!strcmp(stat[i].name, "blocks") || !strcmp(stat[i].name, "host_faults") ||
-		    !strcmp(stat[i].name, "interpreted"))
+		    !strcmp(stat[i].name, "interpreted") || !strcmp(stat[i].name, "tlb_fills"))
 			printf(", %llu %s", stat[i].value, stat[i].name);
 	printf("\n");
 }

@@ -91,6 +91,10 @@ bool enemy_harmless(struct enemy *e);
 
 /* tables.c: CPU n's translation tables are what docs/why/tlb.md says. Part of enemy_harmless(). */
 bool tables_sound(struct enemy *e, int n);
+/* Only the entries and which view is in use: cheap, and all that an invalidation would take away.
+ * enemy_run() asks for it whenever the guest writes to port AUDIT. */
+bool entries_sound(struct enemy *e, int n);
+enum { AUDIT = 0xe5 };
 
 /* What has happened so far, as notes. */
 void enemy_report(const struct enemy *e, const char *what);

@@ -9,7 +9,9 @@
  * addresses that no CPU has; large pages where they overlap the end of RAM; reserved bits; every
  * combination of rights. The guest draws addresses and accesses them in many ways, in ring 0 or
  * 3, invalidates pages, reloads CR3, and writes other random entries while it goes. Two vCPUs do
- * that at the same time to the same tables. The alarms are in hostile.h.
+ * that at the same time to the same tables. The alarms are in hostile.h; those about translations
+ * look each time before CR3 is reloaded, for afterwards there would be little to see. Whether a
+ * translation leads to the right page of guest memory is stale_test's question.
  *
  * The guest (position-independent, at CODE_AT):
  *
@@ -100,7 +102,7 @@ __asm__(".section .rodata\n"
 	"op \"vpxor %xmm3, %xmm3, %xmm3\", \"vpcmpeqd %xmm2, %xmm2, %xmm2\", "
 	"\"vpgatherqq %xmm2, (%rsi,%xmm3), %xmm0\"\n"
 	"op \"invlpg (%rsi)\"\n"
-	"op \"mov %cr3, %rax\", \"mov %rax, %cr3\"\n"
+	"op \"out %al, $0xe5\", \"mov %cr3, %rax\", \"mov %rax, %cr3\"\n" /* an audit first */
 	"op \"mov %ebx, %ecx; and $0xfff8, %ecx\", \"mov 512(%r14), %rdi\", "
 	"\"mov %rsi, (%rdi,%rcx)\"\n" /* an entry somewhere */
 	"op \"mov %ebx, %ecx; and $0xfff8, %ecx\", \"mov 512(%r14), %rdi\", "
@@ -238,6 +240,7 @@ static void prepare(struct enemy *e, unsigned turns)
 		r.r15 = LOG_AT + 0x20000 * (uint64_t)n;
 		r.r12 = 0;
 		r.rbp = turns;
+		r.rflags |= 0x3000; /* OUT in ring 3 */
 		r.rsp = STACK3_AT;
 		softkvm_ioctl(e->cpu[n].fd, KVM_SET_REGS, &r);
 	}

@@ -130,6 +130,7 @@ static void view_flush(struct engine *e, struct view *v)
 	clear_log(v, v->global_log, &v->n_global);
 	fill_words(v->large, 0, LARGE_WORDS);
 	v->huge = 0;
+	v->has_global = false;
 	jc_flush(e, v);
 	itlb_flush(e, v);
 	e->c->stat.tlb_flushes++;
@@ -211,13 +212,18 @@ static struct view *user_view(struct engine *e, uint32_t pcid)
 void mmu_flush_page(struct vcpu *c, uint64_t lin)
 {
 	struct engine *e = c->engine;
-	struct view *v = user_view(e, current_pcid(c));
+	uint32_t pcid = current_pcid(c);
+	unsigned i;
 
 	if (!is_canonical(lin))
 		return;
 	view_flush_page(e, &e->kernel, lin);
-	if (v)
-		view_flush_page(e, v, lin);
+	for (i = 0; i < USER_VIEWS; i++) { /* global pages go whatever their PCID */
+		struct view *v = &e->user[i];
+
+		if (v->valid && (v->pcid == pcid || v->has_global))
+			view_flush_page(e, v, lin);
+	}
 }
 
 void mmu_load_cr3(struct vcpu *c, uint64_t value, bool keep)
@@ -350,16 +356,25 @@ static bool is_owner(struct page_note *n, uint32_t me)
 	       atomic_compare_exchange_strong(&n->owner, &none, me);
 }
 
-static void log_fill(struct view *v, uint64_t vpn, const struct walk *w, uint64_t lin)
+/* An entry that is replaced is in a log already; but if it was global and is no more, in the
+ * wrong one. */
+static void log_fill(struct view *v, uint64_t vpn, const struct walk *w, bool replaced)
 {
-	uint32_t bit = large_bit(lin);
-
+	if (replaced && (w->global || !v->n_global))
+		return;
 	if (w->global) {
 		if (v->n_global < VIEW_LOG)
 			v->global_log[v->n_global++] = vpn;
 	} else if (v->n_log < VIEW_LOG) {
 		v->log[v->n_log++] = vpn;
 	}
+}
+
+void view_note(struct view *v, const struct walk *w, uint64_t lin)
+{
+	uint32_t bit = large_bit(lin);
+
+	v->has_global |= w->global;
 	if (w->page_size > (4u << 20))
 		v->huge |= 1ull << ((lin >> 30) & 63);
 	else if (w->page_size > 4096)
@@ -403,8 +418,8 @@ bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 	was = v->table[vpn_of(lin)];
 	v->table[vpn_of(lin)] =
 		(uint64_t)(uintptr_t)((rw ? slot->rw : slot->ro) + page) - (lin & ~4095ull);
-	if (!was)
-		log_fill(v, vpn_of(lin), &w, lin);
+	log_fill(v, vpn_of(lin), &w, was != 0);
+	view_note(v, &w, lin);
 	if (rw && is_owner(&slot->note[page >> 12], 1u << (c->index & 31)))
 		note_writer(&slot->note[page >> 12], v == &e->kernel, vpn_of(lin));
 	c->stat.tlb_fills++;

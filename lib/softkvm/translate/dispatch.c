@@ -166,6 +166,7 @@ static struct code_page *fetch_miss(struct vcpu *c, uint64_t lin, struct itlb *t
 	}
 	page_check(e, p);
 	evict(e, t);
+	view_note(e->view, &w, lin);
 	*t = (struct itlb){.lin = (lin & ~4095ull) | 1, .age = e->view->age,
 			   .page = (uint32_t)(p - e->page)};
 	if (!w.global && e->view == &e->kernel)

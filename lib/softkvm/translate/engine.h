@@ -91,6 +91,7 @@ struct view {
 	uint64_t age;          /* of its instruction TLB entries: changed to flush them */
 	uint64_t large[LARGE_WORDS]; /* filter: 2 MiB regions entered from large pages */
 	uint64_t huge;         /* filter: 1 GiB regions */
+	bool has_global;       /* some page of it is global: INVLPG in other PCIDs counts, too */
 	bool valid;
 };
 #define VIEW_LOG (1u << 16)
@@ -391,6 +392,9 @@ void tlb_destroy(struct engine *e);
 /* Makes an entry for lin; false: not possible (fault in c->fault if *step), access in C. */
 bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step);
 void tlb_select(struct vcpu *c);
+/* The view has something of this page, data or code: what INVLPG will have to know. */
+struct walk;
+void view_note(struct view *v, const struct walk *w, uint64_t lin);
 void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa);
 
 /* Remembers the one supervisor entry through which a page may be written, or that there are
