@@ -185,6 +185,8 @@ void segs_drop_inner(struct vcpu *c)
 		if (!s->unusable && s->dpl < c->cpl && !conforming) {
 			seg_set_null(s, 0, 0);
 			s->base = base;
+		} else if (sel_is_null(s->selector)) {
+			s->selector = 0; /* of the four that are null this one */
 		}
 	}
 }

@@ -131,7 +131,8 @@ static inline void cpl_set(struct vcpu *c, unsigned cpl)
 		mmu_mode_changed(c);
 }
 
-/* After a change to an outer level: data segments that it may not use become null. */
+/* After a change to an outer level: data segments that it may not use become null, and null
+ * selectors 1 to 3 become 0 (measured: AMD family 1Ah; Intel's manual has it in RETF and IRET). */
 void segs_drop_inner(struct vcpu *c);
 
 #endif

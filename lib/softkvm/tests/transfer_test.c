@@ -232,9 +232,22 @@ static void iretq(void)
 	is_int(cpu_run(c, "\x48\xcf"), STEP_OK, "a 16-bit stack");
 	is_int(c->gpr[X86_RSP], 0x8000, "only SP is loaded");
 
+	cpu_long(c, 0);
+	c->seg[X86_DS].selector = 1;
+	c->seg[X86_GS].selector = 3;
+	c->seg[X86_GS].unusable = 1;
+	c->seg[X86_GS].base = 0x1234;
+	PUSH(8, UDATA | 3, 0x9000, RFLAGS_FIXED, UCODE64 | 3, TARGET);
+	is_int(cpu_run(c, "\x48\xcf"), STEP_OK, "to level 3 with null selectors");
+	is_int(c->seg[X86_DS].selector, 0, "1 becomes 0");
+	is_int(c->seg[X86_GS].selector, 0, "3 becomes 0");
+	is_int(c->seg[X86_GS].base, 0x1234, "the base stays");
+
 	cpu_long(c, 3);
+	c->seg[X86_GS].selector = 3;
 	PUSH(8, UDATA | 3, 0x9000, RFLAGS_FIXED | RFLAGS_TF | RFLAGS_IOPL, UCODE64 | 3, TARGET);
 	is_int(cpu_run(c, "\x48\xcf"), STEP_OK, "IRETQ in user mode");
+	is_int(c->seg[X86_GS].selector, 3, "leaves a null selector alone");
 	is_int(c->rflags, RFLAGS_FIXED | RFLAGS_IF | RFLAGS_TF, "IF and IOPL are kept");
 }
 
