@@ -427,7 +427,7 @@ static void add_cr3(void)
 	m.cr3 = root | pcid;
 	add(OP_CR3, m.cr3 | (uint64_t)keep << 63);
 	if (!keep)
-		truth_event(m.truth, (struct event){EVENT_PCID, .pcid = pcid});
+		truth_event(m.truth, (struct event){.kind = EVENT_PCID, .pcid = pcid});
 }
 
 static void add_invpcid(void)
@@ -441,7 +441,7 @@ static void add_invpcid(void)
 	put64(at, pcid);
 	put64(at + 8, lin);
 	add(OP_INVPCID + type, at);
-	truth_event(m.truth, (struct event){kinds[type], .pcid = pcid, .lin = lin});
+	truth_event(m.truth, (struct event){.kind = kinds[type], .pcid = pcid, .lin = lin});
 }
 
 static void add_flush(void)
@@ -451,7 +451,7 @@ static void add_flush(void)
 	add_accesses(below(m.e, 2) * 3);
 	add(KERNEL, 0);
 	add(OP_CR4, m.cr4);
-	truth_event(m.truth, (struct event){EVENT_ALL});
+	truth_event(m.truth, (struct event){.kind = EVENT_ALL});
 }
 
 static void add_invalidation(void)
@@ -468,7 +468,7 @@ static void add_invalidation(void)
 			break;
 		add(OP_CR4, m.cr4 ^= CR4_SMEP);
 		if (m.cr4 & CR4_SMEP)
-			truth_event(m.truth, (struct event){EVENT_ALL});
+			truth_event(m.truth, (struct event){.kind = EVENT_ALL});
 		break;
 	case 2:
 	case 3:
@@ -481,7 +481,7 @@ static void add_invalidation(void)
 		break;
 	default:
 		add(OP_INVLPG, lin);
-		truth_event(m.truth, (struct event){EVENT_PAGE, .lin = lin,
+		truth_event(m.truth, (struct event){.kind = EVENT_PAGE, .lin = lin,
 						    .pcid = m.pcids ? m.cr3 & 0xfff : 0});
 	}
 }

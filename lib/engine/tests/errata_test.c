@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "softkvm/softkvm.h"
+
 /* clang-format off */
 FACE_GUEST(fetch_device) FACE_GUEST(branch_trap) FACE_GUEST(fxsave_device)
 FACE_GUEST(x87_pointer) FACE_GUEST(rewritten) FACE_GUEST(dirty_early) FACE_GUEST(unaligned)
@@ -112,6 +114,68 @@ static void requests(void)
 	tiny_close(&t);
 }
 
+/* Counts at 0x6000 and tells how far it is. */
+static const uint8_t counter[] = {0xff, 0x05, 0x00, 0x60, 0, 0,  /* incl 0x6000 */
+				  0xa1, 0x00, 0x60, 0, 0,        /* mov 0x6000, %eax */
+				  0xe6, 0x11, 0xeb, 0xf1};       /* out %al, $0x11; jmp */
+
+static bool count_to(struct tiny *t, unsigned n)
+{
+	return tiny_run(t, 2000) == 0 && t->run->exit_reason == KVM_EXIT_IO &&
+	       *((uint8_t *)t->run + t->run->io.data_offset) == n;
+}
+
+/* What a child can do with its parent's VM, as bits. */
+static int in_child(struct tiny *t)
+{
+	struct err err = {0};
+	struct kvm_regs r;
+	struct tiny own;
+	int did = 0;
+
+	alarm(10);
+	if (tiny_call(t, KVM_GET_REGS, &r) == -EIO && tiny_call(t, KVM_RUN, NULL) == -EIO &&
+	    tiny_call(t, KVM_NMI, NULL) == -EIO)
+		did |= 1;
+	if (face_vm_call(t, KVM_CHECK_EXTENSION, NULL) == -EIO)
+		did |= 2;
+	if (face_open(&own, &kvm_soft, true, &err) == 0) {
+		face_load(&own, counter, counter + sizeof(counter));
+		tiny_enter(&own, TINY_PROTECTED, FACE_BASE);
+		if (count_to(&own, 1) && count_to(&own, 2))
+			did |= 4;
+		tiny_close(&own);
+	}
+	if (softkvm_close(t->vcpu) == 0 && softkvm_close(t->vm) == 0)
+		did |= 8;
+	return did;
+}
+
+static void after_fork(void)
+{
+	struct err err = {0};
+	struct tiny t;
+	int status = 0;
+	pid_t pid;
+
+	if (!ok(face_open(&t, &kvm_soft, true, &err) == 0, "a VM before fork() %s", err.text))
+		return;
+	face_load(&t, counter, counter + sizeof(counter));
+	tiny_enter(&t, TINY_PROTECTED, FACE_BASE);
+	ok(count_to(&t, 1), "a guest runs");
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0)
+		_exit(in_child(&t));
+	ok(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status), "a child ends");
+	ok(WEXITSTATUS(status) & 1, "fork: the parent's vCPU is -EIO to the child");
+	ok(WEXITSTATUS(status) & 2, "fork: so is its VM");
+	ok(WEXITSTATUS(status) & 4, "fork: the child can have a VM of its own");
+	ok(WEXITSTATUS(status) & 8, "fork: and closes what it inherited");
+	ok(count_to(&t, 2) && count_to(&t, 3), "fork: the parent's guest goes on");
+	tiny_close(&t);
+}
+
 /* In a process of its own: the client dies of it. */
 static void bad_pointer(void)
 {
@@ -137,6 +201,7 @@ int main(void)
 {
 	if (face_usable(&kvm_soft)) {
 		bad_pointer();
+		after_fork();
 		for (unsigned i = 0; i < ARRAY_SIZE(errata); i++)
 			run_guest(&errata[i]);
 		requests();

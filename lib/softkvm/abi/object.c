@@ -16,6 +16,10 @@
  * This needs struct object to stay struct object for ever: objects come from a pool and go back
  * to it, never to malloc. A reader that raced with a reuse sees in the last step that the slot
  * changed. What the object points to (VM, vCPU) is freed by whoever drops the last reference.
+ *
+ * A child of fork() has copies of all this, and RAM that it shares. So that it does not run a copy
+ * of a vCPU on the parent's RAM, an object knows the process that made it: the word at `home` is 0
+ * after a fork (MADV_WIPEONFORK), and gets another value with the child's first object.
  */
 #include "softkvm/abi/object.h"
 
@@ -39,6 +43,8 @@ static struct chunk *_Atomic table[CHUNKS];
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct object *pool;            /* free objects */
 static struct object *_Atomic graveyard; /* unreferenced ones that still own their VM */
+static uint32_t *_Atomic home;           /* NULL: nothing was opened, or the kernel has no such page */
+static uint32_t homes;                   /* how many there have been, down from this one */
 
 /* -- the table --------------------------------------------------------------------------- */
 
@@ -82,6 +88,40 @@ struct object *object_get(int fd)
 	return NULL;
 }
 
+/* -- home -------------------------------------------------------------------------------- */
+
+static void make_home(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return;
+	if (madvise(page, 4096, MADV_WIPEONFORK))
+		munmap(page, 4096);
+	else
+		atomic_store(&home, page);
+}
+
+/* The number of this process, with the pool's lock held. */
+static uint32_t this_home(void)
+{
+	uint32_t *here;
+
+	if (!atomic_load(&home))
+		make_home();
+	here = atomic_load(&home);
+	if (here && !*here)
+		__atomic_store_n(here, ++homes, __ATOMIC_RELAXED);
+	return homes;
+}
+
+bool object_is_home(const struct object *o)
+{
+	const uint32_t *here = atomic_load(&home);
+
+	return !here || __atomic_load_n(here, __ATOMIC_RELAXED) == o->home;
+}
+
 /* -- life -------------------------------------------------------------------------------- */
 
 static struct object *pool_take(void)
@@ -92,8 +132,12 @@ static struct object *pool_take(void)
 	o = pool;
 	if (o)
 		pool = o->next;
+	else
+		o = calloc(1, sizeof(*o));
+	if (o)
+		o->home = this_home();
 	pthread_mutex_unlock(&pool_lock);
-	return o ? o : calloc(1, sizeof(*o));
+	return o;
 }
 
 static void pool_give(struct object *o)
@@ -213,7 +257,9 @@ int object_close(int fd)
 	if (!o)
 		return -EBADF;
 	close(fd);
-	object_put(o);
-	reap();
+	if (object_is_home(o)) {
+		object_put(o);
+		reap();
+	}
 	return 0;
 }

@@ -25,6 +25,7 @@ struct object {
 	struct vm *vm;     /* OBJECT_VM, OBJECT_VCPU: one reference on vm_get() */
 	struct vcpu *vcpu; /* OBJECT_VCPU */
 	_Atomic int refs;  /* 0: not in use */
+	uint32_t home;     /* see object_is_home() */
 	struct object *next;
 };
 
@@ -43,7 +44,11 @@ void object_put(struct object *o);
  * close. */
 void object_put_later(struct object *o);
 
-/* Forgets fd and closes it: 0 or -EBADF. */
+/* False in a child of fork(), which has a copy of the object but not the VM: its threads and their
+ * state stayed with the parent. */
+bool object_is_home(const struct object *o);
+
+/* Forgets fd and closes it: 0 or -EBADF. Away from home the object itself is left alone. */
 int object_close(int fd);
 
 /* Another descriptor for the same object, as dup() made it: 0 or -errno. */

@@ -62,7 +62,11 @@ int softkvm_ioctl(int fd, unsigned long request, void *arg)
 
 	if (!o)
 		return -EBADF;
-	rc = ioctls[o->kind](o, request, arg);
+	/* As in the kernel: a VM is of the process that made it. */
+	if (o->kind != OBJECT_SYSTEM && !object_is_home(o))
+		rc = -EIO;
+	else
+		rc = ioctls[o->kind](o, request, arg);
 	object_put(o);
 	return rc;
 }
@@ -100,7 +104,7 @@ void softkvm_kick(int vcpu_fd)
 
 	if (!o)
 		return;
-	if (o->kind == OBJECT_VCPU)
+	if (o->kind == OBJECT_VCPU && object_is_home(o))
 		vcpu_kick(o->vcpu, REQ_EXIT);
 	object_put_later(o);
 }
