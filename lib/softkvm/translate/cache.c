@@ -2,8 +2,8 @@
 /*
  * The code cache: memory, tables of blocks and pages, chains.
  *
- * Code is bump-allocated. A dropped block leaves a hole; when any table is full everything is
- * thrown away and translation starts anew (counted as cache_flushes). The cache's memory has two
+ * Code is bump-allocated, in regions (engine.h). A dropped block leaves a hole; when any table is
+ * full everything is thrown away and translation starts anew (counted as cache_flushes). The cache's memory has two
  * mappings of one memfd, R-X to run and R-W to write: no page can be written and executed
  * through the same address.
  *
@@ -51,6 +51,24 @@ static int map_code(struct engine *e)
 	return 0;
 }
 
+/* Sixteenths of the cache; a boot uses 12 : 1 : 2, gcc 12 : 3 : 2. */
+static bool divide(struct engine *e)
+{
+	static const uint8_t share[REGIONS] = {9, 4, 3};
+	uint32_t at = 0;
+	unsigned i;
+
+	for (i = 0; i < REGIONS; i++) {
+		struct region *r = &e->region[i];
+
+		r->begin = r->at = at;
+		r->end = at += e->code_size / 16 * share[i];
+		if (i != REGION_STUBS && !(r->block = table(BLOCKS, sizeof(*r->block))))
+			return false;
+	}
+	return true;
+}
+
 int cache_create(struct engine *e)
 {
 	uint8_t *stack_end = (uint8_t *)((uintptr_t)e->c & ~0xffffull);
@@ -77,7 +95,7 @@ int cache_create(struct engine *e)
 	e->tr = table(1, sizeof(*e->tr));
 	e->jumped = table(JUMPED, sizeof(*e->jumped));
 	if (!e->site || !e->block || !e->exit || !e->map || !e->bytes || !e->pool || !e->page ||
-	    !e->block_hash || !e->page_hash || !e->tr || !e->jumped)
+	    !e->block_hash || !e->page_hash || !e->tr || !e->jumped || !divide(e))
 		return -ENOMEM;
 	rc = map_code(e);
 	if (rc)
@@ -109,6 +127,8 @@ void cache_destroy(struct engine *e)
 	drop_table(e->page_hash, HASH * sizeof(uint32_t));
 	drop_table(e->tr, sizeof(*e->tr));
 	drop_table(e->jumped, JUMPED * sizeof(*e->jumped));
+	drop_table(e->region[REGION_COLD].block, BLOCKS * sizeof(uint32_t));
+	drop_table(e->region[REGION_HOT].block, BLOCKS * sizeof(uint32_t));
 	drop_table(e->code_rw, CODE_SIZE);
 }
 
@@ -139,7 +159,10 @@ void cache_flush(struct engine *e)
 			atomic_fetch_and(&s->note[(e->page[i].gpa - s->gpa) >> 12].code,
 					 ~(1u << (e->c->index & 31)));
 	}
-	e->code_used = e->thunks_end;
+	for (i = 0; i < REGIONS; i++) {
+		e->region[i].at = e->region[i].begin;
+		e->region[i].n = 0;
+	}
 	e->n_blocks = e->n_exits = e->n_maps = e->n_bytes = e->n_pool = 0;
 	e->n_slots = 1; /* 0: none */
 	e->n_pages = 0;
@@ -224,21 +247,31 @@ struct code_page *page_get(struct engine *e, uint64_t gpa, uint8_t *hva)
 	return p;
 }
 
-/* The block whose code lies at an offset of the cache. Blocks' code ascends with their number. */
+struct region *region_at(struct engine *e, uint32_t offset)
+{
+	struct region *r = e->region;
+
+	while (r < e->region + REGIONS - 1 && offset >= r->end)
+		r++;
+	return r;
+}
+
+/* The block whose code lies at an offset of the cache; NULL: none's does. */
 struct block *block_at_host(struct engine *e, uint32_t offset)
 {
-	uint32_t lo = 0, hi = e->n_blocks;
+	const struct region *r = region_at(e, offset);
+	uint32_t lo = 0, hi = r->n;
 
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
 
-		if (e->block[mid].end <= offset)
+		if (e->block[r->block[mid]].end <= offset)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	if (lo < e->n_blocks && e->block[lo].main <= offset)
-		return &e->block[lo];
+	if (lo < r->n && e->block[r->block[lo]].main <= offset)
+		return &e->block[r->block[lo]];
 	return NULL;
 }
 

@@ -433,11 +433,17 @@ static uint32_t caller(const struct vcpu *c)
 	return (uint32_t)(c->scratch[SCR_RET] - code_addr(c->engine, 0)) - 5;
 }
 
-static struct exit_rec *exit_at(struct engine *e, uint32_t at)
+/* The exit that led into C, by its stub or by itself. */
+static struct exit_rec *exit_taken(const struct vcpu *c)
 {
-	struct exit_rec *x = &e->exit[block_at_host(e, at)->exits];
+	struct engine *e = c->engine;
+	uint32_t at = caller(c);
+	struct exit_rec *x;
 
-	while (x->stub ? x->stub != at : x->site - 1 != at)
+	if (at >= e->region[REGION_STUBS].begin)
+		return &e->exit[after_call(c)];
+	x = &e->exit[block_at_host(e, at)->exits];
+	while (x->stub || x->site - 1 != at)
 		x++;
 	return x;
 }
@@ -445,7 +451,7 @@ static struct exit_rec *exit_at(struct engine *e, uint32_t at)
 uint64_t helper_exit(struct vcpu *c)
 {
 	struct engine *e = c->engine;
-	struct exit_rec *x = exit_at(e, caller(c));
+	struct exit_rec *x = exit_taken(c);
 	uint64_t flushes = c->stat.cache_flushes;
 	enum step step;
 	struct block *to;
@@ -562,6 +568,16 @@ uint64_t helper_check(struct vcpu *c)
 	return execute_decoded(c, b, i);
 }
 
+/* Checks until the next block is made hot: the more hot code there is already, the more another
+ * must run to be worth the room that it takes in the host's caches. */
+static uint32_t next_sample(const struct engine *e)
+{
+	const struct region *hot = &e->region[REGION_HOT];
+	uint64_t n = e->opt.sample * (1ull + ((hot->at - hot->begin) >> 20));
+
+	return n < INT32_MAX ? (uint32_t)n : INT32_MAX;
+}
+
 /* The old translation goes on to its end, like any block that is dropped while it runs. */
 uint64_t helper_sample(struct vcpu *c)
 {
@@ -569,7 +585,7 @@ uint64_t helper_sample(struct vcpu *c)
 	struct block *b = block_at_host(e, caller(c));
 	unsigned i = insn_at_host(e, b, caller(c));
 
-	c->scratch[SCR_SAMPLE] = e->opt.sample;
+	c->scratch[SCR_SAMPLE] = next_sample(e);
 	habit_add(e->habits.hot, e->page[b->page].gpa + b->at);
 	block_drop(e, b);
 	return code_addr(e, b->main + e->map[b->map + i].host);

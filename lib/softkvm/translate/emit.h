@@ -32,11 +32,11 @@ struct as {
 #define FRAME 12
 _Static_assert(VCPU_AT + FRAME == (36 << 8 | 12), "BEXTR: length, start");
 
-static inline void as_init(struct as *a, struct engine *e)
+static inline void as_init(struct as *a, struct engine *e, const struct region *r)
 {
 	a->e = e;
-	a->p = e->code_rw + e->code_used;
-	a->end = e->code_rw + e->code_size - 64;
+	a->p = e->code_rw + r->at;
+	a->end = e->code_rw + r->end - 64;
 	a->full = false;
 	a->framed = true;
 }

@@ -144,7 +144,8 @@ enum flags_at { FLAGS_DEAD, FLAGS_REG, FLAGS_MEM };
 struct exit_rec {
 	uint32_t block;
 	uint32_t site;    /* offset of the rel32 to patch */
-	uint32_t stub;    /* where it leads unchained; 0: it is the call of a thunk itself */
+	uint32_t stub;    /* where it leads unchained (the exit's number is behind the call there);
+			   * 0: it is the call of a thunk itself */
 	uint32_t to;      /* block it is chained to, ~0: none */
 	uint32_t next_in; /* in that block's list */
 	uint16_t target;  /* offset in the guest page */
@@ -253,12 +254,24 @@ struct jumped {           /* a second jump cache, for C: larger, for all views *
 	uint32_t block;
 };
 
+/*
+ * The code cache's parts, from low to high: blocks that run often lie side by side, apart from
+ * the many that ran a few times, and from what is rarely executed of either. Thunks stand before
+ * the first, native.c's pieces behind the last.
+ */
+enum { REGION_COLD, REGION_HOT, REGION_STUBS, REGIONS };
+struct region {
+	uint32_t begin, at, end; /* offsets; at: the next free byte */
+	uint32_t *block, n;      /* its blocks, ascending as their code does; none of stubs */
+};
+
 struct engine {
 	struct vcpu *c;
 	uint8_t *code;    /* R-X */
 	uint8_t *code_rw;
 	uint64_t *slots;
-	uint32_t code_used, code_size, thunks_end;
+	struct region region[REGIONS];
+	uint32_t code_size;
 	uint32_t n_slots, n_blocks, n_exits, n_maps, n_bytes, n_pool, n_pages;
 	struct site *site;
 	struct block *block;
@@ -341,6 +354,7 @@ struct code_page *page_find(struct engine *e, uint64_t gpa);
 struct code_page *page_get(struct engine *e, uint64_t gpa, uint8_t *hva);
 void exit_chain(struct engine *e, struct exit_rec *x, struct block *to);
 uint8_t current_mode(const struct vcpu *c);
+struct region *region_at(struct engine *e, uint32_t offset);
 struct block *block_at_host(struct engine *e, uint32_t offset);
 unsigned insn_at_host(const struct engine *e, const struct block *b, uint32_t offset);
 

@@ -317,10 +317,11 @@ void thunks_emit(struct engine *e)
 {
 	/* 1 to 512 bytes: sizes that are not a power of two use a power's thunk above them, which
 	 * is only more careful. */
+	struct region *cold = &e->region[REGION_COLD];
 	struct as a;
 	int w, k;
 
-	as_init(&a, e);
+	as_init(&a, e, cold);
 	a.framed = false;
 	emit_enter(&a);
 	emit_native_ends(&a);
@@ -335,8 +336,7 @@ void thunks_emit(struct engine *e)
 			e->thunk.miss[w][k] = emit_miss(&a, w, 1u << k);
 	emit_cold(&a);
 	rep_emit(&a);
-	e->code_used = (as_at(&a) + 63) & ~63u;
-	e->thunks_end = e->code_used;
+	cold->begin = (as_at(&a) + 63) & ~63u;
 }
 
 /* -- Entries of blocks ------------------------------------------------------------------------- */
@@ -423,6 +423,7 @@ static void emit_entry(struct as *a, struct block *b, enum entry which)
 
 uint32_t entry_get(struct engine *e, struct block *b, enum entry which)
 {
+	struct region *r;
 	struct as a;
 
 	if (b->over && which == ENTRY_MEM_POLL)
@@ -433,13 +434,14 @@ uint32_t entry_get(struct engine *e, struct block *b, enum entry which)
 		which = ENTRY_POLL;
 	if (b->entry[which])
 		return b->entry[which];
-	if (e->code_used + ENTRY_ROOM > e->code_size)
+	r = region_at(e, b->main);
+	if (r->at + ENTRY_ROOM > r->end)
 		return 0;
-	as_init(&a, e);
+	as_init(&a, e, r);
 	b->entry[which] = as_at(&a);
 	emit_entry(&a, b, which);
-	e->code_used = as_at(&a);
-	e->c->stat.code_bytes += e->code_used - b->entry[which];
+	r->at = as_at(&a);
+	e->c->stat.code_bytes += r->at - b->entry[which];
 	return b->entry[which];
 }
 

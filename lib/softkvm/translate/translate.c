@@ -5,7 +5,7 @@
  *	scan        decode until control leaves, the page ends, or the block is long enough
  *	liveness    which arithmetic flags are needed after each instruction, from the end back
  *	lower       each instruction to host code (lower.c), memory accesses with their check
- *	exits       the code after the last instruction: stubs of exits and access sites
+ *	stubs       out of the way: of exits and access sites
  *	install     into the tables; chain what can be chained
  *
  * A block lies in one guest page. It may contain conditional jumps: their taken side is an
@@ -202,13 +202,14 @@ static void emit_exit_stubs(struct tr *t, uint32_t first)
 	struct engine *e = t->e;
 	uint32_t i;
 
-	for (i = first; i < e->n_exits && !t->a.full; i++) {
+	for (i = first; i < e->n_exits && !t->s.full; i++) {
 		if (e->code_rw[e->exit[i].site - 1] == 0xe8)
 			continue;
-		e->exit[i].stub = as_at(&t->a);
-		patch_rel(e, e->exit[i].site, as_at(&t->a));
-		call_to(&t->a, e->exit[i].flags == FLAGS_MEM ? e->thunk.exit_mem :
+		e->exit[i].stub = as_at(&t->s);
+		patch_rel(e, e->exit[i].site, as_at(&t->s));
+		call_to(&t->s, e->exit[i].flags == FLAGS_MEM ? e->thunk.exit_mem :
 							       e->thunk.exit);
+		emit32(&t->s, i);
 	}
 }
 
@@ -217,19 +218,19 @@ static void emit_site_stubs(struct tr *t)
 	struct engine *e = t->e;
 	int i;
 
-	for (i = 0; i < t->n_stubs && !t->a.full; i++) {
+	for (i = 0; i < t->n_stubs && !t->s.full; i++) {
 		struct stub *stub = &t->stub[i];
 		struct site *s = &e->site[stub->site];
 
 		if (stub->read_only) {
-			patch_rel(e, stub->read_only, as_at(&t->a));
-			alu_rr(&t->a, 0x29, H_S1, H_S2); /* sub s1, s2 */
+			patch_rel(e, stub->read_only, as_at(&t->s));
+			alu_rr(&t->s, 0x29, H_S1, H_S2); /* sub s1, s2 */
 		}
 		if (stub->crossing)
-			patch_rel(e, stub->crossing, as_at(&t->a));
-		patch_rel(e, stub->jcc, as_at(&t->a));
-		call_to(&t->a, e->thunk.miss[s->write][log2_up(s->size)]);
-		emit32(&t->a, stub->site);
+			patch_rel(e, stub->crossing, as_at(&t->s));
+		patch_rel(e, stub->jcc, as_at(&t->s));
+		call_to(&t->s, e->thunk.miss[s->write][log2_up(s->size)]);
+		emit32(&t->s, stub->site);
 	}
 }
 
@@ -262,11 +263,11 @@ static void emit_loop_head(struct tr *t)
 
 static void emit_loop_stub(struct tr *t)
 {
-	if (!t->poll || t->a.full)
+	if (!t->poll || t->s.full)
 		return;
-	patch_rel(t->e, t->poll_jcc, as_at(&t->a));
-	call_to(&t->a, t->e->thunk.poll);
-	emit32(&t->a, t->index);
+	patch_rel(t->e, t->poll_jcc, as_at(&t->s));
+	call_to(&t->s, t->e->thunk.poll);
+	emit32(&t->s, t->index);
 }
 
 /* -- Profile -------------------------------------------------------------------------------------- */
@@ -319,7 +320,8 @@ static void emit_gate_before(struct tr *t)
 	emit_gate(&t->a, t->at, !polls, !t->n || t->before[0]);
 }
 
-static void count(struct tr *t, const struct block *b, uint32_t start, uint64_t ns)
+/* `bytes`: of host code */
+static void count(struct tr *t, const struct block *b, uint32_t bytes, uint64_t ns)
 {
 	struct vcpu_stats *s = &t->e->c->stat;
 
@@ -327,7 +329,7 @@ static void count(struct tr *t, const struct block *b, uint32_t start, uint64_t 
 	s->hot_blocks += !t->cold;
 	s->block_insns += b->n_insns;
 	s->guest_bytes += b->len;
-	s->code_bytes += b->end - start;
+	s->code_bytes += bytes;
 	s->translate_ns += ns;
 }
 
@@ -351,7 +353,9 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 		e->map[e->n_maps++] = t->map[i];
 	copy_words(e->bytes + e->n_bytes, t->code, len + t->over);
 	e->n_bytes += len + t->over;
-	e->code_used = b->end;
+	t->region->at = b->end;
+	t->region->block[t->region->n++] = t->index;
+	e->region[REGION_STUBS].at = as_at(&t->s);
 	e->n_blocks++;
 	block_add(e, b);
 	if (!e->opt.nochain)
@@ -367,7 +371,7 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 
 static bool has_room(const struct engine *e)
 {
-	return e->code_used + 65536 < e->code_size && e->n_blocks + 1 < BLOCKS &&
+	return e->n_blocks + 1 < BLOCKS &&
 	       e->n_exits + BLOCK_INSNS < EXITS && e->n_slots + 4 * BLOCK_INSNS < SLOTS &&
 	       e->n_maps + BLOCK_INSNS + 1 < MAPS && e->n_bytes + 4096 < BYTES &&
 	       e->n_pool + BLOCK_INSNS < POOL;
@@ -378,7 +382,7 @@ struct block *translate(struct engine *e, struct code_page *page, struct code_pa
 {
 	struct tr *t = e->tr;
 	uint64_t started = now_ns();
-	uint32_t first_exit, start;
+	uint32_t first_exit, start, stubs = e->region[REGION_STUBS].at;
 	struct block *b;
 
 	if (!has_room(e))
@@ -396,7 +400,9 @@ struct block *translate(struct engine *e, struct code_page *page, struct code_pa
 	t->index = e->n_blocks;
 	t->gate = 0;
 	first_exit = e->n_exits;
-	as_init(&t->a, e);
+	t->region = &e->region[t->cold ? REGION_COLD : REGION_HOT];
+	as_init(&t->a, e, t->region);
+	as_init(&t->s, e, &e->region[REGION_STUBS]);
 	scan(t);
 	liveness(t);
 	start = as_at(&t->a);
@@ -409,10 +415,10 @@ struct block *translate(struct engine *e, struct code_page *page, struct code_pa
 	emit_site_stubs(t);
 	emit_exit_stubs(t, first_exit);
 	emit_loop_stub(t);
-	if (t->a.full)
+	if (t->a.full || t->s.full)
 		return NULL;
 	b = install(t, first_exit);
-	count(t, b, start, now_ns() - started);
+	count(t, b, b->end - start + as_at(&t->s) - stubs, now_ns() - started);
 	if (e->opt.dump)
 		dump_block(t, b);
 	return b;

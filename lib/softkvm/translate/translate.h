@@ -36,7 +36,9 @@ struct group {            /* accesses that share a check (group.c) */
 enum group_role { GROUP_NONE, GROUP_LEADER, GROUP_MEMBER };
 
 struct tr {
-	struct as a;
+	struct as a;        /* the block's code, */
+	struct as s;        /* and its stubs */
+	struct region *region;
 	struct engine *e;
 	struct code_page *page, *next;
 	uint16_t at, end;   /* offsets in the page: first byte, after the last */
