@@ -82,9 +82,9 @@ static bool check_view(const struct vcpu *c, const struct view *v)
 
 static bool check_jumps(const struct engine *e, const struct view *v)
 {
-	for (unsigned i = 0; v->jc_tag[0] && i < JC_SIZE; i++) /* else never selected */
-		if (v->jc_code[i] - code_addr(e, 0) >= CODE_SIZE) {
-			printf("# a jump cache leads to %llx\n", (unsigned long long)v->jc_code[i]);
+	for (unsigned i = 0; v->jc->lin && i < JC_SIZE; i++) /* else never selected */
+		if (v->jc[i].code - code_addr(e, 0) >= CODE_SIZE) {
+			printf("# a jump cache leads to %llx\n", (unsigned long long)v->jc[i].code);
 			return false;
 		}
 	return true;

@@ -10,11 +10,13 @@
 FACE_GUEST(stores)
 FACE_GUEST(slot)
 FACE_GUEST(rom_code)
+FACE_GUEST(replaced_code)
 
 #define ROM 0x200000
 #define ROM_SIZE 4096
 
 static uint8_t *rom; /* what is at ROM; the client's memory */
+static unsigned loads;
 
 static int set_slot(struct tiny *t, uint32_t n, uint64_t gpa, uint8_t *mem, uint64_t size,
 		    uint32_t flags)
@@ -101,6 +103,14 @@ static void other_memory(struct tiny *t, unsigned what)
 	       "%s: other memory is there", t->face->name);
 }
 
+/* The client loads other code, the same again, other code, and the first. */
+static void load_code(struct tiny *t, unsigned what)
+{
+	(void)t;
+	(void)what;
+	rom[0x11] = (uint8_t)"BBCA"[loads++ & 3];
+}
+
 static const struct slot_case {
 	const char *name;
 	const uint8_t *code, *end;
@@ -120,6 +130,9 @@ static const struct slot_case {
 	 "out 11/4=ddccbbaa write 200004/4=99 out 12/4=0 end"},
 	{"code that is replaced with its slot", FACE_CODE(rom_code), KVM_MEM_READONLY,
 	 other_memory, "out 11/1=41 knock 1 out 11/1=42 end"},
+	{"code that the client loads in place of other", FACE_CODE(replaced_code), 0, load_code,
+	 "out 11/1=41 knock 1 out 11/1=42 knock 1 out 11/1=42 knock 1 out 11/1=43 knock 1 "
+	 "out 11/1=41 knock 1 end"},
 };
 
 static void fill_rom(void)
@@ -144,6 +157,7 @@ static void run_case(const struct kvm_face *face, const struct slot_case *c)
 	if (face_open(&t, face, false, &err) < 0)
 		return;
 	fill_rom();
+	loads = 0;
 	is_int(set_slot(&t, 1, ROM, rom, ROM_SIZE, c->flags), 0, "%s: %s: a second slot",
 	       face->name, c->name);
 	face_load(&t, c->code, c->end);

@@ -312,4 +312,15 @@ GUEST(rom_code)
 	DONE
 END(rom_code)
 
+	/* The same five times over. */
+GUEST(replaced_code)
+	mov $0x200010, %ebx
+	mov $5, %ecx
+1:	call *%ebx
+	out %al, $0x11
+	KNOCK(1)
+	loop 1b
+	DONE
+END(replaced_code)
+
 	.section .note.GNU-stack, "", @progbits

@@ -25,7 +25,6 @@
 #include "softkvm/translate/engine.h"
 
 #define TABLE_LEN (VIEW_ENTRIES * 8)
-#define JC_LEN (2ull * JC_SIZE * 8)
 #define VIEW_STRIDE (TABLE_LEN + JC_LEN)
 
 static uint64_t vpn_of(uint64_t lin)
@@ -47,8 +46,7 @@ static bool view_create(struct engine *e, struct view *v, unsigned n)
 {
 	uint8_t *base = e->view_arena + n * VIEW_STRIDE;
 
-	v->jc_code = (uint64_t *)(void *)base;
-	v->jc_tag = (uint64_t *)(void *)(base + JC_SIZE * 8ul);
+	v->jc = (struct jump *)(void *)base;
 	v->table = (uint64_t *)(void *)(base + JC_LEN);
 	v->log = raw_mmap(VIEW_LOG * 8ul, 0);
 	v->global_log = raw_mmap(VIEW_LOG * 8ul, 0);
@@ -60,8 +58,10 @@ static bool view_create(struct engine *e, struct view *v, unsigned n)
  * the dearest part of making the vCPU. */
 static void view_begin(struct engine *e, struct view *v)
 {
-	fill_words(v->jc_code, code_addr(e, e->thunk.gate_miss), JC_SIZE);
-	fill_words(v->jc_tag, JC_NONE, JC_SIZE);
+	uint32_t i;
+
+	for (i = 0; i < JC_SIZE; i++)
+		v->jc[i] = (struct jump){code_addr(e, e->thunk.gate_miss), JC_NONE};
 	jc_flush(e, v);
 	itlb_flush(e, v);
 }
@@ -297,7 +297,7 @@ static struct view *user_view_get(struct vcpu *c)
 	if (!v) {
 		user_flush(e, old);
 		v = old;
-		if (!v->jc_tag[0]) /* never used */
+		if (!v->jc->lin) /* never used */
 			view_begin(e, v);
 		v->valid = true;
 		v->pcid = pcid;

@@ -197,9 +197,11 @@ void block_add(struct engine *e, struct block *b)
 	*head = ~i;
 	b->next = e->page[b->page].blocks;
 	e->page[b->page].blocks = i;
+	e->page[b->page].sum = 0;
 	if (b->over) {
 		b->next2 = e->page[b->page2].crossing;
 		e->page[b->page2].crossing = i;
+		e->page[b->page2].sum = 0;
 	}
 }
 

@@ -39,8 +39,7 @@ void jc_flush(struct engine *e, struct view *v)
 	uint32_t i;
 
 	for (i = 0; i < v->n_jc; i++) {
-		v->jc_tag[v->jc_log[i]] = JC_NONE;
-		v->jc_code[v->jc_log[i]] = miss;
+		v->jc[v->jc_log[i]] = (struct jump){miss, JC_NONE};
 	}
 	v->n_jc = 0;
 	v->jc_age = ++e->ages;
@@ -49,16 +48,7 @@ void jc_flush(struct engine *e, struct view *v)
 
 static struct jumped *jumped_slot(struct engine *e, uint64_t rip)
 {
-	return &e->jumped[(rip ^ e->view->jc_age << 20) * 0x9e3779b97f4a7c15ull >> 47];
-}
-
-/* What the second jump cache has for rip in this view; NULL: nothing. */
-static struct block *jumped_find(struct engine *e, uint64_t rip)
-{
-	const struct jumped *j = jumped_slot(e, rip);
-	struct block *b = &e->block[j->block];
-
-	return j->lin == rip && j->age == e->view->jc_age && !b->dead ? b : NULL;
+	return &e->jumped[rip * 0x9e3779b97f4a7c15ull >> 47];
 }
 
 static void jc_fill(struct engine *e, uint64_t rip, struct block *b, uint32_t gate)
@@ -66,10 +56,9 @@ static void jc_fill(struct engine *e, uint64_t rip, struct block *b, uint32_t ga
 	struct view *v = e->view;
 	uint32_t i = (uint32_t)(rip & (JC_SIZE - 1));
 
-	if (v->jc_tag[i] == JC_NONE)
+	if (v->jc[i].lin == JC_NONE)
 		v->jc_log[v->n_jc++] = i;
-	v->jc_tag[i] = rip;
-	v->jc_code[i] = code_addr(e, gate);
+	v->jc[i] = (struct jump){code_addr(e, gate), rip};
 	*jumped_slot(e, rip) = (struct jumped){rip, v->jc_age, (uint32_t)(b - e->block)};
 }
 
@@ -280,6 +269,27 @@ static struct block *block_get(struct vcpu *c, uint64_t rip, bool gate, enum ste
 	return block_try(c, rip, gate, step, &again);
 }
 
+/* What the second jump cache has for rip; NULL: nothing. Another process may have jumped there, or
+ * this one before its TLB was flushed: then it must be the same block still. */
+static struct block *jumped_find(struct vcpu *c, uint64_t rip, uint8_t mode)
+{
+	struct engine *e = c->engine;
+	const struct jumped j = *jumped_slot(e, rip);
+	const struct code_page *p;
+	struct block *b = &e->block[j.block];
+	enum step step;
+
+	if (j.lin != rip)
+		return NULL;
+	if (j.age == e->view->jc_age)
+		return b->dead ? NULL : b;
+	p = fetch_page(c, rip, &step); /* may empty the code cache */
+	return p && j.block < e->n_blocks && !b->dead && !b->over && b->mode == mode &&
+			       b->at == (rip & 4095) && b->page == (uint32_t)(p - e->page) ?
+		       b :
+		       NULL;
+}
+
 /* -- Dispatch -------------------------------------------------------------------------------------------- */
 
 static uint64_t leave(struct engine *e, enum step why)
@@ -300,11 +310,12 @@ static void jc_check_mode(struct engine *e, struct view *v, uint8_t mode)
 static uint64_t enter_block(struct vcpu *c, bool gate)
 {
 	struct engine *e = c->engine;
+	uint8_t mode = current_mode(c);
 	enum step step;
 	struct block *b;
 
-	jc_check_mode(e, e->view, current_mode(c));
-	b = gate ? jumped_find(e, c->rip) : NULL;
+	jc_check_mode(e, e->view, mode);
+	b = gate ? jumped_find(c, c->rip, mode) : NULL;
 	if (!b)
 		b = block_get(c, c->rip, gate, &step);
 	if (!b)

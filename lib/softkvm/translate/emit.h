@@ -277,6 +277,13 @@ static inline void alu_rr(struct as *a, unsigned op, int d, int s)
 	emit8(a, 0xc0u | (unsigned)(s & 7) << 3 | (d & 7));
 }
 
+static inline void alu_rr32(struct as *a, unsigned op, int d, int s)
+{
+	emit_rex(a, false, s, 0, d);
+	emit8(a, op);
+	emit8(a, 0xc0u | (unsigned)(s & 7) << 3 | (d & 7));
+}
+
 /* bt r, imm */
 static inline void bt_ri(struct as *a, int r, unsigned bit)
 {

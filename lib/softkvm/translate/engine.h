@@ -65,8 +65,12 @@ enum { SCR_TARGET,   /* where the way back from C leads */
 
 /* -- views -- */
 #define JC_SIZE (1u << 16) /* the index is the low 16 bits of the address */
-#define JC_TAG_OFF (-(int32_t)(JC_SIZE * 8))      /* from GS base */
-#define JC_CODE_OFF (-(int32_t)(2 * JC_SIZE * 8))
+struct jump {             /* an entry of a view's jump cache */
+	uint64_t code;    /* host address of a gate */
+	uint64_t lin;     /* where the guest jumped to, or JC_NONE */
+};
+#define JC_LEN (JC_SIZE * sizeof(struct jump))
+#define JC_OFF(field) (-(int32_t)JC_LEN + (int32_t)offsetof(struct jump, field)) /* from GS base */
 #define VIEW_ENTRIES (1ull << 36)
 #define USER_VIEWS 6
 
@@ -74,8 +78,7 @@ enum { SCR_TARGET,   /* where the way back from C leads */
 
 struct view {
 	uint64_t *table;       /* GS base */
-	uint64_t *jc_tag;      /* linear address, or JC_NONE */
-	uint64_t *jc_code;     /* host address of a gate */
+	struct jump *jc;       /* right below it */
 	uint64_t *log;         /* page numbers filled since the last flush */
 	uint32_t n_log;
 	uint32_t *jc_log;      /* jump cache indices filled */
@@ -101,7 +104,7 @@ struct view {
 
 /* Ways into a block besides `main`, made when needed (thunks.c). */
 enum entry {
-	ENTRY_GATE,      /* indirect jumps: S1 the address, S2 the index, flags in vcpu.arith */
+	ENTRY_GATE,      /* indirect jumps: S1 the address, S2 twice the index, flags in vcpu.arith */
 	ENTRY_POLL,      /* backward chains, flags in EFLAGS */
 	ENTRY_MEM,       /* chains with the flags in vcpu.arith; only if the block reads them */
 	ENTRY_MEM_POLL,  /* backward ones of these */
@@ -211,6 +214,7 @@ struct code_page {
 	uint32_t hash_next;
 	uint16_t writes;  /* times it was written while holding code */
 	bool claimed;     /* its note says `code`: nobody writes unseen */
+	uint64_t sum;     /* of its bytes when its translations were last compared, 0: unknown */
 };
 
 /* What the same bytes at the same place may be translated to differently. */
@@ -250,7 +254,7 @@ struct itlb {
 
 #define JUMPED (1u << 17)
 struct jumped {           /* a second jump cache, for C: larger, for all views */
-	uint64_t lin, age; /* view.jc_age */
+	uint64_t lin, age; /* view.jc_age: with another one it is a guess */
 	uint32_t block;
 };
 
@@ -284,6 +288,7 @@ struct engine {
 	struct itlb itlb[ITLB];
 	struct jumped *jumped; /* what was in jump caches, or is */
 	struct decoded decoded[DECODED];
+	uint8_t page_now[4096] __attribute__((aligned(8))); /* page_check()'s */
 	enum step leave; /* why translated code was left */
 
 	struct tr *tr;    /* the translation under way */

@@ -14,8 +14,8 @@
  *     address on top.
  *  2. At a thunk (but `exit`) EFLAGS are dead: if the guest's flags matter they are in
  *     vcpu.arith. `resume` makes EFLAGS equal to vcpu.arith.
- *  3. At a gate (the entry for indirect jumps) S1 is the guest address jumped to, S2 its jump
- *     cache index, and the guest's flags are in vcpu.arith.
+ *  3. At a gate (the entry for indirect jumps) S1 is the guest address jumped to, S2 twice its
+ *     jump cache index, and the guest's flags are in vcpu.arith.
  *  4. Who jumps to a block's `main` has set vcpu.rip_page to the page that the block is
  *     executed at, and has flags in EFLAGS if the block's live_in says that it reads them.
  */
@@ -345,11 +345,12 @@ void thunks_emit(struct engine *e)
 void emit_gate_jump(struct as *a)
 {
 	movzx_rr16(a, H_S2, H_S1);
+	alu_rr32(a, 0x01, H_S2, H_S2);
 	emit8(a, 0x65); /* jmp gs:[s2 * 8 + code] */
 	emit8(a, 0xff);
 	emit8(a, 0x24);
 	emit8(a, 0xc0u | H_S2 << 3 | 5);
-	emit32(a, (uint32_t)JC_CODE_OFF);
+	emit32(a, (uint32_t)JC_OFF(code));
 }
 
 void emit_poll_test(struct as *a)
@@ -367,7 +368,7 @@ static void emit_block_number(struct as *a, const struct block *b)
 /* Invariant 3 in. */
 void emit_gate(struct as *a, uint16_t at, bool poll, bool load_flags)
 {
-	emit_gs(a, 0x3b, H_S1, H_S2, JC_TAG_OFF); /* cmp s1, gs:[tag] */
+	emit_gs(a, 0x3b, H_S1, H_S2, JC_OFF(lin)); /* cmp s1, gs:[lin] */
 	jcc_to(a, CC_NE, a->e->thunk.gate_miss);
 	if (poll) { /* S1 is where to go on, and C looks at the requests there */
 		emit_poll_test(a);
