@@ -6,8 +6,10 @@
  *	serial port -> ring ----> stdout             (when it takes some)
  *	signals, machine's end, control socket
  *
- * With a terminal, stdin is raw and Ctrl-] leaves. Without, bytes pass as they are, and the
- * end of stdin means only that nobody will type: stdin may be /dev/null from the start.
+ * With a terminal, stdin is raw and Ctrl-] leaves; so it is read also while the guest takes nothing
+ * (it hangs, and that is when somebody wants to leave). Without, bytes pass as they are, stay in their
+ * pipe until the guest takes some, and the end of stdin means only that nobody will type: stdin may
+ * be /dev/null from the start.
  * When stdout is gone (a closed pipe) the guest goes on, and its console goes nowhere.
  *
  * Writes are of at most PIPE_BUF bytes after poll() said POLLOUT, so that they do not block
@@ -34,6 +36,13 @@
 #include <unistd.h>
 
 #define DRAIN_MS 2000 /* how long a stuck stdout may hold up our end */
+#define PIPE_INPUT 256 /* as much is taken from a pipe before the guest wants it */
+
+/* Input that the guest has not taken. From a terminal it may be much: a text pasted. */
+struct input {
+	uint8_t bytes[1 << 20];
+	size_t head, n;
+};
 
 struct loop {
 	struct session *s;
@@ -43,8 +52,7 @@ struct loop {
 	int output;         /* stdout, or the same terminal */
 	bool left;          /* by Ctrl-] */
 	int signal;         /* that ended us; 0: none */
-	uint8_t pending[256]; /* input that the guest has not taken */
-	size_t n_pending;
+	struct input *in;
 	bool blocked;       /* the guest takes no input now */
 	size_t n_output;    /* bytes that wait for stdout */
 };
@@ -72,20 +80,39 @@ int session_signals(void)
 
 static void give_input(struct loop *l)
 {
+	struct input *in = l->in;
 	size_t took;
 
-	if (!l->n_pending)
+	if (!in->n)
 		return;
-	took = machine_console_input(l->s->machine, l->pending, l->n_pending);
-	memmove(l->pending, l->pending + took, l->n_pending - took);
-	l->n_pending -= took;
-	l->blocked = l->n_pending > 0;
+	took = machine_console_input(l->s->machine, in->bytes + in->head, in->n);
+	in->n -= took;
+	in->head = in->n ? in->head + took : 0;
+	l->blocked = in->n > 0;
+}
+
+/* How much may be read now, to where input_end() says. */
+static size_t input_room(const struct loop *l)
+{
+	if (l->raw)
+		return sizeof(l->in->bytes) - l->in->n;
+	return l->blocked ? 0 : PIPE_INPUT - l->in->n;
+}
+
+static uint8_t *input_end(struct input *in, size_t room)
+{
+	if (in->head + in->n + room > sizeof(in->bytes)) {
+		memmove(in->bytes, in->bytes + in->head, in->n);
+		in->head = 0;
+	}
+	return in->bytes + in->head + in->n;
 }
 
 static void read_input(struct loop *l)
 {
-	uint8_t *at = l->pending + l->n_pending, *escape;
-	ssize_t n = read(STDIN_FILENO, at, sizeof(l->pending) - l->n_pending);
+	size_t room = input_room(l) < PIPE_BUF ? input_room(l) : PIPE_BUF;
+	uint8_t *at = input_end(l->in, room), *escape;
+	ssize_t n = read(STDIN_FILENO, at, room);
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
@@ -99,9 +126,10 @@ static void read_input(struct loop *l)
 		n = escape - at;
 		machine_stop(l->s->machine);
 	}
-	l->n_pending += (size_t)n;
+	l->in->n += (size_t)n;
 	console_forget_panic(l->s->console);
-	give_input(l);
+	if (!l->blocked)
+		give_input(l);
 }
 
 /* -- Output ----------------------------------------------------------------------------- */
@@ -184,7 +212,7 @@ enum { P_MACHINE, P_CONSOLE, P_SIGNALS, P_STDIN, P_STDOUT, P_LISTEN, P_CLIENT, P
 
 static void fill(const struct loop *l, struct pollfd p[P_N])
 {
-	bool reads = l->input_open && l->n_pending < sizeof(l->pending) && !l->blocked;
+	bool reads = l->input_open && input_room(l) > 0;
 
 	p[P_MACHINE] = (struct pollfd){machine_fd(l->s->machine), POLLIN, 0};
 	p[P_CONSOLE] = (struct pollfd){l->s->console->fd, POLLIN, 0};
@@ -271,7 +299,8 @@ static int run_through_resets(struct loop *l)
 
 int session_run(struct session *s)
 {
-	struct loop l = {.s = s, .input_open = true, .output_open = true};
+	static struct input input;
+	struct loop l = {.s = s, .in = &input, .input_open = true, .output_open = true};
 	int code;
 
 	l.output = terminal_output();

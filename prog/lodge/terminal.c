@@ -7,7 +7,8 @@
  * for the signals of a crash, which restore it and then die of the same signal. Signals that
  * ask us to end are not handled here; the session reads them from a descriptor.
  *
- * A lodge in the background neither changes the terminal nor reads from it.
+ * A lodge in the background neither changes the terminal nor reads from it. Nothing here waits for
+ * output to drain: a terminal that nobody reads would hold us for ever, with all signals blocked.
  */
 #include "terminal.h"
 
@@ -29,7 +30,7 @@ void terminal_give_back(void)
 	if (!taken)
 		return;
 	taken = 0;
-	tcsetattr(STDIN_FILENO, TCSADRAIN, &before);
+	tcsetattr(STDIN_FILENO, TCSANOW, &before);
 }
 
 static void on_crash(int sig)
@@ -68,7 +69,7 @@ bool terminal_take(void)
 	}
 	raw = before;
 	cfmakeraw(&raw);
-	taken = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
+	taken = tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
 	return taken;
 }
 
