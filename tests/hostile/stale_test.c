@@ -329,14 +329,14 @@ static bool audit_jumps(const struct view *v)
 
 	for (unsigned i = 0; i < JUMPED; i++) {
 		const struct jumped *j = &e->jumped[i];
-		const struct block *b = &e->block[j->block];
 		struct cached what = {.user = v != &e->kernel};
 
-		if (j->age != v->jc_age || !j->lin || b->dead)
+		if (j->age != v->jc_age || !j->lin || j->page == ~0u ||
+		    j->flushes != (uint32_t)m.c->stat.cache_flushes || e->code[j->gate] == 0xe9)
 			continue;
-		what.at = e->page[b->page].gpa;
-		if ((j->lin & 4095) != b->at || find(v, j->lin & ~4095ull, is_code, &what) < 0)
-			return complain("the block", v, j->lin, what.at + b->at);
+		what.at = e->page[j->page].gpa;
+		if (find(v, j->lin & ~4095ull, is_code, &what) < 0)
+			return complain("the gate", v, j->lin, what.at);
 	}
 	return true;
 }

@@ -46,12 +46,7 @@ void jc_flush(struct engine *e, struct view *v)
 	fill_words(v->evicted, 0, 16);
 }
 
-static struct jumped *jumped_slot(struct engine *e, uint64_t rip)
-{
-	return &e->jumped[rip * 0x9e3779b97f4a7c15ull >> 47];
-}
-
-static void jc_fill(struct engine *e, uint64_t rip, struct block *b, uint32_t gate)
+static void jc_fill(struct engine *e, uint64_t rip, uint32_t gate)
 {
 	struct view *v = e->view;
 	uint32_t i = (uint32_t)(rip & (JC_SIZE - 1));
@@ -59,7 +54,6 @@ static void jc_fill(struct engine *e, uint64_t rip, struct block *b, uint32_t ga
 	if (v->jc[i].lin == JC_NONE)
 		v->jc_log[v->n_jc++] = i;
 	v->jc[i] = (struct jump){code_addr(e, gate), rip};
-	*jumped_slot(e, rip) = (struct jumped){rip, v->jc_age, (uint32_t)(b - e->block)};
 }
 
 /* A mapping that may be of code went away: forget where its page was entered. */
@@ -269,25 +263,45 @@ static struct block *block_get(struct vcpu *c, uint64_t rip, bool gate, enum ste
 	return block_try(c, rip, gate, step, &again);
 }
 
-/* What the second jump cache has for rip; NULL: nothing. Another process may have jumped there, or
- * this one before its TLB was flushed: then it must be the same block still. */
-static struct block *jumped_find(struct vcpu *c, uint64_t rip, uint8_t mode)
+/* -- The second jump cache --------------------------------------------------------------------------- */
+
+static struct jumped *jumped_slot(struct engine *e, uint64_t rip)
+{
+	return &e->jumped[rip * 0x9e3779b97f4a7c15ull >> 47];
+}
+
+/* Is it of this code cache, and is its block? A gate ends with its block (block_drop()). */
+static bool is_alive(const struct engine *e, const struct jumped *j)
+{
+	return j->flushes == (uint32_t)e->c->stat.cache_flushes && e->code[j->gate] != 0xe9;
+}
+
+/* The gate for rip; 0: not known. Another process may have jumped there, or this one before its TLB
+ * was flushed: then rip must be in the same page still. It all fits into a cache line, for a
+ * process that starts comes here thousands of times, and waits for memory. */
+static uint32_t jumped_find(struct vcpu *c, uint64_t rip, uint8_t mode)
 {
 	struct engine *e = c->engine;
 	const struct jumped j = *jumped_slot(e, rip);
 	const struct code_page *p;
-	struct block *b = &e->block[j.block];
 	enum step step;
 
-	if (j.lin != rip)
-		return NULL;
+	if (j.lin != rip || j.mode != mode || !is_alive(e, &j))
+		return 0;
 	if (j.age == e->view->jc_age)
-		return b->dead ? NULL : b;
-	p = fetch_page(c, rip, &step); /* may empty the code cache */
-	return p && j.block < e->n_blocks && !b->dead && !b->over && b->mode == mode &&
-			       b->at == (rip & 4095) && b->page == (uint32_t)(p - e->page) ?
-		       b :
-		       NULL;
+		return j.gate;
+	p = fetch_page(c, rip, &step); /* may drop the block, or empty the code cache */
+	return p && j.page == (uint32_t)(p - e->page) && is_alive(e, &j) ? j.gate : 0;
+}
+
+static void jumped_fill(struct vcpu *c, const struct block *b, uint32_t gate)
+{
+	struct engine *e = c->engine;
+
+	*jumped_slot(e, c->rip) = (struct jumped){
+		.lin = c->rip, .age = e->view->jc_age, .gate = gate,
+		.page = b->over ? NONE : b->page, .mode = b->mode,
+		.flushes = (uint32_t)c->stat.cache_flushes};
 }
 
 /* -- Dispatch -------------------------------------------------------------------------------------------- */
@@ -307,27 +321,44 @@ static void jc_check_mode(struct engine *e, struct view *v, uint8_t mode)
 }
 
 /* Goes on at c->rip, whose state is complete; flags_to_memory() was or will be called. */
-static uint64_t enter_block(struct vcpu *c, bool gate)
+static uint64_t enter_block(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	enum step step;
+	struct block *b;
+
+	jc_check_mode(e, e->view, current_mode(c));
+	b = block_get(c, c->rip, false, &step);
+	if (!b)
+		return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
+	c->rip_page = c->rip & ~4095ull;
+	return code_addr(e, b->main);
+}
+
+/* The same for an indirect jump: next time the jump cache knows. */
+static uint64_t enter_gate(struct vcpu *c)
 {
 	struct engine *e = c->engine;
 	uint8_t mode = current_mode(c);
 	enum step step;
 	struct block *b;
+	uint32_t gate;
 
 	jc_check_mode(e, e->view, mode);
-	b = gate ? jumped_find(c, c->rip, mode) : NULL;
-	if (!b)
-		b = block_get(c, c->rip, gate, &step);
-	if (!b)
-		return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
-	c->rip_page = c->rip & ~4095ull;
-	if (gate) {
-		uint32_t entry = entry_get(e, b, ENTRY_GATE);
-
-		if (entry)
-			jc_fill(e, c->rip, b, entry);
+	gate = jumped_find(c, c->rip, mode);
+	if (!gate) {
+		b = block_get(c, c->rip, true, &step);
+		if (!b)
+			return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
+		gate = entry_get(e, b, ENTRY_GATE);
+		if (!gate) {
+			c->rip_page = c->rip & ~4095ull;
+			return code_addr(e, b->main);
+		}
+		jumped_fill(c, b, gate);
 	}
-	return code_addr(e, b->main);
+	jc_fill(e, c->rip, gate);
+	return code_addr(e, e->thunk.gate);
 }
 
 uint64_t dispatch(struct vcpu *c)
@@ -340,7 +371,7 @@ uint64_t dispatch(struct vcpu *c)
 		return leave(e, STEP_AGAIN);
 	if (!translatable(c))
 		return leave(e, STEP_INTERPRET);
-	return enter_block(c, false);
+	return enter_block(c);
 }
 
 /* After C executed an instruction (or tried): where to go on. `next` is the host address of the
@@ -490,7 +521,7 @@ uint64_t helper_gate_miss(struct vcpu *c)
 		return leave(c->engine, STEP_AGAIN);
 	if (!translatable(c))
 		return leave(c->engine, STEP_INTERPRET);
-	return enter_block(c, !c->engine->opt.nochain);
+	return c->engine->opt.nochain ? enter_block(c) : enter_gate(c);
 }
 
 uint64_t helper_poll(struct vcpu *c)

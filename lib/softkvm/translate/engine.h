@@ -255,8 +255,12 @@ struct itlb {
 #define JUMPED (1u << 17)
 struct jumped {           /* a second jump cache, for C: larger, for all views */
 	uint64_t lin, age; /* view.jc_age: with another one it is a guess */
-	uint32_t block;
+	uint32_t gate;     /* offset of the code */
+	uint32_t page;     /* index of the block's code_page; NONE: it is in two */
+	uint32_t flushes;  /* of the code cache, when it was made */
+	uint8_t mode;
 };
+_Static_assert(sizeof(struct jumped) == 32, "half a cache line");
 
 /*
  * The code cache's parts, from low to high: blocks that run often lie side by side, apart from
@@ -303,8 +307,8 @@ struct engine {
 
 	/* offsets of the thunks in the code cache */
 	struct {
-		uint32_t enter, leave, resume, insn, exit, exit_mem, gate_miss, poll, fault, native_done,
-			native_fault;
+		uint32_t enter, leave, resume, insn, exit, exit_mem, gate, gate_miss, poll, fault,
+			native_done, native_fault; /* gate: jumps to SCR_S1 */
 		uint32_t miss[2][10];  /* [write][log2 size] */
 		/* of cold blocks: EFLAGS and vcpu.arith, checks; S2 is the length for a group */
 		uint32_t save_flags, load_flags, check[2][10], check_group[2];

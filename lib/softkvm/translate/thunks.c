@@ -331,6 +331,9 @@ void thunks_emit(struct engine *e)
 	e->thunk.poll = emit_called(&a, helper_poll, false);
 	e->thunk.gate_miss = emit_jumped(&a, helper_gate_miss);
 	e->thunk.fault = emit_jumped(&a, helper_fault);
+	e->thunk.gate = as_at(&a);
+	mov_rv(&a, H_S1, VSCR(SCR_S1));
+	emit_gate_jump(&a);
 	for (w = 0; w < 2; w++)
 		for (k = 0; k < 10; k++)
 			e->thunk.miss[w][k] = emit_miss(&a, w, 1u << k);
