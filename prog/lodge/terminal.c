@@ -14,6 +14,7 @@
 
 #include "base/macros.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -54,12 +55,20 @@ static void catch_crashes(void)
 		sigaction(crashes[i], &sa, NULL);
 }
 
+/* A terminal that does not control us (after setsid(), say) stops nobody who reads it. */
+static bool in_foreground(void)
+{
+	pid_t group = tcgetpgrp(STDIN_FILENO);
+
+	return group == getpgrp() || (group < 0 && errno == ENOTTY);
+}
+
 bool terminal_take(void)
 {
 	static bool prepared;
 	struct termios raw;
 
-	if (!isatty(STDIN_FILENO) || tcgetpgrp(STDIN_FILENO) != getpgrp() ||
+	if (!isatty(STDIN_FILENO) || !in_foreground() ||
 	    (!taken && tcgetattr(STDIN_FILENO, &before) < 0))
 		return false;
 	if (!prepared) {
