@@ -341,9 +341,10 @@ static bool may_write(struct vcpu *c, struct slot *slot, const struct walk *w)
 			     (page % 64) & 1))
 		return false;
 	/* Order matters: whoever is to translate the page marks it first, then looks for
-	 * writers; we enter as a writer first, then look for the mark. */
+	 * writers; we enter as a writer first, then look for the mark; and only then whether our
+	 * own was taken a moment ago (smc.c). */
 	atomic_fetch_or(&note->writers, me);
-	return !atomic_load(&note->code);
+	return !atomic_load(&note->code) && !(atomic_load(&c->requests) & REQ_CODE);
 }
 
 /* Only the first vCPU that writes a page has its entry remembered; those of others are looked for.

@@ -236,6 +236,7 @@ enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, M
 #define ITLB 8192
 #define NATIVES 1024
 #define CHANGES 16
+#define CODE_QUEUE 64
 #define GROUP_FAILURES 16
 #define BLOCK_INSNS 64
 
@@ -318,7 +319,7 @@ struct engine {
 	/* messages from other vCPUs */
 	_Atomic uint64_t sync_page[VCPUS_MAX]; /* page that the sender wants without writers */
 	struct lock code_lock;
-	uint64_t code_queue[64];
+	uint64_t code_queue[CODE_QUEUE];
 	uint32_t n_code_queue;
 	bool code_overflow;
 	struct change {          /* what this vCPU's instruction stores to code of others */

@@ -21,6 +21,27 @@
  *
  *     If W does not see T, T marked the page after W's store and reads the new bytes. If W sees
  *     T, T gets the message.
+ *
+ *     A T that sleeps, or waits for a processor, would make all of W's stores to the page go
+ *     through C. So when W has a message for T about a page of which T has not served the last
+ *     one, W takes the page from T: T's bit in `code`. T gives up all its blocks of the page
+ *     when it serves the message, and marks the page anew before it translates from it again.
+ *
+ *	W: store; barrier; lock T's queue; message: all of the page; request to T;
+ *	   take T's bit; unlock
+ *	T: (poll) take the request; lock; take messages; unlock; drop blocks, claimed = false,
+ *	   bit &= ~T; ... translate: bit |= T; look at `writers`; read the bytes
+ *
+ *     Until T serves the message it may run, and even make, translations of older bytes, as it
+ *     may before it serves any message; all are gone then. T's bit is never without its blocks'
+ *     message: T that takes the messages after the bit went finds this one among them, and a
+ *     bit that T set after it had taken them is not taken by an older one, because both
+ *     happen under the lock. A third vCPU X that finds no bit stores unseen; but the request
+ *     came before the bit went, so T's next poll, which is after whatever X tells T
+ *     afterwards, serves it. T's own stores to the page must have their effect at once: while T
+ *     has the request it gets no writable entry (may_write()), and a store that C makes is
+ *     followed by a look at the requests. If there is no room for the message then the request
+ *     is it: T looks which of its pages have lost their bit.
  *  3. the client's own pointer (a disk read, a debugger): invisible here. But what it loads the
  *     guest executes only after a mapping of the page was made or changed, or after it left
  *     KVM_RUN:
@@ -32,6 +53,9 @@
  *         KVM_RUN is entered.
  *     What remains: a client that rewrites code under an unchanged mapping while the guest can
  *     run it. ERRATA names it.
+ *
+ * A page's mark is with its memory slot's notes, which go with the slot. So it is looked at, too,
+ * when the page enters the instruction TLB: a page without it has lost all its blocks.
  *
  * A page that is written again and again has all its blocks dropped, because it is being
  * recycled for data: then it loses its mark, and stores to it are fast again.
@@ -106,11 +130,24 @@ static uint64_t page_sum(const uint8_t *page)
 	return a ? a : 1;
 }
 
+/* Was the page taken from us? Then stores to it are not seen, and nothing of it is left. */
+static void drop_lost(struct engine *e, struct code_page *p)
+{
+	struct slot *slot = p->claimed ? vm_slot(e->c->vm, p->gpa) : NULL;
+
+	if (!p->claimed || (slot && atomic_load(&note_of(slot, p->gpa)->code) & my_bit(e->c)))
+		return;
+	page_drop_blocks(e, p, 0, 4096);
+	p->writes = 0;
+	p->claimed = false;
+}
+
 /* A page enters the instruction TLB: are its translations still those of its bytes? */
 void page_check(struct engine *e, struct code_page *p)
 {
 	uint32_t i, next;
 
+	drop_lost(e, p);
 	if (p->blocks == NONE && p->crossing == NONE)
 		return;
 	e->c->stat.checked_pages++;
@@ -164,56 +201,46 @@ static void drop_written(struct vcpu *c, struct slot *slot, uint64_t gpa, unsign
 	release_empty(c, p, slot);
 }
 
-/* What was written is not known page by page: the bytes of all of them tell. A millisecond, where
- * making all translations anew would be many. */
-static void check_all(struct vcpu *c)
-{
-	struct engine *e = c->engine;
-	uint32_t i;
-
-	for (i = 0; i < e->n_pages; i++) {
-		struct code_page *p = &e->page[i];
-		struct slot *slot = p->claimed ? vm_slot(c->vm, p->gpa) : NULL;
-
-		if (!slot)
-			continue;
-		page_check(e, p);
-		release_empty(c, p, slot);
-	}
-}
-
 /* -- Between vCPUs ----------------------------------------------------------------- */
 
-/* A page that is written from one end to the other is one message: of length 0, all of it. */
-static bool joins_last(struct engine *e, uint64_t gpa)
+/* The message about this page that is still in the queue, NULL: none. */
+static uint64_t *unserved(struct engine *e, uint64_t gpa)
 {
-	uint64_t *last = e->code_queue + e->n_code_queue;
+	uint32_t i;
 
-	if (!e->n_code_queue || (*--last << 12 >> 24) != gpa >> 12)
-		return false;
-	*last = gpa & ~4095ull;
-	return true;
+	for (i = 0; i < e->n_code_queue; i++)
+		if (e->code_queue[i] << 12 >> 24 == gpa >> 12)
+			return &e->code_queue[i];
+	return NULL;
 }
 
-static void post_write(struct vcpu *to, uint64_t gpa, unsigned len)
+/* Who sleeps is not woken: requests are served before anything is executed. */
+static void post_write(struct vcpu *to, struct page_note *note, uint64_t gpa, unsigned len)
 {
 	struct engine *e = to->engine;
+	bool take = true;
+	uint64_t *old;
 
 	lock_take(&e->code_lock);
-	if (joins_last(e, gpa))
-		;
-	else if (e->n_code_queue < 64)
+	old = unserved(e, gpa);
+	if (old) {
+		*old = gpa & ~4095ull; /* length 0: all of it */
+	} else if (e->n_code_queue < CODE_QUEUE) {
 		e->code_queue[e->n_code_queue++] = gpa | (uint64_t)(len & 0xfff) << 52;
-	else
+		take = false;
+	} else {
 		e->code_overflow = true;
+	}
+	atomic_fetch_or(&to->requests, REQ_CODE);
+	if (take)
+		atomic_fetch_and(&note->code, ~my_bit(to));
 	lock_drop(&e->code_lock);
-	vcpu_kick(to, REQ_CODE);
 }
 
 static void take_writes(struct vcpu *c)
 {
 	struct engine *e = c->engine;
-	uint64_t queue[64];
+	uint64_t queue[CODE_QUEUE];
 	bool overflow;
 	uint32_t i, n;
 
@@ -225,10 +252,8 @@ static void take_writes(struct vcpu *c)
 	e->n_code_queue = 0;
 	e->code_overflow = false;
 	lock_drop(&e->code_lock);
-	if (overflow) {
-		check_all(c);
-		return;
-	}
+	for (i = 0; overflow && i < e->n_pages; i++)
+		drop_lost(e, &e->page[i]);
 	for (i = 0; i < n; i++) {
 		uint64_t gpa = queue[i] << 12 >> 12;
 		struct slot *slot = vm_slot(c->vm, gpa);
@@ -336,14 +361,17 @@ void post_changes(struct vcpu *c)
 	int i, n = atomic_load(&c->vm->n_vcpus);
 	uint32_t k;
 
-	for (k = 0; k < e->n_changes; k++)
-		for (i = 0; i < n; i++) {
+	for (k = 0; k < e->n_changes; k++) {
+		const struct change *w = &e->changes[k];
+		struct slot *slot = vm_slot(c->vm, w->gpa);
+
+		for (i = 0; slot && i < n; i++) {
 			struct vcpu *other = c->vm->vcpu[i];
 
-			if (other != c && other->engine &&
-			    e->changes[k].holders & my_bit(other))
-				post_write(other, e->changes[k].gpa, e->changes[k].len);
+			if (other != c && other->engine && w->holders & my_bit(other))
+				post_write(other, note_of(slot, w->gpa), w->gpa, w->len);
 		}
+	}
 	e->n_changes = 0;
 }
 
