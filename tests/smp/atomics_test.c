@@ -163,7 +163,7 @@ static bool try(struct smp *m, const struct body *b, enum place place, enum trou
 /* Each body at each place, or one in `sparse` of them. */
 static void try_all(const char *knobs, int cpus, unsigned times, unsigned sparse)
 {
-	struct smp *m = smp_create(knobs, cpus);
+	struct smp *m = smp_create(knobs, cpus, false);
 
 	for (enum trouble t = 0; t < TROUBLES; t++) {
 		unsigned n = 0, wrong = 0;
@@ -195,7 +195,7 @@ static uint64_t undone(struct smp *m, enum place place)
 /* ERRATA: if the last check is skipped every time, that is good news, and a row to remove. */
 static void ordinary_stores(void)
 {
-	struct smp *m = smp_create("", 2);
+	struct smp *m = smp_create("", 2, false);
 	uint64_t n[PLACES] = {0};
 
 	for (enum place p = 0; p < PLACES; p++)

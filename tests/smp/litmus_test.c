@@ -130,7 +130,7 @@ static long round_of(struct smp *m, const struct litmus *l, unsigned step, bool 
 
 static void try(const char *knobs, const struct litmus *l, unsigned rounds)
 {
-	struct smp *m = smp_create(knobs, l->cpus);
+	struct smp *m = smp_create(knobs, l->cpus, false);
 	long seen = 0, n = 0;
 
 	for (unsigned i = 0; i < rounds && n >= 0; i++) {

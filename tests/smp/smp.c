@@ -13,7 +13,7 @@
 
 #include "softkvm/softkvm.h"
 
-enum { TABLES = 0x20000, RUN_SECONDS = 20 };
+enum { TABLES = SMP_TABLES, RUN_SECONDS = 20 };
 
 extern const uint8_t loop_begin[], loop_body[], loop_rest[], loop_end[];
 
@@ -32,7 +32,7 @@ __asm__(".section .rodata\n"
 	"	call *%rbp\n"
 	"2:	dec %r15d\n"
 	"	jnz . + 0x7f000000\n" /* to the body: smp_load() knows where that is */
-	"	hlt\n"
+	"	out %al, $0xe1\n"
 	"loop_end:\n"
 	".text\n");
 
@@ -54,6 +54,7 @@ static void make_tables(struct smp *m)
 	pd[0] = (TABLES + 0x3000) | 0x63;
 	for (unsigned i = 0; i < 512; i++)
 		pt[i] = i << 12 | 0x63;
+	memcpy(m->mem + SMP_GDT + 8, (uint64_t[]){0x00af9b000000ffff, 0x00cf93000000ffff}, 16);
 }
 
 static void add_cpu(struct smp *m, int n)
@@ -78,6 +79,8 @@ static void add_cpu(struct smp *m, int n)
 	must(softkvm_ioctl(c->fd, KVM_GET_SREGS, &s), "KVM_GET_SREGS");
 	s.cs = code;
 	s.ds = s.es = s.ss = s.fs = s.gs = data;
+	s.gdt = (struct kvm_dtable){.base = SMP_GDT, .limit = 0x17};
+	s.idt = (struct kvm_dtable){.base = SMP_IDT, .limit = 0xfff};
 	s.cr0 = 0x80050033;
 	s.cr3 = TABLES;
 	s.cr4 = 0x6a0;
@@ -85,7 +88,7 @@ static void add_cpu(struct smp *m, int n)
 	must(softkvm_ioctl(c->fd, KVM_SET_SREGS, &s), "KVM_SET_SREGS");
 }
 
-struct smp *smp_create(const char *knobs, int cpus)
+struct smp *smp_create(const char *knobs, int cpus, bool chips)
 {
 	struct smp *m = calloc(1, sizeof(*m));
 	struct kvm_userspace_memory_region r = {.memory_size = SMP_MEMORY,
@@ -104,6 +107,8 @@ struct smp *smp_create(const char *knobs, int cpus)
 	must(m->sys = softkvm_open(), "softkvm");
 	must(m->vm = softkvm_ioctl(m->sys, KVM_CREATE_VM, NULL), "a VM");
 	must(softkvm_ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &r), "memory");
+	if (chips)
+		must(softkvm_ioctl(m->vm, KVM_CREATE_IRQCHIP, NULL), "KVM_CREATE_IRQCHIP");
 	for (int n = 0; n < cpus; n++)
 		add_cpu(m, n);
 	unsetenv("SOFTKVM");
@@ -131,8 +136,8 @@ void smp_load(struct smp *m, int n, const uint8_t *begin, const uint8_t *end)
 	p += end - begin;
 	memcpy(p, loop_rest, (size_t)(loop_end - loop_rest));
 	p += loop_end - loop_rest;
-	back = (int32_t)(body - (p - 1)); /* from behind the jump, which HLT follows */
-	memcpy(p - 5, &back, 4);
+	back = (int32_t)(body - (p - 2)); /* from behind the jump, which OUT follows */
+	memcpy(p - 6, &back, 4);
 }
 
 static _Atomic int running;
@@ -145,7 +150,7 @@ static void *run_cpu(void *arg)
 	do
 		rc = softkvm_ioctl(c->fd, KVM_RUN, NULL);
 	while (rc == -EINTR && !c->run->immediate_exit);
-	c->fine = rc == 0 && c->run->exit_reason == KVM_EXIT_HLT;
+	c->fine = rc == 0 && c->run->exit_reason == KVM_EXIT_IO;
 	if (rc == 0 && !c->fine)
 		printf("# exit reason %u\n", c->run->exit_reason);
 	softkvm_ioctl(c->fd, KVM_GET_REGS, &c->regs);
@@ -167,6 +172,7 @@ static void flush(struct smp_cpu *c)
 static void start_cpu(struct smp *m, int n, unsigned times)
 {
 	struct smp_cpu *c = &m->cpu[n];
+	struct kvm_mp_state runnable = {KVM_MP_STATE_RUNNABLE};
 
 	flush(c);
 	c->regs.rip = (uint64_t)(SMP_CODE + n * 0x1000);
@@ -176,6 +182,7 @@ static void start_cpu(struct smp *m, int n, unsigned times)
 	c->regs.r14 = (uint64_t)m->n_cpus;
 	c->regs.r15 = times;
 	c->run->immediate_exit = 0;
+	softkvm_ioctl(c->fd, KVM_SET_MP_STATE, &runnable);
 	must(softkvm_ioctl(c->fd, KVM_SET_REGS, &c->regs), "KVM_SET_REGS");
 }
 
@@ -183,8 +190,17 @@ static void act(struct smp *m, enum smp_client client)
 {
 	static uint64_t bits[SMP_MEMORY / 4096 / 64];
 	struct kvm_dirty_log log = {.dirty_bitmap = bits};
-	struct timespec moment = {.tv_nsec = client == CLIENT_READS_LOG ? 20000 : 200000};
+	struct kvm_msi nmi = {.address_lo = 0xfee00000, .data = 4 << 8};
+	struct timespec moment = {.tv_nsec = client == CLIENT_WAITS ? 200000 : 20000};
 
+	if (client == CLIENT_SENDS_NMIS) { /* 0 to 3 us apart */
+		for (unsigned i = 0; i < 100; i++) {
+			softkvm_ioctl(m->vm, KVM_SIGNAL_MSI, &nmi);
+			for (unsigned k = i * 37 % 100; k; k--)
+				__asm__ volatile("pause");
+		}
+		return;
+	}
 	if (client == CLIENT_READS_LOG)
 		softkvm_ioctl(m->vm, KVM_GET_DIRTY_LOG, &log);
 	nanosleep(&moment, NULL);

@@ -551,6 +551,15 @@ static void group_failed(struct engine *e, struct block *b, unsigned i)
 	block_drop(e, b);
 }
 
+/* Control leaves before instruction i: if STI is before it, its shadow must be seen. */
+static void keep_shadow(struct vcpu *c, const struct block *b, unsigned i)
+{
+	const struct insn_map *m = &c->engine->map[b->map + i];
+
+	if (i && m->guest - m[-1].guest == 1 && c->engine->bytes[b->bytes + m->guest - 1] == 0xfb)
+		c->event.shadow |= KVM_X86_SHADOW_INT_STI;
+}
+
 /* The prediction or the alignment test fails often at this site: its block is made anew. */
 static uint64_t change_habit(struct vcpu *c, struct site *s, uint64_t lin)
 {
@@ -563,6 +572,7 @@ static uint64_t change_habit(struct vcpu *c, struct site *s, uint64_t lin)
 	c->stat.tlb_repredict++;
 	flags_from_memory(c);
 	c->rip = c->rip_page + b->at + e->map[b->map + s->insn].guest;
+	keep_shadow(c, b, s->insn);
 	block_drop(e, b);
 	return dispatch(c);
 }

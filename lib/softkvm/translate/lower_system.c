@@ -21,12 +21,18 @@ void lower_cli(struct tr *t, int i)
 	op_vi8(t, 4, IF_BYTE, 0xff & ~IF_BIT); /* and */
 }
 
-/* While no interrupt waits for a window there is nothing that the shadow of STI could delay. */
+/* While no interrupt waits for a window there is nothing that the shadow of STI could delay, and the
+ * next instruction of the block follows at once. What follows the block may look at requests. */
 void lower_sti(struct tr *t, int i)
 {
 	uint32_t waiting, done;
 
 	flags_to_scr(t);
+	if (i + 1 == t->n) {
+		call_insn(t, i);
+		t->flags = FLAGS_MEM;
+		return;
+	}
 	op_vi8(t, 7, VCPU(event.window), 0); /* cmp */
 	waiting = jcc_short(&t->a, CC_NE);
 	op_vi8(t, 1, IF_BYTE, IF_BIT); /* or */
