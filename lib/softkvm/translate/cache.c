@@ -91,7 +91,7 @@ int cache_create(struct engine *e)
 	e->pool = table(POOL, sizeof(*e->pool));
 	e->page = table(PAGES, sizeof(*e->page));
 	e->block_hash = table(HASH, sizeof(uint32_t));
-	e->page_hash = table(HASH, sizeof(uint32_t));
+	e->page_hash = table(PAGE_HASH, sizeof(uint32_t));
 	e->tr = table(1, sizeof(*e->tr));
 	e->jumped = table(JUMPED, sizeof(*e->jumped));
 	if (!e->site || !e->block || !e->exit || !e->map || !e->bytes || !e->pool || !e->page ||
@@ -124,7 +124,7 @@ void cache_destroy(struct engine *e)
 	drop_table(e->pool, POOL * sizeof(*e->pool));
 	drop_table(e->page, PAGES * sizeof(*e->page));
 	drop_table(e->block_hash, HASH * sizeof(uint32_t));
-	drop_table(e->page_hash, HASH * sizeof(uint32_t));
+	drop_table(e->page_hash, PAGE_HASH * sizeof(uint32_t));
 	drop_table(e->tr, sizeof(*e->tr));
 	drop_table(e->jumped, JUMPED * sizeof(*e->jumped));
 	drop_table(e->region[REGION_COLD].block, BLOCKS * sizeof(uint32_t));
@@ -137,6 +137,11 @@ void cache_destroy(struct engine *e)
 static uint32_t hash(uint64_t key)
 {
 	return (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> 40) & (HASH - 1);
+}
+
+static uint32_t page_hash(uint64_t gpa)
+{
+	return hash(gpa) & (PAGE_HASH - 1);
 }
 
 static uint64_t block_key(const struct engine *e, const struct block *b)
@@ -154,7 +159,7 @@ void cache_flush(struct engine *e)
 	for (i = 0; i < e->n_pages; i++) {
 		struct slot *s = vm_slot(e->c->vm, e->page[i].gpa);
 
-		e->page_hash[hash(e->page[i].gpa)] = 0;
+		e->page_hash[page_hash(e->page[i].gpa)] = 0;
 		if (s)
 			atomic_fetch_and(&s->note[(e->page[i].gpa - s->gpa) >> 12].code,
 					 ~(1u << (e->c->index & 31)));
@@ -224,7 +229,7 @@ struct code_page *page_find(struct engine *e, uint64_t gpa)
 {
 	uint32_t i;
 
-	for (i = ~e->page_hash[hash(gpa)]; i != NONE; i = e->page[i].hash_next)
+	for (i = ~e->page_hash[page_hash(gpa)]; i != NONE; i = e->page[i].hash_next)
 		if (e->page[i].gpa == gpa)
 			return &e->page[i];
 	return NULL;
@@ -234,7 +239,7 @@ struct code_page *page_find(struct engine *e, uint64_t gpa)
 struct code_page *page_get(struct engine *e, uint64_t gpa, uint8_t *hva)
 {
 	struct code_page *p = page_find(e, gpa);
-	uint32_t *head = &e->page_hash[hash(gpa)];
+	uint32_t *head = &e->page_hash[page_hash(gpa)];
 
 	if (p) {
 		p->hva = hva;

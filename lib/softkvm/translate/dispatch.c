@@ -267,7 +267,7 @@ static struct block *block_get(struct vcpu *c, uint64_t rip, bool gate, enum ste
 
 static struct jumped *jumped_slot(struct engine *e, uint64_t rip)
 {
-	return &e->jumped[rip * 0x9e3779b97f4a7c15ull >> 47];
+	return &e->jumped[rip * 0x9e3779b97f4a7c15ull >> 48];
 }
 
 /* Is it of this code cache, and is its block? A gate ends with its block (block_drop()). */

@@ -232,7 +232,8 @@ enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, M
 #define BYTES (32u << 20)
 #define POOL (1u << 16)
 #define PAGES (1u << 16)
-#define HASH (1u << 18)
+#define HASH (1u << 18)      /* of blocks */
+#define PAGE_HASH (1u << 14)
 #define ITLB 8192
 #define NATIVES 1024
 #define CHANGES 16
@@ -253,7 +254,7 @@ struct itlb {
 	uint32_t page;    /* code_page index */
 };
 
-#define JUMPED (1u << 17)
+#define JUMPED (1u << 16)
 struct jumped {           /* a second jump cache, for C: larger, for all views */
 	uint64_t lin, age; /* view.jc_age: with another one it is a guess */
 	uint32_t gate;     /* offset of the code */
