@@ -256,9 +256,10 @@ struct slot {
 struct page_note {
 	_Atomic uint32_t writers; /* vCPUs (a bit each, mod 32) that may hold a writable entry */
 	_Atomic uint32_t code;    /* vCPUs that may hold translations of it */
-	uint64_t kernel_vpn;      /* of `owner`: the supervisor entry that was given for writing, 0:
-				   * none; nobody else touches this and the next */
-	bool many;                /* there may be other writable entries */
+	uint64_t entry[2];        /* of `owner`: the writable entries that it has, one of supervisor
+				   * and one of user views (tlb.c); nobody else touches this and the
+				   * next */
+	bool many;                /* it may have more */
 	_Atomic uint32_t owner;   /* the first vCPU that wrote, its bit; 0: none yet */
 };
 

@@ -29,7 +29,7 @@
 extern const uint8_t writer_begin[], writer_end[], runner_begin[], runner_end[];
 extern const uint8_t filler_begin[], filler_end[], caller_begin[], caller_end[];
 
-enum { SAID_AT = 0x20000, ALIAS = 0x800000, MANY_AT = 0x50000, MANY = 100 };
+enum { SAID_AT = 0x20000, ALIAS = 0x800000, ALIAS2 = 0xa00000, MANY_AT = 0x50000, MANY = 100 };
 
 /* r8: said, then what went wrong and how often all went well; rdi: the function, as written or
  * called */
@@ -92,6 +92,7 @@ __asm__(".section .rodata\n"
 	"	add %rdx, %rdi\n"
 	"	dec %ecx\n"
 	"	jnz 1b\n"
+	"	out %al, $0x11\n" /* at any level */
 	"	hlt\n"
 	"filler_end:\n"
 	/* calls what is there; r9d is what all shall return, ebx counts the others */
@@ -109,6 +110,7 @@ __asm__(".section .rodata\n"
 	"caller_end:\n"
 	".text\n");
 
+static const uint64_t low_2m = 0x87; /* maps the first 2 MiB once more */
 static struct enemy *e;
 static volatile bool stop;
 
@@ -145,13 +147,12 @@ static void begin(int n, uint32_t entry, uint64_t function, bool itself)
 
 static void try_place(const char *name, uint32_t function, uint64_t alias, bool itself, unsigned ms)
 {
-	static const uint64_t again = 0x87; /* the first 2 MiB once more */
 	pthread_t thread[2];
 
 	memset(e->ram + CODE_AT, 0xcc, CODE_SIZE);
 	memset(e->ram + SAID_AT, 0, 0x2000);
 	enemy_reset(e);
-	memcpy(e->ram + PD_AT + 8 * (ALIAS >> 21), &again, 8);
+	memcpy(e->ram + PD_AT + 8 * (ALIAS >> 21), &low_2m, 8);
 	memcpy(e->ram + CODE_AT, runner_begin, (size_t)(runner_end - runner_begin));
 	memcpy(e->ram + CODE_AT + 0x4000, writer_begin, (size_t)(writer_end - writer_begin));
 	memcpy(e->ram + function, "\xb8\0\0\0\0\xc3", 6);
@@ -202,6 +203,7 @@ static struct kvm_regs turn(int n, uint64_t at, uint64_t stride, unsigned times,
 	r.rcx = times;
 	r.rax = rax;
 	r.r9 = want;
+	r.rflags |= 0x3000;
 	softkvm_ioctl(e->cpu[n].fd, KVM_SET_REGS, &r);
 	for (unsigned i = 0; i < 3 && r.rcx; i++) { /* a kick from before may still be there */
 		enemy_run(e, n, 1, 1000);
@@ -232,6 +234,8 @@ static void try_turns(void)
 	memset(e->ram + CODE_AT, 0xcc, CODE_SIZE);
 	memset(e->ram + MANY_AT, 0xcc, MANY * PAGE);
 	enemy_reset(e);
+	memcpy(e->ram + PD_AT + 8 * (ALIAS >> 21), &low_2m, 8);
+	memcpy(e->ram + PD_AT + 8 * (ALIAS2 >> 21), &low_2m, 8);
 	memcpy(e->ram + CODE_AT, caller_begin, (size_t)(caller_end - caller_begin));
 	memcpy(e->ram + CODE_AT + 0x4000, filler_begin, (size_t)(filler_end - filler_begin));
 	enemy_start(e, 0, LONG_RING0, 0);
@@ -257,6 +261,26 @@ static void try_turns(void)
 			ok(false, "pages: %u slow stores, then %u; %u wrong", slow, again, wrong);
 	}
 	ok(true, "more pages than there is room for messages");
+}
+
+/* Every entry of the writer's through which it can reach the page has to go. (One page, as for a
+ * second it would be asked to give up all entries.) */
+static void try_mappings(enum mode writers)
+{
+	static const uint64_t way[] = {0, ALIAS, ALIAS2};
+	unsigned wrong = 0;
+
+	enemy_start(e, 1, writers, 0x4000);
+	for (uint32_t i = 1; i < 100; i++) {
+		/* two to take the page from who holds it, then one, two or three entries */
+		for (unsigned k = 0; i % 4 && k < 2 + i % 4; k++)
+			write_functions(MANY_AT + way[(i / 4 + k) % 3], PAGE, 1, i);
+		if (i % 4)
+			wrong += call_functions(MANY_AT, 1, i);
+		write_functions(MANY_AT + way[i % 3], PAGE, 1, i + 1000);
+		wrong += call_functions(MANY_AT, 1, i + 1000);
+	}
+	is_int(wrong, 0, "by three mappings, %s", mode_name(writers));
 }
 
 static void set_slot(uint64_t size)
@@ -300,6 +324,8 @@ int main(int argc, char **argv)
 		try_place("that it writes itself", CODE_AT + 0x803, 0, true, ms);
 		try_place("among data", SAID_AT + 0x803, ALIAS, false, ms);
 		try_turns();
+		try_mappings(LONG_RING0);
+		try_mappings(LONG_RING3);
 		try_slot();
 		ok(enemy_harmless(e), "and no harm is done");
 		enemy_destroy(e);

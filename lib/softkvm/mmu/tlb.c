@@ -347,7 +347,7 @@ static bool may_write(struct vcpu *c, struct slot *slot, const struct walk *w)
 	return !atomic_load(&note->code) && !(atomic_load(&c->requests) & REQ_CODE);
 }
 
-/* Only the first vCPU that writes a page has its entry remembered; those of others are looked for.
+/* Only the first vCPU that writes a page has its entries remembered; those of others are looked for.
  * (If all shared one note, who clears it would hide another's entry.) */
 static bool is_owner(struct page_note *n, uint32_t me)
 {
@@ -355,6 +355,39 @@ static bool is_owner(struct page_note *n, uint32_t me)
 
 	return atomic_load_explicit(&n->owner, memory_order_relaxed) == me ||
 	       atomic_compare_exchange_strong(&n->owner, &none, me);
+}
+
+/* An entry as page_note.entry has it: the view's number, from 1, and the page number. 0: none. */
+static uint64_t entry_name(const struct engine *e, const struct view *v, uint64_t vpn)
+{
+	return (v == &e->kernel ? 1ull : 2ull + (uint64_t)(v - e->user)) << 36 | vpn;
+}
+
+static struct view *entry_view(struct engine *e, uint64_t name)
+{
+	return name >> 36 == 1 ? &e->kernel : &e->user[(name >> 36) - 2];
+}
+
+/* Does the view's entry lead to the page with this address in the writable view? */
+static bool leads_to(const struct view *v, uint64_t vpn, uint64_t rw_page)
+{
+	uint64_t lin = (uint64_t)((int64_t)(vpn << 28) >> 16);
+
+	return v->table[vpn] && v->table[vpn] + lin == rw_page;
+}
+
+/* The current view got an entry through which the page may be written. What was noted before may
+ * have been flushed since. */
+static void note_writer(struct engine *e, struct page_note *n, uint64_t vpn, uint64_t rw_page)
+{
+	uint64_t *noted = &n->entry[e->view != &e->kernel];
+	uint64_t name = entry_name(e, e->view, vpn);
+
+	if (*noted && *noted != name &&
+	    leads_to(entry_view(e, *noted), *noted & (VIEW_ENTRIES - 1), rw_page))
+		n->many = true;
+	else
+		*noted = name;
 }
 
 /* An entry that is replaced is in a log already; but if it was global and is no more, in the
@@ -422,7 +455,8 @@ bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 	log_fill(v, vpn_of(lin), &w, was != 0);
 	view_note(v, &w, lin);
 	if (rw && is_owner(&slot->note[page >> 12], 1u << (c->index & 31)))
-		note_writer(&slot->note[page >> 12], v == &e->kernel, vpn_of(lin));
+		note_writer(e, &slot->note[page >> 12], vpn_of(lin),
+			    (uint64_t)(uintptr_t)(slot->rw + page));
 	c->stat.tlb_fills++;
 	return true;
 }
@@ -431,9 +465,7 @@ bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 
 static void demote(struct view *v, uint64_t vpn, uint64_t rw_page)
 {
-	uint64_t lin = (uint64_t)((int64_t)(vpn << 28) >> 16);
-
-	if (v->table[vpn] && v->table[vpn] + lin == rw_page)
+	if (leads_to(v, vpn, rw_page))
 		v->table[vpn] = 0;
 }
 
@@ -447,6 +479,16 @@ static void demote_logged(struct view *v, uint64_t rw_page)
 		demote(v, v->global_log[i], rw_page);
 }
 
+static void demote_noted(struct engine *e, struct page_note *n, uint64_t rw_page)
+{
+	int i;
+
+	for (i = 0; i < 2; i++)
+		if (n->entry[i])
+			demote(entry_view(e, n->entry[i]), n->entry[i] & (VIEW_ENTRIES - 1),
+			       rw_page);
+}
+
 /* This vCPU's writable entries of the page at gpa go. */
 void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
 {
@@ -457,10 +499,10 @@ void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
 	bool mine = atomic_load(&note->owner) == 1u << (c->index & 31);
 	unsigned i;
 
-	if (e->kernel.n_log >= VIEW_LOG || e->kernel.n_global >= VIEW_LOG) {
+	if (mine && !note->many) {
+		demote_noted(e, note, rw);
+	} else if (e->kernel.n_log >= VIEW_LOG || e->kernel.n_global >= VIEW_LOG) {
 		mmu_flush_all(c);
-	} else if (mine && !note->many && note->kernel_vpn) {
-		demote(&e->kernel, note->kernel_vpn, rw);
 	} else {
 		demote_logged(&e->kernel, rw);
 		for (i = 0; i < USER_VIEWS; i++)
@@ -473,6 +515,6 @@ void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
 	atomic_fetch_and(&note->writers, ~(1u << (c->index & 31)));
 	if (mine) {
 		note->many = false;
-		note->kernel_vpn = 0;
+		note->entry[0] = note->entry[1] = 0;
 	}
 }

@@ -422,16 +422,6 @@ struct walk;
 void view_note(struct view *v, const struct walk *w, uint64_t lin);
 void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa);
 
-/* Remembers the one supervisor entry through which a page may be written, or that there are
- * more. A race between vCPUs only makes `many` come later than `writers`, which is checked. */
-static inline void note_writer(struct page_note *n, bool kernel, uint64_t vpn)
-{
-	if (kernel && (!n->kernel_vpn || n->kernel_vpn == vpn))
-		n->kernel_vpn = vpn;
-	else
-		n->many = true;
-}
-
 static inline void gs_write(uint64_t base)
 {
 	__asm__ volatile("wrgsbase %0" : : "r"(base));
