@@ -16,10 +16,12 @@
 
 #include <cpuid.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <time.h>
 
 /* -- What the host must have -------------------------------------------------------------- */
 
@@ -60,15 +62,31 @@ static struct soft_host this_host(void)
 	return host;
 }
 
-/* A vCPU's software TLB is that much address space, of which little is ever touched. */
-#define RESERVED (UINT64_C(4) << 40)
+/* Address space, of which little is ever touched: a vCPU's software TLB, and room for views of guest
+ * memory (softkvm/state/views.c), without which all accesses would be slow. */
+#define TLB_SPACE   (UINT64_C(4) << 40)
+#define VIEWS_SPACE (UINT64_C(16) << 40)
 
 static bool can_reserve(void)
 {
-	void *p = mmap(NULL, RESERVED, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	void *views = mmap(NULL, VIEWS_SPACE, PROT_NONE, flags, -1, 0);
+	void *tlb = mmap(NULL, TLB_SPACE, PROT_READ | PROT_WRITE, flags, -1, 0);
 
-	return p != MAP_FAILED && munmap(p, RESERVED) == 0;
+	if (views != MAP_FAILED)
+		munmap(views, VIEWS_SPACE);
+	if (tlb != MAP_FAILED)
+		munmap(tlb, TLB_SPACE);
+	return views != MAP_FAILED && tlb != MAP_FAILED;
+}
+
+/* Each vCPU has a timer, and each timer counts as a signal that waits. */
+static bool can_time(void)
+{
+	struct sigevent none = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGURG};
+	timer_t timer;
+
+	return timer_create(CLOCK_MONOTONIC, &none, &timer) == 0 && timer_delete(timer) == 0;
 }
 
 /* -- The face ----------------------------------------------------------------------------- */
@@ -83,9 +101,12 @@ static int open_soft(struct err *err)
 		return err_set(err, ENODEV, "this computer lacks %s", lacks);
 	if (!can_reserve())
 		return err_set(err, ENOMEM,
-			       "%llu TiB of address space cannot be reserved: ulimit -v, or "
-			       "vm.overcommit_memory is 2",
-			       (unsigned long long)RESERVED >> 40);
+			       "%llu TiB of address space cannot be reserved: ulimit -v or "
+			       "-d, or vm.overcommit_memory is 2",
+			       (unsigned long long)(TLB_SPACE + VIEWS_SPACE) >> 40);
+	if (!can_time())
+		return err_set(err, errno, "no timer can be made (ulimit -i): %s",
+			       strerror(errno));
 	fd = softkvm_open();
 	if (fd == -ENODEV)
 		return err_set(err, ENODEV,

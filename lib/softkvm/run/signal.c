@@ -151,7 +151,7 @@ int timer_begin(struct engine *e, int tid)
 	unblock_ours();
 	ev._sigev_un._tid = tid;
 	if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &ev, &id) < 0)
-		return -errno;
+		return errno == EAGAIN ? -ENOMEM : -errno; /* of KVM_RUN EAGAIN means: once more */
 	e->timer = id;
 	e->timer_tid = tid;
 	return 0;

@@ -13,6 +13,7 @@
  *
  * mremap() with an old size of 0 maps the pages of a shared mapping once more. The client's memory
  * may be several mappings side by side, so it is done piece by piece, as /proc/self/maps lists them.
+ * Without /proc the memory of a slot is taken for one shared mapping, which mremap() checks.
  * Private memory has no second mapping; it is *made* shared: its content is copied to a memfd,
  * and that is mapped in its place. The client sees the same bytes at the same address. What changes
  * is what fork() does to them, and stores that another thread makes during the copy are lost: a
@@ -41,13 +42,16 @@ static pthread_mutex_t views_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static uint64_t views_reserve(void)
 {
-	uint64_t len = 4 * SLOT_VIEW_RO; /* room for alignment */
-	void *range = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-			   0);
+	uint64_t half = 2 * SLOT_VIEW_RO, at; /* of what is reserved: the rest is for alignment */
+	uint8_t *range = mmap(NULL, 2 * half, PROT_NONE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (range == MAP_FAILED)
 		return 0;
-	return ((uintptr_t)range + 2 * SLOT_VIEW_RO - 1) & ~(2 * SLOT_VIEW_RO - 1);
+	at = ((uintptr_t)range + half - 1) & ~(half - 1);
+	munmap(range, at - (uintptr_t)range);
+	munmap((void *)(at + half), (uintptr_t)range + half - at);
+	return at;
 }
 
 /* Room in the lower half, a huge page's multiple away from the client's mapping; 0: none. */
@@ -106,6 +110,15 @@ static bool parse_piece(const char *line, struct piece *p)
 	return true;
 }
 
+static int one_piece(uint64_t at, uint64_t end, struct piece **out)
+{
+	*out = malloc(sizeof(**out));
+	if (!*out)
+		return -1;
+	**out = (struct piece){.at = at, .end = end, .shared = true};
+	return 1;
+}
+
 /* The mappings of [at, end) in order, cut to it; how many, or -1: not all of it is mapped. */
 static int read_pieces(uint64_t at, uint64_t end, struct piece **out)
 {
@@ -114,7 +127,9 @@ static int read_pieces(uint64_t at, uint64_t end, struct piece **out)
 	char line[512];
 	int n = 0;
 
-	while (maps && at < end && fgets(line, sizeof(line), maps)) {
+	if (!maps)
+		return one_piece(at, end, out);
+	while (at < end && fgets(line, sizeof(line), maps)) {
 		struct piece *more;
 
 		if (!parse_piece(line, &p) || p.end <= at)
@@ -128,8 +143,7 @@ static int read_pieces(uint64_t at, uint64_t end, struct piece **out)
 		list[n++] = p;
 		at = p.end;
 	}
-	if (maps)
-		fclose(maps);
+	fclose(maps);
 	*out = list;
 	return at < end ? -1 : n;
 }
