@@ -583,7 +583,7 @@ static bool answer(struct enemy *e, int n, bool *end)
 		return run->io.port != AUDIT || entries_sound(e, n);
 	case KVM_EXIT_HLT:
 	case KVM_EXIT_SHUTDOWN:
-	case KVM_EXIT_INTERNAL_ERROR: /* ERRATA: task switches, and XSAVE to devices */
+	case KVM_EXIT_INTERNAL_ERROR: /* ERRATA: XSAVE to devices */
 		*end = true;
 		return true;
 	default:

@@ -23,13 +23,14 @@
  *     first) is put into c->event and delivered again later; nothing is lost.
  *  4. CR2 and DR6 belong to the exception, not to its delivery: event_fault() sets them once.
  *
- * Left out, and noted in ERRATA: task gates, virtual-8086 mode extensions (CR4.VME).
+ * Task gates lead to task.c. Left out, and noted in ERRATA: virtual-8086 mode extensions (CR4.VME).
  * Source: Intel SDM volume 3, chapter 6; volume 2, INT n.
  */
 #include "softkvm/interp/event.h"
 
 #include "softkvm/interp/frame.h"
 #include "softkvm/interp/segload.h"
+#include "softkvm/interp/task.h"
 #include "softkvm/irqchip/irqchip.h"
 
 #include <stddef.h>
@@ -49,14 +50,6 @@ struct delivery {
 	unsigned ext;   /* EXT bit of error codes: the event is not the program's own doing */
 	uint64_t flags; /* the image to push */
 };
-
-enum step event_unsupported(struct vcpu *c)
-{
-	c->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
-	c->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
-	c->run->internal.ndata = 0;
-	return STEP_EXIT;
-}
 
 /* -- Checks ------------------------------------------------------------------------------- */
 
@@ -246,6 +239,14 @@ static enum step enter32(struct vcpu *c, const struct delivery *e, uint64_t gate
 	return STEP_OK;
 }
 
+static enum step to_task(struct vcpu *c, const struct delivery *e, uint16_t tss)
+{
+	const struct task_switch how = {.way = TASK_EVENT, .rip = c->rip, .flags = e->flags,
+					.ext = e->ext, .has_code = e->has_code, .code = e->code};
+
+	return task_switch(c, tss, &how);
+}
+
 static enum step through_idt32(struct vcpu *c, const struct delivery *e)
 {
 	const uint32_t at = e->vector * 8u;
@@ -268,7 +269,7 @@ static enum step through_idt32(struct vcpu *c, const struct delivery *e)
 	if (rc)
 		return rc;
 	if (GATE_TYPE(gate) == SYS_TASK)
-		return event_unsupported(c);
+		return to_task(c, e, GATE_SELECTOR(gate));
 	rc = check_target(c, e, GATE_SELECTOR(gate), &cs);
 	return rc ? rc : enter32(c, e, gate, &cs);
 }

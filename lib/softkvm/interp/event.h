@@ -60,7 +60,4 @@ static inline void event_shadow_step(struct vcpu *c, uint8_t before)
 	c->event.shadow &= (uint8_t)~before;
 }
 
-/* Gives up: KVM_EXIT_INTERNAL_ERROR, for what softkvm does not do (ERRATA lists it). */
-enum step event_unsupported(struct vcpu *c);
-
 #endif

@@ -10,7 +10,7 @@
  *   a call gate        which holds the real target, the offset being ignored; CALL may go to a
  *                      more privileged level through it, on a stack out of the TSS, to which
  *                      parameters are copied (not in long mode);
- *   a TSS, a task gate a task switch: not done here (ERRATA), and #GP in long mode.
+ *   a TSS, a task gate a task switch (task.c), and #GP in long mode.
  *
  * Returns go to the same or an outer level, never inwards. What a return to an outer level
  * restores besides: SS:SP, and data segments that the outer level may not use become null.
@@ -24,6 +24,7 @@
 #include "softkvm/interp/event.h"
 #include "softkvm/interp/frame.h"
 #include "softkvm/interp/segload.h"
+#include "softkvm/interp/task.h"
 
 /* A checked place to go to. */
 struct target {
@@ -170,13 +171,9 @@ static enum step check_system(struct vcpu *c, const struct target *t)
 {
 	const unsigned type = desc_type(&t->cs);
 
-	if (desc_s(&t->cs))
-		return sel_fault(c, X86_GP, t->sel, 0); /* data */
-	if (type == SYS_CALL32 || (type == SYS_CALL16 && !is_long_mode(c)))
+	if (!desc_s(&t->cs) &&
+	    (type == SYS_CALL32 || (type == SYS_CALL16 && !is_long_mode(c))))
 		return STEP_OK;
-	if (!is_long_mode(c) &&
-	    (type == SYS_TASK || type == SYS_TSS16 || type == SYS_TSS32))
-		return event_unsupported(c);
 	return sel_fault(c, X86_GP, t->sel, 0);
 }
 
@@ -272,6 +269,32 @@ static enum step call_gate(struct vcpu *c, struct target *t, uint64_t next)
 			       : call_same(c, t, g.size, next);
 }
 
+/* -- Tasks -------------------------------------------------------------------------------- */
+
+static bool is_task(const struct vcpu *c, const struct desc *d)
+{
+	const unsigned type = desc_type(d);
+
+	return !desc_s(d) && !is_long_mode(c) &&
+	       (type == SYS_TASK || type == SYS_TSS16 || type == SYS_TSS32);
+}
+
+static enum step to_task(struct vcpu *c, const struct target *t, enum task_way way,
+			 uint64_t next)
+{
+	const struct task_switch how = {.way = way, .rip = next, .flags = c->rflags};
+	uint16_t tss = t->sel;
+
+	if (desc_dpl(&t->cs) < c->cpl || desc_dpl(&t->cs) < (t->sel & 3u))
+		return sel_fault(c, X86_GP, t->sel, 0);
+	if (desc_type(&t->cs) == SYS_TASK) {
+		if (!desc_present(&t->cs))
+			return sel_fault(c, X86_NP, t->sel, 0);
+		tss = (uint16_t)(t->cs.raw >> 16);
+	}
+	return task_switch(c, tss, &how);
+}
+
 /* -- JMP, CALL ---------------------------------------------------------------------------- */
 
 static enum step find_target(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize,
@@ -284,7 +307,8 @@ static enum step find_target(struct vcpu *c, uint16_t sel, uint64_t off, unsigne
 	return desc_read(c, sel, BLAME_GP, &t->cs);
 }
 
-enum step far_jump(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize)
+enum step far_jump(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize,
+		   uint64_t next)
 {
 	struct target t;
 	enum step rc;
@@ -296,6 +320,8 @@ enum step far_jump(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize)
 		return rc;
 	}
 	rc = find_target(c, sel, off, opsize, &t);
+	if (!rc && is_task(c, &t.cs))
+		return to_task(c, &t, TASK_JUMP, next);
 	if (!rc)
 		rc = desc_is_code(&t.cs) ? check_direct(c, &t) : jump_gate(c, &t);
 	if (!rc)
@@ -333,6 +359,8 @@ enum step far_call(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize,
 	rc = find_target(c, sel, off, opsize, &t);
 	if (rc)
 		return rc;
+	if (is_task(c, &t.cs))
+		return to_task(c, &t, TASK_CALL, next);
 	if (!desc_is_code(&t.cs))
 		return call_gate(c, &t, next);
 	rc = check_direct(c, &t);
@@ -494,7 +522,7 @@ static enum step iret_to_vm86(struct vcpu *c)
 	return STEP_OK;
 }
 
-enum step far_iret(struct vcpu *c, unsigned opsize)
+enum step far_iret(struct vcpu *c, unsigned opsize, uint64_t next)
 {
 	const bool code64 = is_64bit_code(c);
 	struct target t;
@@ -506,7 +534,7 @@ enum step far_iret(struct vcpu *c, unsigned opsize)
 	if (is_realish(c))
 		return iret_real(c, opsize);
 	if (c->rflags & RFLAGS_NT)
-		return is_long_mode(c) ? fault_code(c, X86_GP, 0) : event_unsupported(c);
+		return is_long_mode(c) ? fault_code(c, X86_GP, 0) : task_return(c, next);
 	rc = stack_peek(c, 0, v, code64 ? 5 : 3, opsize);
 	if (rc)
 		return rc;

@@ -16,8 +16,9 @@ static inline unsigned far_size(const struct vcpu *c, const struct insn *in)
 	return c->amd && in->opsize == 8 ? 4 : in->opsize;
 }
 
-/* JMP FAR to code, through a call gate, or to a TSS (which is given up, see ERRATA). */
-enum step far_jump(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize);
+/* JMP FAR to code, through a call gate, or to another task; next is the address behind it. */
+enum step far_jump(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize,
+		   uint64_t next);
 
 /* next is the return address. */
 enum step far_call(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize,
@@ -26,7 +27,7 @@ enum step far_call(struct vcpu *c, uint16_t sel, uint64_t off, unsigned opsize,
 /* release: RETF imm16, bytes to drop from the stack. */
 enum step far_return(struct vcpu *c, unsigned opsize, unsigned release);
 
-/* IRET from real mode, to virtual-8086 mode, to the same and to outer levels. */
-enum step far_iret(struct vcpu *c, unsigned opsize);
+/* IRET from real mode, to virtual-8086 mode, to the same and to outer levels, to another task. */
+enum step far_iret(struct vcpu *c, unsigned opsize, uint64_t next);
 
 #endif

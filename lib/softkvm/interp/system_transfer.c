@@ -65,8 +65,7 @@ enum step sys_int1(struct vcpu *c, const struct insn *in, uint64_t next)
 
 enum step sys_iret(struct vcpu *c, const struct insn *in, uint64_t next)
 {
-	(void)next;
-	return far_iret(c, in->opsize);
+	return far_iret(c, in->opsize, next);
 }
 
 enum step sys_retf(struct vcpu *c, const struct insn *in, uint64_t next)
@@ -77,8 +76,7 @@ enum step sys_retf(struct vcpu *c, const struct insn *in, uint64_t next)
 
 enum step sys_jmp_far_i(struct vcpu *c, const struct insn *in, uint64_t next)
 {
-	(void)next;
-	return far_jump(c, in->imm2, in->imm, in->opsize);
+	return far_jump(c, in->imm2, in->imm, in->opsize, next);
 }
 
 enum step sys_call_far_i(struct vcpu *c, const struct insn *in, uint64_t next)
@@ -108,7 +106,7 @@ enum step sys_jmp_far_m(struct vcpu *c, const struct insn *in, uint64_t next)
 	uint16_t sel;
 	enum step rc = read_pointer(c, in, next, &off, &sel);
 
-	return rc ? rc : far_jump(c, sel, off, far_size(c, in));
+	return rc ? rc : far_jump(c, sel, off, far_size(c, in), next);
 }
 
 enum step sys_call_far_m(struct vcpu *c, const struct insn *in, uint64_t next)

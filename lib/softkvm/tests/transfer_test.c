@@ -333,11 +333,6 @@ static void iret32(void)
 	is_int(c->seg[X86_CS].base, 0x12340, "CS");
 	is_int(c->rflags, RFLAGS_FIXED | RFLAGS_IOPL | RFLAGS_IF | RFLAGS_NT, "FLAGS");
 	is_int(c->gpr[X86_RSP], STACK_AT, "SP");
-
-	cpu_32(c, 0, false);
-	c->rflags |= RFLAGS_NT;
-	is_int(cpu_run(c, "\xcf"), STEP_EXIT, "a task switch");
-	is_int(c->run->exit_reason, KVM_EXIT_INTERNAL_ERROR, "is not done");
 }
 
 /* -- JMP, CALL, RETF ----------------------------------------------------------------------- */
@@ -382,8 +377,6 @@ static void far_jumps(void)
 	faults(c, "\xea\0\x88\0\0\x53\x00", X86_GP, 0, "beyond the limit");
 	gdt_set(ABSENT, desc_make(0, 0xfff, 0xfb, 0x6));
 	faults(c, "\xea\0\x88\0\0\x53\x00", X86_GP, ABSENT, "L and D");
-	cpu_32(c, 0, false);
-	is_int(cpu_run(c, "\xea\0\0\0\0\x58\x00"), STEP_EXIT, "a task switch");
 }
 
 static void call_return(void)
