@@ -243,7 +243,8 @@ struct vcpu {
 struct slot {
 	uint64_t gpa, size;      /* bytes; size 0: unused */
 	uint8_t *hva;            /* the client's mapping */
-	uint8_t *rw;             /* a view of it at a place of our choice (state/slots.h) */
+	uint8_t *rw;             /* a view of it at a place of our choice (state/slots.h): all that
+				  * the engine does to guest memory goes through it or ro */
 	uint8_t *ro;             /* a second view of the same memory, PROT_READ; equal to hva
 				  * where none could be had */
 	uint32_t flags;          /* KVM_MEM_* */

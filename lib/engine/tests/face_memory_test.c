@@ -11,6 +11,7 @@ FACE_GUEST(stores)
 FACE_GUEST(slot)
 FACE_GUEST(rom_code)
 FACE_GUEST(replaced_code)
+FACE_GUEST(rewritten_code)
 
 #define ROM 0x200000
 #define ROM_SIZE 4096
@@ -130,6 +131,8 @@ static const struct slot_case {
 	 "out 11/4=ddccbbaa write 200004/4=99 out 12/4=0 end"},
 	{"code that is replaced with its slot", FACE_CODE(rom_code), KVM_MEM_READONLY,
 	 other_memory, "out 11/1=41 knock 1 out 11/1=42 end"},
+	{"code that is rewritten after its slot was made anew", FACE_CODE(rewritten_code), 0,
+	 make_writable, "out 11/1=41 knock 1 out 12/2=4143 end"},
 	{"code that the client loads in place of other", FACE_CODE(replaced_code), 0, load_code,
 	 "out 11/1=41 knock 1 out 11/1=42 knock 1 out 11/1=42 knock 1 out 11/1=43 knock 1 "
 	 "out 11/1=41 knock 1 end"},

@@ -312,7 +312,23 @@ GUEST(rom_code)
 	DONE
 END(rom_code)
 
-	/* The same five times over. */
+	/* What it calls it rewrites, when the slot was made anew. */
+GUEST(rewritten_code)
+	mov $0x200010, %ebx
+	mov $4, %ecx
+1:	call *%ebx
+	loop 1b
+	out %al, $0x11
+	KNOCK(1)
+	call *%ebx
+	mov %al, %ah
+	movb $0x43, 1(%ebx)
+	call *%ebx
+	out %ax, $0x12
+	DONE
+END(rewritten_code)
+
+	/* The first five times over. */
 GUEST(replaced_code)
 	mov $0x200010, %ebx
 	mov $5, %ecx

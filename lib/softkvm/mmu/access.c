@@ -3,7 +3,7 @@
  * Reads and writes of guest memory in C: what the interpreter, event delivery and the slow
  * paths of translated code use.
  *
- *	linear range --(at most two pages)--> pieces --+--> RAM: slot->hva
+ *	linear range --(at most two pages)--> pieces --+--> RAM: slot->rw
  *	                                               +--> device: io_memory(), 8 bytes at a time
  *
  * What is not in a memory slot is a device; so are stores to a read-only slot, whose reads
@@ -46,7 +46,7 @@ struct piece {
 
 static uint8_t *slot_pointer(const struct slot *slot, uint64_t gpa)
 {
-	return slot->hva + (gpa - slot->gpa);
+	return slot->rw + (gpa - slot->gpa);
 }
 
 /* The slot that serves this kind of access to gpa, NULL for devices. */

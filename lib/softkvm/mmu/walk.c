@@ -102,7 +102,7 @@ static uint64_t read_entry(const struct slot *slot, uint64_t gpa, unsigned bytes
 	if (!slot)
 		return bytes == 4 ? 0xffffffffu : ~0ull;
 
-	uint8_t *p = slot->hva + (gpa - slot->gpa);
+	uint8_t *p = slot->rw + (gpa - slot->gpa);
 
 	/* SAFE: p is aligned: entries are, and slots are mapped in whole pages */
 	if (bytes == 4)
@@ -265,7 +265,7 @@ static bool mark_entry(struct vcpu *c, struct path *p, int level, uint64_t set)
 
 	if ((old & set) == set || !slot || (slot->flags & KVM_MEM_READONLY))
 		return true;
-	if (!exchange(slot->hva + (at - slot->gpa), bytes, old, old | set))
+	if (!exchange(slot->rw + (at - slot->gpa), bytes, old, old | set))
 		return false;
 	p->entry[level] = old | set;
 	page_changed(c, slot, at, bytes);

@@ -282,7 +282,7 @@ static inline struct vcpu *cpu_create(void)
 	static struct kvm_run run;
 
 	ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	slot = (struct slot){.size = RAM_SIZE, .hva = ram, .ro = ram};
+	slot = (struct slot){.size = RAM_SIZE, .hva = ram, .rw = ram, .ro = ram};
 	vm.slots = &table;
 	vm.irqchip = (struct irqchip *)(void *)&vm; /* only asked for being there */
 	cpu.vm = &vm;

@@ -142,10 +142,10 @@ static struct code_page *fetch_miss(struct vcpu *c, uint64_t lin, struct itlb *t
 	slot = vm_slot(c->vm, gpa);
 	if (!slot)
 		return NULL;
-	p = page_get(e, gpa, slot->hva + (gpa - slot->gpa));
+	p = page_get(e, gpa, slot->rw + (gpa - slot->gpa));
 	if (!p) {
 		cache_flush(e);
-		p = page_get(e, gpa, slot->hva + (gpa - slot->gpa));
+		p = page_get(e, gpa, slot->rw + (gpa - slot->gpa));
 	}
 	page_check(e, p);
 	evict(e, t);
