@@ -143,6 +143,9 @@ FACE bool face_run(struct tiny *t, struct face_log *l, face_act *act)
 			if (act)
 				act(t, 0xff);
 			break;
+		case KVM_EXIT_SET_TPR:
+			face_record(l, "tpr %llx", t->run->cr8);
+			break;
 		case KVM_EXIT_HLT:
 			face_record(l, "hlt");
 			return true;

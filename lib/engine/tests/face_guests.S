@@ -159,6 +159,17 @@ END(long_loop)
 	/* Code that changes itself: the second call must see the new immediate. */
 	/* Stores to a page that may not be written to, with CR0.WP clear and set. */
 #define WP_PTE (0x13000 + 0x30 * 8)
+GUEST(long_tpr)
+	mov $9, %eax
+	mov %rax, %cr8 /* higher: nothing to do */
+	mov %rax, %cr8
+	mov $3, %eax
+	mov %rax, %cr8 /* lower */
+	mov %cr8, %rax
+	out %al, $0x10
+	hlt
+END(long_tpr)
+
 GUEST(long_wp)
 	movw $AT(3f, guest_long_wp), IDT + 14 * 16
 	movw $0x18, IDT + 14 * 16 + 2

@@ -15,6 +15,7 @@ FACE_GUEST(real_add) FACE_GUEST(real_in) FACE_GUEST(real_string) FACE_GUEST(real
 FACE_GUEST(real_segment) FACE_GUEST(protected_mmio) FACE_GUEST(long_widths)
 FACE_GUEST(long_rmw) FACE_GUEST(long_flags) FACE_GUEST(long_calls) FACE_GUEST(long_loop)
 FACE_GUEST(long_smc) FACE_GUEST(user_math) FACE_GUEST(protected_ts) FACE_GUEST(long_wp)
+FACE_GUEST(long_tpr)
 /* clang-format on */
 
 static const struct guest_case {
@@ -46,6 +47,8 @@ static const struct guest_case {
 	{"CR0.TS between indirect jumps", TINY_PROTECTED, FACE_CODE(protected_ts),
 	 "out 11/1=7 out 11/1=1 hlt"},
 	{"CR0.WP between stores", TINY_LONG, FACE_CODE(long_wp), "out 11/1=1 out 11/1=1 hlt"},
+	{"CR8 where the client has the local APIC", TINY_LONG, FACE_CODE(long_tpr),
+	 "tpr 3 out 10/1=3 hlt"},
 	{"ring 3", TINY_USER, FACE_CODE(user_math), "shutdown"},
 };
 

@@ -165,10 +165,15 @@ static enum step write_cr8(struct vcpu *c, uint64_t value)
 {
 	if (value & ~15ull)
 		return gp0(c);
-	if (c->lapic)
+	if (c->lapic) {
 		lapic_set_cr8(c, value);
-	else
-		c->run->cr8 = value;
+		return STEP_OK;
+	}
+	if (value < c->run->cr8) { /* the client's APIC may have something for it now */
+		c->event.tpr_lowered = true;
+		atomic_fetch_or(&c->requests, REQ_EVENT);
+	}
+	c->run->cr8 = value;
 	return STEP_OK;
 }
 

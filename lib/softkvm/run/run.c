@@ -263,6 +263,10 @@ static int loop(struct vcpu *c)
 		 * clients set immediate_exit to get just that, before they read the state. */
 		if ((leave || c->run->immediate_exit) && !c->io.n)
 			return interrupted(c);
+		if (c->event.tpr_lowered) {
+			c->event.tpr_lowered = false;
+			return client_exit(c, KVM_EXIT_SET_TPR);
+		}
 		if (must_sleep(c)) {
 			sleep_once(c);
 			continue;
