@@ -78,7 +78,7 @@ uint8_t current_mode(const struct vcpu *c)
 	uint8_t mode = 0;
 
 	if (is_64bit_code(c))
-		mode |= MODE_64;
+		mode |= c->cr4 & CR4_FSGSBASE ? MODE_64 | MODE_FSGSBASE : MODE_64;
 	else if (c->seg[X86_FS].limit == ~0u && c->seg[X86_GS].limit == ~0u)
 		mode |= MODE_FSGS;
 	if (c->cr0 & (CR0_EM | CR0_TS) || !(c->cr4 & CR4_OSFXSR))

@@ -220,7 +220,8 @@ struct code_page {
 /* What the same bytes at the same place may be translated to differently. */
 enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, MODE_FSGS = 4
 		 /* 32-bit: FS and GS have full limits */, MODE_NOAVX = 8, MODE_AVX512 = 16,
-		 MODE_USER = 32 /* CPL 3 */, MODE_NOTSC = 64 /* RDTSC faults */ };
+		 MODE_USER = 32 /* CPL 3 */, MODE_NOTSC = 64 /* RDTSC faults */,
+		 MODE_FSGSBASE = 128 /* CR4 permits RDFSBASE */ };
 
 #define CODE_SIZE (128u << 20)
 #define NATIVE_SIZE (256u << 10) /* at the end of the code cache */

@@ -117,7 +117,10 @@ static bool moves_by(const struct tr *t, int i, uint8_t r, int64_t *delta)
 		       in->adsize == 8;
 	case X86_NATIVE:
 		return adds_constant(in, r, delta) || !names(in, r);
+	case X86_RDFSGSBASE:
+		return !names(in, r);
 	case X86_NOP: case X86_PAUSE: case X86_CLC_STC_CMC: case X86_JCC: case X86_CLI:
+	case X86_SWAPGS:
 		return true;
 	default:
 		return false;

@@ -176,6 +176,10 @@ bool is_inline(const struct tr *t, const struct insn *in)
 		return in->has_mem && in->mem_size <= 64;
 	case X86_CLI: case X86_STI:
 		return !(t->mode & MODE_USER);
+	case X86_SWAPGS:
+		return wide && !(t->mode & MODE_USER);
+	case X86_RDFSGSBASE: /* not the two that write */
+		return t->mode & MODE_FSGSBASE && !(in->modrm >> 3 & 6);
 	case X86_RDTSC: case X86_RDTSCP:
 		return !(t->mode & MODE_NOTSC);
 	case X86_MOV_SEG_R:
@@ -221,6 +225,8 @@ static void lower_one(struct tr *t, int i)
 	case X86_LOOP: case X86_JCXZ: lower_loop(t, i); break;
 	case X86_MOVS: case X86_STOS: lower_rep(t, i); break;
 	case X86_CLI: lower_cli(t, i); break;
+	case X86_SWAPGS: lower_swapgs(t); break;
+	case X86_RDFSGSBASE: lower_rdfsgsbase(t, i); break;
 	case X86_STI: lower_sti(t, i); break;
 	case X86_PUSHF: lower_pushf(t, i); break;
 	case X86_RDTSC: case X86_RDTSCP: lower_rdtsc(t, i); break;

@@ -94,6 +94,35 @@ void lower_rdtsc(struct tr *t, int i)
 	mov_rr32(a, H_RAX, H_RAX);
 }
 
+static int segment_base(unsigned seg)
+{
+	return VCPU(seg) + (int)(sizeof(struct kvm_segment) * seg +
+				 offsetof(struct kvm_segment, base));
+}
+
+void lower_swapgs(struct tr *t)
+{
+	mov_rv(&t->a, H_S1, segment_base(X86_GS));
+	mov_rv(&t->a, H_S2, VCPU(msr.kernel_gs_base));
+	mov_vr(&t->a, segment_base(X86_GS), H_S2);
+	mov_vr(&t->a, VCPU(msr.kernel_gs_base), H_S1);
+}
+
+/* RDFSBASE and RDGSBASE */
+void lower_rdfsgsbase(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+	int host = host_reg[in->rm], to = host >= 0 ? host : H_S1;
+	int off = segment_base(in->modrm & 8 ? X86_GS : X86_FS);
+
+	if (in->opsize == 8)
+		mov_rv(&t->a, to, off);
+	else
+		mov_rv32(&t->a, to, off);
+	if (host < 0)
+		mov_vr(&t->a, VGPR(in->rm), to);
+}
+
 void lower_mov_seg_r(struct tr *t, int i)
 {
 	const struct insn *in = &t->in[i];

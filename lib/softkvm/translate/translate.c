@@ -131,7 +131,8 @@ static bool is_plain(uint8_t kind)
 	       kind == X86_LEAVE || kind == X86_JMP_REL || kind == X86_JMP_RM ||
 	       kind == X86_CALL_REL || kind == X86_CALL_RM || kind == X86_RET ||
 	       kind == X86_CLI || kind == X86_RDTSC || kind == X86_RDTSCP ||
-	       kind == X86_MOV_SEG_R || kind == X86_BT_MEM || kind == X86_MASKED_MEM;
+	       kind == X86_MOV_SEG_R || kind == X86_BT_MEM || kind == X86_MASKED_MEM ||
+	       kind == X86_SWAPGS || kind == X86_RDFSGSBASE;
 }
 
 /*
