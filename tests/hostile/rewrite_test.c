@@ -11,7 +11,7 @@
  * The CPU promises this to who serializes, as the runner does. The store goes through the same
  * address or through another mapping of the page; and the function lies in a page of its own,
  * across two, in the runner's, or among data that is written as well. A runner may also rewrite
- * itself, which it must see without more ado.
+ * itself, which it must see without more ado; and there may be a third who stores to the page.
  *
  * Then in turns, so that the runner sleeps while the writer stores: to whole pages, to more pages
  * than there is room for messages, and to a slot that was made anew. The runner must see it, and the
@@ -131,23 +131,27 @@ static uint32_t word(unsigned at)
 	return v;
 }
 
-static void begin(int n, uint32_t entry, uint64_t function, bool itself)
+enum also { NOTHING, ITSELF, THIRD };
+
+static void begin(int n, uint32_t entry, uint64_t function, bool bursts)
 {
 	struct kvm_regs r;
 
 	enemy_start(e, n, LONG_RING0, entry);
 	softkvm_ioctl(e->cpu[n].fd, KVM_GET_REGS, &r);
 	r.rsp = STACK3_AT - 0x800 * (uint64_t)n;
-	r.r8 = SAID_AT;
+	r.r8 = n < 2 ? SAID_AT : SAID_AT + 0x900;
 	r.rdi = function;
 	r.rcx = r.r10 = r.r12 = 0;
-	r.r13 = itself;
+	r.r13 = bursts;
 	softkvm_ioctl(e->cpu[n].fd, KVM_SET_REGS, &r);
 }
 
-static void try_place(const char *name, uint32_t function, uint64_t alias, bool itself, unsigned ms)
+static void try_place(const char *name, uint32_t function, uint64_t alias, enum also also,
+		      unsigned ms)
 {
-	pthread_t thread[2];
+	int cpus = also == THIRD ? 3 : 2;
+	pthread_t thread[3];
 
 	memset(e->ram + CODE_AT, 0xcc, CODE_SIZE);
 	memset(e->ram + SAID_AT, 0, 0x2000);
@@ -156,15 +160,16 @@ static void try_place(const char *name, uint32_t function, uint64_t alias, bool 
 	memcpy(e->ram + CODE_AT, runner_begin, (size_t)(runner_end - runner_begin));
 	memcpy(e->ram + CODE_AT + 0x4000, writer_begin, (size_t)(writer_end - writer_begin));
 	memcpy(e->ram + function, "\xb8\0\0\0\0\xc3", 6);
-	begin(0, 0, function, itself);
-	begin(1, 0x4000, alias + function, itself);
+	begin(0, 0, function, also == ITSELF);
+	begin(1, 0x4000, alias + function, also == ITSELF);
+	begin(2, 0x4000, function + 64, true);
 	stop = false;
-	for (int n = 0; n < 2; n++)
+	for (int n = 0; n < cpus; n++)
 		pthread_create(&thread[n], NULL, run_one, (void *)(intptr_t)n);
 	for (unsigned i = 0; i < ms || (i < 5000 && (word(12) < 100 || word(0) < 100) && !word(4)); i++)
 		wait_us(1000);
 	stop = true;
-	for (int n = 0; n < 2; n++) {
+	for (int n = 0; n < cpus; n++) {
 		e->cpu[n].run->immediate_exit = 1;
 		softkvm_kick(e->cpu[n].fd);
 		pthread_join(thread[n], NULL);
@@ -313,16 +318,17 @@ int main(int argc, char **argv)
 	unsigned ms = argc > 1 ? (unsigned)atoi(argv[1]) : 60;
 
 	for (unsigned i = 0; i < 3; i++) {
-		e = enemy_create(knobs[i], 2, false);
+		e = enemy_create(knobs[i], 3, false);
 		if (i == 0)
 			alarms_arm();
 		note("%s", knobs[i][0] ? knobs[i] : "translated");
-		try_place("a page of its own", CODE_AT + 0x8803, 0, false, ms);
-		try_place("by another mapping", CODE_AT + 0x8803, ALIAS, false, ms);
-		try_place("an instruction in two pages", CODE_AT + 0x8fff, i ? 0 : ALIAS, false, ms);
-		try_place("the runner's page", CODE_AT + 0x803, 0, false, ms);
-		try_place("that it writes itself", CODE_AT + 0x803, 0, true, ms);
-		try_place("among data", SAID_AT + 0x803, ALIAS, false, ms);
+		try_place("a page of its own", CODE_AT + 0x8803, 0, NOTHING, ms);
+		try_place("by another mapping", CODE_AT + 0x8803, ALIAS, NOTHING, ms);
+		try_place("an instruction in two pages", CODE_AT + 0x8fff, i ? 0 : ALIAS, NOTHING, ms);
+		try_place("the runner's page", CODE_AT + 0x803, 0, NOTHING, ms);
+		try_place("that it writes itself", CODE_AT + 0x803, 0, ITSELF, ms);
+		try_place("with a third", CODE_AT + 0x8803, 0, THIRD, ms);
+		try_place("among data", SAID_AT + 0x803, ALIAS, NOTHING, ms);
 		try_turns();
 		try_mappings(LONG_RING0);
 		try_mappings(LONG_RING3);
