@@ -4,8 +4,9 @@
  *
  * A terminal that is left raw is a broken terminal to most people, so there are three ways
  * back: the normal one (terminal_give_back()), atexit() for any other exit(), and handlers
- * for the signals of a crash, which restore it and then die of the same signal. Signals that
- * ask us to end are not handled here; the session reads them from a descriptor.
+ * for the signals of a crash, and those that nobody should send us but that end a process, which
+ * restore it and then die of the same signal. Signals that ask us to end are not handled here;
+ * the session reads them from a descriptor.
  *
  * A lodge in the background neither changes the terminal nor reads from it. Nothing here waits for
  * output to drain: a terminal that nobody reads would hold us for ever, with all signals blocked.
@@ -45,7 +46,10 @@ static void on_crash(int sig)
 
 static void catch_crashes(void)
 {
-	static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+	static const int crashes[] = {
+		SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP,
+		SIGXCPU, SIGALRM, SIGVTALRM, SIGPROF, SIGUSR1, SIGUSR2,
+	};
 	struct sigaction sa = {
 		.sa_handler = on_crash,
 		.sa_flags = (int)SA_RESETHAND | SA_NODEFER | SA_ONSTACK,

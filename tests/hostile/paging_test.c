@@ -106,7 +106,7 @@ __asm__(".section .rodata\n"
 	"op \"mov %ebx, %ecx; and $0xfff8, %ecx\", \"mov 512(%r14), %rdi\", "
 	"\"mov %rsi, (%rdi,%rcx)\"\n" /* an entry somewhere */
 	"op \"mov %ebx, %ecx; and $0xfff8, %ecx\", \"mov 512(%r14), %rdi\", "
-	"\"lock btc $1, (%rdi,%rcx)\"\n"
+	"\"lock btcl $1, (%rdi,%rcx)\"\n"
 	"guest_call:\n"
 	"op \"call *%rsi\"\n"
 	"	.balign 32\n"
