@@ -404,21 +404,32 @@ static uint32_t after_call(const struct vcpu *c)
 	return *(const uint32_t *)(uintptr_t)c->scratch[SCR_RET];
 }
 
+/* Control leaves before instruction i: if STI is before it, its shadow must be seen. */
+static void keep_shadow(struct vcpu *c, const struct block *b, unsigned i)
+{
+	const struct insn_map *m = &c->engine->map[b->map + i];
+
+	if (i && m->guest - m[-1].guest == 1 && c->engine->bytes[b->bytes + m->guest - 1] == 0xfb)
+		c->event.shadow |= KVM_X86_SHADOW_INT_STI;
+}
+
 /* Executes instruction `index` of a block in C. */
 static uint64_t execute(struct vcpu *c, struct block *b, unsigned index, const struct insn *in)
 {
 	struct engine *e = c->engine;
 	const struct insn_map *m = &e->map[b->map + index];
-	uint64_t next_rip = c->rip_page + b->at + m[1].guest;
-	uint64_t next = 0;
+	uint64_t rip = c->rip_page + b->at + m->guest;
+	uint64_t next_rip = c->rip_page + b->at + m[1].guest, next = 0;
 	enum step step;
 
 	flags_from_memory(c);
-	c->rip = c->rip_page + b->at + m->guest;
+	c->rip = rip;
 	if (index + 1 < b->n_insns && !m[1].cb)
 		next = code_addr(e, b->main + m[1].host);
 	io_begin(c);
 	step = interp_insn(c, in);
+	if ((step == STEP_AGAIN || step == STEP_EXIT) && c->rip == rip)
+		keep_shadow(c, b, index);
 	if (b->dead) /* it was written to */
 		next = 0;
 	return after_step(c, step, next_rip, next);
@@ -549,15 +560,6 @@ static void group_failed(struct engine *e, struct block *b, unsigned i)
 		habit_add(e->habits.alone, gpa);
 	habit_add(e->habits.narrow, gpa);
 	block_drop(e, b);
-}
-
-/* Control leaves before instruction i: if STI is before it, its shadow must be seen. */
-static void keep_shadow(struct vcpu *c, const struct block *b, unsigned i)
-{
-	const struct insn_map *m = &c->engine->map[b->map + i];
-
-	if (i && m->guest - m[-1].guest == 1 && c->engine->bytes[b->bytes + m->guest - 1] == 0xfb)
-		c->event.shadow |= KVM_X86_SHADOW_INT_STI;
 }
 
 /* The prediction or the alignment test fails often at this site: its block is made anew. */
