@@ -66,6 +66,26 @@ END(real_segment)
 
 	/* -- Protected mode -------------------------------------------------------------- */
 	.code32
+	/* Two functions whose addresses agree in the lower 16 bits, in turn; one of them is rewritten. */
+GUEST(protected_aliases)
+	movl $0xc301c083, 0x20000 /* add $1, %eax; ret */
+	movl $0xc310c083, 0x30000 /* add $16, %eax; ret */
+	mov $0x20000, %ebx
+	mov $0x30000, %edx
+	mov $0x40000, %esp
+	xor %eax, %eax
+	mov $2, %esi
+1:	mov $1000, %ecx
+2:	call *%ebx
+	call *%edx
+	loop 2b
+	movb $2, 2(%ebx)
+	dec %esi
+	jnz 1b
+	out %eax, $0x11
+	hlt
+END(protected_aliases)
+
 	/* The same indirect jump before, while and after CR0.TS forbids the x87. */
 GUEST(protected_ts)
 	LOAD_IDT

@@ -15,6 +15,7 @@ FACE_GUEST(real_add) FACE_GUEST(real_in) FACE_GUEST(real_string) FACE_GUEST(real
 FACE_GUEST(real_segment) FACE_GUEST(protected_mmio) FACE_GUEST(long_widths)
 FACE_GUEST(long_rmw) FACE_GUEST(long_flags) FACE_GUEST(long_calls) FACE_GUEST(long_loop)
 FACE_GUEST(long_smc) FACE_GUEST(user_math) FACE_GUEST(protected_ts) FACE_GUEST(long_wp)
+FACE_GUEST(protected_aliases)
 FACE_GUEST(long_tpr)
 /* clang-format on */
 
@@ -44,6 +45,8 @@ static const struct guest_case {
 	{"calls", TINY_LONG, FACE_CODE(long_calls), "hlt"},
 	{"self-modifying code", TINY_LONG, FACE_CODE(long_smc),
 	 "out 10/1=6 out 10/1=7 hlt"},
+	{"indirect jumps to addresses 64 KiB apart", TINY_PROTECTED,
+	 FACE_CODE(protected_aliases), "out 11/4=88b8 hlt"},
 	{"CR0.TS between indirect jumps", TINY_PROTECTED, FACE_CODE(protected_ts),
 	 "out 11/1=7 out 11/1=1 hlt"},
 	{"CR0.WP between stores", TINY_LONG, FACE_CODE(long_wp), "out 11/1=1 out 11/1=1 hlt"},

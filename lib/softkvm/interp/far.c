@@ -545,6 +545,8 @@ enum step far_iret(struct vcpu *c, unsigned opsize, uint64_t next)
 	t.sel = (uint16_t)v[1];
 	rc = check_return(c, &t);
 	outer = t.cpl > c->cpl;
+	if (!rc) /* before SS is looked at, as AMD's CPUs do */
+		rc = check_rip(c, &t);
 	if (!rc && outer && !code64)
 		rc = stack_peek(c, 3 * opsize, v + 3, 2, opsize);
 	if (!rc && (outer || code64)) {
@@ -552,8 +554,6 @@ enum step far_iret(struct vcpu *c, unsigned opsize, uint64_t next)
 		o.ss = (uint16_t)v[4];
 		rc = check_outer(c, &t, &o);
 	}
-	if (!rc)
-		rc = check_rip(c, &t);
 	if (!rc)
 		rc = desc_mark_accessed(c, &t.cs);
 	if (rc)

@@ -317,6 +317,7 @@ void tlb_select(struct vcpu *c)
 		e->view = &e->kernel;
 	else
 		e->view = e->user_now ? e->user_now : user_view_get(c);
+	c->scratch[SCR_AGE] = e->view->jc_age;
 	if (e->in_run)
 		gs_write((uint64_t)(uintptr_t)e->view->table);
 }

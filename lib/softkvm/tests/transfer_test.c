@@ -268,6 +268,7 @@ static void iretq_faults(void)
 		{UDATA | 3, UDATA | 3, TARGET, X86_GP, UDATA, "CS is data"},
 		{UDATA | 3, UCODE64, TARGET, X86_GP, UCODE64, "CS.DPL is not RPL"},
 		{0x1fb, UCODE64 | 3, TARGET, X86_GP, 0x1f8, "SS beyond the GDT"},
+		{0x1fb, UCODE64 | 3, 1ull << 47, X86_GP, 0, "that, and RIP not canonical"},
 		{UDATA | 3, 0x1fb, TARGET, X86_GP, 0x1f8, "CS beyond the GDT"},
 		{KDATA, ABSENT, TARGET, X86_GP, ABSENT, "CS is data"},
 		{ABSENT | 3, UCODE64 | 3, TARGET, X86_SSV, ABSENT, "SS absent"},

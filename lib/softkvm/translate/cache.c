@@ -102,6 +102,7 @@ int cache_create(struct engine *e)
 		return rc;
 	e->c->scratch[SCR_SITES] = (uint64_t)(uintptr_t)e->site;
 	e->c->scratch[SCR_CODE] = (uint64_t)(uintptr_t)e->code;
+	e->c->scratch[SCR_JUMPED] = (uint64_t)(uintptr_t)e->jumped;
 	thunks_emit(e);
 	cache_flush(e);
 	e->c->stat.cache_flushes = 0;

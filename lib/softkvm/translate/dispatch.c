@@ -43,6 +43,8 @@ void jc_flush(struct engine *e, struct view *v)
 	}
 	v->n_jc = 0;
 	v->jc_age = ++e->ages;
+	if (v == e->view)
+		e->c->scratch[SCR_AGE] = v->jc_age;
 	fill_words(v->evicted, 0, 16);
 }
 
@@ -267,7 +269,7 @@ static struct block *block_get(struct vcpu *c, uint64_t rip, bool gate, enum ste
 
 static struct jumped *jumped_slot(struct engine *e, uint64_t rip)
 {
-	return &e->jumped[rip * 0x9e3779b97f4a7c15ull >> 48];
+	return &e->jumped[rip * JUMPED_HASH >> 48];
 }
 
 /* Is it of this code cache, and is its block? A gate ends with its block (block_drop()). */
@@ -282,16 +284,19 @@ static bool is_alive(const struct engine *e, const struct jumped *j)
 static uint32_t jumped_find(struct vcpu *c, uint64_t rip, uint8_t mode)
 {
 	struct engine *e = c->engine;
-	const struct jumped j = *jumped_slot(e, rip);
+	struct jumped *j = jumped_slot(e, rip);
 	const struct code_page *p;
 	enum step step;
 
-	if (j.lin != rip || j.mode != mode || !is_alive(e, &j))
+	if (j->lin != rip || j->mode != mode || !is_alive(e, j))
 		return 0;
-	if (j.age == e->view->jc_age)
-		return j.gate;
+	if (j->age == e->view->jc_age)
+		return j->gate;
 	p = fetch_page(c, rip, &step); /* may drop the block, or empty the code cache */
-	return p && j.page == (uint32_t)(p - e->page) && is_alive(e, &j) ? j.gate : 0;
+	if (!p || j->page != (uint32_t)(p - e->page) || !is_alive(e, j))
+		return 0;
+	j->age = e->view->jc_age;
+	return j->gate;
 }
 
 static void jumped_fill(struct vcpu *c, const struct block *b, uint32_t gate)

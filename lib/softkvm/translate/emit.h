@@ -277,6 +277,22 @@ static inline void alu_rr(struct as *a, unsigned op, int d, int s)
 	emit8(a, 0xc0u | (unsigned)(s & 7) << 3 | (d & 7));
 }
 
+static inline void imul_rr(struct as *a, int d, int s)
+{
+	emit_rex(a, true, d, 0, s);
+	emit8(a, 0x0f);
+	emit8(a, 0xaf);
+	emit8(a, 0xc0u | (unsigned)(d & 7) << 3 | (s & 7));
+}
+
+/* cmp [base + disp], s */
+static inline void cmp_mr(struct as *a, int base, int32_t disp, int s)
+{
+	emit_rex(a, true, s, 0, base);
+	emit8(a, 0x39);
+	emit_mem(a, s, base, disp);
+}
+
 static inline void alu_rr32(struct as *a, unsigned op, int d, int s)
 {
 	emit_rex(a, false, s, 0, d);

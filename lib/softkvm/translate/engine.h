@@ -61,6 +61,8 @@ enum { SCR_TARGET,   /* where the way back from C leads */
        SCR_CB,       /* CB while C runs */
        SCR_SITES,    /* address of engine.site */
        SCR_CODE,     /* and of engine.code */
+       SCR_JUMPED,   /* and of engine.jumped */
+       SCR_AGE,      /* jc_age of the current view */
        SCR_OPERAND }; /* native_exec(): host address of the memory operand */
 
 /* -- views -- */
@@ -256,7 +258,8 @@ struct itlb {
 };
 
 #define JUMPED (1u << 16)
-struct jumped {           /* a second jump cache, for C: larger, for all views */
+#define JUMPED_HASH 0x9e3779b97f4a7c15ull /* times the address: the index is the upper 16 bits */
+struct jumped {           /* a second jump cache: for all views, hashed */
 	uint64_t lin, age; /* view.jc_age: with another one it is a guess */
 	uint32_t gate;     /* offset of the code */
 	uint32_t page;     /* index of the block's code_page; NONE: it is in two */

@@ -78,6 +78,13 @@ static void load_registers(struct as *a)
 	mov_rv(a, H_RAX, VGPR(X86_RAX));
 }
 
+/* S2 = twice the jump cache's index of address S1 */
+static void emit_jump_index(struct as *a)
+{
+	movzx_rr16(a, H_S2, H_S1);
+	alu_rr32(a, 0x01, H_S2, H_S2); /* add */
+}
+
 /* Calls fn(vcpu) on the thread's stack and goes on where it says. Registers are saved. */
 static void call_c(struct as *a, uint64_t (*fn)(struct vcpu *))
 {
@@ -117,6 +124,54 @@ static uint32_t emit_jumped(struct as *a, uint64_t (*fn)(struct vcpu *))
 	save_registers(a, true);
 	mov_vr(a, VSCR(SCR_S1), H_S1);
 	call_c(a, fn);
+	return at;
+}
+
+/*
+ * An indirect jump whose jump cache entry is another address's: the second jump cache may know it,
+ * and then the entry is overwritten. (Of two hot gates 64 KiB apart each jump would come to C.) An
+ * empty entry is C's to fill, for it goes into a log; one that is S1's own led here because of a
+ * request, or because its block is gone. CB is dead at gates.
+ */
+static uint32_t emit_gate_miss(struct as *a)
+{
+	uint32_t at = as_at(a), slow[5];
+	int n = 0, i;
+
+	emit_gs(a, 0x8b, H_CB, H_S2, JC_OFF(lin));
+	alu_rr(a, 0x39, H_CB, H_S1); /* cmp */
+	slow[n++] = jcc_short(a, CC_E);
+	op_ri8(a, true, 0x83, 7, H_CB, 0xff); /* cmp cb, JC_NONE */
+	slow[n++] = jcc_short(a, CC_E);
+	mov_ri(a, H_CB, JUMPED_HASH);
+	imul_rr(a, H_CB, H_S1);
+	op_ri8(a, true, 0xc1, 5, H_CB, 48); /* shr */
+	op_ri8(a, true, 0xc1, 4, H_CB, 5);  /* shl: 32 bytes each */
+	emit_op_rv(a, 0x03, H_CB, VSCR(SCR_JUMPED)); /* add */
+	cmp_mr(a, H_CB, offsetof(struct jumped, lin), H_S1);
+	slow[n++] = jcc_short(a, CC_NE);
+	mov_rv(a, H_S2, VSCR(SCR_AGE));
+	cmp_mr(a, H_CB, offsetof(struct jumped, age), H_S2);
+	slow[n++] = jcc_short(a, CC_NE);
+	mov_rm(a, false, H_CB, H_CB, offsetof(struct jumped, gate));
+	emit_op_rv(a, 0x03, H_CB, VSCR(SCR_CODE));
+	emit_rex(a, false, 0, 0, H_CB); /* cmp byte [cb], 0xe9: block_drop() */
+	emit8(a, 0x80);
+	emit_mem(a, 7, H_CB, 0);
+	emit8(a, 0xe9);
+	slow[n++] = jcc_short(a, CC_E);
+	emit_jump_index(a);
+	emit_gs(a, 0x89, H_CB, H_S2, JC_OFF(code));
+	emit_gs(a, 0x89, H_S1, H_S2, JC_OFF(lin));
+	emit8(a, 0x48); /* inc qword [gate_swaps] */
+	emit8(a, 0xff);
+	emit_vcpu(a, 0, VCPU(stat.gate_swaps), 0);
+	emit_rex(a, false, 0, 0, H_CB); /* jmp cb */
+	emit8(a, 0xff);
+	emit8(a, 0xe0u | (H_CB & 7));
+	for (i = 0; i < n; i++)
+		land(a, slow[i]);
+	emit_jumped(a, helper_gate_miss);
 	return at;
 }
 
@@ -329,7 +384,7 @@ void thunks_emit(struct engine *e)
 	e->thunk.exit = emit_called(&a, helper_exit, true);
 	e->thunk.exit_mem = emit_called(&a, helper_exit, false);
 	e->thunk.poll = emit_called(&a, helper_poll, false);
-	e->thunk.gate_miss = emit_jumped(&a, helper_gate_miss);
+	e->thunk.gate_miss = emit_gate_miss(&a);
 	e->thunk.fault = emit_jumped(&a, helper_fault);
 	e->thunk.gate = as_at(&a);
 	mov_rv(&a, H_S1, VSCR(SCR_S1));
@@ -347,8 +402,7 @@ void thunks_emit(struct engine *e)
 /* S1 is the guest address to go on at; flags are in vcpu.arith. */
 void emit_gate_jump(struct as *a)
 {
-	movzx_rr16(a, H_S2, H_S1);
-	alu_rr32(a, 0x01, H_S2, H_S2);
+	emit_jump_index(a);
 	emit8(a, 0x65); /* jmp gs:[s2 * 8 + code] */
 	emit8(a, 0xff);
 	emit8(a, 0x24);
