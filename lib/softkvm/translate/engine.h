@@ -100,7 +100,7 @@ struct view {
 	bool valid;
 };
 #define VIEW_LOG (1u << 16)
-#define JC_NONE (~0ull)
+#define JC_NONE (1ull << 63) /* not canonical: nobody jumps there */
 
 /* -- blocks -- */
 

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guests made for one thing each: what random ones would not find in years.
+ *
+ *	jumps to the last byte     an address that looked like "empty" to the jump cache
+ */
+#include "tests/hostile/hostile.h"
+
+#include <string.h>
+
+#include "tests/tap.h"
+
+#include "softkvm/abi/object.h"
+#include "softkvm/softkvm.h"
+#include "softkvm/translate/engine.h"
+
+enum { STACK_AT = STACK3_AT + 0x1000, FUNCTION_AT = 0x80000 };
+
+static void put64(struct enemy *e, uint32_t at, uint64_t v)
+{
+	memcpy(e->ram + at, &v, 8);
+}
+
+static void begin(struct enemy *e, enum mode mode, const void *code, size_t len)
+{
+	struct kvm_regs r = {.rip = CODE_AT, .rsp = STACK_AT, .rflags = 2};
+
+	memset(e->ram, 0, RAM_SIZE);
+	enemy_reset(e);
+	memcpy(e->ram + CODE_AT, code, len);
+	enemy_start(e, 0, mode, 0);
+	softkvm_ioctl(e->cpu[0].fd, KVM_SET_REGS, &r);
+}
+
+/* To the guest's next HLT; rax there, or ~0: it came out otherwise. */
+static uint64_t go(struct enemy *e)
+{
+	struct kvm_regs r;
+
+	if (softkvm_ioctl(e->cpu[0].fd, KVM_RUN, NULL) ||
+	    e->cpu[0].run->exit_reason != KVM_EXIT_HLT)
+		return ~0ull;
+	softkvm_ioctl(e->cpu[0].fd, KVM_GET_REGS, &r);
+	return r.rax;
+}
+
+#define BEGIN(e, mode, code) begin(e, mode, code, sizeof(code) - 1)
+
+/* Two addresses with the same low bits in turn: the jump cache's log has an index once. */
+static void last_byte(struct enemy *e)
+{
+	struct object *o = object_get(e->cpu[0].fd);
+
+	BEGIN(e, LONG_RING0, "\x48\xc7\xc7\xff\xff\xff\xff" /* mov rdi, -1 */
+			     "\xbe\xff\xff\x08\0"           /* mov esi, 0x8ffff */
+			     "\xb9\x20\x4e\0\0"             /* mov ecx, 20000 */
+			     "\xff\xd7\xff\xd6"             /* 1: call rdi; call rsi */
+			     "\xff\xc9\x75\xf8"             /* dec ecx; jnz 1b */
+			     "\x31\xc0\xf4");               /* xor eax, eax; hlt */
+	put64(e, PML4_AT + 511 * 8, TABLES_AT | 7);
+	put64(e, TABLES_AT + 511 * 8, (TABLES_AT + PAGE) | 7);
+	put64(e, TABLES_AT + PAGE + 511 * 8, (TABLES_AT + 2 * PAGE) | 7);
+	put64(e, TABLES_AT + 2 * PAGE + 511 * 8, FUNCTION_AT | 7);
+	e->ram[FUNCTION_AT + 0xfff] = e->ram[0x8ffff] = 0xc3;
+	is_int(go(e), 0, "calls of the last byte there is");
+	ok(o->vcpu->engine->kernel.n_jc < 100, "are noted once: %u entries",
+	   o->vcpu->engine->kernel.n_jc);
+	object_put(o);
+}
+
+int main(void)
+{
+	static const char *const knobs[] = {"sample=0", "", "nogroup,nochain", "interpret"};
+
+	for (unsigned i = 0; i < sizeof(knobs) / sizeof(knobs[0]); i++) {
+		struct enemy *e = enemy_create(knobs[i], 1, false);
+
+		note("%s", knobs[i]);
+		last_byte(e);
+		enemy_destroy(e);
+	}
+	return done_testing();
+}
