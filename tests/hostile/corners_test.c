@@ -3,6 +3,7 @@
  * Guests made for one thing each: what random ones would not find in years.
  *
  *	jumps to the last byte     an address that looked like "empty" to the jump cache
+ *	a displacement of -2 GiB   of the first of a group of accesses, whose range begins below
  */
 #include "tests/hostile/hostile.h"
 
@@ -68,6 +69,21 @@ static void last_byte(struct enemy *e)
 	object_put(o);
 }
 
+static void low_group(struct enemy *e)
+{
+	BEGIN(e, LONG_RING0, "\xbb\x08\xa0\0\x80"             /* mov ebx, 0x8000a008 */
+			     "\x48\x8b\x83\0\0\0\x80"         /* mov rax, [rbx - 2 GiB] */
+			     "\x48\x8d\x5b\xf8"               /* lea rbx, [rbx - 8] */
+			     "\x48\x8b\x8b\0\0\0\x80"         /* mov rcx, [rbx - 2 GiB] */
+			     "\x48\x01\xc8\xf4");             /* add rax, rcx; hlt */
+	put64(e, PDPT_AT + 4 * 8, TABLES_AT | 7);
+	put64(e, TABLES_AT, HIGH_AT | 0x87);
+	put64(e, 0xa000, 0x10);
+	put64(e, 0xa008, 0x02);
+	memset(e->high + 0xa000, 0x55, 16); /* 4 GiB above */
+	is_int(go(e), 0x12, "a group that begins more than 2 GiB below its base register");
+}
+
 int main(void)
 {
 	static const char *const knobs[] = {"sample=0", "", "nogroup,nochain", "interpret"};
@@ -77,6 +93,7 @@ int main(void)
 
 		note("%s", knobs[i]);
 		last_byte(e);
+		low_group(e);
 		enemy_destroy(e);
 	}
 	return done_testing();

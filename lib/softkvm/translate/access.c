@@ -306,14 +306,14 @@ void reach(struct tr *t, int i, unsigned size, bool write,
 
 	switch (group_role(t, i, &a, &g)) {
 	case GROUP_MEMBER:
-		t->place = (struct place){group_register(t, g), a.disp - g->lo};
+		t->place = (struct place){group_register(t, g), (int32_t)(a.disp - g->lo)};
 		break;
 	case GROUP_LEADER:
 		clear_cb(t, g);
-		lea_rm(&t->a, true, H_S1, emit_use(&t->a, a.base, H_S1), g->lo);
+		lea_rm(&t->a, true, H_S1, emit_use(&t->a, a.base, H_S1), (int32_t)g->lo);
 		emit_range_check(t, i, g->len, g->write, true);
 		mov_rr(&t->a, H_CB, H_S1);
-		t->place = (struct place){H_CB, a.disp - g->lo};
+		t->place = (struct place){H_CB, (int32_t)(a.disp - g->lo)};
 		break;
 	default:
 		linear(t, i);

@@ -153,7 +153,7 @@ static int look_ahead(const struct tr *t, int i, const struct access *first, str
 			int64_t at = moved + a.disp;
 			int64_t l = at < lo ? at : lo, h = at + a.size > hi ? at + a.size : hi;
 
-			if (h - l > range)
+			if (h - l > range || l < INT32_MIN) /* it is a displacement */
 				break;
 			lo = l;
 			hi = h;
@@ -167,7 +167,7 @@ static int look_ahead(const struct tr *t, int i, const struct access *first, str
 			break;
 		moved += delta;
 	}
-	g->lo = (int32_t)lo;
+	g->lo = lo;
 	g->len = (uint16_t)(hi - lo);
 	return members;
 }
@@ -186,7 +186,7 @@ void group_after(struct tr *t, int i)
 		if (i >= g->last || !moves_by(t, i, g->base, &delta))
 			g->active = false;
 		else
-			g->lo -= (int32_t)delta;
+			g->lo -= delta;
 	}
 }
 

@@ -28,7 +28,7 @@ struct access {           /* memory at base + disp */
 struct group {            /* accesses that share a check (group.c) */
 	bool active, write, parked;
 	uint8_t base;
-	int32_t lo;       /* what is in CB, or parked, is the host address of base + lo */
+	int64_t lo;       /* what is in CB, or parked, is the host address of base + lo */
 	uint16_t len;
 	int last;         /* its last member */
 };
