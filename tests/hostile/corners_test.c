@@ -4,6 +4,7 @@
  *
  *	jumps to the last byte     an address that looked like "empty" to the jump cache
  *	a displacement of -2 GiB   of the first of a group of accesses, whose range begins below
+ *	INVLPG of 4 MiB            drops the page's other half, too
  */
 #include "tests/hostile/hostile.h"
 
@@ -15,7 +16,7 @@
 #include "softkvm/softkvm.h"
 #include "softkvm/translate/engine.h"
 
-enum { STACK_AT = STACK3_AT + 0x1000, FUNCTION_AT = 0x80000 };
+enum { STACK_AT = STACK3_AT + 0x1000, FUNCTION_AT = 0x80000, OTHER_AT = 0x81000 };
 
 static void put64(struct enemy *e, uint32_t at, uint64_t v)
 {
@@ -84,6 +85,26 @@ static void low_group(struct enemy *e)
 	is_int(go(e), 0x12, "a group that begins more than 2 GiB below its base register");
 }
 
+/* 0x40000000: a page of 4 MiB, then a table whose second half leads elsewhere. */
+static void large_page(struct enemy *e)
+{
+	uint32_t table = TABLES_AT | 7;
+
+	BEGIN(e, PAGED_RING0, "\x8b\x1d\0\0\x08\x40"         /* mov ebx, [0x40080000] */
+			      "\xa1\0\0\x20\x40"             /* mov eax, [0x40200000] */
+			      "\xf4"                         /* hlt */
+			      "\x0f\x01\x3d\0\0\x08\x40"     /* invlpg [0x40080000] */
+			      "\xa1\0\0\x20\x40\xf4");       /* mov eax, [0x40200000]; hlt */
+	memcpy(e->ram + PD32_AT + 256 * 4, &(uint32_t){0xe7}, 4);
+	for (uint32_t i = 0; i < 1024; i++)
+		memcpy(e->ram + TABLES_AT + i * 4, &(uint32_t){OTHER_AT | 7}, 4);
+	memcpy(e->high, &(uint32_t){1}, 4);
+	memcpy(e->ram + OTHER_AT, &(uint32_t){2}, 4);
+	is_int(go(e), 1, "the second half of a page of 4 MiB");
+	memcpy(e->ram + PD32_AT + 256 * 4, &table, 4);
+	is_int(go(e), 2, "after INVLPG of its first half");
+}
+
 int main(void)
 {
 	static const char *const knobs[] = {"sample=0", "", "nogroup,nochain", "interpret"};
@@ -94,6 +115,7 @@ int main(void)
 		note("%s", knobs[i]);
 		last_byte(e);
 		low_group(e);
+		large_page(e);
 		enemy_destroy(e);
 	}
 	return done_testing();

@@ -179,14 +179,14 @@ static uint32_t large_bit(uint64_t lin)
 static void view_flush_page(struct engine *e, struct view *v, uint64_t lin)
 {
 	uint32_t bit = large_bit(lin);
-	uint64_t first = vpn_of(lin) & ~511ull;
+	uint64_t first = vpn_of(lin) & ~1023ull; /* they have 2 MiB, or 4 */
 
 	if (v->huge >> ((lin >> 30) & 63) & 1) {
 		view_flush(e, v);
 		return;
 	}
 	if (v->large[bit / 64] >> (bit % 64) & 1) {
-		fill_words(v->table + first, 0, 512);
+		fill_words(v->table + first, 0, 1024);
 		jc_flush(e, v);
 		itlb_flush(e, v);
 	}
@@ -412,6 +412,8 @@ void view_note(struct view *v, const struct walk *w, uint64_t lin)
 	v->has_global |= w->global;
 	if (w->page_size > (4u << 20))
 		v->huge |= 1ull << ((lin >> 30) & 63);
+	else if (w->page_size > (2u << 20)) /* both its halves */
+		v->large[bit / 64] |= 3ull << (bit % 64 & ~1u);
 	else if (w->page_size > 4096)
 		v->large[bit / 64] |= 1ull << (bit % 64);
 }
