@@ -300,6 +300,7 @@ static struct view *user_view_get(struct vcpu *c)
 		if (!v->jc->lin) /* never used */
 			view_begin(e, v);
 		v->valid = true;
+		v->jc_mode = current_mode(c); /* its jump cache is empty */
 		v->pcid = pcid;
 		v->cr3 = c->cr3 & ~0xfffull;
 	}
@@ -509,7 +510,7 @@ void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
 	} else {
 		demote_logged(&e->kernel, rw);
 		for (i = 0; i < USER_VIEWS; i++)
-			if (e->user[i].n_log >= VIEW_LOG)
+			if (e->user[i].n_log >= VIEW_LOG || e->user[i].n_global >= VIEW_LOG)
 				user_flush(e, &e->user[i]);
 			else
 				demote_logged(&e->user[i], rw);
