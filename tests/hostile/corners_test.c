@@ -5,6 +5,7 @@
  *	jumps to the last byte     an address that looked like "empty" to the jump cache
  *	a displacement of -2 GiB   of the first of a group of accesses, whose range begins below
  *	INVLPG of 4 MiB            drops the page's other half, too
+ *	a page of the same sum     new code, loaded by the client, that a simple sum takes for the old
  */
 #include "tests/hostile/hostile.h"
 
@@ -105,6 +106,21 @@ static void large_page(struct enemy *e)
 	is_int(go(e), 2, "after INVLPG of its first half");
 }
 
+/* Of a product by an odd number the highest bit changes if that of the factor does, whatever
+ * else it is: after a rotation by 29 the next word but three can take that back. */
+static void same_sum(struct enemy *e)
+{
+	BEGIN(e, LONG_RING0, "\xbf\x03\0\x08\0"              /* mov edi, FUNCTION_AT + 3 */
+			     "\x0f\x20\xda\x0f\x22\xda"      /* 1: mov rdx, cr3; mov cr3, rdx */
+			     "\xff\xd7\xf4\xeb\xf5");        /* call rdi; hlt; jmp 1b */
+	memcpy(e->ram + FUNCTION_AT + 3, "\xb8\x01\0\0\0\xc3", 6); /* mov eax, 1; ret */
+	is_int(go(e), 1, "a function");
+	is_int(go(e), 1, "compared and summed");
+	e->ram[FUNCTION_AT + 7] ^= 0x80;
+	e->ram[FUNCTION_AT + 32 + 3] ^= 0x10;
+	is_int(go(e), 0x80000001, "then replaced by one whose sum was chosen");
+}
+
 int main(void)
 {
 	static const char *const knobs[] = {"sample=0", "", "nogroup,nochain", "interpret"};
@@ -116,6 +132,7 @@ int main(void)
 		last_byte(e);
 		low_group(e);
 		large_page(e);
+		same_sum(e);
 		enemy_destroy(e);
 	}
 	return done_testing();

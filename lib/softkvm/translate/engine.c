@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 
 #include "base/macros.h"
 #include "softkvm/run/run.h"
@@ -94,6 +95,20 @@ static void read_options(struct engine_options *o, bool complain)
 		o->cache_size = 0;
 }
 
+static int draw_key(struct engine *e)
+{
+	size_t n = 0;
+
+	while (n < sizeof(e->sum_key)) {
+		ssize_t got = getrandom((uint8_t *)e->sum_key + n, sizeof(e->sum_key) - n, 0);
+
+		if (got < 0 && errno != EINTR)
+			return -errno;
+		n += got < 0 ? 0 : (size_t)got;
+	}
+	return 0;
+}
+
 int engine_create(struct vcpu *c)
 {
 	struct engine *e = mmap(NULL, sizeof(*e), PROT_READ | PROT_WRITE,
@@ -107,6 +122,8 @@ int engine_create(struct vcpu *c)
 	read_options(&e->opt, c->index == 0);
 	e->random = e->opt.seed * 2654435761u + 12345;
 	rc = signals_install();
+	if (!rc)
+		rc = draw_key(e);
 	if (!rc)
 		rc = cache_create(e);
 	if (!rc)

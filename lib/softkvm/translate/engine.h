@@ -243,6 +243,7 @@ enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, M
 #define CODE_QUEUE 64
 #define GROUP_FAILURES 16
 #define BLOCK_INSNS 64
+#define SUM_KEY 512 /* the words of a page */
 
 struct decoded {          /* the interpreter's: an instruction and what it came from */
 	uint64_t bytes[2]; /* zeros behind it */
@@ -299,6 +300,7 @@ struct engine {
 	struct jumped *jumped; /* what was in jump caches, or is */
 	struct decoded decoded[DECODED];
 	uint8_t page_now[4096] __attribute__((aligned(8))); /* page_check()'s */
+	uint64_t sum_key[SUM_KEY]; /* page_sum()'s, random */
 	enum step leave; /* why translated code was left */
 
 	struct tr *tr;    /* the translation under way */

@@ -103,31 +103,26 @@ void page_drop_blocks(struct engine *e, struct code_page *p, uint16_t from, uint
 	}
 }
 
-static uint64_t chain(uint64_t sum, uint64_t word)
-{
-	sum = (sum ^ word) * 0x9e3779b97f4a7c15ull;
-	return sum << 29 | sum >> 35;
-}
-
 /*
- * A sum that tells one content of a page from another. Each step is a permutation, so no change of
- * a single word is missed, and of others one in 2^64. The same processes enter the same pages
- * again and again, and comparing block by block takes ten times as long. Never 0.
+ * A sum that tells one content of a page from another. The same processes enter the same pages again
+ * and again, and comparing block by block takes ten times as long. A guest's user who could make a
+ * page with the sum of another would have the one's translations run in the other's place (smuggled
+ * into a program that root starts, say). So every word has a secret number of this vCPU added, and
+ * pairs are multiplied: whatever two pages are chosen without knowing it, they have the same sum
+ * with a probability of 2^-60 or less. Never 0.
  */
-static uint64_t page_sum(const uint8_t *page)
+static uint64_t page_sum(const struct engine *e, const uint8_t *page)
 {
 	const volatile uint64_t *w = (const volatile uint64_t *)(const void *)page;
-	uint64_t a = 1, b = 2, c = 3, d = 4;
+	const uint64_t *key = e->sum_key;
+	unsigned __int128 sum = 0;
+	uint64_t folded;
 	unsigned i;
 
-	for (i = 0; i < 512; i += 4) {
-		a = chain(a, w[i]);
-		b = chain(b, w[i + 1]);
-		c = chain(c, w[i + 2]);
-		d = chain(d, w[i + 3]);
-	}
-	a = chain(chain(chain(a, b), c), d);
-	return a ? a : 1;
+	for (i = 0; i < SUM_KEY; i += 2)
+		sum += (unsigned __int128)(w[i] + key[i]) * (w[i + 1] + key[i + 1]);
+	folded = (uint64_t)sum ^ (uint64_t)(sum >> 64);
+	return folded ? folded : 1;
 }
 
 /* Was the page taken from us? Then stores to it are not seen, and nothing of it is left. */
@@ -151,10 +146,10 @@ void page_check(struct engine *e, struct code_page *p)
 	if (p->blocks == NONE && p->crossing == NONE)
 		return;
 	e->c->stat.checked_pages++;
-	if (p->sum && page_sum(p->hva) == p->sum)
+	if (p->sum && page_sum(e, p->hva) == p->sum)
 		return;
 	copy_words(e->page_now, p->hva, 4096); /* what is summed is what is compared */
-	p->sum = page_sum(e->page_now);
+	p->sum = page_sum(e, e->page_now);
 	for (i = p->blocks; i != NONE; i = next) {
 		struct block *b = &e->block[i];
 
