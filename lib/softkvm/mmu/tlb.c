@@ -81,8 +81,8 @@ int tlb_create(struct engine *e)
 	for (i = 0; i < USER_VIEWS; i++)
 		if (!view_create(e, &e->user[i], i + 1))
 			return -ENOMEM;
-	view_begin(e, &e->kernel);
 	e->view = &e->kernel;
+	view_begin(e, e->view);
 	return 0;
 }
 

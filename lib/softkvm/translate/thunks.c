@@ -141,7 +141,8 @@ static uint32_t emit_gate_miss(struct as *a)
 	emit_gs(a, 0x8b, H_CB, H_S2, JC_OFF(lin));
 	alu_rr(a, 0x39, H_CB, H_S1); /* cmp */
 	slow[n++] = jcc_short(a, CC_E);
-	op_ri8(a, true, 0x83, 7, H_CB, 0xff); /* cmp cb, JC_NONE */
+	mov_ri(a, H_S2, JC_NONE);
+	alu_rr(a, 0x39, H_CB, H_S2); /* cmp */
 	slow[n++] = jcc_short(a, CC_E);
 	mov_ri(a, H_CB, JUMPED_HASH);
 	imul_rr(a, H_CB, H_S1);
