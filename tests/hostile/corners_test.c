@@ -5,6 +5,8 @@
  *	jumps to the last byte     an address that looked like "empty" to the jump cache
  *	a displacement of -2 GiB   of the first of a group of accesses, whose range begins below
  *	INVLPG of 4 MiB            drops the page's other half, too
+ *	a flush by translation     of a page with more writable entries than are remembered; the
+ *	                           jump that led there is not known longer than its page
  *	a page of the same sum     new code, loaded by the client, that a simple sum takes for the old
  */
 #include "tests/hostile/hostile.h"
@@ -17,7 +19,8 @@
 #include "softkvm/softkvm.h"
 #include "softkvm/translate/engine.h"
 
-enum { STACK_AT = STACK3_AT + 0x1000, FUNCTION_AT = 0x80000, OTHER_AT = 0x81000 };
+enum { STACK_AT = STACK3_AT + 0x1000, FUNCTION_AT = 0x80000, OTHER_AT = 0x81000,
+       FRESH_AT = 0x84000 /* without code before */ };
 
 static void put64(struct enemy *e, uint32_t at, uint64_t v)
 {
@@ -106,6 +109,35 @@ static void large_page(struct enemy *e)
 	is_int(go(e), 2, "after INVLPG of its first half");
 }
 
+/* What is called at 0x8000200000 is written through two other addresses, and so many pages are read that
+ * the log of entries overflows: to find the writable ones all are flushed. */
+static void flushed_call(struct enemy *e)
+{
+	BEGIN(e, LONG_RING0, "\x48\xbf\0\0\x20\0\x80\0\0\0"     /* mov rdi, 0x8000200000 */
+			     "\x88\x87\0\x18\0\0\x88\x87\0\x28\0\0" /* mov [rdi + 0x1800], al;
+								       * mov [rdi + 0x2800], al */
+			     "\xbb\x01\0\0\0"                   /* mov ebx, 1 */
+			     "\x48\x89\xde\x48\xc1\xe6\x1e"     /* 1: mov rsi, rbx; shl rsi, 30 */
+			     "\xb9\0\x01\0\0"                   /* mov ecx, 256 */
+			     "\x8a\x06\x48\x81\xc6\0\x10\0\0"   /* 2: mov al, [rsi]; add rsi, 4096 */
+			     "\xff\xc9\x75\xf3"                 /* dec ecx; jnz 2b */
+			     "\xff\xc3\x81\xfb\x2c\x01\0\0"     /* inc ebx; cmp ebx, 300 */
+			     "\x75\xdd"                         /* jne 1b */
+			     "\xff\xd7"                         /* call rdi */
+			     "\xc7\x04\x25\0\x20\x04\0\x07\x10\x08\0" /* mov dword [0x42000], 0x81007 */
+			     "\x0f\x01\x3f\xff\xd7\xf4");       /* invlpg [rdi]; call rdi; hlt */
+	for (unsigned i = 1; i < 512; i++)
+		put64(e, PDPT_AT + i * 8, PD_AT | 7);
+	put64(e, PML4_AT + 8, TABLES_AT | 7);
+	put64(e, TABLES_AT, (TABLES_AT + PAGE) | 7);
+	put64(e, TABLES_AT + PAGE + 8, (TABLES_AT + 2 * PAGE) | 7);
+	for (unsigned i = 0; i < 3; i++)
+		put64(e, TABLES_AT + 2 * PAGE + i * 8, FRESH_AT | 7);
+	memcpy(e->ram + FRESH_AT, "\xb8\x01\0\0\0\xc3", 6); /* mov eax, 1; ret */
+	memcpy(e->ram + OTHER_AT, "\xb8\x02\0\0\0\xc3", 6);
+	is_int(go(e), 2, "a call after INVLPG, though translation flushed the TLB before");
+}
+
 /* Of a product by an odd number the highest bit changes if that of the factor does, whatever
  * else it is: after a rotation by 29 the next word but three can take that back. */
 static void same_sum(struct enemy *e)
@@ -132,6 +164,7 @@ int main(void)
 		last_byte(e);
 		low_group(e);
 		large_page(e);
+		flushed_call(e);
 		same_sum(e);
 		enemy_destroy(e);
 	}

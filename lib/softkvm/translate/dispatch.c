@@ -347,15 +347,19 @@ static uint64_t enter_gate(struct vcpu *c)
 	uint8_t mode = current_mode(c);
 	enum step step;
 	struct block *b;
+	uint64_t age;
 	uint32_t gate;
 
 	jc_check_mode(e, e->view, mode);
 	gate = jumped_find(c, c->rip, mode);
 	if (!gate) {
+		age = e->view->age;
 		b = block_get(c, c->rip, true, &step);
 		if (!b)
 			return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
-		gate = entry_get(e, b, ENTRY_GATE);
+		/* Where translating flushed the TLB the page is no longer in the instruction TLB,
+		 * so nobody would find what the jump cache knows of it. */
+		gate = e->view->age == age ? entry_get(e, b, ENTRY_GATE) : 0;
 		if (!gate) {
 			c->rip_page = c->rip & ~4095ull;
 			return code_addr(e, b->main);
