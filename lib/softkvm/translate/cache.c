@@ -2,10 +2,10 @@
 /*
  * The code cache: memory, tables of blocks and pages, chains.
  *
- * Code is bump-allocated, in regions (engine.h). A dropped block leaves a hole; when any table is
- * full everything is thrown away and translation starts anew (counted as cache_flushes). The cache's memory has two
- * mappings of one memfd, R-X to run and R-W to write: no page can be written and executed
- * through the same address.
+ * Code is bump-allocated, in regions (engine.h). A dropped block leaves a hole; when a region or
+ * any table is full everything is thrown away and translation starts anew (counted as
+ * cache_flushes). The cache's memory has two mappings of one memfd, R-X to run and R-W to write:
+ * no page can be written and executed through the same address.
  *
  * Who can reach a block:
  *  - the hash table, by (guest-physical address, mode);

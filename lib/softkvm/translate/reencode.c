@@ -3,9 +3,9 @@
  * The host form of a guest instruction that may run as it is.
  *
  * Both sides are x86-64, so an ordinary instruction keeps its opcode, its immediates and its
- * vector registers. Three things change: the memory operand becomes [S1] or [CB + disp],
- * which the caller has made a checked host address; general register numbers go through host_reg[]; and
- * prefixes that have been acted upon (segment, address size) disappear.
+ * vector registers. Three things change: the memory operand becomes [S1 + disp] or [CB + disp],
+ * of which the caller has made a checked host address; general register numbers go through
+ * host_reg[]; and prefixes that have been acted upon (segment, address size) disappear.
  *
  * Guest r8-r11 live in memory. An instruction that names one in ModRM.rm, or can, names its place
  * in struct vcpu instead, as a memory operand, if that means the same (fold()). Another gets a
