@@ -216,7 +216,7 @@ struct code_page {
 	uint32_t hash_next;
 	uint16_t writes;  /* times it was written while holding code */
 	bool claimed;     /* its note says `code`: nobody writes unseen */
-	uint64_t sum;     /* of its bytes when its translations were last compared, 0: unknown */
+	unsigned __int128 sum; /* of its bytes when its translations were last compared, 0: unknown */
 };
 
 /* What the same bytes at the same place may be translated to differently. */

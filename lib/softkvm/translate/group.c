@@ -146,7 +146,7 @@ static int look_ahead(const struct tr *t, int i, const struct access *first, str
 	for (j = i; j < t->n; j++) {
 		struct access a;
 
-		if (j > i && !is_inline(t, &t->in[j]))
+		if (j > i && !t->is_inline[j])
 			break;
 		if (j > i && access_of(t, j, &a) && a.base == first->base &&
 		    (stores || !a.write || g->write)) {

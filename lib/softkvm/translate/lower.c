@@ -146,7 +146,7 @@ static void lower_rep(struct tr *t, int i)
 /* -- Choice ---------------------------------------------------------------------------------------------------- */
 
 /* Can the sequences above be used for this instruction? If not, C executes it. */
-bool is_inline(const struct tr *t, const struct insn *in)
+bool can_inline(const struct tr *t, const struct insn *in)
 {
 	bool wide = t->mode & MODE_64;
 
@@ -202,7 +202,7 @@ static void lower_one(struct tr *t, int i)
 {
 	const struct insn *in = &t->in[i];
 
-	if (!is_inline(t, in)) {
+	if (!t->is_inline[i]) {
 		call_insn(t, i);
 		return;
 	}
@@ -239,7 +239,7 @@ void lower(struct tr *t, int i)
 {
 	t->map[i].flags = t->flags;
 	t->map[i].cb = groups_live(t);
-	if (!is_inline(t, &t->in[i]))
+	if (!t->is_inline[i])
 		groups_end(t);
 	lower_one(t, i);
 	group_after(t, i);

@@ -109,20 +109,18 @@ void page_drop_blocks(struct engine *e, struct code_page *p, uint16_t from, uint
  * page with the sum of another would have the one's translations run in the other's place (smuggled
  * into a program that root starts, say). So every word has a secret number of this vCPU added, and
  * pairs are multiplied: whatever two pages are chosen without knowing it, they have the same sum
- * with a probability of 2^-60 or less. Never 0.
+ * with a probability of 2^-64.
  */
-static uint64_t page_sum(const struct engine *e, const uint8_t *page)
+static unsigned __int128 page_sum(const struct engine *e, const uint8_t *page)
 {
 	const volatile uint64_t *w = (const volatile uint64_t *)(const void *)page;
 	const uint64_t *key = e->sum_key;
 	unsigned __int128 sum = 0;
-	uint64_t folded;
 	unsigned i;
 
 	for (i = 0; i < SUM_KEY; i += 2)
 		sum += (unsigned __int128)(w[i] + key[i]) * (w[i + 1] + key[i + 1]);
-	folded = (uint64_t)sum ^ (uint64_t)(sum >> 64);
-	return folded ? folded : 1;
+	return sum;
 }
 
 /* Was the page taken from us? Then stores to it are not seen, and nothing of it is left. */

@@ -31,11 +31,11 @@
 /* -- Scan -------------------------------------------------------------------------------------- */
 
 /* Does control never reach the following instruction without the run loop's knowledge? */
-static bool ends_block(const struct tr *t, const struct insn *in)
+static bool ends_block(const struct tr *t, int i)
 {
-	switch (in->kind) {
+	switch (t->in[i].kind) {
 	case X86_LOOP: case X86_JCXZ: case X86_STI:
-		return !is_inline(t, in);
+		return !t->is_inline[i];
 	case X86_JMP_REL: case X86_JMP_RM: case X86_CALL_REL: case X86_CALL_RM: case X86_RET:
 	case X86_JMP_FAR_I: case X86_JMP_FAR_M: case X86_CALL_FAR_I: case X86_CALL_FAR_M:
 	case X86_RETF: case X86_IRET: case X86_INT3: case X86_INT_I: case X86_INTO: case X86_INT1:
@@ -87,6 +87,7 @@ static bool scan_crossing(struct tr *t)
 	if (len <= (int)here)
 		return false;
 	t->start[0] = t->at;
+	t->is_inline[0] = can_inline(t, &t->in[0]);
 	t->over = (uint8_t)((unsigned)len - here);
 	return true;
 }
@@ -110,9 +111,10 @@ static void scan(struct tr *t)
 			}
 			break;
 		}
+		t->is_inline[t->n] = can_inline(t, in);
 		t->start[t->n++] = (uint16_t)at;
 		at += (unsigned)len;
-		if (ends_block(t, in))
+		if (ends_block(t, t->n - 1))
 			break;
 		if ((in->kind == X86_JCC || in->kind == X86_LOOP || in->kind == X86_JCXZ) &&
 		    ++jccs > BLOCK_JCCS)
@@ -160,7 +162,7 @@ static void liveness(struct tr *t)
 		const struct insn *in = &t->in[i];
 
 		t->after[i] = live;
-		if (is_plain(in->kind) && is_inline(t, in))
+		if (is_plain(in->kind) && t->is_inline[i])
 			live = (uint16_t)((live & ~ended_flags(in)) | in->flags_r);
 		else
 			live = X86_ARITH;

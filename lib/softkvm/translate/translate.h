@@ -53,6 +53,7 @@ struct tr {
 	uint32_t poll, poll_jcc; /* the poll before it, if the block is a loop */
 	int n;
 	struct insn in[BLOCK_INSNS];
+	bool is_inline[BLOCK_INSNS]; /* can_inline() */
 	uint8_t code[BLOCK_INSNS * 15 + 80]; /* the guest's bytes from `at` on */
 	uint16_t start[BLOCK_INSNS];
 	uint16_t before[BLOCK_INSNS], after[BLOCK_INSNS]; /* live flags */
@@ -69,7 +70,7 @@ struct tr {
 /* Emits one guest instruction (lower.c). */
 void lower(struct tr *t, int i);
 /* Has it host code of its own in this mode? Else C executes it. */
-bool is_inline(const struct tr *t, const struct insn *in);
+bool can_inline(const struct tr *t, const struct insn *in);
 /* How instruction i's access *a is checked, and its group. */
 enum group_role group_role(struct tr *t, int i, struct access *a, struct group **g);
 /* Is there a group with members still to come? */
