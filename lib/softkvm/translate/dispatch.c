@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From C into translated code: finding the block for a guest address, and what the thunks call.
+ * From C into translated code: finding the block for a guest address.
  *
  * Look-up order: the view's jump cache, the second one, the instruction TLB (linear page to code
  * page), the hash of blocks, translation. A page that enters the instruction TLB has its translations
  * compared with its bytes first (smc.c says why that is enough).
  */
-#include "softkvm/interp/interp.h"
 #include "softkvm/mmu/mmu.h"
-#include "softkvm/run/io.h"
-#include "softkvm/translate/helpers.h"
 #include "softkvm/translate/translate.h"
 
 /* -- The instruction TLB ------------------------------------------------------------------------- */
@@ -253,8 +250,7 @@ static struct block *block_try(struct vcpu *c, uint64_t rip, bool gate, enum ste
 	return b;
 }
 
-/* gate: if it is to be translated, then with an entry for indirect jumps. */
-static struct block *block_get(struct vcpu *c, uint64_t rip, bool gate, enum step *step)
+struct block *block_get(struct vcpu *c, uint64_t rip, bool gate, enum step *step)
 {
 	bool again;
 	struct block *b = block_try(c, rip, gate, step, &again);
@@ -311,7 +307,7 @@ static void jumped_fill(struct vcpu *c, const struct block *b, uint32_t gate)
 
 /* -- Dispatch -------------------------------------------------------------------------------------------- */
 
-static uint64_t leave(struct engine *e, enum step why)
+uint64_t dispatch_leave(struct engine *e, enum step why)
 {
 	e->leave = why;
 	return code_addr(e, e->thunk.leave);
@@ -335,7 +331,7 @@ static uint64_t enter_block(struct vcpu *c)
 	jc_check_mode(e, e->view, current_mode(c));
 	b = block_get(c, c->rip, false, &step);
 	if (!b)
-		return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
+		return dispatch_leave(e, step == STEP_OK ? STEP_INTERPRET : step);
 	c->rip_page = c->rip & ~4095ull;
 	return code_addr(e, b->main);
 }
@@ -356,7 +352,7 @@ static uint64_t enter_gate(struct vcpu *c)
 		age = e->view->age;
 		b = block_get(c, c->rip, true, &step);
 		if (!b)
-			return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
+			return dispatch_leave(e, step == STEP_OK ? STEP_INTERPRET : step);
 		/* Where translating flushed the TLB the page is no longer in the instruction TLB,
 		 * so nobody would find what the jump cache knows of it. */
 		gate = e->view->age == age ? entry_get(e, b, ENTRY_GATE) : 0;
@@ -377,289 +373,19 @@ uint64_t dispatch(struct vcpu *c)
 	c->stat.dispatches++;
 	flags_to_memory(c);
 	if (atomic_load_explicit(&c->requests, memory_order_relaxed) || c->event.shadow)
-		return leave(e, STEP_AGAIN);
+		return dispatch_leave(e, STEP_AGAIN);
 	if (!translatable(c))
-		return leave(e, STEP_INTERPRET);
+		return dispatch_leave(e, STEP_INTERPRET);
 	return enter_block(c);
 }
 
-/* After C executed an instruction (or tried): where to go on. `next` is the host address of the
- * following instruction in the block, for when nothing special happened; 0: there is none. */
-static uint64_t after_step(struct vcpu *c, enum step step, uint64_t next_rip, uint64_t next)
+uint64_t dispatch_jump(struct vcpu *c)
 {
 	struct engine *e = c->engine;
 
-	if (e->n_changes)
-		post_changes(c);
-	if (step == STEP_FAULT)
-		step = event_fault(c);
-	if (step != STEP_OK) {
-		flags_to_memory(c);
-		return leave(e, step);
-	}
-	io_commit(c);
-	if (next && c->rip == next_rip && !c->event.shadow && !(c->rflags & RFLAGS_TF) &&
-	    !atomic_load_explicit(&c->requests, memory_order_relaxed)) {
-		flags_to_memory(c);
-		return next;
-	}
-	return dispatch(c);
-}
-
-/* -- What thunks call ----------------------------------------------------------------------------------------- */
-
-static uint32_t after_call(const struct vcpu *c)
-{
-	return *(const uint32_t *)(uintptr_t)c->scratch[SCR_RET];
-}
-
-/* Control leaves before instruction i: if STI is before it, its shadow must be seen. */
-static void keep_shadow(struct vcpu *c, const struct block *b, unsigned i)
-{
-	const struct insn_map *m = &c->engine->map[b->map + i];
-
-	if (i && m->guest - m[-1].guest == 1 && c->engine->bytes[b->bytes + m->guest - 1] == 0xfb)
-		c->event.shadow |= KVM_X86_SHADOW_INT_STI;
-}
-
-/* Executes instruction `index` of a block in C. */
-static uint64_t execute(struct vcpu *c, struct block *b, unsigned index, const struct insn *in)
-{
-	struct engine *e = c->engine;
-	const struct insn_map *m = &e->map[b->map + index];
-	uint64_t rip = c->rip_page + b->at + m->guest;
-	uint64_t next_rip = c->rip_page + b->at + m[1].guest, next = 0;
-	enum step step;
-
-	flags_from_memory(c);
-	c->rip = rip;
-	if (index + 1 < b->n_insns && !m[1].cb)
-		next = code_addr(e, b->main + m[1].host);
-	io_begin(c);
-	step = interp_insn(c, in);
-	if ((step == STEP_AGAIN || step == STEP_EXIT) && c->rip == rip)
-		keep_shadow(c, b, index);
-	if (b->dead) /* it was written to */
-		next = 0;
-	return after_step(c, step, next_rip, next);
-}
-
-static uint64_t execute_decoded(struct vcpu *c, struct block *b, unsigned index)
-{
-	struct engine *e = c->engine;
-	const struct insn_map *m = &e->map[b->map + index];
-	struct insn in;
-
-	x86_decode(&in, e->bytes + b->bytes + m->guest, 15,
-		   b->mode & MODE_64 ? X86_MODE_64 : X86_MODE_32);
-	return execute(c, b, index, &in);
-}
-
-/* Next time the thunk of REP MOVS or STOS (rep.c) finds the pages. */
-static void fill_for_rep(struct vcpu *c, const struct insn *in)
-{
-	const uint64_t *table = c->engine->view->table;
-	uint64_t src = c->gpr[X86_RSI], dst = c->gpr[X86_RDI];
-	enum step step;
-
-	if (!c->gpr[X86_RCX] || !is_64bit_code(c) || !is_canonical(src) || !is_canonical(dst))
-		return;
-	if (in->kind == X86_MOVS && !table[src << 16 >> 28] && !tlb_fill(c, src, false, &step))
-		return;
-	if (!table[dst << 16 >> 28])
-		tlb_fill(c, dst, true, &step);
-}
-
-uint64_t helper_insn(struct vcpu *c)
-{
-	struct engine *e = c->engine;
-	struct pooled *p = &e->pool[after_call(c)];
-	struct block *b = &e->block[p->block];
-
-	c->stat.helpers++;
-	if (p->index != POOLED_STEP) {
-		if (p->in.kind == X86_MOVS || p->in.kind == X86_STOS)
-			fill_for_rep(c, &p->in);
-		return execute(c, b, p->index, &p->in);
-	}
-	flags_from_memory(c);
-	c->rip = c->rip_page + b->at;
-	io_begin(c);
-	c->stat.interpreted++;
-	return after_step(c, interp_step(c), 0, 0);
-}
-
-/* Offset in the code cache of the call that led into C. */
-static uint32_t caller(const struct vcpu *c)
-{
-	return (uint32_t)(c->scratch[SCR_RET] - code_addr(c->engine, 0)) - 5;
-}
-
-/* The exit that led into C, by its stub or by itself. */
-static struct exit_rec *exit_taken(const struct vcpu *c)
-{
-	struct engine *e = c->engine;
-	uint32_t at = caller(c);
-	struct exit_rec *x;
-
-	if (at >= e->region[REGION_STUBS].begin)
-		return &e->exit[after_call(c)];
-	x = &e->exit[block_at_host(e, at)->exits];
-	while (x->stub || x->site - 1 != at)
-		x++;
-	return x;
-}
-
-uint64_t helper_exit(struct vcpu *c)
-{
-	struct engine *e = c->engine;
-	struct exit_rec *x = exit_taken(c);
-	uint64_t flushes = c->stat.cache_flushes;
-	enum step step;
-	struct block *to;
-
-	flags_from_memory(c);
-	c->rip = c->rip_page + x->target;
-	if (x->backward && atomic_load_explicit(&c->requests, memory_order_relaxed))
-		return leave(e, STEP_AGAIN);
-	to = block_get(c, c->rip, false, &step);
-	if (!to)
-		return leave(e, step == STEP_OK ? STEP_INTERPRET : step);
-	if (flushes == c->stat.cache_flushes && !e->opt.nochain &&
-	    e->block[x->block].mode == to->mode && !e->block[x->block].dead &&
-	    e->page[e->block[x->block].page].gpa == e->page[to->page].gpa)
-		exit_chain(e, x, to);
-	return code_addr(e, to->main);
-}
-
-uint64_t helper_gate_miss(struct vcpu *c)
-{
-	c->stat.gate_misses++;
-	flags_from_memory(c);
-	c->rip = c->scratch[SCR_S1];
 	if (atomic_load_explicit(&c->requests, memory_order_relaxed))
-		return leave(c->engine, STEP_AGAIN);
+		return dispatch_leave(e, STEP_AGAIN);
 	if (!translatable(c))
-		return leave(c->engine, STEP_INTERPRET);
-	return c->engine->opt.nochain ? enter_block(c) : enter_gate(c);
-}
-
-uint64_t helper_poll(struct vcpu *c)
-{
-	struct engine *e = c->engine;
-
-	flags_from_memory(c);
-	c->rip = c->rip_page + e->block[after_call(c)].at;
-	return leave(e, STEP_AGAIN);
-}
-
-static uint64_t gpa_of_insn(const struct engine *e, const struct block *b, unsigned i)
-{
-	return e->page[b->page].gpa + b->at + e->map[b->map + i].guest;
-}
-
-/* The range of the group that instruction i leads is not in one page, or not all writable. */
-static void group_failed(struct engine *e, struct block *b, unsigned i)
-{
-	uint64_t gpa = gpa_of_insn(e, b, i);
-
-	if (b->dead || ++b->slow < GROUP_FAILURES)
-		return;
-	if (habit_has(e->habits.narrow, gpa))
-		habit_add(e->habits.alone, gpa);
-	habit_add(e->habits.narrow, gpa);
-	block_drop(e, b);
-}
-
-/* The prediction or the alignment test fails often at this site: its block is made anew. */
-static uint64_t change_habit(struct vcpu *c, struct site *s, uint64_t lin)
-{
-	struct engine *e = c->engine;
-	struct block *b = &e->block[s->block];
-	uint64_t gpa = gpa_of_insn(e, b, s->insn);
-
-	s->misses++;
-	habit_add(lin & (s->size - 1) ? e->habits.unaligned : e->habits.plain, gpa);
-	c->stat.tlb_repredict++;
-	flags_from_memory(c);
-	c->rip = c->rip_page + b->at + e->map[b->map + s->insn].guest;
-	keep_shadow(c, b, s->insn);
-	block_drop(e, b);
-	return dispatch(c);
-}
-
-uint64_t helper_miss(struct vcpu *c)
-{
-	struct engine *e = c->engine;
-	uint32_t n = after_call(c);
-	struct site *s = &e->site[n];
-	uint64_t lin = c->scratch[SCR_S1];
-	unsigned size = s->size;
-	enum step step;
-
-	if (s->misses == SITE_MISSES)
-		return change_habit(c, s, lin);
-	if ((lin & 4095) + size <= 4096 && is_canonical(lin) &&
-	    tlb_fill(c, lin, s->write, &step)) {
-		/* Back to the site: S1 is lost in C, so the instruction starts again. */
-		struct block *b = &e->block[s->block];
-
-		e->slots[n] = e->view->table[lin << 16 >> 28];
-		return code_addr(e, b->main + e->map[b->map + s->insn].host);
-	}
-	c->stat.slow_accesses++;
-	if (s->group)
-		group_failed(e, &e->block[s->block], s->insn);
-	return execute_decoded(c, &e->block[s->block], s->insn);
-}
-
-uint64_t helper_check(struct vcpu *c)
-{
-	struct engine *e = c->engine;
-	struct block *b = block_at_host(e, caller(c));
-	unsigned i = insn_at_host(e, b, caller(c));
-	uint32_t access = (uint32_t)c->scratch[SCR_ACCESS];
-	uint64_t lin = c->scratch[SCR_S1];
-	enum step step;
-
-	if ((lin & 4095) + (access & ACCESS_SIZE) < 4096 && is_canonical(lin) &&
-	    tlb_fill(c, lin, access & ACCESS_WRITE, &step))
-		return code_addr(e, b->main + e->map[b->map + i].host);
-	c->stat.slow_accesses++;
-	if (access & ACCESS_GROUP)
-		group_failed(e, b, i);
-	return execute_decoded(c, b, i);
-}
-
-/* Checks until the next block is made hot: the more hot code there is already, the more another
- * must run to be worth the room that it takes in the host's caches. */
-static uint32_t next_sample(const struct engine *e)
-{
-	const struct region *hot = &e->region[REGION_HOT];
-	uint64_t n = e->opt.sample * (1ull + ((hot->at - hot->begin) >> 20));
-
-	return n < INT32_MAX ? (uint32_t)n : INT32_MAX;
-}
-
-/* The old translation goes on to its end, like any block that is dropped while it runs. */
-uint64_t helper_sample(struct vcpu *c)
-{
-	struct engine *e = c->engine;
-	struct block *b = block_at_host(e, caller(c));
-	unsigned i = insn_at_host(e, b, caller(c));
-
-	c->scratch[SCR_SAMPLE] = next_sample(e);
-	habit_add(e->habits.hot, e->page[b->page].gpa + b->at);
-	block_drop(e, b);
-	return code_addr(e, b->main + e->map[b->map + i].host);
-}
-
-uint64_t helper_fault(struct vcpu *c)
-{
-	struct engine *e = c->engine;
-	uint32_t at = (uint32_t)(c->scratch[SCR_FAULT_PC] - code_addr(e, 0));
-	struct block *b = block_at_host(e, at);
-
-	c->stat.host_faults++;
-	return execute_decoded(c, b, insn_at_host(e, b, at));
+		return dispatch_leave(e, STEP_INTERPRET);
+	return e->opt.nochain ? enter_block(c) : enter_gate(c);
 }

@@ -378,7 +378,14 @@ unsigned insn_at_host(const struct engine *e, const struct block *b, uint32_t of
 /* dispatch.c: the way from C into translated code */
 /* Where the code at lin is; NULL: *step says what happened, STEP_OK: it is no RAM. */
 const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step);
+/* Finds or translates; NULL: *step says what happened, STEP_OK: C must execute what is there.
+ * gate: a block that is made is made with an entry for indirect jumps. */
+struct block *block_get(struct vcpu *c, uint64_t rip, bool gate, enum step *step);
 uint64_t dispatch(struct vcpu *c);  /* host address for c->rip, or the leave thunk */
+/* The same for an indirect jump to c->rip: flags are in vcpu.arith, and the jump caches learn it. */
+uint64_t dispatch_jump(struct vcpu *c);
+/* The leave thunk, with the reason. */
+uint64_t dispatch_leave(struct engine *e, enum step why);
 void jc_forget_page(struct engine *e, struct view *v, uint64_t lin);
 void jc_flush(struct engine *e, struct view *v);
 void itlb_flush(struct engine *e, struct view *v);
