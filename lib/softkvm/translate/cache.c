@@ -51,7 +51,7 @@ static int map_code(struct engine *e)
 	return 0;
 }
 
-/* Sixteenths of the cache; a boot uses 12 : 1 : 2, gcc 12 : 3 : 2. */
+/* Sixteenths of the cache. Whichever region is full first, all is thrown away. */
 static bool divide(struct engine *e)
 {
 	static const uint8_t share[REGIONS] = {9, 4, 3};

@@ -35,9 +35,8 @@ void jc_flush(struct engine *e, struct view *v)
 	uint64_t miss = code_addr(e, e->thunk.gate_miss);
 	uint32_t i;
 
-	for (i = 0; i < v->n_jc; i++) {
+	for (i = 0; i < v->n_jc; i++)
 		v->jc[v->jc_log[i]] = (struct jump){miss, JC_NONE};
-	}
 	v->n_jc = 0;
 	v->jc_age = ++e->ages;
 	if (v == e->view)
@@ -265,7 +264,7 @@ struct block *block_get(struct vcpu *c, uint64_t rip, bool gate, enum step *step
 
 static struct jumped *jumped_slot(struct engine *e, uint64_t rip)
 {
-	return &e->jumped[rip * JUMPED_HASH >> 48];
+	return &e->jumped[rip * JUMPED_HASH >> (64 - JUMPED_BITS)];
 }
 
 /* Is it of this code cache, and is its block? A gate ends with its block (block_drop()). */
@@ -309,7 +308,7 @@ static void jumped_fill(struct vcpu *c, const struct block *b, uint32_t gate)
 
 uint64_t dispatch_leave(struct engine *e, enum step why)
 {
-	e->leave = why;
+	e->leave = why == STEP_OK ? STEP_INTERPRET : why;
 	return code_addr(e, e->thunk.leave);
 }
 
@@ -331,7 +330,7 @@ static uint64_t enter_block(struct vcpu *c)
 	jc_check_mode(e, e->view, current_mode(c));
 	b = block_get(c, c->rip, false, &step);
 	if (!b)
-		return dispatch_leave(e, step == STEP_OK ? STEP_INTERPRET : step);
+		return dispatch_leave(e, step);
 	c->rip_page = c->rip & ~4095ull;
 	return code_addr(e, b->main);
 }
@@ -352,7 +351,7 @@ static uint64_t enter_gate(struct vcpu *c)
 		age = e->view->age;
 		b = block_get(c, c->rip, true, &step);
 		if (!b)
-			return dispatch_leave(e, step == STEP_OK ? STEP_INTERPRET : step);
+			return dispatch_leave(e, step);
 		/* Where translating flushed the TLB the page is no longer in the instruction TLB,
 		 * so nobody would find what the jump cache knows of it. */
 		gate = e->view->age == age ? entry_get(e, b, ENTRY_GATE) : 0;

@@ -258,8 +258,9 @@ struct itlb {
 	uint32_t page;    /* code_page index */
 };
 
-#define JUMPED (1u << 16)
-#define JUMPED_HASH 0x9e3779b97f4a7c15ull /* times the address: the index is the upper 16 bits */
+#define JUMPED_BITS 16
+#define JUMPED (1u << JUMPED_BITS)
+#define JUMPED_HASH 0x9e3779b97f4a7c15ull /* times the address: the index is its upper bits */
 struct jumped {           /* a second jump cache: for all views, hashed */
 	uint64_t lin, age; /* view.jc_age: with another one it is a guess */
 	uint32_t gate;     /* offset of the code */
@@ -384,7 +385,7 @@ struct block *block_get(struct vcpu *c, uint64_t rip, bool gate, enum step *step
 uint64_t dispatch(struct vcpu *c);  /* host address for c->rip, or the leave thunk */
 /* The same for an indirect jump to c->rip: flags are in vcpu.arith, and the jump caches learn it. */
 uint64_t dispatch_jump(struct vcpu *c);
-/* The leave thunk, with the reason. */
+/* The leave thunk, with the reason; STEP_OK: C must execute what is at rip. */
 uint64_t dispatch_leave(struct engine *e, enum step why);
 void jc_forget_page(struct engine *e, struct view *v, uint64_t lin);
 void jc_flush(struct engine *e, struct view *v);

@@ -152,7 +152,7 @@ uint64_t helper_exit(struct vcpu *c)
 		return dispatch_leave(e, STEP_AGAIN);
 	to = block_get(c, c->rip, false, &step);
 	if (!to)
-		return dispatch_leave(e, step == STEP_OK ? STEP_INTERPRET : step);
+		return dispatch_leave(e, step);
 	if (flushes == c->stat.cache_flushes && !e->opt.nochain &&
 	    e->block[x->block].mode == to->mode && !e->block[x->block].dead &&
 	    e->page[e->block[x->block].page].gpa == e->page[to->page].gpa)

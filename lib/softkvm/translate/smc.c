@@ -105,7 +105,7 @@ void page_drop_blocks(struct engine *e, struct code_page *p, uint16_t from, uint
 
 /*
  * A sum that tells one content of a page from another. The same processes enter the same pages again
- * and again, and comparing block by block takes ten times as long. A guest's user who could make a
+ * and again, and comparing block by block takes longer. A guest's user who could make a
  * page with the sum of another would have the one's translations run in the other's place (smuggled
  * into a program that root starts, say). So every word has a secret number of this vCPU added, and
  * pairs are multiplied: whatever two pages are chosen without knowing it, they have the same sum

@@ -146,8 +146,8 @@ static uint32_t emit_gate_miss(struct as *a)
 	slow[n++] = jcc_short(a, CC_E);
 	mov_ri(a, H_CB, JUMPED_HASH);
 	imul_rr(a, H_CB, H_S1);
-	op_ri8(a, true, 0xc1, 5, H_CB, 48); /* shr */
-	op_ri8(a, true, 0xc1, 4, H_CB, 5);  /* shl: 32 bytes each */
+	op_ri8(a, true, 0xc1, 5, H_CB, 64 - JUMPED_BITS); /* shr */
+	op_ri8(a, true, 0xc1, 4, H_CB, log2_up(sizeof(struct jumped))); /* shl */
 	emit_op_rv(a, 0x03, H_CB, VSCR(SCR_JUMPED)); /* add */
 	cmp_mr(a, H_CB, offsetof(struct jumped, lin), H_S1);
 	slow[n++] = jcc_short(a, CC_NE);
