@@ -269,6 +269,11 @@ void reach_linear(struct tr *t, int i, unsigned size, bool write)
 	t->place = (struct place){H_S1, 0};
 }
 
+static bool is_live(const struct tr *t, const struct group *g)
+{
+	return t->live >> (g - t->group) & 1;
+}
+
 static int parking_of(const struct tr *t, const struct group *g)
 {
 	return VCPU(parked) + 8 * (int)(g - t->group);
@@ -279,7 +284,7 @@ static void clear_cb(struct tr *t, struct group *g)
 {
 	struct group *old = t->in_cb;
 
-	if (old != g && old->active && !old->parked) {
+	if (old != g && is_live(t, old) && !old->parked) {
 		mov_vr(&t->a, parking_of(t, old), H_CB);
 		old->parked = true;
 	}
@@ -289,7 +294,7 @@ static void clear_cb(struct tr *t, struct group *g)
 /* The register that holds a group's address: CB, or S1 if that is another's. */
 static int group_register(struct tr *t, struct group *g)
 {
-	bool taken = t->in_cb != g && t->in_cb->active;
+	bool taken = t->in_cb != g && is_live(t, t->in_cb);
 
 	if (t->in_cb != g)
 		mov_rv(&t->a, taken ? H_S1 : H_CB, parking_of(t, g));
@@ -301,19 +306,19 @@ static int group_register(struct tr *t, struct group *g)
 void reach(struct tr *t, int i, unsigned size, bool write,
 	   void (*linear)(struct tr *t, int i))
 {
+	const struct access *a = &t->effect[i].access;
 	struct group *g;
-	struct access a;
 
-	switch (group_role(t, i, &a, &g)) {
+	switch (group_role(t, i, &g)) {
 	case GROUP_MEMBER:
-		t->place = (struct place){group_register(t, g), (int32_t)(a.disp - g->lo)};
+		t->place = (struct place){group_register(t, g), (int32_t)(a->disp - g->lo)};
 		break;
 	case GROUP_LEADER:
 		clear_cb(t, g);
-		lea_rm(&t->a, true, H_S1, emit_use(&t->a, a.base, H_S1), (int32_t)g->lo);
+		lea_rm(&t->a, true, H_S1, emit_use(&t->a, a->base, H_S1), (int32_t)g->lo);
 		emit_range_check(t, i, g->len, g->write, true);
 		mov_rr(&t->a, H_CB, H_S1);
-		t->place = (struct place){H_CB, (int32_t)(a.disp - g->lo)};
+		t->place = (struct place){H_CB, (int32_t)(a->disp - g->lo)};
 		break;
 	default:
 		linear(t, i);

@@ -19,9 +19,8 @@
 
 struct as {
 	struct engine *e;
-	uint8_t *p;      /* next byte, in the writable view */
-	uint8_t *end;    /* emission stops here: `full` is set */
-	bool full;
+	uint8_t *base;   /* of the writable view */
+	uint8_t *p;      /* next byte */
 	bool framed;     /* host RSP is FRAME: blocks, not thunks */
 };
 
@@ -32,67 +31,88 @@ struct as {
 #define FRAME 12
 _Static_assert(VCPU_AT + FRAME == (36 << 8 | 12), "BEXTR: length, start");
 
-static inline void as_init(struct as *a, struct engine *e, const struct region *r)
+/*
+ * Nobody asks for room byte by byte: who begins a piece of code sees to it that ROOM bytes are left
+ * for it (has_room(), entry_get()), which is more than it takes.
+ */
+#define INSN_ROOM 512u                           /* a guest instruction */
+#define BLOCK_ROOM ((BLOCK_INSNS + 1) * INSN_ROOM) /* a block, its gate and its exits */
+#define STUBS_ROOM 4096u                         /* the stubs of a block */
+#define ENTRY_ROOM 256u                          /* an entry of a block; an instruction by itself */
+
+static inline void as_init(struct as *a, struct engine *e, uint32_t at)
 {
-	a->e = e;
-	a->p = e->code_rw + r->at;
-	a->end = e->code_rw + r->end - 64;
-	a->full = false;
-	a->framed = true;
+	*a = (struct as){.e = e, .base = e->code_rw, .p = e->code_rw + at, .framed = true};
 }
 
 static inline uint32_t as_at(const struct as *a)
 {
-	return (uint32_t)(a->p - a->e->code_rw);
+	return (uint32_t)(a->p - a->base);
+}
+
+/* The n lowest bytes of v. All eight are written, for what lies behind the next byte is free. */
+static inline void emit_n(struct as *a, uint64_t v, unsigned n)
+{
+	*(uint64_t *)(void *)a->p = v;
+	a->p += n;
 }
 
 static inline void emit8(struct as *a, unsigned b)
 {
-	if (a->p >= a->end) {
-		a->full = true;
-		return;
-	}
 	*a->p++ = (uint8_t)b;
 }
 
 static inline void emit32(struct as *a, uint32_t v)
 {
-	if (a->p + 4 > a->end) {
-		a->full = true;
-		return;
-	}
-	*(uint32_t *)(void *)a->p = v;
-	a->p += 4;
+	emit_n(a, v, 4);
 }
 
 static inline void emit64(struct as *a, uint64_t v)
 {
-	emit32(a, (uint32_t)v);
-	emit32(a, (uint32_t)(v >> 32));
+	emit_n(a, v, 8);
+}
+
+/* n bytes, 16 at most: so many are read, and written. */
+static inline void emit_bytes(struct as *a, const uint8_t *bytes, unsigned n)
+{
+	const uint64_t *from = (const void *)bytes;
+	uint64_t *to = (void *)a->p;
+
+	to[0] = from[0];
+	to[1] = from[1];
+	a->p += n;
+}
+
+/* The byte, 0x40: none */
+static inline unsigned rex_of(bool w, int reg, int index, int base)
+{
+	return 0x40u | w << 3 | (unsigned)(reg & 8) >> 1 | (unsigned)(index & 8) >> 2 |
+	       (unsigned)(base & 8) >> 3;
 }
 
 static inline void emit_rex(struct as *a, bool w, int reg, int index, int base)
 {
-	unsigned rex = 0x40u | (w ? 8 : 0) | (reg & 8 ? 4 : 0) | (index & 8 ? 2 : 0) |
-		       (base & 8 ? 1 : 0);
+	unsigned rex = rex_of(w, reg, index, base);
 
-	if (rex != 0x40)
-		emit8(a, rex);
+	*a->p = (uint8_t)rex;
+	a->p += rex != 0x40;
+}
+
+/* Opcode `op`, then ModRM with a register. */
+static inline void emit_op_rr(struct as *a, unsigned op, int reg, int rm)
+{
+	emit_n(a, op | (0xc0u | (unsigned)(reg & 7) << 3 | (rm & 7)) << 8, 2);
 }
 
 /* ModRM (and SIB) for [base + disp]. EVEX scales a displacement of one byte: not `brief`. */
 static inline void emit_mem_as(struct as *a, int reg, int base, int32_t disp, bool brief)
 {
-	unsigned rm = base & 7, r = (unsigned)(reg & 7) << 3;
+	static const uint8_t disp_len[3] = {0, 1, 4};
+	unsigned rm = base & 7, r = (unsigned)(reg & 7) << 3, sib = rm == 4;
 	unsigned mod = disp == 0 && rm != 5 ? 0 : brief && disp == (int8_t)disp ? 1 : 2;
 
-	emit8(a, mod << 6 | r | rm);
-	if (rm == 4)
-		emit8(a, 0x24);
-	if (mod == 1)
-		emit8(a, (uint8_t)disp);
-	else if (mod == 2)
-		emit32(a, (uint32_t)disp);
+	emit_n(a, (mod << 6 | r | rm) | sib * 0x2400 | (uint64_t)(uint32_t)disp << (8 + 8 * sib),
+	       1 + sib + disp_len[mod]);
 }
 
 static inline void emit_mem(struct as *a, int reg, int base, int32_t disp)
@@ -105,8 +125,7 @@ static inline void emit_rip(struct as *a, int reg, const void *to, int after)
 {
 	intptr_t next = (intptr_t)(a->e->code + as_at(a) + 5 + after);
 
-	emit8(a, 0x05u | (unsigned)(reg & 7) << 3);
-	emit32(a, (uint32_t)((intptr_t)to - next));
+	emit_n(a, 0x05u | (unsigned)(reg & 7) << 3 | (uint64_t)(uint32_t)((intptr_t)to - next) << 8, 5);
 }
 
 static inline const void *vcpu_at(const struct as *a, int offset)
@@ -121,16 +140,13 @@ static inline void emit_vcpu(struct as *a, int reg, int off, int after)
 		emit_rip(a, reg, vcpu_at(a, off), after);
 		return;
 	}
-	emit8(a, 0x44u | (unsigned)(reg & 7) << 3); /* [rsp + disp8] */
-	emit8(a, 0x24);
-	emit8(a, (unsigned)(off - FRAME));
+	emit_n(a, 0x2444u | (unsigned)(reg & 7) << 3 | (unsigned)(off - FRAME) << 16, 3); /* [rsp + disp8] */
 }
 
 /* op r64, [vcpu + off] and op [vcpu + off], r64 for one-byte opcodes */
 static inline void emit_op_rv(struct as *a, unsigned op, int r, int off)
 {
-	emit_rex(a, true, r, 0, 0);
-	emit8(a, op);
+	emit_n(a, rex_of(true, r, 0, 0) | op << 8, 2);
 	emit_vcpu(a, r, off, 0);
 }
 
@@ -147,15 +163,13 @@ static inline void mov_rv32(struct as *a, int r, int off)
 static inline void mov_rr(struct as *a, int d, int s)
 {
 	emit_rex(a, true, s, 0, d);
-	emit8(a, 0x89);
-	emit8(a, 0xc0u | (unsigned)(s & 7) << 3 | (d & 7));
+	emit_op_rr(a, 0x89, s, d);
 }
 
 static inline void mov_rr32(struct as *a, int d, int s)
 {
 	emit_rex(a, false, s, 0, d);
-	emit8(a, 0x89);
-	emit8(a, 0xc0u | (unsigned)(s & 7) << 3 | (d & 7));
+	emit_op_rr(a, 0x89, s, d);
 }
 
 /* mov r, imm with the shortest encoding that leaves flags alone */
@@ -163,12 +177,10 @@ static inline void mov_ri(struct as *a, int r, uint64_t v)
 {
 	if (v == (uint32_t)v) {
 		emit_rex(a, false, 0, 0, r);
-		emit8(a, 0xb8u | (r & 7));
-		emit32(a, (uint32_t)v);
+		emit_n(a, 0xb8u | (r & 7) | v << 8, 5);
 	} else if ((int64_t)v == (int32_t)v) {
 		emit_rex(a, true, 0, 0, r);
-		emit8(a, 0xc7);
-		emit8(a, 0xc0u | (r & 7));
+		emit_op_rr(a, 0xc7, 0, r);
 		emit32(a, (uint32_t)v);
 	} else {
 		emit_rex(a, true, 0, 0, r);
@@ -188,24 +200,18 @@ static inline void lea_rm(struct as *a, bool w, int d, int base, int32_t disp)
 static inline void lea_sib(struct as *a, bool w, int d, int base, int index, int scale,
 			   int32_t disp)
 {
-	unsigned ss = scale == 8 ? 3 : scale == 4 ? 2 : scale == 2 ? 1 : 0;
-	unsigned mod, x = index < 0 ? 4 : (unsigned)(index & 7);
+	static const uint8_t disp_len[3] = {0, 1, 4};
+	unsigned ss = (unsigned)__builtin_ctz((unsigned)scale) << 6;
+	unsigned mod = 0, x = (index < 0 ? 4u : (unsigned)(index & 7)) << 3, len = 4;
+	unsigned b = base < 0 ? 5 : (unsigned)(base & 7);
 
 	emit_rex(a, w, d, index < 0 ? 0 : index, base < 0 ? 0 : base);
-	emit8(a, 0x8d);
-	if (base < 0) {
-		emit8(a, 0x04u | (unsigned)(d & 7) << 3);
-		emit8(a, ss << 6 | x << 3 | 5);
-		emit32(a, (uint32_t)disp);
-		return;
+	if (base >= 0) {
+		mod = disp == 0 && b != 5 ? 0 : disp == (int8_t)disp ? 1 : 2;
+		len = disp_len[mod];
 	}
-	mod = disp == 0 && (base & 7) != 5 ? 0 : disp == (int8_t)disp ? 1 : 2;
-	emit8(a, mod << 6 | (unsigned)(d & 7) << 3 | 4);
-	emit8(a, ss << 6 | x << 3 | (base & 7));
-	if (mod == 1)
-		emit8(a, (uint8_t)disp);
-	else if (mod == 2)
-		emit32(a, (uint32_t)disp);
+	emit_n(a, 0x8du | (mod << 6 | (unsigned)(d & 7) << 3 | 4) << 8 | (ss | x | b) << 16 |
+		  (uint64_t)(uint32_t)disp << 24, 3 + len);
 }
 
 /* mov d, [base + disp] and back */
@@ -226,22 +232,18 @@ static inline void mov_mr(struct as *a, bool w, int base, int32_t disp, int s)
 /* op r, gs:[index * 8 + disp] */
 static inline void emit_gs(struct as *a, unsigned op, int r, int index, int32_t disp)
 {
-	emit8(a, 0x65);
-	emit_rex(a, true, r, index, 0);
-	emit8(a, op);
-	emit8(a, 0x04u | (unsigned)(r & 7) << 3);
-	emit8(a, 0xc0u | (unsigned)(index & 7) << 3 | 5);
+	emit_n(a, 0x65u | rex_of(true, r, index, 0) << 8 | op << 16 |
+		  (0x04u | (unsigned)(r & 7) << 3) << 24 |
+		  (uint64_t)(0xc0u | (unsigned)(index & 7) << 3 | 5) << 32, 5);
 	emit32(a, (uint32_t)disp);
 }
 
 /* bextr d, s, control */
 static inline void bextr_rrr(struct as *a, int d, int s, int control)
 {
-	emit8(a, 0xc4);
-	emit8(a, (d & 8 ? 0 : 0x80u) | 0x40u | (s & 8 ? 0 : 0x20u) | 2);
-	emit8(a, 0x80u | (~(unsigned)control & 15) << 3);
-	emit8(a, 0xf7);
-	emit8(a, 0xc0u | (unsigned)(d & 7) << 3 | (s & 7));
+	emit_n(a, 0xc4u | ((d & 8 ? 0 : 0x80u) | 0x40u | (s & 8 ? 0 : 0x20u) | 2) << 8 |
+		  (0x80u | (~(unsigned)control & 15) << 3) << 16 | 0xf7u << 24 |
+		  (uint64_t)(0xc0u | (unsigned)(d & 7) << 3 | (s & 7)) << 32, 5);
 }
 
 /* d = page number of s, in a block */
@@ -255,8 +257,7 @@ static inline void movzx_rr16(struct as *a, int d, int s)
 {
 	emit_rex(a, false, d, 0, s);
 	emit8(a, 0x0f);
-	emit8(a, 0xb7);
-	emit8(a, 0xc0u | (unsigned)(d & 7) << 3 | (s & 7));
+	emit_op_rr(a, 0xb7, d, s);
 }
 
 /* op r, imm8 of the groups 80-83 and C0-C1 */
@@ -264,8 +265,7 @@ static inline void op_ri8(struct as *a, bool wide, unsigned op, unsigned digit, 
 			  unsigned imm)
 {
 	emit_rex(a, wide, 0, 0, r);
-	emit8(a, op);
-	emit8(a, 0xc0u | digit << 3 | (r & 7));
+	emit_op_rr(a, op, (int)digit, r);
 	emit8(a, imm);
 }
 
@@ -273,16 +273,14 @@ static inline void op_ri8(struct as *a, bool wide, unsigned op, unsigned digit, 
 static inline void alu_rr(struct as *a, unsigned op, int d, int s)
 {
 	emit_rex(a, true, s, 0, d);
-	emit8(a, op);
-	emit8(a, 0xc0u | (unsigned)(s & 7) << 3 | (d & 7));
+	emit_op_rr(a, op, s, d);
 }
 
 static inline void imul_rr(struct as *a, int d, int s)
 {
 	emit_rex(a, true, d, 0, s);
 	emit8(a, 0x0f);
-	emit8(a, 0xaf);
-	emit8(a, 0xc0u | (unsigned)(d & 7) << 3 | (s & 7));
+	emit_op_rr(a, 0xaf, d, s);
 }
 
 /* cmp [base + disp], s */
@@ -296,18 +294,14 @@ static inline void cmp_mr(struct as *a, int base, int32_t disp, int s)
 static inline void alu_rr32(struct as *a, unsigned op, int d, int s)
 {
 	emit_rex(a, false, s, 0, d);
-	emit8(a, op);
-	emit8(a, 0xc0u | (unsigned)(s & 7) << 3 | (d & 7));
+	emit_op_rr(a, op, s, d);
 }
 
 /* bt r, imm */
 static inline void bt_ri(struct as *a, int r, unsigned bit)
 {
 	emit_rex(a, true, 0, 0, r);
-	emit8(a, 0x0f);
-	emit8(a, 0xba);
-	emit8(a, 0xe0u | (r & 7));
-	emit8(a, bit);
+	emit_n(a, 0xba0fu | (0xe0u | (r & 7)) << 16 | bit << 24, 4);
 }
 
 static inline void push_r(struct as *a, int r)
@@ -330,14 +324,12 @@ static inline void emit_rel(struct as *a, uint32_t to)
 
 static inline void jmp_to(struct as *a, uint32_t to)
 {
-	emit8(a, 0xe9);
-	emit_rel(a, to);
+	emit_n(a, 0xe9u | (uint64_t)(to - (as_at(a) + 5)) << 8, 5);
 }
 
 static inline void call_to(struct as *a, uint32_t to)
 {
-	emit8(a, 0xe8);
-	emit_rel(a, to);
+	emit_n(a, 0xe8u | (uint64_t)(to - (as_at(a) + 5)) << 8, 5);
 }
 
 enum { CC_O = 0, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC_NP, CC_L,
@@ -345,9 +337,7 @@ enum { CC_O = 0, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P
 
 static inline void jcc_to(struct as *a, unsigned cc, uint32_t to)
 {
-	emit8(a, 0x0f);
-	emit8(a, 0x80u | cc);
-	emit_rel(a, to);
+	emit_n(a, 0x800fu | cc << 8 | (uint64_t)(to - (as_at(a) + 6)) << 16, 6);
 }
 
 /* The rel32 at offset `site` of the code cache leads to offset `to`. */
@@ -366,8 +356,7 @@ static inline uint32_t jcc_far(struct as *a, unsigned cc)
 /* A short forward jump, to be landed: returns where its rel8 is. */
 static inline uint32_t jcc_short(struct as *a, unsigned cc)
 {
-	emit8(a, 0x70u | cc);
-	emit8(a, 0);
+	emit_n(a, 0x70u | cc, 2);
 	return as_at(a) - 1;
 }
 
@@ -377,16 +366,14 @@ static inline void land(struct as *a, uint32_t at)
 
 	if (distance > 127) /* a mistake of ours, which every test that comes here shows */
 		__builtin_trap();
-	a->e->code_rw[at] = (uint8_t)distance;
+	a->base[at] = (uint8_t)distance;
 }
 
 /* ZF is clear if S1 and S2 lie in two pages, less than one apart. S2 is lost. */
 static inline void test_same_page(struct as *a)
 {
-	emit8(a, 0x31); /* xor s2d, s1d */
-	emit8(a, 0xc0u | H_S1 << 3 | H_S2);
-	emit8(a, 0xf7); /* test s2d, 0x1000 */
-	emit8(a, 0xc0u | H_S2);
+	emit_op_rr(a, 0x31, H_S1, H_S2); /* xor s2d, s1d */
+	emit_op_rr(a, 0xf7, 0, H_S2); /* test s2d, 0x1000 */
 	emit32(a, 0x1000);
 }
 
@@ -428,11 +415,13 @@ struct place {
 	int32_t disp;
 };
 
+/* Is a native instruction of 64-bit code its own host form? Enough of them are to look first. */
+bool is_host_form(const struct insn *in);
+
 /* Emits the host form of a native instruction: general registers renumbered, the memory
  * operand (if it has one) replaced by *m. Guest registers that live in memory are loaded and
  * stored around it. S2, and S1 unless m is in it, are lost. */
-void emit_native(struct as *a, const struct insn *in, const uint8_t *bytes,
-		 const struct place *m);
+void emit_native(struct as *a, const struct insn *in, const struct place *m);
 
 /* The guest's general register r in a host register: its own, or `scratch` loaded with it. */
 int emit_use(struct as *a, uint8_t r, int scratch);

@@ -38,105 +38,121 @@
 
 #define GROUP_RANGE 256 /* bytes: a wider range crosses pages too often */
 #define NARROW_RANGE 64 /* for a leader whose wide range did */
+#define ALL_REGISTERS 0xffffu
 
-/* The memory access of an instruction, if it is one, through base + constant. */
-static bool access_of(const struct tr *t, int i, struct access *a)
+/* -- What an instruction means to groups -------------------------------------------- */
+
+/* Its memory operand, if that is base + constant. */
+static struct access operand_access(const struct insn *in)
 {
-	const struct insn *in = &t->in[i];
+	bool plain = in->has_mem && in->base < X86_RIP && in->index == X86_REG_NONE &&
+		     in->adsize == 8 && in->seg != X86_FS && in->seg != X86_GS;
 
-	switch (in->kind) {
-	case X86_PUSH_R: case X86_PUSH_I: case X86_CALL_REL:
-		*a = (struct access){X86_RSP, -8, 8, true};
-		return true;
-	case X86_CALL_RM:
-		*a = (struct access){X86_RSP, -8, 8, true};
-		return !in->has_mem;
-	case X86_POP_R: case X86_RET:
-		*a = (struct access){X86_RSP, 0, 8, false};
-		return true;
-	case X86_LEAVE:
-		*a = (struct access){X86_RBP, 0, 8, false};
-		return true;
-	case X86_NATIVE:
-		if (!in->has_mem || in->base >= X86_RIP || in->index != X86_REG_NONE ||
-		    in->adsize != 8 || in->seg == X86_FS || in->seg == X86_GS ||
-		    in->mem_size > 64)
-			return false;
-		*a = (struct access){in->base, (int32_t)in->disp, in->mem_size, in->mem_w};
-		return true;
-	default:
-		return false;
-	}
+	return (struct access){in->base, in->mem_w,
+			       plain && in->mem_size <= 64 ? in->mem_size : 0, (int32_t)in->disp};
 }
 
-static bool names(const struct insn *in, uint8_t r)
+/* The general registers that it writes by its fields. */
+static uint32_t written(const struct insn *in)
 {
 	uint8_t rm = in->oreg != X86_REG_NONE ? in->oreg : in->rm;
+	bool bytes = in->f_reg == X86_F_GPR8 || in->f_rm == X86_F_GPR8;
 
-	return (in->f_reg == X86_F_GPR && in->reg_w && in->reg == r) ||
-	       (in->f_rm == X86_F_GPR && in->rm_w && !in->has_mem && rm == r) ||
-	       (in->f_vvvv == X86_F_GPR && in->vvvv_w && in->vvvv == r) ||
-	       ((in->f_reg == X86_F_GPR8 || in->f_rm == X86_F_GPR8) &&
-		(in->reg_w || in->rm_w)) ||
-	       in->gpr_w >> r & 1;
+	if (bytes && in->reg_w | in->rm_w)
+		return ALL_REGISTERS;
+	return in->gpr_w | (uint32_t)(in->f_reg == X86_F_GPR && in->reg_w) << in->reg |
+	       (uint32_t)(in->f_rm == X86_F_GPR && in->rm_w && !in->has_mem) << rm |
+	       (uint32_t)(in->f_vvvv == X86_F_GPR && in->vvvv_w) << in->vvvv;
 }
 
 /* ADD r, imm and SUB r, imm */
-static bool adds_constant(const struct insn *in, uint8_t r, int64_t *delta)
+static bool adds_constant(const struct insn *in)
 {
-	unsigned digit = in->modrm >> 3 & 7;
-
-	if (in->map != X86_MAP_1B || in->enc != X86_LEGACY || in->opsize != 8 || in->has_mem ||
-	    (in->op != 0x81 && in->op != 0x83) || in->rm != r || (digit != 0 && digit != 5))
-		return false;
-	*delta = digit ? -(int64_t)in->imm : (int64_t)in->imm;
-	return true;
+	return (in->op == 0x81 || in->op == 0x83) && in->map == X86_MAP_1B &&
+	       in->enc == X86_LEGACY && in->opsize == 8 && !in->has_mem &&
+	       ((in->modrm >> 3 & 7) == 0 || (in->modrm >> 3 & 7) == 5);
 }
 
-/* What instruction i does to register r: true and a constant is added, or it is lost. */
-static bool moves_by(const struct tr *t, int i, uint8_t r, int64_t *delta)
+static void native_effect(const struct insn *in, struct effect *e)
 {
-	const struct insn *in = &t->in[i];
-
-	*delta = 0;
-	switch (in->kind) {
-	case X86_PUSH_R: case X86_PUSH_I: case X86_PUSH_M: case X86_CALL_REL: case X86_CALL_RM:
-	case X86_PUSHF:
-		*delta = r == X86_RSP ? -8 : 0;
-		return true;
-	case X86_POP_R:
-		*delta = r == X86_RSP ? 8 : 0;
-		return in->oreg != r;
-	case X86_LEAVE:
-		return r != X86_RSP && r != X86_RBP;
-	case X86_LEA:
-		if (in->reg != r)
-			return true;
-		*delta = in->disp;
-		return in->base == r && in->index == X86_REG_NONE && in->opsize == 8 &&
-		       in->adsize == 8;
-	case X86_NATIVE:
-		return adds_constant(in, r, delta) || !names(in, r);
-	case X86_RDFSGSBASE:
-		return !names(in, r);
-	case X86_NOP: case X86_PAUSE: case X86_CLC_STC_CMC: case X86_JCC: case X86_CLI:
-	case X86_SWAPGS:
-		return true;
-	default:
-		return false;
+	e->access = operand_access(in);
+	e->lost = (uint16_t)written(in);
+	if (adds_constant(in)) {
+		e->moved = in->rm;
+		e->by = in->modrm >> 3 & 7 ? -(int64_t)in->imm : (int64_t)in->imm;
+		e->lost &= (uint16_t)~(1u << in->rm);
 	}
 }
 
-static bool leaves(const struct insn *in)
+static void lea_effect(const struct insn *in, struct effect *e)
 {
-	return in->kind == X86_JCC || in->kind == X86_LOOP || in->kind == X86_JCXZ;
+	if (in->base == in->reg && in->index == X86_REG_NONE && in->opsize == 8 &&
+	    in->adsize == 8) {
+		e->moved = in->reg;
+		e->by = in->disp;
+	} else {
+		e->lost = (uint16_t)(1u << in->reg);
+	}
 }
+
+static const struct access push_access = {X86_RSP, true, 8, -8},
+			   pop_access = {X86_RSP, false, 8, 0},
+			   leave_access = {X86_RBP, false, 8, 0};
+
+void group_effect(const struct insn *in, struct effect *e)
+{
+	*e = (struct effect){.moved = X86_RSP};
+	if (in->kind == X86_NATIVE) {
+		native_effect(in, e);
+		return;
+	}
+	switch (in->kind) {
+	case X86_NOP: case X86_PAUSE: case X86_CLC_STC_CMC: case X86_CLI: case X86_SWAPGS:
+		break;
+	case X86_LEA: lea_effect(in, e); break;
+	case X86_PUSH_R: case X86_PUSH_I: case X86_CALL_REL:
+		e->access = push_access;
+		e->by = -8;
+		break;
+	case X86_CALL_RM:
+		if (!in->has_mem)
+			e->access = push_access;
+		e->by = -8;
+		break;
+	case X86_PUSH_M: case X86_PUSHF: /* these check by themselves */
+		e->by = -8;
+		break;
+	case X86_POP_R:
+		e->access = pop_access;
+		e->by = 8;
+		e->lost = (uint16_t)(1u << in->oreg);
+		break;
+	case X86_RET:
+		e->access = pop_access;
+		e->lost = ALL_REGISTERS;
+		break;
+	case X86_LEAVE:
+		e->access = leave_access;
+		e->lost = 1u << X86_RSP | 1u << X86_RBP;
+		break;
+	case X86_RDFSGSBASE: e->lost = (uint16_t)written(in); break;
+	case X86_JCC: e->leaves = true; break;
+	case X86_LOOP: case X86_JCXZ:
+		e->leaves = true;
+		e->lost = ALL_REGISTERS;
+		break;
+	default: e->lost = ALL_REGISTERS; break;
+	}
+}
+
+/* -- A new group ---------------------------------------------------------------------- */
 
 /* The group that instruction i would lead: its range relative to the base as it is now, and its
  * last member; 1 member: none. */
-static int look_ahead(const struct tr *t, int i, const struct access *first, struct group *g)
+static int look_ahead(const struct tr *t, int i, struct group *g)
 {
-	int64_t lo = first->disp, hi = first->disp + first->size, moved = 0, delta;
+	const struct access *first = &t->effect[i].access;
+	int64_t lo = first->disp, hi = first->disp + first->size, moved = 0;
 	bool narrow = habit_has(t->e->habits.narrow, t->page->gpa + t->start[i]);
 	int64_t range = narrow ? NARROW_RANGE : GROUP_RANGE;
 	bool stores = true; /* may stores still join? */
@@ -144,28 +160,29 @@ static int look_ahead(const struct tr *t, int i, const struct access *first, str
 
 	*g = (struct group){.base = first->base, .write = first->write, .last = i};
 	for (j = i; j < t->n; j++) {
-		struct access a;
+		const struct effect *e = &t->effect[j];
+		const struct access *a = &e->access;
 
-		if (j > i && !t->is_inline[j])
+		if (!t->is_inline[j])
 			break;
-		if (j > i && access_of(t, j, &a) && a.base == first->base &&
-		    (stores || !a.write || g->write)) {
-			int64_t at = moved + a.disp;
-			int64_t l = at < lo ? at : lo, h = at + a.size > hi ? at + a.size : hi;
+		if (j > i && a->size && a->base == g->base && (stores || !a->write || g->write)) {
+			int64_t at = moved + a->disp;
+			int64_t l = at < lo ? at : lo, h = at + a->size > hi ? at + a->size : hi;
 
 			if (h - l > range || l < INT32_MIN) /* it is a displacement */
 				break;
 			lo = l;
 			hi = h;
-			g->write |= a.write;
+			g->write |= a->write;
 			g->last = j;
 			members++;
 		}
-		if (leaves(&t->in[j]))
+		if (e->leaves)
 			stores = false;
-		if (!moves_by(t, j, first->base, &delta))
+		if (e->lost >> g->base & 1)
 			break;
-		moved += delta;
+		if (e->moved == g->base)
+			moved += e->by;
 	}
 	g->lo = lo;
 	g->len = (uint16_t)(hi - lo);
@@ -177,71 +194,61 @@ static int look_ahead(const struct tr *t, int i, const struct access *first, str
 /* A group's place relative to its base register moves with it. */
 void group_after(struct tr *t, int i)
 {
-	struct group *g;
-	int64_t delta;
+	const struct effect *e = &t->effect[i];
+	unsigned live = t->live;
 
-	for (g = t->group; g < t->group + GROUPS; g++) {
-		if (!g->active)
-			continue;
-		if (i >= g->last || !moves_by(t, i, g->base, &delta))
-			g->active = false;
-		else
-			g->lo -= delta;
+	for (; live; live &= live - 1) {
+		unsigned k = (unsigned)__builtin_ctz(live);
+		struct group *g = &t->group[k];
+
+		if (i >= g->last || e->lost >> g->base & 1)
+			t->live &= ~(1u << k);
+		else if (e->moved == g->base)
+			g->lo -= e->by;
 	}
-}
-
-bool groups_live(const struct tr *t)
-{
-	const struct group *g;
-
-	for (g = t->group; g < t->group + GROUPS; g++)
-		if (g->active)
-			return true;
-	return false;
 }
 
 void groups_end(struct tr *t)
 {
-	struct group *g;
-
-	for (g = t->group; g < t->group + GROUPS; g++)
-		g->active = false;
+	t->live = 0;
 	t->in_cb = t->group;
 }
 
 static bool is_in(const struct group *g, const struct access *a)
 {
-	return g->active && g->base == a->base && (g->write || !a->write) && a->disp >= g->lo &&
+	return g->base == a->base && (g->write || !a->write) && a->disp >= g->lo &&
 	       a->disp + a->size <= g->lo + g->len;
 }
 
 /* Where a new group is noted: at the expense of the one in CB, if all are live. */
 static struct group *vacancy(struct tr *t)
 {
-	struct group *g;
+	unsigned k = (unsigned)__builtin_ctz(~t->live);
 
-	for (g = t->group; g < t->group + GROUPS; g++)
-		if (!g->active)
-			return g;
-	return t->in_cb;
+	return k < GROUPS ? &t->group[k] : t->in_cb;
 }
 
-enum group_role group_role(struct tr *t, int i, struct access *a, struct group **its)
+enum group_role group_role(struct tr *t, int i, struct group **its)
 {
-	struct group *g, found;
+	const struct access *a = &t->effect[i].access;
+	struct group found;
+	unsigned live;
 
-	if (t->e->opt.nogroup || !(t->mode & MODE_64) || !access_of(t, i, a))
+	if (t->e->opt.nogroup || !(t->mode & MODE_64) || !a->size)
 		return GROUP_NONE;
-	for (g = t->group; g < t->group + GROUPS; g++)
+	for (live = t->live; live; live &= live - 1) {
+		struct group *g = &t->group[__builtin_ctz(live)];
+
 		if (is_in(g, a)) {
 			*its = g;
 			return GROUP_MEMBER;
 		}
+	}
 	if (habit_has(t->e->habits.alone, t->page->gpa + t->start[i]) ||
-	    look_ahead(t, i, a, &found) < 2)
+	    look_ahead(t, i, &found) < 2)
 		return GROUP_NONE;
-	found.active = true;
 	*its = vacancy(t);
 	**its = found;
+	t->live |= 1u << (*its - t->group);
 	return GROUP_LEADER;
 }

@@ -51,7 +51,10 @@ static void lower_native(struct tr *t, int i)
 	if (in->has_mem && in->mem_size)
 		reach(t, i, in->mem_size, in->mem_w, emit_linear);
 	flags_for_insn(t, i);
-	emit_native(&t->a, in, t->code + (t->start[i] - t->at), &t->place);
+	if (t->mode & MODE_64 && is_host_form(in))
+		emit_bytes(&t->a, t->code + (t->start[i] - t->at), in->len);
+	else
+		emit_native(&t->a, in, &t->place);
 	flags_after_insn(t, i);
 }
 
@@ -145,25 +148,36 @@ static void lower_rep(struct tr *t, int i)
 
 /* -- Choice ---------------------------------------------------------------------------------------------------- */
 
+/* Does the mode permit vector and x87 instructions such as this one? */
+static bool has_vectors(const struct tr *t, const struct insn *in)
+{
+	if (t->mode & MODE_NOFPU)
+		return false;
+	if (in->enc != X86_LEGACY && in->simd && t->mode & MODE_NOAVX)
+		return false;
+	return in->enc != X86_EVEX || t->mode & MODE_AVX512;
+}
+
+/* In 32-bit code: is the operand at an address that emit_linear() makes? */
+static bool is_flat_operand(const struct tr *t, const struct insn *in)
+{
+	if (in->adsize == 2 || (has_segment_base(in) && !(t->mode & MODE_FSGS)))
+		return false;
+	return in->seg != X86_CS || !in->mem_w; /* #GP */
+}
+
 /* Can the sequences above be used for this instruction? If not, C executes it. */
 bool can_inline(const struct tr *t, const struct insn *in)
 {
 	bool wide = t->mode & MODE_64;
 
-	if ((in->simd || in->x87) && t->mode & MODE_NOFPU)
+	if (in->simd | in->x87 && !has_vectors(t, in))
 		return false;
-	if (in->enc != X86_LEGACY && in->simd && t->mode & MODE_NOAVX)
+	if (!wide && in->has_mem && !is_flat_operand(t, in))
 		return false;
-	if (in->enc == X86_EVEX && !(t->mode & MODE_AVX512))
-		return false;
-	if (in->has_mem && (in->adsize == 2 || (has_segment_base(in) && !wide &&
-						!(t->mode & MODE_FSGS))))
-		return false;
-	if (in->has_mem && in->seg == X86_CS && in->mem_w && !wide) /* #GP */
-		return false;
-	switch (in->kind) {
-	case X86_NATIVE:
+	if (in->kind == X86_NATIVE)
 		return in->mem_size <= 256 && (in->mem_size != 0 || !in->has_mem);
+	switch (in->kind) {
 	case X86_PUSH_R: case X86_POP_R: case X86_PUSH_I: case X86_PUSH_M: case X86_LEAVE:
 		return in->opsize == stack_size(t);
 	case X86_CALL_REL: case X86_JMP_REL: case X86_RET: case X86_JCC:
@@ -206,8 +220,12 @@ static void lower_one(struct tr *t, int i)
 		call_insn(t, i);
 		return;
 	}
+	if (in->kind == X86_NATIVE) {
+		lower_native(t, i);
+		return;
+	}
 	switch (in->kind) {
-	case X86_NATIVE: case X86_CLC_STC_CMC: case X86_MASKED_MEM: lower_native(t, i); break;
+	case X86_CLC_STC_CMC: case X86_MASKED_MEM: lower_native(t, i); break;
 	case X86_NOP: break;
 	case X86_PAUSE: emit8(&t->a, 0xf3); emit8(&t->a, 0x90); break;
 	case X86_LEA: lower_lea(t, i); break;
@@ -238,7 +256,7 @@ static void lower_one(struct tr *t, int i)
 void lower(struct tr *t, int i)
 {
 	t->map[i].flags = t->flags;
-	t->map[i].cb = groups_live(t);
+	t->map[i].cb = t->live != 0;
 	if (!t->is_inline[i])
 		groups_end(t);
 	lower_one(t, i);

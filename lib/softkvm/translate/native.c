@@ -52,13 +52,13 @@ static void make(struct engine *e, struct native *n, const struct insn *in,
 	struct as a;
 	unsigned i;
 
-	if (e->native_used + 256 > e->code_size + NATIVE_SIZE)
+	if (e->native_used + ENTRY_ROOM > e->code_size + NATIVE_SIZE)
 		natives_flush(e);
-	a = (struct as){.e = e, .p = e->code_rw + e->native_used,
-			.end = e->code_rw + e->code_size + NATIVE_SIZE};
+	as_init(&a, e, e->native_used);
+	a.framed = false;
 	n->code = as_at(&a);
 	mov_rv(&a, H_S1, VSCR(SCR_OPERAND));
-	emit_native(&a, in, bytes, &(struct place){H_S1, 0});
+	emit_native(&a, in, &(struct place){H_S1, 0});
 	jmp_to(&a, e->thunk.native_done);
 	e->native_used = as_at(&a);
 	for (i = 0; i < in->len; i++)

@@ -48,7 +48,7 @@ struct plan {
 	struct place mem;
 	struct field spilled[3];
 	int n_spilled;
-	uint8_t guest_of[16];         /* by host register: what is loaded there */
+	uint8_t guest_of[8];          /* by scratch register: what is loaded there */
 };
 
 static bool wants(uint8_t field)
@@ -93,12 +93,11 @@ static int take(struct plan *p, const struct field *f, bool has_mem)
 	return H_S2;
 }
 
-static void load_spilled(struct as *a, struct plan *p, bool has_mem)
+__attribute__((noinline)) static void load_spilled(struct as *a, struct plan *p, bool has_mem)
 {
 	int i, host;
 
-	for (i = 0; i < 16; i++)
-		p->guest_of[i] = 0xff;
+	p->guest_of[H_S1] = p->guest_of[H_S2] = 0xff;
 	for (i = 0; i < p->n_spilled; i++) {
 		struct field *f = &p->spilled[i];
 
@@ -113,7 +112,7 @@ static void load_spilled(struct as *a, struct plan *p, bool has_mem)
 	/* What is only written takes a scratch that nothing else will write. */
 	for (i = 0; i < p->n_spilled; i++) {
 		struct field *f = &p->spilled[i];
-		bool taken[16] = {false};
+		bool s2_taken = false;
 		int k;
 
 		if (f->reads)
@@ -121,8 +120,8 @@ static void load_spilled(struct as *a, struct plan *p, bool has_mem)
 		for (k = 0; k < p->n_spilled; k++)
 			if (k != i && p->spilled[k].writes &&
 			    (p->spilled[k].reads || k < i))
-				taken[*p->spilled[k].number] = true;
-		*f->number = taken[H_S2] ? H_S1 : H_S2;
+				s2_taken |= *p->spilled[k].number == H_S2;
+		*f->number = s2_taken ? H_S1 : H_S2;
 	}
 }
 
@@ -146,12 +145,11 @@ static void emit_operands(struct as *a, const struct insn *in, const struct plan
 		emit8(a, 0xc0u | (reg & 7) << 3 | (p->rm & 7));
 }
 
-static void emit_imm(struct as *a, const struct insn *in, const uint8_t *bytes)
+static void emit_imm(struct as *a, const struct insn *in)
 {
-	int i;
-
-	for (i = in->imm_at; in->imm_at && i < in->len; i++)
-		emit8(a, bytes[i]);
+	emit_n(a, in->imm, in->imm_len);
+	if (in->imm_len && in->imm_at + in->imm_len < in->len) /* EXTRQ, INSERTQ */
+		emit8(a, in->imm2);
 }
 
 static bool byte_needs_rex(const struct insn *in, uint8_t field, uint8_t guest, uint8_t host)
@@ -163,8 +161,7 @@ static void emit_prefixes(struct as *a, const struct insn *in)
 {
 	/* ADCX (66 0F 38 F6) has general registers, and yet its 66 is part of the opcode. */
 	bool adx = in->map == X86_MAP_0F38 && in->op == 0xf6;
-	bool sixteen = in->simd || adx || in->map == X86_MAP_0F0F ? in->prefix & X86_PFX_66 :
-								     in->opsize == 2;
+	bool sixteen = in->simd || adx ? in->prefix & X86_PFX_66 : in->opsize == 2;
 
 	if (in->prefix & X86_PFX_LOCK)
 		emit8(a, 0xf0);
@@ -176,64 +173,72 @@ static void emit_prefixes(struct as *a, const struct insn *in)
 		emit8(a, 0xf3);
 }
 
-/* MOV to and from an absolute address has no form with a register address: as 8A 8B 88 89. */
-static bool moffs_opcode(const struct insn *in, uint8_t *op)
-{
-	static const uint8_t as_modrm[4] = {0x8a, 0x8b, 0x88, 0x89};
+/* The opcode's escape bytes, and how many. */
+static const struct escape {
+	uint16_t bytes;
+	uint8_t n;
+} escape[] = {
+	[X86_MAP_1B] = {0, 0},
+	[X86_MAP_0F] = {0x0f, 1},
+	[X86_MAP_0F38] = {0x380f, 2},
+	[X86_MAP_0F3A] = {0x3a0f, 2},
+};
 
-	if (in->map != X86_MAP_1B || in->op < 0xa0 || in->op > 0xa3)
+/*
+ * Opcodes without ModRM that get one: INC and DEC r of 16- and 32-bit code, as FF /0 and /1; MOV
+ * to and from an absolute address (moffs) as 8A 8B 88 89. Others name a register in their low bits.
+ */
+static bool needs_modrm(const struct insn *in, uint8_t *op, uint8_t *reg)
+{
+	static const uint8_t of_moffs[4] = {0x8a, 0x8b, 0x88, 0x89};
+
+	if (in->map != X86_MAP_1B)
 		return false;
-	*op = as_modrm[in->op - 0xa0];
-	return true;
+	if ((in->op & 0xfc) == 0xa0) {
+		*op = of_moffs[in->op & 3];
+		*reg = 0;
+		return true;
+	}
+	if ((in->op & 0xf0) == 0x40) {
+		*op = 0xff;
+		*reg = in->op >> 3 & 1;
+		return true;
+	}
+	return false;
 }
 
-static void emit_legacy(struct as *a, const struct insn *in, const uint8_t *bytes,
-			const struct plan *p)
+static bool rex_for_byte(const struct insn *in, const struct plan *p)
 {
-	uint8_t op = in->op, reg = p->reg, base = p->rm;
-	bool modrm = in->has_modrm, rex8;
+	if (in->oreg != X86_REG_NONE)
+		return byte_needs_rex(in, in->f_rm, in->oreg, p->rm);
+	return in->has_modrm &&
+	       (byte_needs_rex(in, in->f_reg, in->reg, p->reg) ||
+		(!p->mem_form && byte_needs_rex(in, in->f_rm, in->rm, p->rm)));
+}
+
+static void emit_legacy(struct as *a, const struct insn *in, const struct plan *p)
+{
+	const struct escape *esc = &escape[in->map];
+	uint8_t op = in->op, reg = p->reg, base = p->mem_form ? (uint8_t)p->mem.reg : p->rm;
+	bool modrm = in->has_modrm;
 	unsigned rex;
 
-	if (in->map == X86_MAP_1B && op == 0x82) /* 80, outside 64-bit mode */
-		op = 0x80;
-	if (moffs_opcode(in, &op)) {
+	if (!modrm && needs_modrm(in, &op, &reg))
 		modrm = true;
-		reg = 0;
-	} else if (in->map == X86_MAP_1B && (op & 0xf0) == 0x40) {
-		/* INC and DEC r of 16- and 32-bit code */
-		reg = op >> 3 & 1;
-		op = 0xff;
-		modrm = true;
-	} else if (in->oreg != X86_REG_NONE) {
+	else if (in->oreg != X86_REG_NONE)
 		op = (uint8_t)((op & 0xf8) | (p->rm & 7));
-	}
-	rex8 = (in->oreg != X86_REG_NONE &&
-		byte_needs_rex(in, in->f_rm, in->oreg, p->rm)) ||
-	       (in->has_modrm && byte_needs_rex(in, in->f_reg, in->reg, p->reg)) ||
-	       (in->has_modrm && !p->mem_form && byte_needs_rex(in, in->f_rm, in->rm, p->rm));
+	else if (in->map == X86_MAP_1B && op == 0x82) /* 80, outside 64-bit mode */
+		op = 0x80;
 	if (p->swap)
 		op ^= 2;
-	if (p->mem_form)
-		base = (uint8_t)p->mem.reg;
-	rex = (in->rex & 8u) | (modrm && in->f_reg != X86_F_NONE && reg & 8 ? 4u : 0) |
-	      (base & 8 ? 1u : 0);
 	emit_prefixes(a, in);
-	if (rex || rex8)
-		emit8(a, 0x40u | rex);
-	if (in->map != X86_MAP_1B)
-		emit8(a, 0x0f);
-	if (in->map == X86_MAP_0F38)
-		emit8(a, 0x38);
-	else if (in->map == X86_MAP_0F3A)
-		emit8(a, 0x3a);
-	else if (in->map == X86_MAP_0F0F)
-		emit8(a, 0x0f);
-	if (in->map != X86_MAP_0F0F)
-		emit8(a, op);
+	rex = rex_of(in->rex & 8, modrm && in->f_reg != X86_F_NONE ? reg : 0, 0, base);
+	*a->p = (uint8_t)rex;
+	a->p += rex != 0x40 || rex_for_byte(in, p);
+	emit_n(a, esc->bytes | (unsigned)op << 8 * esc->n, esc->n + 1u);
 	if (modrm)
 		emit_operands(a, in, p, reg);
-	if (!moffs_opcode(in, &op))
-		emit_imm(a, in, bytes);
+	emit_imm(a, in);
 }
 
 /* W, where it counts: 32-bit code ignores one that would make a general register 64 bits wide. */
@@ -264,8 +269,7 @@ static bool names_register(const struct insn *in)
 	return in->map == X86_MAP_0F3A && in->op >= 0x4a && in->op <= 0x4c;
 }
 
-static void emit_vex(struct as *a, const struct insn *in, const uint8_t *bytes,
-		     const struct plan *p)
+static void emit_vex(struct as *a, const struct insn *in, const struct plan *p)
 {
 	uint8_t last = in->vexlen == 2 ? in->vex[0] : in->vex[1]; /* W vvvv L pp */
 	unsigned w = in->vexlen == 2 ? 0 : last & wide_bit(a, in);
@@ -280,11 +284,10 @@ static void emit_vex(struct as *a, const struct insn *in, const uint8_t *bytes,
 	if (names_register(in) && !is_64bit_code(a->e->c))
 		emit8(a, in->imm & 0x7f); /* of eight */
 	else
-		emit_imm(a, in, bytes);
+		emit_imm(a, in);
 }
 
-static void emit_evex(struct as *a, const struct insn *in, const uint8_t *bytes,
-		      const struct plan *p)
+static void emit_evex(struct as *a, const struct insn *in, const struct plan *p)
 {
 	unsigned p0 = in->vex[0] & 0x1fu; /* R' and the map */
 	unsigned p1 = in->vex[1] & (wide_bit(a, in) | 7); /* W, 1, pp */
@@ -303,20 +306,19 @@ static void emit_evex(struct as *a, const struct insn *in, const uint8_t *bytes,
 	emit8(a, in->vex[2]);
 	emit8(a, in->op);
 	emit_operands(a, in, p, reg);
-	emit_imm(a, in, bytes);
+	emit_imm(a, in);
 }
 
-static void emit_plain(struct as *a, const struct insn *in, const uint8_t *bytes,
-		       const struct plan *p)
+static void emit_plain(struct as *a, const struct insn *in, const struct plan *p)
 {
 	if (in->enc == X86_LEGACY)
-		emit_legacy(a, in, bytes, p);
+		emit_legacy(a, in, p);
 	else if (in->enc == X86_VEX && !in->has_modrm && !is_64bit_code(a->e->c))
 		emit_zero_eight(a, in);
 	else if (in->enc == X86_VEX)
-		emit_vex(a, in, bytes, p);
+		emit_vex(a, in, p);
 	else
-		emit_evex(a, in, bytes, p);
+		emit_evex(a, in, p);
 }
 
 /* AH..BH beside a register whose host number needs REX: MOVZX, MOVSX, CRC32. */
@@ -391,11 +393,13 @@ static void fold(struct as *a, const struct insn *in, struct plan *p)
 {
 	uint8_t guest = in->rm;
 
-	if (!a->framed || in->has_mem || !in->has_modrm || !folds_opcode(in))
+	bool rm = in_memory(in->f_rm, in->rm), reg = in_memory(in->f_reg, in->reg);
+
+	if (!(rm | reg) || !a->framed || !in->has_modrm || !folds_opcode(in))
 		return;
-	if (in_memory(in->f_rm, in->rm) && folds_width(in, in->rm_w)) {
+	if (rm && folds_width(in, in->rm_w)) {
 		p->mem_form = true;
-	} else if (in_memory(in->f_reg, in->reg) && !in_memory(in->f_rm, in->rm) && swaps(in) &&
+	} else if (reg && !rm && swaps(in) &&
 		   folds_width(in, in->reg_w) && !is_high(in, in->f_rm, in->rm)) {
 		p->mem_form = p->swap = true;
 		guest = in->reg;
@@ -404,40 +408,65 @@ static void fold(struct as *a, const struct insn *in, struct plan *p)
 		p->mem = (struct place){H_RSP, VGPR(guest) - FRAME};
 }
 
-void emit_native(struct as *a, const struct insn *in, const uint8_t *bytes,
-		 const struct place *m)
+/* Through S1, which needs no REX. */
+static void emit_high_extend(struct as *a, const struct insn *in, struct plan *p)
 {
-	struct plan p = {.reg = in->reg, .rm = in->rm, .vvvv = in->vvvv, .mem = *m,
-			 .mem_form = in->has_mem};
-	uint8_t rm = in->oreg != X86_REG_NONE ? in->oreg : in->rm;
+	int to = p->reg;
 
-	fold(a, in, &p);
+	p->reg = H_S1;
+	if (in->map == X86_MAP_0F38) /* CRC32 reads it, and writes 32 bits */
+		mov_rr(a, H_S1, to);
+	emit_plain(a, in, p);
+	if (in->opsize == 2 && in->map == X86_MAP_0F) { /* the upper part stays */
+		emit8(a, 0x66);
+		mov_rr32(a, to, H_S1);
+	} else {
+		mov_rr(a, to, H_S1);
+	}
+}
+
+/* rax rcx rdx rbx rbp r12-r15: host_reg[r] == r */
+#define KEPT_REGISTERS 0xf02fu
+
+bool is_host_form(const struct insn *in)
+{
+	uint8_t rm = in->oreg != X86_REG_NONE ? in->oreg : in->rm;
+	unsigned named = (unsigned)wants(in->f_reg) << in->reg | (unsigned)wants(in->f_rm) << rm |
+			 (unsigned)wants(in->f_vvvv) << in->vvvv;
+
+	return !in->has_mem && !(named & ~KEPT_REGISTERS);
+}
+
+void emit_native(struct as *a, const struct insn *in, const struct place *m)
+{
+	uint8_t rm = in->oreg != X86_REG_NONE ? in->oreg : in->rm;
+	struct plan p;
+
+	p.reg = in->reg;
+	p.rm = in->rm;
+	p.vvvv = in->vvvv;
+	p.mem = *m;
+	p.mem_form = in->has_mem;
+	p.swap = false;
+	p.n_spilled = 0;
+	if (!in->has_mem)
+		fold(a, in, &p);
 	if (p.swap)
 		plan_field(&p, in, &p.reg, in->f_rm, in->rm, in->rm_r, in->rm_w);
 	else if (in->has_modrm)
 		plan_field(&p, in, &p.reg, in->f_reg, in->reg, in->reg_r, in->reg_w);
 	if (!p.mem_form)
 		plan_field(&p, in, &p.rm, in->f_rm, rm, in->rm_r, in->rm_w);
-	plan_field(&p, in, &p.vvvv, in->f_vvvv, in->vvvv, in->vvvv_r, in->vvvv_w);
+	if (in->f_vvvv != X86_F_NONE)
+		plan_field(&p, in, &p.vvvv, in->f_vvvv, in->vvvv, in->vvvv_r, in->vvvv_w);
 	if (is_high_extend(in, &p)) {
-		int to = p.reg;
-
-		p.reg = H_S1;
-		if (in->map == X86_MAP_0F38) /* CRC32 reads it, and writes 32 bits */
-			mov_rr(a, H_S1, to);
-		emit_plain(a, in, bytes, &p);
-		if (in->opsize == 2 && in->map == X86_MAP_0F) { /* the upper part stays */
-			emit8(a, 0x66);
-			emit_rex(a, false, H_S1, 0, to);
-			emit8(a, 0x89);
-			emit8(a, 0xc0u | H_S1 << 3 | (to & 7));
-		} else {
-			mov_rr(a, to, H_S1);
-		}
+		emit_high_extend(a, in, &p);
 		return;
 	}
 	settle_place(a, in, &p);
-	load_spilled(a, &p, in->has_mem && p.mem.reg == H_S1);
-	emit_plain(a, in, bytes, &p);
-	store_spilled(a, &p);
+	if (p.n_spilled)
+		load_spilled(a, &p, in->has_mem && p.mem.reg == H_S1);
+	emit_plain(a, in, &p);
+	if (p.n_spilled)
+		store_spilled(a, &p);
 }

@@ -377,7 +377,7 @@ void thunks_emit(struct engine *e)
 	struct as a;
 	int w, k;
 
-	as_init(&a, e, cold);
+	as_init(&a, e, 0);
 	a.framed = false;
 	emit_enter(&a);
 	emit_native_ends(&a);
@@ -478,8 +478,6 @@ static void emit_entry(struct as *a, struct block *b, enum entry which)
 	emit_block_number(a, b);
 }
 
-#define ENTRY_ROOM 256 /* bytes: more than an entry and what as_init() keeps free */
-
 uint32_t entry_get(struct engine *e, struct block *b, enum entry which)
 {
 	struct region *r;
@@ -496,7 +494,7 @@ uint32_t entry_get(struct engine *e, struct block *b, enum entry which)
 	r = region_at(e, b->main);
 	if (r->at + ENTRY_ROOM > r->end)
 		return 0;
-	as_init(&a, e, r);
+	as_init(&a, e, r->at);
 	b->entry[which] = as_at(&a);
 	emit_entry(&a, b, which);
 	r->at = as_at(&a);

@@ -26,29 +26,43 @@
  */
 #include "softkvm/translate/translate.h"
 
+#include "softkvm/run/bytes.h"
 #include "softkvm/run/syscall.h"
 
 /* -- Scan -------------------------------------------------------------------------------------- */
 
-/* Does control never reach the following instruction without the run loop's knowledge? */
-static bool ends_block(const struct tr *t, int i)
-{
-	switch (t->in[i].kind) {
-	case X86_LOOP: case X86_JCXZ: case X86_STI:
-		return !t->is_inline[i];
-	case X86_JMP_REL: case X86_JMP_RM: case X86_CALL_REL: case X86_CALL_RM: case X86_RET:
-	case X86_JMP_FAR_I: case X86_JMP_FAR_M: case X86_CALL_FAR_I: case X86_CALL_FAR_M:
-	case X86_RETF: case X86_IRET: case X86_INT3: case X86_INT_I: case X86_INTO: case X86_INT1:
-	case X86_SYSCALL: case X86_SYSRET: case X86_SYSENTER: case X86_SYSEXIT:
-	case X86_HLT: case X86_UD: case X86_MOV_CR: case X86_MOV_DR: case X86_LMSW:
-	case X86_WRMSR: case X86_POPF: case X86_MOV_R_SEG: case X86_LOAD_FAR:
-	case X86_POP_SEG: case X86_INVLPG: case X86_INVPCID: case X86_XSETBV: case X86_VMCALL:
-	case X86_MWAIT: case X86_LGDT: case X86_LLDT: case X86_LTR:
-		return true;
-	default:
-		return false;
-	}
-}
+/* What scan and liveness ask of a kind of instruction. */
+enum trait {
+	ENDS = 1,           /* control never reaches the next one without the run loop's knowledge */
+	ENDS_IN_C = 2,      /* the same, if C executes it */
+	LEAVES = 4,         /* on a condition */
+	JUMPS = 8,          /* by `imm`: maybe to the block's beginning */
+	PLAIN = 16,         /* in line it wants no more of the flags than its flags_r */
+};
+
+static const uint8_t traits[X86_KINDS] = {
+	[X86_JCC] = LEAVES | JUMPS,
+	[X86_LOOP] = ENDS_IN_C | LEAVES | JUMPS, [X86_JCXZ] = ENDS_IN_C | LEAVES,
+	[X86_JMP_REL] = ENDS | JUMPS | PLAIN,
+	[X86_JMP_RM] = ENDS | PLAIN, [X86_CALL_REL] = ENDS | PLAIN,
+	[X86_CALL_RM] = ENDS | PLAIN, [X86_RET] = ENDS | PLAIN,
+	[X86_JMP_FAR_I] = ENDS, [X86_JMP_FAR_M] = ENDS, [X86_CALL_FAR_I] = ENDS,
+	[X86_CALL_FAR_M] = ENDS, [X86_RETF] = ENDS, [X86_IRET] = ENDS,
+	[X86_INT3] = ENDS, [X86_INT_I] = ENDS, [X86_INTO] = ENDS, [X86_INT1] = ENDS,
+	[X86_SYSCALL] = ENDS, [X86_SYSRET] = ENDS, [X86_SYSENTER] = ENDS,
+	[X86_SYSEXIT] = ENDS, [X86_HLT] = ENDS, [X86_UD] = ENDS, [X86_MOV_CR] = ENDS,
+	[X86_MOV_DR] = ENDS, [X86_LMSW] = ENDS, [X86_WRMSR] = ENDS, [X86_POPF] = ENDS,
+	[X86_MOV_R_SEG] = ENDS, [X86_LOAD_FAR] = ENDS, [X86_POP_SEG] = ENDS,
+	[X86_INVLPG] = ENDS, [X86_INVPCID] = ENDS, [X86_XSETBV] = ENDS, [X86_VMCALL] = ENDS,
+	[X86_MWAIT] = ENDS, [X86_LGDT] = ENDS, [X86_LLDT] = ENDS, [X86_LTR] = ENDS,
+	[X86_STI] = ENDS_IN_C,
+	[X86_NATIVE] = PLAIN, [X86_CLC_STC_CMC] = PLAIN, [X86_LEA] = PLAIN, [X86_NOP] = PLAIN,
+	[X86_PAUSE] = PLAIN, [X86_PUSH_R] = PLAIN, [X86_PUSH_M] = PLAIN, [X86_PUSH_I] = PLAIN,
+	[X86_POP_R] = PLAIN, [X86_POP_M] = PLAIN, [X86_LEAVE] = PLAIN, [X86_CLI] = PLAIN,
+	[X86_RDTSC] = PLAIN, [X86_RDTSCP] = PLAIN, [X86_MOV_SEG_R] = PLAIN,
+	[X86_BT_MEM] = PLAIN, [X86_MASKED_MEM] = PLAIN, [X86_SWAPGS] = PLAIN,
+	[X86_RDFSGSBASE] = PLAIN,
+};
 
 static enum x86_mode decode_mode(const struct tr *t)
 {
@@ -63,79 +77,76 @@ static unsigned block_limit(struct engine *e)
 	return 1 + (unsigned)(e->random >> 33) % 12;
 }
 
-/* Copies what lies before `until`, and a little more: another vCPU may be writing, and what is judged
+#define SEE 64u /* bytes: most blocks are shorter */
+
+/* Copies the block's bytes up to `until`, and a few more: another vCPU may be writing, and what is judged
  * and what is emitted must be the same bytes. Returns how many there are. */
 static unsigned see(struct tr *t, unsigned seen, unsigned until)
 {
-	unsigned left = 4096u - t->at - seen, more = until > seen ? until - seen + 64 : 0;
+	unsigned left = 4096u - t->at - seen, more = until - seen < SEE ? SEE : until - seen;
 
 	more = more > left ? left : more;
-	copy_words(t->code + seen, t->page->hva + t->at + seen, more);
+	bytes_copy(t->code + seen, t->page->hva + t->at + seen, more);
 	return seen + more;
 }
 
-/* The bytes of the next page behind those of this one. */
-static bool scan_crossing(struct tr *t)
+/* What is asked of an instruction more than once. Does the block end with it? */
+static bool judge(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+	unsigned trait = traits[in->kind];
+
+	t->is_inline[i] = can_inline(t, in);
+	group_effect(in, &t->effect[i]);
+	if (trait & JUMPS && (int64_t)(t->start[i] + in->len) + (int64_t)in->imm == t->at)
+		t->loops = true;
+	if (trait & LEAVES && ++t->n_leaving > BLOCK_JCCS)
+		return true;
+	return trait & ENDS || (trait & ENDS_IN_C && !t->is_inline[i]);
+}
+
+/* The same with the bytes of the next page behind those of this one: the length, 0: no. */
+static int decode_crossing(struct tr *t)
 {
 	unsigned here = 4096u - t->at;
 	int len;
 
 	if (!t->next || here >= 15)
-		return false;
-	copy_words(t->code + here, t->next->hva, 15);
+		return 0;
+	bytes_copy(t->code + here, t->next->hva, 15);
 	len = x86_decode(&t->in[0], t->code, 15, decode_mode(t));
 	if (len <= (int)here)
-		return false;
-	t->start[0] = t->at;
-	t->is_inline[0] = can_inline(t, &t->in[0]);
+		return 0;
 	t->over = (uint8_t)((unsigned)len - here);
-	return true;
+	return len;
 }
 
 static void scan(struct tr *t)
 {
-	unsigned at = t->at, limit = block_limit(t->e), jccs = 0, seen = 0;
+	unsigned at = t->at, limit = block_limit(t->e), seen = 0;
+	bool end = false;
 
-	while (t->n < (int)limit && at < 4096) {
-		struct insn *in = &t->in[t->n];
+	while (!end && t->n < (int)limit && at < 4096) {
+		unsigned done = at - t->at;
 		int len;
 
-		seen = see(t, seen, at - t->at + 15);
-		len = x86_decode(in, t->code + (at - t->at), 4096 - at, decode_mode(t));
-
+		if (done + 15 > seen)
+			seen = see(t, seen, done + 15);
+		len = x86_decode(&t->in[t->n], t->code + done, 4096 - at, decode_mode(t));
 		if (len <= 0) { /* goes on in the next page, or is too long */
 			t->cut = true;
-			if (t->n == 0 && scan_crossing(t)) {
-				t->n = 1;
-				at = 4096;
-			}
-			break;
+			len = t->n == 0 ? decode_crossing(t) : 0;
+			if (len == 0)
+				break;
 		}
-		t->is_inline[t->n] = can_inline(t, in);
-		t->start[t->n++] = (uint16_t)at;
+		t->start[t->n] = (uint16_t)at;
 		at += (unsigned)len;
-		if (ends_block(t, t->n - 1))
-			break;
-		if ((in->kind == X86_JCC || in->kind == X86_LOOP || in->kind == X86_JCXZ) &&
-		    ++jccs > BLOCK_JCCS)
-			break;
+		end = judge(t, t->n++);
 	}
-	t->end = (uint16_t)at;
+	t->end = (uint16_t)(at - t->over);
 }
 
 /* -- Flag liveness ------------------------------------------------------------------------------- */
-
-/* What an instruction that C executes may want of the flags: all. */
-static bool is_plain(uint8_t kind)
-{
-	return kind == X86_NATIVE || kind == X86_CLC_STC_CMC || kind == X86_LEA ||
-	       kind == X86_NOP || kind == X86_PAUSE || (kind >= X86_PUSH_R && kind <= X86_POP_M) ||
-	       kind == X86_LEAVE || kind == X86_JMP_REL || kind == X86_JMP_RM ||
-	       kind == X86_CALL_REL || kind == X86_CALL_RM || kind == X86_RET ||
-	       kind == X86_CLI || kind == X86_RDTSC || kind == X86_RDTSCP ||
-	       kind == X86_MOV_SEG_R || kind == X86_BT_MEM || kind == X86_MASKED_MEM ||
-	       kind == X86_SWAPGS || kind == X86_RDFSGSBASE;
-}
 
 /*
  * The flags whose old values an instruction ends. What the manual calls undefined afterwards
@@ -162,10 +173,10 @@ static void liveness(struct tr *t)
 		const struct insn *in = &t->in[i];
 
 		t->after[i] = live;
-		if (is_plain(in->kind) && t->is_inline[i])
+		if (traits[in->kind] & PLAIN && t->is_inline[i])
 			live = (uint16_t)((live & ~ended_flags(in)) | in->flags_r);
 		else
-			live = X86_ARITH;
+			live = X86_ARITH; /* C may want them all */
 		t->before[i] = live;
 	}
 }
@@ -185,10 +196,7 @@ static struct exit_rec *new_exit(struct tr *t, uint16_t target, uint32_t site)
 
 void tr_exit_jcc(struct tr *t, unsigned cc, uint16_t target)
 {
-	emit8(&t->a, 0x0f);
-	emit8(&t->a, 0x80u | cc);
-	new_exit(t, target, as_at(&t->a));
-	emit32(&t->a, 0);
+	new_exit(t, target, jcc_far(&t->a, cc));
 }
 
 void tr_exit_jmp(struct tr *t, uint16_t target)
@@ -205,7 +213,7 @@ static void emit_exit_stubs(struct tr *t, uint32_t first)
 	struct engine *e = t->e;
 	uint32_t i;
 
-	for (i = first; i < e->n_exits && !t->s.full; i++) {
+	for (i = first; i < e->n_exits; i++) {
 		if (e->code_rw[e->exit[i].site - 1] == 0xe8)
 			continue;
 		e->exit[i].stub = as_at(&t->s);
@@ -221,7 +229,7 @@ static void emit_site_stubs(struct tr *t)
 	struct engine *e = t->e;
 	int i;
 
-	for (i = 0; i < t->n_stubs && !t->s.full; i++) {
+	for (i = 0; i < t->n_stubs; i++) {
 		struct stub *stub = &t->stub[i];
 		struct site *s = &e->site[stub->site];
 
@@ -239,25 +247,16 @@ static void emit_site_stubs(struct tr *t)
 
 /* -- Loops to the block's own beginning -------------------------------------------------------- */
 
-static bool loops_to_itself(const struct tr *t)
+static bool is_polling_loop(const struct tr *t)
 {
-	int i;
-
-	for (i = 0; i < t->n; i++) {
-		const struct insn *in = &t->in[i];
-
-		if ((in->kind == X86_JCC || in->kind == X86_JMP_REL || in->kind == X86_LOOP) &&
-		    (int64_t)(t->start[i] + in->len) + (int64_t)in->imm == t->at)
-			return true;
-	}
-	return false;
+	return t->loops && !t->before[0] && !t->over;
 }
 
 /* Its poll stands right before `main`, so that an iteration needs one jump. */
 static void emit_loop_head(struct tr *t)
 {
 	t->poll = t->poll_jcc = 0;
-	if (!loops_to_itself(t) || t->before[0] || t->over)
+	if (!is_polling_loop(t))
 		return;
 	t->poll = as_at(&t->a);
 	emit_poll_test(&t->a);
@@ -266,7 +265,7 @@ static void emit_loop_head(struct tr *t)
 
 static void emit_loop_stub(struct tr *t)
 {
-	if (!t->poll || t->s.full)
+	if (!t->poll)
 		return;
 	patch_rel(t->e, t->poll_jcc, as_at(&t->s));
 	call_to(&t->s, t->e->thunk.poll);
@@ -296,12 +295,14 @@ static void lower_all(struct tr *t)
 	int i;
 
 	t->flags = t->before[0] ? FLAGS_REG : FLAGS_DEAD;
-	for (i = 0; i < t->n && !t->a.full; i++) {
+	for (i = 0; i < t->n; i++) {
 		t->map[i] = (struct insn_map){
 			.host = (uint16_t)(as_at(&t->a) - t->main),
 			.guest = (t->start[i] - t->at) & 0xfff,
 		};
 		lower(t, i);
+		if (as_at(&t->a) - t->main - t->map[i].host > INSN_ROOM) /* a mistake of ours */
+			__builtin_trap();
 	}
 	t->map[t->n] = (struct insn_map){.host = (uint16_t)(as_at(&t->a) - t->main),
 					 .guest = (t->end - t->at + t->over) & 0xfff};
@@ -317,10 +318,8 @@ static void lower_all(struct tr *t)
 
 static void emit_gate_before(struct tr *t)
 {
-	bool polls = loops_to_itself(t) && !t->before[0] && !t->over; /* emit_loop_head() */
-
 	t->gate = as_at(&t->a);
-	emit_gate(&t->a, t->at, !polls, !t->n || t->before[0]);
+	emit_gate(&t->a, t->at, !is_polling_loop(t), !t->n || t->before[0]);
 }
 
 /* `bytes`: of host code */
@@ -340,7 +339,7 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 {
 	struct engine *e = t->e;
 	struct block *b = &e->block[t->index];
-	unsigned i, len = t->end - t->at;
+	uint32_t i, len = t->end - t->at;
 	struct code_page *next = t->over ? t->next : NULL;
 
 	*b = (struct block){
@@ -352,9 +351,8 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 		.entry[ENTRY_POLL] = t->poll, .entry[ENTRY_GATE] = t->gate, .counter = t->counter,
 		.lin = e->c->rip,
 	};
-	for (i = 0; i <= (unsigned)t->n; i++)
-		e->map[e->n_maps++] = t->map[i];
-	copy_words(e->bytes + e->n_bytes, t->code, len + t->over);
+	e->n_maps += (uint32_t)t->n + 1;
+	bytes_copy(e->bytes + e->n_bytes, t->code, len + t->over);
 	e->n_bytes += len + t->over;
 	t->region->at = b->end;
 	t->region->block[t->region->n++] = t->index;
@@ -374,7 +372,11 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 
 static bool has_room(const struct engine *e)
 {
-	return e->n_blocks + 1 < BLOCKS &&
+	const struct region *cold = &e->region[REGION_COLD], *hot = &e->region[REGION_HOT],
+			    *stubs = &e->region[REGION_STUBS];
+
+	return cold->end - cold->at >= BLOCK_ROOM && hot->end - hot->at >= BLOCK_ROOM &&
+	       stubs->end - stubs->at >= STUBS_ROOM && e->n_blocks + 1 < BLOCKS &&
 	       e->n_exits + BLOCK_INSNS < EXITS && e->n_slots + 4 * BLOCK_INSNS < SLOTS &&
 	       e->n_maps + BLOCK_INSNS + 1 < MAPS && e->n_bytes + 4096 < BYTES &&
 	       e->n_pool + BLOCK_INSNS < POOL;
@@ -396,16 +398,17 @@ struct block *translate(struct engine *e, struct code_page *page, struct code_pa
 	t->over = 0;
 	t->at = at;
 	t->mode = mode;
-	t->n = t->n_stubs = 0;
-	t->cut = t->ended = false;
+	t->n = t->n_stubs = t->n_leaving = 0;
+	t->cut = t->ended = t->loops = false;
 	groups_end(t);
 	t->cold = e->opt.sample && !habit_has(e->habits.hot, page->gpa + at);
 	t->index = e->n_blocks;
+	t->map = e->map + e->n_maps;
 	t->gate = 0;
 	first_exit = e->n_exits;
 	t->region = &e->region[t->cold ? REGION_COLD : REGION_HOT];
-	as_init(&t->a, e, t->region);
-	as_init(&t->s, e, &e->region[REGION_STUBS]);
+	as_init(&t->a, e, t->region->at);
+	as_init(&t->s, e, stubs);
 	scan(t);
 	liveness(t);
 	start = as_at(&t->a);
@@ -418,8 +421,6 @@ struct block *translate(struct engine *e, struct code_page *page, struct code_pa
 	emit_site_stubs(t);
 	emit_exit_stubs(t, first_exit);
 	emit_loop_stub(t);
-	if (t->a.full || t->s.full)
-		return NULL;
 	b = install(t, first_exit);
 	count(t, b, b->end - start + as_at(&t->s) - stubs, now_ns() - started);
 	if (e->opt.dump)

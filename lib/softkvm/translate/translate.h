@@ -20,17 +20,25 @@ struct stub {             /* the out-of-line part of an access site */
 
 struct access {           /* memory at base + disp */
 	uint8_t base;
-	int32_t disp;
-	uint16_t size;
 	bool write;
+	uint16_t size;    /* 0: none */
+	int32_t disp;
 };
 
-struct group {            /* accesses that share a check (group.c) */
-	bool active, write, parked;
+struct effect {           /* what an instruction means to groups of accesses (group.c) */
+	struct access access;
+	uint16_t lost;    /* general registers that it changes, a bit each; but to one ... */
+	uint8_t moved;    /* ... it adds a constant: */
+	bool leaves;      /* control may leave the block here */
+	int64_t by;
+};
+
+struct group {            /* accesses that share a check */
+	bool write, parked;
 	uint8_t base;
-	int64_t lo;       /* what is in CB, or parked, is the host address of base + lo */
 	uint16_t len;
 	int last;         /* its last member */
+	int64_t lo;       /* what is in CB, or parked, is the host address of base + lo */
 };
 #define GROUPS PARKED_GROUPS /* under way at once */
 enum group_role { GROUP_NONE, GROUP_LEADER, GROUP_MEMBER };
@@ -44,6 +52,8 @@ struct tr {
 	uint16_t at, end;   /* offsets in the page: first byte, after the last */
 	uint8_t mode;
 	bool cut;           /* the last instruction goes on in the next page */
+	bool loops;         /* it jumps to its own beginning */
+	int n_leaving;      /* instructions that leave it on a condition */
 	uint8_t over;       /* bytes that the only instruction has there */
 	bool ended;         /* the last instruction left the block by itself */
 	uint32_t index;     /* the block's number */
@@ -54,15 +64,17 @@ struct tr {
 	int n;
 	struct insn in[BLOCK_INSNS];
 	bool is_inline[BLOCK_INSNS]; /* can_inline() */
+	struct effect effect[BLOCK_INSNS];
 	uint8_t code[BLOCK_INSNS * 15 + 80]; /* the guest's bytes from `at` on */
 	uint16_t start[BLOCK_INSNS];
 	uint16_t before[BLOCK_INSNS], after[BLOCK_INSNS]; /* live flags */
-	struct insn_map map[BLOCK_INSNS + 1];
+	struct insn_map *map; /* in engine.map */
 	enum flags_at flags;
 	struct place place; /* of the access that was reached last */
 	bool cold;          /* checks are calls: enum access_bits */
 	struct group group[GROUPS];
-	struct group *in_cb; /* whose address is in CB; maybe of none that is active */
+	unsigned live;      /* the groups that are under way, a bit each */
+	struct group *in_cb; /* whose address is in CB; maybe of none that is live */
 	struct stub stub[BLOCK_INSNS * 3];
 	int n_stubs;
 };
@@ -71,10 +83,10 @@ struct tr {
 void lower(struct tr *t, int i);
 /* Has it host code of its own in this mode? Else C executes it. */
 bool can_inline(const struct tr *t, const struct insn *in);
-/* How instruction i's access *a is checked, and its group. */
-enum group_role group_role(struct tr *t, int i, struct access *a, struct group **g);
-/* Is there a group with members still to come? */
-bool groups_live(const struct tr *t);
+/* To be called for each instruction, before the next two. */
+void group_effect(const struct insn *in, struct effect *e);
+/* How instruction i's access is checked, and its group. */
+enum group_role group_role(struct tr *t, int i, struct group **g);
 void groups_end(struct tr *t);
 /* To be called after each instruction. */
 void group_after(struct tr *t, int i);
