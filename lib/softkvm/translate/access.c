@@ -230,13 +230,13 @@ static void emit_hot_check(struct tr *t, int i, unsigned size, bool write, bool 
 	struct engine *e = t->e;
 	struct as *a = &t->a;
 	uint64_t gpa = t->page->gpa + t->start[i];
-	bool plain = habit_has(e->habits.plain, gpa);
+	bool plain = habit_has(&e->habits, HABIT_PLAIN, gpa);
 	uint32_t slot = e->n_slots++, crossing;
 	struct stub *s = &t->stub[t->n_stubs++];
 
 	*s = (struct stub){.site = slot};
 	e->slots[slot] = 1; /* no addend, so the first execution misses */
-	crossing = emit_alignment(t, size, habit_has(e->habits.unaligned, gpa));
+	crossing = emit_alignment(t, size, habit_has(&e->habits, HABIT_UNALIGNED, gpa));
 	emit_vpn(a, H_S2, H_S1);
 	emit_gs(a, 0x8b, H_S2, H_S2, 0);
 	if (plain)

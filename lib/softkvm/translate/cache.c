@@ -135,19 +135,18 @@ void cache_destroy(struct engine *e)
 
 /* -- Tables -------------------------------------------------------------------------------------- */
 
-static uint32_t hash(uint64_t key)
-{
-	return (uint32_t)((key * 0x9e3779b97f4a7c15ull) >> 40) & (HASH - 1);
-}
-
 static uint32_t page_hash(uint64_t gpa)
 {
-	return hash(gpa) & (PAGE_HASH - 1);
+	return (uint32_t)(gpa * 0x9e3779b97f4a7c15ull >> 40) & (PAGE_HASH - 1);
 }
 
-static uint64_t block_key(const struct engine *e, const struct block *b)
+/* By the page's number: what is asked for together (a block and its exits) lies together, and memory
+ * of the table is touched as pages come. */
+static uint32_t *bucket(struct engine *e, uint32_t page, uint16_t at)
 {
-	return e->page[b->page].gpa + b->at + ((uint64_t)b->mode << 56);
+	uint32_t in_page = at * 0x9e3779b1u >> (32 - PAGE_BUCKETS_BITS);
+
+	return &e->block_hash[((page << PAGE_BUCKETS_BITS) + in_page) & (HASH - 1)];
 }
 
 /* Everything goes. The caller must not return to translated code that existed before. */
@@ -156,7 +155,7 @@ void cache_flush(struct engine *e)
 	uint32_t i;
 
 	for (i = 0; i < e->n_blocks; i++)
-		e->block_hash[hash(block_key(e, &e->block[i]))] = 0;
+		*bucket(e, e->block[i].page, e->block[i].at) = 0;
 	for (i = 0; i < e->n_pages; i++) {
 		struct slot *s = vm_slot(e->c->vm, e->page[i].gpa);
 
@@ -183,20 +182,22 @@ void cache_flush(struct engine *e)
 	e->c->stat.cache_flushes++;
 }
 
-struct block *block_find(struct engine *e, uint64_t gpa, uint8_t mode)
+struct block *block_find(struct engine *e, const struct code_page *p, uint16_t at, uint8_t mode)
 {
-	uint64_t key = gpa + ((uint64_t)mode << 56);
-	uint32_t i;
+	uint32_t page = (uint32_t)(p - e->page), i;
 
-	for (i = ~e->block_hash[hash(key)]; i != NONE; i = e->block[i].hash_next)
-		if (block_key(e, &e->block[i]) == key)
-			return &e->block[i];
+	for (i = ~*bucket(e, page, at); i != NONE; i = e->block[i].hash_next) {
+		struct block *b = &e->block[i];
+
+		if (b->at == at && b->page == page && b->mode == mode)
+			return b;
+	}
 	return NULL;
 }
 
 void block_add(struct engine *e, struct block *b)
 {
-	uint32_t *head = &e->block_hash[hash(block_key(e, b))];
+	uint32_t *head = bucket(e, b->page, b->at);
 	uint32_t i = (uint32_t)(b - e->block);
 
 	b->hash_next = ~*head;
@@ -213,7 +214,7 @@ void block_add(struct engine *e, struct block *b)
 
 static void block_unhash(struct engine *e, const struct block *b)
 {
-	uint32_t *head = &e->block_hash[hash(block_key(e, b))];
+	uint32_t *head = bucket(e, b->page, b->at);
 	uint32_t i = (uint32_t)(b - e->block), at = ~*head;
 
 	if (at == i) {

@@ -229,7 +229,7 @@ static struct block *block_try(struct vcpu *c, uint64_t rip, bool gate, enum ste
 	*again = false;
 	if (!p)
 		return NULL;
-	b = block_find(e, p->gpa + (rip & 4095), mode);
+	b = block_find(e, p, (uint16_t)(rip & 4095), mode);
 	if (b && !b->over)
 		return b;
 	if (b || crosses(c, p, rip)) {

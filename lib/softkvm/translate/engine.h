@@ -42,6 +42,7 @@
 #include <stddef.h>
 
 #include "softkvm/run/lock.h"
+#include "softkvm/translate/habits.h"
 #include "softkvm/vcpu.h"
 
 /* -- host registers -- */
@@ -165,20 +166,9 @@ struct site {             /* a memory access site; its slot has the same index *
 	uint16_t write : 1;
 	uint8_t insn;
 	bool group;       /* the check is of a group */
-	uint32_t misses;  /* at SITE_MISSES the block is translated anew, see struct habits */
+	uint32_t misses;  /* at SITE_MISSES the block is translated anew, see habits.h */
 };
 #define SITE_MISSES 64
-
-/* What was learnt about access sites, by their instruction's guest-physical address: filters,
- * so another site may share a bit, which costs speed only. */
-#define HABITS (1u << 20)
-struct habits {
-	uint64_t hot[HABITS / 64];       /* by the block's address: see enum access_bits */
-	uint64_t plain[HABITS / 64];     /* the addend changes often: wait for the table */
-	uint64_t unaligned[HABITS / 64]; /* often not aligned: test for page crossing itself */
-	uint64_t narrow[HABITS / 64];    /* leads small groups only: its range often was not in a page */
-	uint64_t alone[HABITS / 64];     /* leads no group: nor was a small one */
-};
 
 /*
  * Most blocks run a few times and never again. So a block is first translated cold: its checks
@@ -235,7 +225,8 @@ enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, M
 #define BYTES (32u << 20)
 #define POOL (1u << 16)
 #define PAGES (1u << 16)
-#define HASH (1u << 18)      /* of blocks */
+#define HASH (1u << 18)      /* of blocks; a page has a few lines side by side in it: */
+#define PAGE_BUCKETS_BITS 7
 #define PAGE_HASH (1u << 14)
 #define ITLB 8192
 #define NATIVES 1024
@@ -365,7 +356,7 @@ struct engine {
 int cache_create(struct engine *e);
 void cache_destroy(struct engine *e);
 void cache_flush(struct engine *e);
-struct block *block_find(struct engine *e, uint64_t gpa, uint8_t mode);
+struct block *block_find(struct engine *e, const struct code_page *p, uint16_t at, uint8_t mode);
 void block_add(struct engine *e, struct block *b);
 void block_drop(struct engine *e, struct block *b);
 struct code_page *page_find(struct engine *e, uint64_t gpa);
@@ -390,20 +381,6 @@ uint64_t dispatch_leave(struct engine *e, enum step why);
 void jc_forget_page(struct engine *e, struct view *v, uint64_t lin);
 void jc_flush(struct engine *e, struct view *v);
 void itlb_flush(struct engine *e, struct view *v);
-
-static inline bool habit_has(const uint64_t *filter, uint64_t gpa)
-{
-	uint32_t bit = (uint32_t)(gpa * 0x9e3779b97f4a7c15ull >> 44);
-
-	return filter[bit / 64] >> (bit % 64) & 1;
-}
-
-static inline void habit_add(uint64_t *filter, uint64_t gpa)
-{
-	uint32_t bit = (uint32_t)(gpa * 0x9e3779b97f4a7c15ull >> 44);
-
-	filter[bit / 64] |= 1ull << (bit % 64);
-}
 
 /* translate.c */
 /* `next`: the linear address that follows the page is in it, NULL: nobody knows. */

@@ -153,7 +153,7 @@ static int look_ahead(const struct tr *t, int i, struct group *g)
 {
 	const struct access *first = &t->effect[i].access;
 	int64_t lo = first->disp, hi = first->disp + first->size, moved = 0;
-	bool narrow = habit_has(t->e->habits.narrow, t->page->gpa + t->start[i]);
+	bool narrow = habit_has(&t->e->habits, HABIT_NARROW, t->page->gpa + t->start[i]);
 	int64_t range = narrow ? NARROW_RANGE : GROUP_RANGE;
 	bool stores = true; /* may stores still join? */
 	int members = 1, j;
@@ -244,7 +244,7 @@ enum group_role group_role(struct tr *t, int i, struct group **its)
 			return GROUP_MEMBER;
 		}
 	}
-	if (habit_has(t->e->habits.alone, t->page->gpa + t->start[i]) ||
+	if (habit_has(&t->e->habits, HABIT_ALONE, t->page->gpa + t->start[i]) ||
 	    look_ahead(t, i, &found) < 2)
 		return GROUP_NONE;
 	*its = vacancy(t);

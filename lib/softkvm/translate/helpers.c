@@ -191,9 +191,9 @@ static void group_failed(struct engine *e, struct block *b, unsigned i)
 
 	if (b->dead || ++b->slow < GROUP_FAILURES)
 		return;
-	if (habit_has(e->habits.narrow, gpa))
-		habit_add(e->habits.alone, gpa);
-	habit_add(e->habits.narrow, gpa);
+	if (habit_has(&e->habits, HABIT_NARROW, gpa))
+		habit_add(&e->habits, HABIT_ALONE, gpa);
+	habit_add(&e->habits, HABIT_NARROW, gpa);
 	block_drop(e, b);
 }
 
@@ -205,7 +205,7 @@ static uint64_t change_habit(struct vcpu *c, struct site *s, uint64_t lin)
 	uint64_t gpa = gpa_of_insn(e, b, s->insn);
 
 	s->misses++;
-	habit_add(lin & (s->size - 1) ? e->habits.unaligned : e->habits.plain, gpa);
+	habit_add(&e->habits, lin & (s->size - 1) ? HABIT_UNALIGNED : HABIT_PLAIN, gpa);
 	c->stat.tlb_repredict++;
 	flags_from_memory(c);
 	c->rip = c->rip_page + b->at + e->map[b->map + s->insn].guest;
@@ -275,7 +275,7 @@ uint64_t helper_sample(struct vcpu *c)
 	unsigned i = insn_at_host(e, b, caller(c));
 
 	c->scratch[SCR_SAMPLE] = next_sample(e);
-	habit_add(e->habits.hot, e->page[b->page].gpa + b->at);
+	habit_add(&e->habits, HABIT_HOT, e->page[b->page].gpa + b->at);
 	block_drop(e, b);
 	return code_addr(e, b->main + e->map[b->map + i].host);
 }

@@ -362,7 +362,7 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 	if (!e->opt.nochain)
 		for (i = first_exit; i < e->n_exits; i++) {
 			struct exit_rec *x = &e->exit[i];
-			struct block *to = block_find(e, t->page->gpa + x->target, t->mode);
+			struct block *to = block_find(e, t->page, x->target, t->mode);
 
 			if (to)
 				exit_chain(e, x, to);
@@ -401,7 +401,7 @@ struct block *translate(struct engine *e, struct code_page *page, struct code_pa
 	t->n = t->n_stubs = t->n_leaving = 0;
 	t->cut = t->ended = t->loops = false;
 	groups_end(t);
-	t->cold = e->opt.sample && !habit_has(e->habits.hot, page->gpa + at);
+	t->cold = e->opt.sample && !habit_has(&e->habits, HABIT_HOT, page->gpa + at);
 	t->index = e->n_blocks;
 	t->map = e->map + e->n_maps;
 	t->gate = 0;
