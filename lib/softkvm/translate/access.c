@@ -69,7 +69,7 @@ void flags_for_insn(struct tr *t, int i)
 
 	if (in->flags_r || in->flags_touch)
 		want_flags(t, t->before[i]);
-	t->map[i].flags = t->flags;
+	t->flags_then = t->flags;
 }
 
 void flags_after_insn(struct tr *t, int i)
@@ -324,5 +324,5 @@ void reach(struct tr *t, int i, unsigned size, bool write,
 		linear(t, i);
 		reach_linear(t, i, size, write);
 	}
-	t->map[i].flags = t->flags;
+	t->flags_then = t->flags;
 }

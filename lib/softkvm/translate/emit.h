@@ -380,11 +380,7 @@ static inline void test_same_page(struct as *a)
 /* The least k with 1 << k >= size */
 static inline unsigned log2_up(unsigned size)
 {
-	unsigned k = 0;
-
-	while (1u << k < size)
-		k++;
-	return k;
+	return size > 1 ? 32u - (unsigned)__builtin_clz(size - 1) : 0;
 }
 
 /* Sequences shared by the lowering files. */

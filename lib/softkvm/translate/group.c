@@ -52,17 +52,27 @@ static struct access operand_access(const struct insn *in)
 			       plain && in->mem_size <= 64 ? in->mem_size : 0, (int32_t)in->disp};
 }
 
-/* The general registers that it writes by its fields. */
+/* The register that a field names, as a bit. Of a byte register's number 4 to 7 this is two: who cares
+ * whether it is AH or SPL? */
+static uint32_t named(uint8_t field, uint8_t r)
+{
+	if (field == X86_F_GPR8)
+		return 1u << r | 1u << (r & 3);
+	return (uint32_t)(field == X86_F_GPR) << r;
+}
+
+/* The general registers that an instruction writes. */
 static uint32_t written(const struct insn *in)
 {
-	uint8_t rm = in->oreg != X86_REG_NONE ? in->oreg : in->rm;
-	bool bytes = in->f_reg == X86_F_GPR8 || in->f_rm == X86_F_GPR8;
+	uint32_t w = in->gpr_w;
 
-	if (bytes && in->reg_w | in->rm_w)
-		return ALL_REGISTERS;
-	return in->gpr_w | (uint32_t)(in->f_reg == X86_F_GPR && in->reg_w) << in->reg |
-	       (uint32_t)(in->f_rm == X86_F_GPR && in->rm_w && !in->has_mem) << rm |
-	       (uint32_t)(in->f_vvvv == X86_F_GPR && in->vvvv_w) << in->vvvv;
+	if (in->reg_w)
+		w |= named(in->f_reg, in->reg);
+	if (in->rm_w && !in->has_mem)
+		w |= named(in->f_rm, in->oreg != X86_REG_NONE ? in->oreg : in->rm);
+	if (in->vvvv_w)
+		w |= named(in->f_vvvv, in->vvvv);
+	return w;
 }
 
 /* ADD r, imm and SUB r, imm */

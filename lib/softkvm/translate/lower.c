@@ -118,7 +118,7 @@ static void lower_bt_mem(struct tr *t, int i)
 		flags_for_insn(t, i);
 		mov_rv(a, H_S2, VCPU(temp));
 	}
-	t->map[i].flags = t->flags;
+	t->flags_then = t->flags;
 	if (in->prefix & X86_PFX_LOCK)
 		emit8(a, 0xf0);
 	if (in->opsize == 2)
@@ -255,8 +255,7 @@ static void lower_one(struct tr *t, int i)
 
 void lower(struct tr *t, int i)
 {
-	t->map[i].flags = t->flags;
-	t->map[i].cb = t->live != 0;
+	t->flags_then = t->flags;
 	if (!t->is_inline[i])
 		groups_end(t);
 	lower_one(t, i);

@@ -51,7 +51,7 @@ void check_push_alone(struct tr *t, int i)
 {
 	push_linear(t, i);
 	reach_linear(t, i, stack_size(t), true);
-	t->map[i].flags = t->flags;
+	t->flags_then = t->flags;
 }
 
 /* The top of the stack. */
@@ -116,7 +116,7 @@ static void load_operand(struct tr *t, int i)
 {
 	emit_linear(t, i);
 	emit_check(t, i, stack_size(t), false);
-	t->map[i].flags = t->flags;
+	t->flags_then = t->flags;
 	mov_rm(&t->a, t->mode & MODE_64, H_S2, H_S1, 0);
 }
 

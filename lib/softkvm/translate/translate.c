@@ -296,12 +296,15 @@ static void lower_all(struct tr *t)
 
 	t->flags = t->before[0] ? FLAGS_REG : FLAGS_DEAD;
 	for (i = 0; i < t->n; i++) {
+		uint32_t start = as_at(&t->a);
+		bool cb = t->live;
+
+		lower(t, i);
 		t->map[i] = (struct insn_map){
-			.host = (uint16_t)(as_at(&t->a) - t->main),
+			.host = (uint16_t)(start - t->main), .flags = t->flags_then, .cb = cb,
 			.guest = (t->start[i] - t->at) & 0xfff,
 		};
-		lower(t, i);
-		if (as_at(&t->a) - t->main - t->map[i].host > INSN_ROOM) /* a mistake of ours */
+		if (as_at(&t->a) - start > INSN_ROOM) /* a mistake of ours */
 			__builtin_trap();
 	}
 	t->map[t->n] = (struct insn_map){.host = (uint16_t)(as_at(&t->a) - t->main),

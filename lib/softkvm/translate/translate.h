@@ -69,7 +69,7 @@ struct tr {
 	uint16_t start[BLOCK_INSNS];
 	uint16_t before[BLOCK_INSNS], after[BLOCK_INSNS]; /* live flags */
 	struct insn_map *map; /* in engine.map */
-	enum flags_at flags;
+	enum flags_at flags, flags_then; /* now; before the instruction's own operation */
 	struct place place; /* of the access that was reached last */
 	bool cold;          /* checks are calls: enum access_bits */
 	struct group group[GROUPS];
