@@ -111,7 +111,7 @@ enum { X86_DE = 0, X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_OFV = 4, X86_BR = 5,
        X86_MF = 16, X86_AC = 17, X86_MC = 18, X86_XM = 19 };
 
 #define VCPU_XSAVE_MAX 4096
-#define PARKED_GROUPS 4
+#define GROUPS 4 /* of accesses, under way at once: translate/group.c */
 
 /* A struct vcpu lies at this place in 64 KiB, so that the low 16 bits of host RSP in translated
  * code are what BEXTR wants (translate/emit.h). */
@@ -178,7 +178,7 @@ struct vcpu {
 	uint64_t rip;
 	uint64_t rflags;         /* complete */
 	uint64_t scratch[16];    /* translator */
-	uint64_t parked[PARKED_GROUPS]; /* translator: host addresses of groups (group.c) */
+	uint64_t parked[GROUPS]; /* translator: host addresses of groups (group.c) */
 	struct kvm_segment seg[6]; /* by enum x86_seg; base is valid also in 64-bit mode (FS, GS) */
 
 	/* -- the rest of the architecture -- */

@@ -40,7 +40,6 @@ struct group {            /* accesses that share a check */
 	int last;         /* its last member */
 	int64_t lo;       /* what is in CB, or parked, is the host address of base + lo */
 };
-#define GROUPS PARKED_GROUPS /* under way at once */
 enum group_role { GROUP_NONE, GROUP_LEADER, GROUP_MEMBER };
 
 struct tr {
