@@ -33,6 +33,8 @@ enum step {
 		       * instruction (but accessed and dirty bits, and done iterations of REP) */
 	STEP_EXIT,    /* c->run is filled for the client; the instruction starts again when the
 		       * client comes back (see io.h for accesses that were already made) */
+	STEP_EFAULT,  /* the client's memory behind a slot cannot be accessed (mmu/guarded.h): KVM_RUN
+		       * returns -EFAULT; otherwise like STEP_EXIT */
 	STEP_AGAIN,   /* nothing done: look at c->requests, then execute the same rip again */
 	STEP_HALT,    /* HLT done: rip is after it, sleep until an event */
 	STEP_TRIPLE,  /* triple fault: shutdown */

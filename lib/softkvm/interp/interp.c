@@ -23,7 +23,7 @@
 #include <stddef.h>
 
 #include "softkvm/interp/ops.h"
-#include "softkvm/run/bytes.h"
+#include "softkvm/mmu/guarded.h"
 #include "softkvm/run/io.h"
 #include "softkvm/translate/engine.h"
 
@@ -180,7 +180,7 @@ static enum step execute(struct vcpu *c, const struct insn *in, const uint8_t *b
 	if (s == STEP_OK)
 		s = handler ? handler(c, &op) : system_insn(c, in, op.next);
 	mmu_stored(c);
-	if (s != STEP_EXIT && s != STEP_AGAIN)
+	if (s != STEP_EXIT && s != STEP_EFAULT && s != STEP_AGAIN)
 		io_commit(c);
 	return s;
 }
@@ -236,8 +236,8 @@ static struct decoded *fetch_decoded(struct vcpu *c)
 	if (!code)
 		return NULL;
 	d = kept_slot(c, code);
-	is[0] = bytes_load(code, 8);
-	is[1] = bytes_load(code + 8, 8);
+	if (!guarded_copy(is, code, sizeof(is)))
+		return NULL;
 	if (d->in.len && d->mode == code_mode(c) && is_same(d, is))
 		return d;
 	d->mode = code_mode(c);
@@ -256,17 +256,17 @@ enum step interp_step(struct vcpu *c)
 	uint8_t bytes[15];
 	struct insn in;
 	unsigned n;
-	enum step s;
+	enum step s, rest;
 	int len;
 
 	if (d)
 		return execute(c, &d->in, (const uint8_t *)d->bytes);
-	s = mmu_fetch(c, bytes, &n);
+	s = mmu_fetch(c, bytes, &n, &rest);
 	if (s != STEP_OK)
 		return s;
 	len = x86_decode(&in, bytes, n, code_mode(c));
 	if (len == -ENODATA && n < sizeof(bytes))
-		return STEP_FAULT; /* left by mmu_fetch() */
+		return rest;
 	if (len == -ENODATA || len == -E2BIG)
 		return fault_code(c, X86_GP, 0);
 	if (len < 0)

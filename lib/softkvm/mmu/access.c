@@ -16,7 +16,9 @@
  *  2. In one store, devices come before RAM. A device access may end in STEP_EXIT, after which
  *     the instruction starts again and must find RAM as it was, or `add [mem], 1` across
  *     the border would add twice.
- *  3. page_changed() hears of each store to RAM after it (mmu.h says why), unless it went
+ *  3. RAM that the client cannot give is STEP_EFAULT, which like an exit comes before the first
+ *     byte moves (mmu/guarded.h).
+ *  4. page_changed() hears of each store to RAM after it (mmu.h says why), unless it went
  *     through a writable TLB entry: those exist only for pages without code.
  *
  * What the instruction's own privilege may access is looked up in the translator's TLB first.
@@ -29,6 +31,7 @@
 #include <stddef.h>
 
 #include "softkvm/interp/event.h"
+#include "softkvm/mmu/guarded.h"
 #include "softkvm/run/bytes.h"
 #include "softkvm/run/current.h"
 #include "softkvm/run/io.h"
@@ -209,6 +212,20 @@ static void changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned le
 	page_changed(c, slot, gpa, len);
 }
 
+static enum step ram_copy(void *dst, const void *src, unsigned len)
+{
+	return guarded_copy(dst, src, len) ? STEP_OK : STEP_EFAULT;
+}
+
+/* Are all bytes there that a store would change? (A store of one piece finds out itself.) */
+static enum step ram_probe(const struct piece p[2], unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (p[i].slot && !guarded_can_write(slot_pointer(p[i].slot, p[i].gpa)))
+			return STEP_EFAULT;
+	return STEP_OK;
+}
+
 enum step mmu_read(struct vcpu *c, uint64_t lin, void *dst, unsigned len, unsigned acc)
 {
 	uint8_t *host = tlb_pointer(c, lin, len, acc);
@@ -216,14 +233,12 @@ enum step mmu_read(struct vcpu *c, uint64_t lin, void *dst, unsigned len, unsign
 	unsigned n;
 	enum step s;
 
-	if (host) {
-		bytes_copy(dst, host, len);
-		return STEP_OK;
-	}
+	if (host)
+		return ram_copy(dst, host, len);
 	s = find_pieces(c, lin, len, acc, p, &n);
 	for (unsigned i = 0; s == STEP_OK && i < n; i++) {
 		if (p[i].slot)
-			bytes_copy(dst, slot_pointer(p[i].slot, p[i].gpa), p[i].len);
+			s = ram_copy(dst, slot_pointer(p[i].slot, p[i].gpa), p[i].len);
 		else
 			s = device_read(c, p[i].gpa, dst, p[i].len);
 		dst = (uint8_t *)dst + p[i].len;
@@ -239,31 +254,35 @@ enum step mmu_write(struct vcpu *c, uint64_t lin, const void *src, unsigned len,
 	unsigned n;
 	enum step s;
 
-	if (host) {
-		bytes_copy(host, src, len);
-		return STEP_OK;
-	}
+	if (host)
+		return ram_copy(host, src, len);
 	s = find_pieces(c, lin, len, acc | ACC_WRITE, p, &n);
+	if (s == STEP_OK && n > 1)
+		s = ram_probe(p, n);
 	for (unsigned i = 0, at = 0; s == STEP_OK && i < n; at += p[i++].len)
 		if (!p[i].slot)
 			s = device_write(c, p[i].gpa, bytes + at, p[i].len);
 	for (unsigned i = 0, at = 0; s == STEP_OK && i < n; at += p[i++].len) {
 		if (!p[i].slot)
 			continue;
-		bytes_copy(slot_pointer(p[i].slot, p[i].gpa), bytes + at, p[i].len);
-		changed(c, p[i].slot, p[i].gpa, p[i].len);
+		s = ram_copy(slot_pointer(p[i].slot, p[i].gpa), bytes + at, p[i].len);
+		if (s == STEP_OK)
+			changed(c, p[i].slot, p[i].gpa, p[i].len);
 	}
 	return s;
 }
 
 enum step mmu_probe_write(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc)
 {
+	uint8_t *host = tlb_pointer(c, lin, len, acc | ACC_WRITE);
 	struct piece p[2];
 	unsigned n;
+	enum step s;
 
-	if (tlb_pointer(c, lin, len, acc | ACC_WRITE))
-		return STEP_OK;
-	return find_pieces(c, lin, len, acc | ACC_WRITE, p, &n);
+	if (host)
+		return guarded_can_write(host) ? STEP_OK : STEP_EFAULT;
+	s = find_pieces(c, lin, len, acc | ACC_WRITE, p, &n);
+	return s == STEP_OK ? ram_probe(p, n) : s;
 }
 
 void mmu_stored(struct vcpu *c)
@@ -274,6 +293,15 @@ void mmu_stored(struct vcpu *c)
 		return;
 	c->stored.slot = NULL;
 	changed(c, slot, c->stored.gpa, c->stored.len);
+}
+
+/* What the pointer leads to is there, so that its user has no fault to expect. */
+static enum step pointer_probe(void **p, unsigned acc)
+{
+	if (acc & ACC_WRITE ? guarded_can_write(*p) : guarded_can_read(*p))
+		return STEP_OK;
+	*p = NULL;
+	return STEP_EFAULT;
 }
 
 enum step mmu_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc, void **out)
@@ -287,13 +315,14 @@ enum step mmu_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc, 
 		return STEP_OK;
 	*out = tlb_pointer(c, lin, len, acc);
 	if (*out)
-		return STEP_OK;
+		return pointer_probe(out, acc);
 	s = find_pieces(c, lin, len, acc, p, &n);
 	if (s != STEP_OK || !p[0].slot)
 		return s;
 	*out = slot_pointer(p[0].slot, p[0].gpa);
-	if (!(acc & ACC_WRITE))
-		return STEP_OK;
+	s = pointer_probe(out, acc);
+	if (s != STEP_OK || !(acc & ACC_WRITE))
+		return s;
 	mmu_stored(c);
 	c->stored.slot = p[0].slot;
 	c->stored.gpa = p[0].gpa;
@@ -337,13 +366,13 @@ static enum step fetch_page_part(struct vcpu *c, uint64_t lin, uint8_t *buf, uns
 	const uint8_t *p = c->engine ? fetch_pointer(c, lin, &s) : walk_to_code(c, lin, &s);
 
 	if (p)
-		bytes_copy(buf, p, len);
-	else if (s == STEP_OK)
+		return ram_copy(buf, p, len);
+	if (s == STEP_OK)
 		bytes_set(buf, 0xff, len);
 	return s;
 }
 
-enum step mmu_fetch(struct vcpu *c, uint8_t buf[15], unsigned *n)
+enum step mmu_fetch(struct vcpu *c, uint8_t buf[15], unsigned *n, enum step *rest)
 {
 	bool flat = is_64bit_code(c);
 	uint64_t lin = flat ? c->rip : (uint32_t)(c->seg[X86_CS].base + c->rip);
@@ -352,6 +381,7 @@ enum step mmu_fetch(struct vcpu *c, uint8_t buf[15], unsigned *n)
 	enum step s;
 
 	*n = 0;
+	*rest = STEP_OK;
 	if (!limit)
 		return fault_code(c, X86_GP, 0);
 	if (limit < first)
@@ -363,12 +393,13 @@ enum step mmu_fetch(struct vcpu *c, uint8_t buf[15], unsigned *n)
 	if (first < limit) {
 		uint64_t next = flat ? lin + first : (uint32_t)(lin + first);
 
-		if (fetch_page_part(c, next, buf + first, limit - first) != STEP_OK)
+		*rest = fetch_page_part(c, next, buf + first, limit - first);
+		if (*rest != STEP_OK)
 			return STEP_OK;
 		*n = limit;
 	}
 	if (limit < 15)
-		fault_code(c, X86_GP, 0);
+		*rest = fault_code(c, X86_GP, 0);
 	return STEP_OK;
 }
 
@@ -396,9 +427,8 @@ int phys_read(struct vm *vm, uint64_t gpa, void *dst, unsigned len)
 
 		part = len;
 		slot = whole_slot(vm, gpa, &part);
-		if (!slot)
+		if (!slot || !guarded_copy(d, slot_pointer(slot, gpa), part))
 			return -EFAULT;
-		bytes_copy(d, slot_pointer(slot, gpa), part);
 	}
 	return 0;
 }
@@ -412,9 +442,9 @@ int phys_write(struct vm *vm, uint64_t gpa, const void *src, unsigned len)
 
 		part = len;
 		slot = whole_slot(vm, gpa, &part);
-		if (!slot || (slot->flags & KVM_MEM_READONLY))
+		if (!slot || (slot->flags & KVM_MEM_READONLY) ||
+		    !guarded_copy(slot_pointer(slot, gpa), s, part))
 			return -EFAULT;
-		bytes_copy(slot_pointer(slot, gpa), s, part);
 		changed(current_vcpu, slot, gpa, part);
 	}
 	return 0;

@@ -7,7 +7,8 @@
  *		return STEP_FAULT or whatever came back;
  *
  * All functions run in the vCPU's thread with the guest's vector state live. They return enum
- * step; STEP_FAULT leaves #PF, #GP or #SS in c->fault, STEP_EXIT a device access for the client.
+ * step; STEP_FAULT leaves #PF, #GP or #SS in c->fault, STEP_EXIT a device access for the client,
+ * STEP_EFAULT says that the memory of a slot, or a page table in it, is not there.
  * Source: Intel SDM volume 3, chapter 4 (paging), chapter 5 (protection).
  */
 #ifndef SOFTKVM_MMU_H
@@ -36,8 +37,8 @@ enum step mmu_probe_write(struct vcpu *c, uint64_t lin, unsigned len, unsigned a
 /* A host pointer for len bytes at lin, if they lie in one page of RAM and acc is permitted:
  * STEP_OK and *out set, or *out NULL when it is device memory, read-only memory under a store,
  * or crosses a page (use read/write then). With ACC_WRITE the page may be written through the
- * pointer until the instruction ends; mmu_stored() has to follow (interp_insn() and
- * interp_step() do it, and asking for another such pointer does). */
+ * pointer until the instruction ends, without a fault; mmu_stored() has to follow
+ * (interp_insn() and interp_step() do it, and asking for another such pointer does). */
 enum step mmu_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc, void **out);
 
 /* The stores through mmu_pointer() have been made: tells page_changed(). */
@@ -53,9 +54,8 @@ enum step seg_linear(struct vcpu *c, enum x86_seg seg, uint64_t ea, unsigned len
 uint64_t insn_ea(const struct vcpu *c, const struct insn *in, uint64_t rip_next);
 
 /* Fetches up to 15 bytes of code at CS:rip; *n is how many could be had. STEP_OK if at least
- * one; on a fault after the first page *n says how many are good and the fault is in c->fault
- * for when the decoder wants more. */
-enum step mmu_fetch(struct vcpu *c, uint8_t buf[15], unsigned *n);
+ * one; if there are fewer than 15 *rest says what comes of wanting more. */
+enum step mmu_fetch(struct vcpu *c, uint8_t buf[15], unsigned *n, enum step *rest);
 
 /* What a walk found: the page that maps lin, for the privilege asked for. */
 struct walk {

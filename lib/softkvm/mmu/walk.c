@@ -22,7 +22,8 @@
  *     like any other, for the dirty log and for code.
  *  3. Tables in a read-only slot (firmware has them in flash) are used as they are, their A
  *     and D bits stay. What lies outside all slots reads as all ones, as an open bus does;
- *     that is nearly always a reserved-bit fault.
+ *     that is nearly always a reserved-bit fault. A table that the client's memory cannot
+ *     give, or whose A and D bits it does not let us set, ends in STEP_EFAULT.
  *
  * PDPTEs of PAE paging are read at each walk, not latched by MOV CR3: what AMD's CPUs do under
  * nested paging. They have no rights and no accessed bit.
@@ -35,6 +36,8 @@
 #include "softkvm/mmu/mmu.h"
 
 #include <stddef.h>
+
+#include "softkvm/mmu/guarded.h"
 
 #define PTE_P 0x1ull
 #define PTE_W 0x2ull
@@ -84,6 +87,7 @@ struct path {
 	uint64_t all;      /* AND of the entries: W, U */
 	uint64_t nx;       /* OR of the entries: NX */
 	uint32_t error;    /* why there is no translation: 0 (not present) or P | RSVD */
+	bool bad;          /* an entry cannot be read, or not be marked */
 	int leaf;          /* level of the last entry, 0 if there is no translation */
 	uint64_t entry[5]; /* by level */
 	uint64_t at[5];    /* their addresses */
@@ -97,17 +101,11 @@ static const struct shape *current_shape(const struct vcpu *c)
 	return c->cr4 & CR4_PAE ? &pae : &legacy;
 }
 
-static uint64_t read_entry(const struct slot *slot, uint64_t gpa, unsigned bytes)
+static bool read_entry(const struct slot *slot, uint64_t gpa, unsigned bytes, uint64_t *entry)
 {
-	if (!slot)
-		return bytes == 4 ? 0xffffffffu : ~0ull;
-
-	uint8_t *p = slot->rw + (gpa - slot->gpa);
-
-	/* SAFE: p is aligned: entries are, and slots are mapped in whole pages */
-	if (bytes == 4)
-		return __atomic_load_n((uint32_t *)(void *)p, __ATOMIC_RELAXED);
-	return __atomic_load_n((uint64_t *)(void *)p, __ATOMIC_RELAXED);
+	*entry = bytes == 4 ? 0xffffffffu : ~0ull;
+	/* SAFE: it is aligned: entries are, and slots are mapped in whole pages */
+	return !slot || guarded_load(slot->rw + (gpa - slot->gpa), bytes, entry);
 }
 
 static uint64_t bit_range(unsigned high, unsigned low)
@@ -171,6 +169,7 @@ static void read_path(struct vcpu *c, uint64_t lin, struct path *p)
 	p->all = PTE_W | PTE_U;
 	p->nx = 0;
 	p->error = 0;
+	p->bad = false;
 	p->leaf = 0;
 	for (int level = s->levels; ; level--) {
 		uint64_t index = lin >> s->shift[level] & ((1u << s->index_bits) - 1);
@@ -180,10 +179,13 @@ static void read_path(struct vcpu *c, uint64_t lin, struct path *p)
 		uint64_t at = table + index * s->entry_bytes;
 		if (!slot || at - slot->gpa >= slot->size)
 			slot = vm_slot(c->vm, at);
-		uint64_t entry = read_entry(slot, at, s->entry_bytes);
 		bool has_rights = s != &pae || level != 3;
+		uint64_t entry;
 		bool end;
 
+		p->bad = !read_entry(slot, at, s->entry_bytes, &entry);
+		if (p->bad)
+			return;
 		if (!(entry & PTE_P))
 			return;
 		end = is_leaf(c, s, level, entry);
@@ -245,28 +247,20 @@ static enum step page_fault(struct vcpu *c, uint64_t lin, uint32_t error, unsign
 	return STEP_FAULT;
 }
 
-static bool exchange(void *at, unsigned bytes, uint64_t old, uint64_t new)
-{
-	uint32_t old4 = (uint32_t)old;
-
-	if (bytes == 4)
-		return __atomic_compare_exchange_n((uint32_t *)at, &old4, (uint32_t)new, false,
-						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-	return __atomic_compare_exchange_n((uint64_t *)at, &old, new, false, __ATOMIC_SEQ_CST,
-					   __ATOMIC_SEQ_CST);
-}
-
 /* Sets bits in one entry; false: the entry is no longer what the walk saw. */
 static bool mark_entry(struct vcpu *c, struct path *p, int level, uint64_t set)
 {
 	struct slot *slot = p->slot[level];
 	unsigned bytes = p->shape->entry_bytes;
 	uint64_t old = p->entry[level], at = p->at[level];
+	enum exchanged done;
 
 	if ((old & set) == set || !slot || (slot->flags & KVM_MEM_READONLY))
 		return true;
-	if (!exchange(slot->rw + (at - slot->gpa), bytes, old, old | set))
-		return false;
+	done = guarded_exchange(slot->rw + (at - slot->gpa), bytes, old, old | set);
+	p->bad |= done == EXCHANGE_BAD;
+	if (done != EXCHANGED)
+		return p->bad;
 	p->entry[level] = old | set;
 	page_changed(c, slot, at, bytes);
 	return true;
@@ -298,10 +292,12 @@ enum step mmu_walk(struct vcpu *c, uint64_t lin, unsigned acc, struct walk *w)
 	do {
 		read_path(c, lin, &p);
 		if (!p.leaf)
-			return page_fault(c, lin, p.error, acc, user);
+			return p.bad ? STEP_EFAULT : page_fault(c, lin, p.error, acc, user);
 		if (!is_permitted(c, &p, acc, user))
 			return page_fault(c, lin, ERR_P, acc, user);
 	} while (!mark_path(c, &p, acc & ACC_WRITE));
+	if (p.bad)
+		return STEP_EFAULT;
 
 	*w = (struct walk){
 		.gpa = p.gpa,

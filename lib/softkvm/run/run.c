@@ -236,6 +236,9 @@ static int after(struct vcpu *c, enum step step)
 	case STEP_EXIT:
 		count_exit(c);
 		return 0;
+	case STEP_EFAULT:
+		client_exit(c, KVM_EXIT_UNKNOWN);
+		return -EFAULT;
 	case STEP_HALT:
 		if (!c->lapic)
 			return client_exit(c, KVM_EXIT_HLT);

@@ -4,8 +4,10 @@
  *
  * A fault inside translated code is the guest's: the handler notes where it was, and returns to
  * the `fault` thunk, which goes to C with all registers as they were. A fault inside a single
- * native instruction (translate/native.c) only leaves its vector. Any other fault belongs to
- * the client and goes to whoever handled the signal before us.
+ * native instruction (translate/native.c) only leaves its vector. One of C's accesses to guest
+ * memory that is not there goes on where a table says (mmu/guarded.h), and REP MOVS and STOS
+ * return from their thunk as if they had met a device. Any other fault belongs to the client and
+ * goes to whoever handled the signal before us, as does a signal that somebody has sent.
  *
  * Each thread that runs vCPUs has a POSIX timer that sends it a real-time signal; its handler
  * sets REQ_TIMER. That makes translated code come to C at its next poll, and a system call in
@@ -21,6 +23,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "softkvm/mmu/guarded.h"
 #include "softkvm/run/current.h"
 #include "softkvm/run/run.h"
 #include "softkvm/translate/translate.h"
@@ -37,6 +40,66 @@ static void take_flags(struct vcpu *c, uint64_t eflags)
 	c->arith = (eflags & 0xff) << 8 | (eflags >> 11 & 1);
 }
 
+/* -- C ----------------------------------------------------------------------------- */
+
+/* The linker's names for the table's ends. */
+extern const struct guarded __start_softkvm_guarded[], __stop_softkvm_guarded[];
+
+static bool is_at(const int32_t *distance, uint64_t pc)
+{
+	return (uint64_t)((intptr_t)distance + *distance) == pc;
+}
+
+static bool in_guarded(ucontext_t *uc, uint64_t pc)
+{
+	const struct guarded *g = __start_softkvm_guarded;
+
+	while (g != __stop_softkvm_guarded && !is_at(&g->insn, pc))
+		g++;
+	if (g == __stop_softkvm_guarded)
+		return false;
+	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)((intptr_t)&g->landing + g->landing);
+	return true;
+}
+
+/* -- Translated code --------------------------------------------------------------- */
+
+/* What REP MOVS or REP STOS is at pc: the size of its elements, 0 for anything else. */
+static unsigned rep_size(const uint8_t *pc, bool *movs)
+{
+	unsigned op = pc[1] == 0x48 || pc[1] == 0x66 ? pc[2] : pc[1];
+
+	*movs = (op & 0xfe) == 0xa4;
+	if (pc[0] != 0xf3 || (!*movs && (op & 0xfe) != 0xaa))
+		return 0;
+	if (!(op & 1))
+		return 1;
+	return pc[1] == 0x48 ? 8 : pc[1] == 0x66 ? 2 : 4;
+}
+
+/*
+ * In a thunk of translate/rep.c: RCX elements of the piece were not done, by which the guest's RSI
+ * and RDI (host R8, R9) are ahead. What C then executes is the rest, from the one that faults.
+ */
+static bool in_rep(struct vcpu *c, ucontext_t *uc, uint64_t pc)
+{
+	greg_t *r = uc->uc_mcontext.gregs;
+	bool movs;
+	unsigned size = rep_size((const uint8_t *)pc, &movs);
+	greg_t back = r[REG_RCX] * (greg_t)size;
+
+	if (!size)
+		return false;
+	if (movs)
+		r[REG_R8] -= back;
+	r[REG_R9] -= back;
+	r[REG_RCX] += (greg_t)c->scratch[SCR_LEFT];
+	r[REG_EFL] &= ~X86_ZF;
+	r[REG_RIP] = *(const greg_t *)r[REG_RSP];
+	r[REG_RSP] += 8;
+	return true;
+}
+
 static bool in_block(struct vcpu *c, ucontext_t *uc, uint64_t pc)
 {
 	struct engine *e = c->engine;
@@ -44,7 +107,7 @@ static bool in_block(struct vcpu *c, ucontext_t *uc, uint64_t pc)
 	struct block *b = block_at_host(e, at);
 
 	if (!b)
-		return false;
+		return in_rep(c, uc, pc);
 	if (e->map[b->map + insn_at_host(e, b, at)].flags == FLAGS_REG)
 		take_flags(c, (uint64_t)uc->uc_mcontext.gregs[REG_EFL]);
 	c->scratch[SCR_FAULT_PC] = pc;
@@ -52,13 +115,12 @@ static bool in_block(struct vcpu *c, ucontext_t *uc, uint64_t pc)
 	return true;
 }
 
-static bool is_ours(int sig, ucontext_t *uc)
+static bool in_code(ucontext_t *uc)
 {
 	struct vcpu *c = current_vcpu;
 	uint64_t pc = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
 	struct engine *e;
 
-	(void)sig;
 	if (!c || !c->engine)
 		return false;
 	e = c->engine;
@@ -67,17 +129,28 @@ static bool is_ours(int sig, ucontext_t *uc)
 	if (!e->in_native)
 		return in_block(c, uc, pc);
 	e->native_vector = (uint8_t)uc->uc_mcontext.gregs[REG_TRAPNO];
-	if (e->native_vector == X86_PFV)
-		e->native_vector = X86_GP;
 	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)code_addr(e, e->thunk.native_fault);
 	return true;
+}
+
+/* An instruction has raised it, now, and not another process. */
+static bool is_fault(int sig, const siginfo_t *info)
+{
+	return info->si_code > 0 && !(sig == SIGBUS && info->si_code == BUS_MCEERR_AO);
+}
+
+static bool is_ours(int sig, const siginfo_t *info, ucontext_t *uc)
+{
+	uint64_t pc = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
+
+	return is_fault(sig, info) && (in_code(uc) || in_guarded(uc, pc));
 }
 
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	struct sigaction *old = &before[sig];
 
-	if (is_ours(sig, context))
+	if (is_ours(sig, info, context))
 		return;
 	if (old->sa_flags & SA_SIGINFO) {
 		old->sa_sigaction(sig, info, context);

@@ -56,10 +56,12 @@ static void *map_sparse(size_t len)
 
 static int slot_create(struct slot *s)
 {
+	int rc = slot_views(s); /* first: it may have to keep addresses from being used */
+
+	if (rc)
+		return rc;
 	s->note = map_sparse(pages(s) * sizeof(*s->note));
-	if (!s->note)
-		return -ENOMEM;
-	return slot_views(s);
+	return s->note ? 0 : -ENOMEM;
 }
 
 static int dirty_create(struct slot *s)

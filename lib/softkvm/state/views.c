@@ -6,10 +6,13 @@
  *	          rw    [             ]              lower half of the views' range
  *	          ro    [             ]              the same place in the upper half, PROT_READ
  *
- * Loads from a page run at full speed through either; stores through `ro` fault and come to the
- * engine (pages that hold translated code, clean pages, logged pages). The two views of a
- * slot differ in one address bit, SLOT_VIEW_RO, so translated code can tell of a host address
- * whether it may be written through.
+ * Loads from a page run at full speed through either; stores through `ro` would fault and come to
+ * the engine before they do (pages that hold translated code, clean pages, logged pages). The two
+ * views of a slot differ in one address bit, SLOT_VIEW_RO, so translated code can tell of a host
+ * address whether it may be written through.
+ *
+ * The views have the client's permissions: what it may not read or write the guest may not either,
+ * and KVM_RUN says -EFAULT (mmu/guarded.h).
  *
  * mremap() with an old size of 0 maps the pages of a shared mapping once more. The client's memory
  * may be several mappings side by side, so it is done piece by piece, as /proc/self/maps lists them.
@@ -24,6 +27,7 @@
  */
 #include "softkvm/state/slots.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -92,6 +96,7 @@ struct piece {
 	uint64_t at, end;
 	int prot;
 	bool shared, file;
+	bool hole; /* nothing is mapped there */
 };
 
 static bool parse_piece(const char *line, struct piece *p)
@@ -115,37 +120,60 @@ static int one_piece(uint64_t at, uint64_t end, struct piece **out)
 	*out = malloc(sizeof(**out));
 	if (!*out)
 		return -1;
-	**out = (struct piece){.at = at, .end = end, .shared = true};
+	**out = (struct piece){.at = at, .end = end, .shared = true, .prot = PROT_READ};
 	return 1;
 }
 
-/* The mappings of [at, end) in order, cut to it; how many, or -1: not all of it is mapped. */
+static bool add_piece(struct piece **list, int *n, const struct piece *p)
+{
+	struct piece *more = realloc(*list, (size_t)(*n + 1) * sizeof(*more));
+
+	if (!more)
+		return false;
+	*list = more;
+	more[(*n)++] = *p;
+	return true;
+}
+
+/* [at, end), of which p is the next that is mapped: first a hole, if there is one. */
+static bool add_up_to(struct piece **list, int *n, uint64_t *at, uint64_t end, struct piece p)
+{
+	const struct piece hole = {.at = *at, .end = p.at < end ? p.at : end, .hole = true};
+
+	if (p.at > *at && !add_piece(list, n, &hole))
+		return false;
+	p.at = p.at > *at ? p.at : *at;
+	p.end = p.end < end ? p.end : end;
+	*at = p.end;
+	return p.at >= p.end || add_piece(list, n, &p);
+}
+
+/* The mappings of [at, end) in order, cut to it, and the holes between them; how many, or -1. */
 static int read_pieces(uint64_t at, uint64_t end, struct piece **out)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");
-	struct piece *list = NULL, p;
+	struct piece p;
 	char line[512];
+	bool fine = true;
 	int n = 0;
 
 	if (!maps)
 		return one_piece(at, end, out);
-	while (at < end && fgets(line, sizeof(line), maps)) {
-		struct piece *more;
-
-		if (!parse_piece(line, &p) || p.end <= at)
-			continue;
-		more = p.at > at ? NULL : realloc(list, (size_t)(n + 1) * sizeof(*list));
-		if (!more)
-			break;
-		list = more;
-		p.at = at;
-		p.end = p.end < end ? p.end : end;
-		list[n++] = p;
-		at = p.end;
-	}
+	while (fine && at < end && fgets(line, sizeof(line), maps))
+		if (parse_piece(line, &p) && p.end > at)
+			fine = add_up_to(out, &n, &at, end, p);
+	if (fine && at < end)
+		fine = add_up_to(out, &n, &at, end, (struct piece){.at = end, .end = end});
 	fclose(maps);
-	*out = list;
-	return at < end ? -1 : n;
+	return fine ? n : -1;
+}
+
+/* The guest may use these addresses as they are now, so nothing of the engine's own may come to lie
+ * there. The client may map over it, and then that is the guest's. */
+static void reserve(const struct piece *hole)
+{
+	mmap((void *)hole->at, hole->end - hole->at, PROT_NONE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 }
 
 /* -- private memory made shared -------------------------------------------------------------- */
@@ -163,6 +191,12 @@ static bool write_page(int fd, const void *page, uint64_t offset)
 	return pwrite(fd, page, PAGE, (off_t)offset) == (ssize_t)PAGE;
 }
 
+/* A file may end before its mapping does, and reading on is SIGBUS. */
+static bool is_all_there(const struct piece *p)
+{
+	return !madvise((void *)p->at, p->end - p->at, MADV_POPULATE_READ) || errno == EINVAL;
+}
+
 /*
  * Copies what is there. Pages of anonymous memory that nobody touched read as zeros and would
  * be made by looking: /proc/self/pagemap tells which those are (neither present, bit 63, nor
@@ -171,7 +205,7 @@ static bool write_page(int fd, const void *page, uint64_t offset)
 static bool copy_pages(const struct piece *p, int fd)
 {
 	int map = p->file ? -1 : open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	bool fine = true;
+	bool fine = !p->file || is_all_there(p);
 
 	for (uint64_t at = p->at; at < p->end && fine; at += 512 * PAGE) {
 		uint64_t entry[512], n = (p->end - at) / PAGE;
@@ -228,7 +262,8 @@ static bool piece_views(const struct slot *slot, const struct piece *p)
 	if (!p->shared && !make_shared(p))
 		return false;
 	return map_again(p, (uintptr_t)slot->rw + offset) &&
-	       map_again(p, (uintptr_t)slot->ro + offset);
+	       map_again(p, (uintptr_t)slot->ro + offset) &&
+	       !mprotect(slot->ro + offset, p->end - p->at, p->prot & PROT_READ);
 }
 
 int slot_views(struct slot *slot)
@@ -239,13 +274,18 @@ int slot_views(struct slot *slot)
 	bool fine = n > 0;
 
 	slot->rw = slot->ro = slot->hva;
+	for (int i = 0; i < n; i++)
+		if (piece[i].hole) {
+			reserve(&piece[i]);
+			fine = false;
+		}
 	at = fine ? view_place(slot) : 0;
 	if (at) {
 		slot->rw = (uint8_t *)at;
 		slot->ro = slot->rw + SLOT_VIEW_RO;
 		for (int i = 0; i < n && fine; i++)
 			fine = piece_views(slot, &piece[i]);
-		if (!fine || mprotect(slot->ro, slot->size, PROT_READ))
+		if (!fine)
 			slot_views_remove(slot);
 	}
 	free(piece);

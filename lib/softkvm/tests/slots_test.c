@@ -106,8 +106,9 @@ static void test_views(void)
 	s->rw[8193] = 96;
 	ok(s->ro[8192] == 97 && private[8193] == 96, "the client's stores and the engine's");
 
-	/* Two mappings side by side that are not side by side in their file. */
+	/* Two mappings side by side that are not side by side in their file; then a hole. */
 	two = mmap(NULL, 16384, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	munmap(two + 8192, 8192);
 	if (fd < 0 || ftruncate(fd, 65536) ||
 	    mmap(two, 4096, RW, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ||
 	    mmap(two + 4096, 4096, RW, MAP_SHARED | MAP_FIXED, fd, 32768) == MAP_FAILED) {
@@ -122,7 +123,12 @@ static void test_views(void)
 	is_int(set(6, 0, 6 * MiB, 8192, two + 4096), 0, "memory that is not all mapped");
 	s = vm_slot(&vm, 6 * MiB);
 	ok(s->ro == s->hva && s->rw == s->hva, "has none");
+	ok(mmap(two + 8192, 4096, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
+	   MAP_FAILED, "and nothing will come to lie in its hole by itself");
 	is_int(set(6, 0, 0, 0, NULL), 0, "deleted");
+	s = vm_slot(&vm, 4 * MiB);
+	ok(mmap(two, 4096, RW, MAP_SHARED | MAP_FIXED, fd, 32768) == two && two[0] == 5 &&
+	   s->rw[0] == 0, "what is mapped over a slot's memory is not the guest's (ERRATA)");
 	is_int(set(5, 0, 0, 0, NULL), 0, "deleted");
 	is_int(set(4, 0, 0, 0, NULL), 0, "deleted");
 	close(fd);

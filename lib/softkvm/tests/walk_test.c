@@ -342,33 +342,34 @@ static void test_rom(struct vcpu *c)
 static void test_fetch(struct vcpu *c)
 {
 	uint8_t buf[15];
+	enum step rest;
 	unsigned n;
 
 	cpu_long(c, 0);
 	cpu_page(c);
 	c->rip = 0x8ffd;
 	poke(0x8ffd, 0x90a1b2, 3);
-	is_int(mmu_fetch(c, buf, &n), STEP_OK, "fetch");
+	is_int(mmu_fetch(c, buf, &n, &rest), STEP_OK, "fetch");
 	is_int(n, 15, "across pages");
 	ok(buf[0] == 0xb2 && buf[2] == 0x90, "the bytes");
 	poke(PTE_OF(0x9000), 0, 8);
-	is_int(mmu_fetch(c, buf, &n), STEP_OK, "second page missing");
+	is_int(mmu_fetch(c, buf, &n, &rest), STEP_OK, "second page missing");
 	is_int(n, 3, "what there is");
-	ok(c->fault.vector == X86_PFV && c->fault.cr2 == 0x9000 && c->fault.code == 0x10,
-	   "and the fault for more");
+	ok(rest == STEP_FAULT && c->fault.vector == X86_PFV && c->fault.cr2 == 0x9000 &&
+	   c->fault.code == 0x10, "and the fault for more");
 	c->rip = 0x9000;
-	is_int(mmu_fetch(c, buf, &n), STEP_FAULT, "first page missing");
+	is_int(mmu_fetch(c, buf, &n, &rest), STEP_FAULT, "first page missing");
 	cpu_real(c);
 	c->rip = 0xfffe;
-	is_int(mmu_fetch(c, buf, &n), STEP_OK, "at the limit");
+	is_int(mmu_fetch(c, buf, &n, &rest), STEP_OK, "at the limit");
 	is_int(n, 2, "two bytes");
 	is_int(c->fault.vector, X86_GP, "then #GP");
 	cpu_long(c, 0);
 	c->rip = 0x7ffffffffffcull;
-	mmu_fetch(c, buf, &n);
+	mmu_fetch(c, buf, &n, &rest);
 	is_int(n, 4, "up to the hole");
 	c->rip = 0x800000000000ull;
-	is_int(mmu_fetch(c, buf, &n), STEP_FAULT, "not in the hole");
+	is_int(mmu_fetch(c, buf, &n, &rest), STEP_FAULT, "not in the hole");
 }
 
 static void test_phys(struct vcpu *c)
