@@ -6,6 +6,7 @@
  * page), the hash of blocks, translation. A page that enters the instruction TLB has its translations
  * compared with its bytes first (smc.c says why that is enough).
  */
+#include "softkvm/mmu/guarded.h"
 #include "softkvm/mmu/mmu.h"
 #include "softkvm/translate/translate.h"
 
@@ -140,6 +141,10 @@ static struct code_page *fetch_miss(struct vcpu *c, uint64_t lin, struct itlb *t
 	slot = vm_slot(c->vm, gpa);
 	if (!slot)
 		return NULL;
+	if (!guarded_can_read(slot->rw + (gpa - slot->gpa))) {
+		*step = STEP_EFAULT;
+		return NULL;
+	}
 	p = page_get(e, gpa, slot->rw + (gpa - slot->gpa));
 	if (!p) {
 		cache_flush(e);
@@ -181,11 +186,13 @@ const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step)
 }
 
 /* Before the first byte is read the page is marked, so that nobody writes it unseen (smc.c).
- * False: it is being taken away, the flush comes. */
+ * False: it is being taken away, the flush comes; or the client has taken its memory away. */
 static bool claim(struct vcpu *c, struct code_page *p)
 {
 	struct slot *slot;
 
+	if (!guarded_can_read(p->hva))
+		return false;
 	if (p->claimed)
 		return true;
 	slot = vm_slot(c->vm, p->gpa);
@@ -232,6 +239,8 @@ static struct block *block_try(struct vcpu *c, uint64_t rip, bool gate, enum ste
 	b = block_find(e, p, (uint16_t)(rip & 4095), mode);
 	if (b && !b->over)
 		return b;
+	if (!claim(c, p))
+		return NULL;
 	if (b || crosses(c, p, rip)) {
 		next = next_page(c, rip);
 		*again = c->stat.cache_flushes != flushes;
@@ -242,7 +251,7 @@ static struct block *block_try(struct vcpu *c, uint64_t rip, bool gate, enum ste
 		if (b)
 			block_drop(e, b);
 	}
-	if (!claim(c, p) || (next && !claim(c, next)))
+	if (next && !claim(c, next))
 		return NULL;
 	b = translate(e, p, next, (uint16_t)(rip & 4095), mode, gate);
 	*again = !b;

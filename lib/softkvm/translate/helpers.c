@@ -63,7 +63,7 @@ static uint64_t execute(struct vcpu *c, struct block *b, unsigned index, const s
 		next = code_addr(e, b->main + m[1].host);
 	io_begin(c);
 	step = interp_insn(c, in);
-	if ((step == STEP_AGAIN || step == STEP_EXIT) && c->rip == rip)
+	if ((step == STEP_AGAIN || step == STEP_EXIT || step == STEP_EFAULT) && c->rip == rip)
 		keep_shadow(c, b, index);
 	if (b->dead) /* it was written to */
 		next = 0;

@@ -84,6 +84,8 @@ enum step native_exec(struct vcpu *c, const struct insn *in, const uint8_t *byte
 	c->scratch[SCR_HOST_RSP] = rsp;
 	if (e->native_vector == 0xff)
 		return STEP_OK;
+	if (e->native_vector == X86_PFV) /* of the host: the operand was found and is not there */
+		return STEP_EFAULT;
 	if (e->native_vector == X86_GP || e->native_vector == X86_AC)
 		return fault_code(c, e->native_vector, 0);
 	return fault_set(c, e->native_vector);

@@ -13,7 +13,8 @@
  *	somebody waits (vcpu.requests), asked after each piece
  *
  * SAFE: a piece lies between the checked address and the end of its page. The host instruction
- * cannot fault, so it does all of it.
+ * does all of it, or it faults because the client's memory is not there (mmu/guarded.h): then
+ * run/signal.c returns from the thunk with ZF clear. What RCX lacks then is in SCR_LEFT.
  */
 #include "softkvm/state/slots.h"
 #include "softkvm/translate/translate.h"
@@ -132,6 +133,10 @@ static uint32_t emit_rep(struct as *a, bool movs, unsigned k)
 	locate(&r, H_S2, H_R9, true);
 	emit_op_rv(a, 0x3b, H_RCX, VCPU(temp)); /* cmp rcx, [temp] */
 	part = jcc_short(a, CC_NE);
+	emit_rex(a, true, 0, 0, 0); /* mov qword [left], 0 */
+	emit8(a, 0xc7);
+	emit_vcpu(a, 0, VSCR(SCR_LEFT), 4);
+	emit32(a, 0);
 	repeat(a, movs, size);
 	patch_rel(a->e, none, as_at(a));
 	emit8(a, 0x31); /* xor esi, esi: ZF */
