@@ -174,6 +174,7 @@ static bool is_locked(const struct insn *in)
 static enum step with_memory(struct vcpu *c, const struct op *op)
 {
 	const struct insn *in = op->in;
+	unsigned acc = in->mem_w ? ACC_WRITE : ACC_READ;
 	uint64_t lin;
 	void *mem;
 	enum step s = op_linear(c, op, in->mem_size, in->mem_w, &lin);
@@ -182,7 +183,7 @@ static enum step with_memory(struct vcpu *c, const struct op *op)
 		return op_unless_misaligned(c, op, s);
 	if (op_is_misaligned(in, lin))
 		return fault_code(c, X86_GP, 0);
-	s = mmu_pointer(c, lin, in->mem_size, in->mem_w ? ACC_WRITE : ACC_READ, &mem);
+	s = mmu_pointer(c, lin, in->mem_size, acc | ACC_NATIVE, &mem);
 	if (s != STEP_OK)
 		return s;
 	if (mem)

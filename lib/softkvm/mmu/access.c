@@ -298,6 +298,8 @@ void mmu_stored(struct vcpu *c)
 /* What the pointer leads to is there, so that its user has no fault to expect. */
 static enum step pointer_probe(void **p, unsigned acc)
 {
+	if (acc & ACC_NATIVE)
+		return STEP_OK;
 	if (acc & ACC_WRITE ? guarded_can_write(*p) : guarded_can_read(*p))
 		return STEP_OK;
 	*p = NULL;

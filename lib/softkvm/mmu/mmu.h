@@ -22,6 +22,7 @@
 #define ACC_FETCH 2u
 #define ACC_USER 4u   /* as CPL 3 */
 #define ACC_SYSTEM 8u /* implicit supervisor access: descriptor tables, TSS */
+#define ACC_NATIVE 16u /* of mmu_pointer(): for native_exec(), which takes a fault itself */
 
 /* Reads len bytes (up to 4096, any alignment, may cross one page boundary). Device memory is
  * read through io.h. */
