@@ -18,6 +18,7 @@
 #include "softkvm/state/msr.h"
 #include "softkvm/state/regs.h"
 #include "softkvm/state/xsave.h"
+#include "softkvm/translate/engine.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
@@ -331,11 +332,23 @@ static int kvmclock_ctrl(struct vcpu *c, void *arg)
 
 /* -- the rest ------------------------------------------------------------------------------ */
 
-static int translate(struct vcpu *c, void *arg)
+/* The only request but KVM_RUN that looks at guest memory. (Those that change kvmclock's page leave
+ * that to KVM_RUN.) So it is `running` meanwhile, as state/slots.c wants. */
+static int64_t peek(struct vcpu *c, uint64_t lin, bool *writable, bool *user)
+{
+	int64_t gpa;
+
+	atomic_store(&c->engine->running, 1);
+	gpa = mmu_peek(c, lin, writable, user);
+	atomic_store(&c->engine->running, 0);
+	return gpa;
+}
+
+static int translate_address(struct vcpu *c, void *arg)
 {
 	struct kvm_translation *t = arg;
 	bool writable = false, user = false;
-	int64_t gpa = mmu_peek(c, t->linear_address, &writable, &user);
+	int64_t gpa = peek(c, t->linear_address, &writable, &user);
 
 	t->physical_address = (uint64_t)gpa;
 	t->valid = gpa >= 0;
@@ -418,7 +431,7 @@ static const struct vcpu_request requests[] = {
 	{KVM_GET_TSC_KHZ, get_tsc_khz},
 	{KVM_SET_TSC_KHZ, set_tsc_khz},
 	{KVM_KVMCLOCK_CTRL, kvmclock_ctrl},
-	{KVM_TRANSLATE, translate},
+	{KVM_TRANSLATE, translate_address},
 	{KVM_SET_VAPIC_ADDR, set_vapic_addr},
 	{KVM_TPR_ACCESS_REPORTING, tpr_access_reporting},
 	{KVM_X86_SETUP_MCE, setup_mce},

@@ -13,6 +13,19 @@
  *  2. it is published with one store; vm_slot() sees it from now on;
  *  3. slots_changed() returns when no vCPU holds anything derived from the old one;
  *  4. what only the old one used is unmapped and freed.
+ *
+ * Who looks at slots or at guest memory is a vCPU's thread with engine.running set, and gives up
+ * what it found when it serves its requests or clears `running`. The two sides, each with a full
+ * barrier between its two accesses:
+ *
+ *	vCPU:   running = 1;    look at the table
+ *	here:   publish it;     REQ_TLB_FLUSH; wait while that is there and running is 1
+ *
+ * If the vCPU saw the old table, then we see it running, and wait. KVM_RUN runs; of the other
+ * requests KVM_TRANSLATE does, for its walk. Those that mean the guest's kvmclock page
+ * (KVM_SET_MSRS, KVM_KVMCLOCK_CTRL, KVM_SET_CLOCK) set REQ_CLOCK, and KVM_RUN writes the page:
+ * after it has served REQ_TLB_FLUSH, by a table that it then looks up.
+ *
  * A slot whose flags alone change keeps views, notes and a bitmap that stays, by pointer.
  *
  * The rules are those of the kernel's API document: page alignment, no overlap (-EEXIST), a
