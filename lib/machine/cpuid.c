@@ -148,7 +148,15 @@ static int get_supported(const struct vm *vm, union table *t, struct err *err)
 	return 0;
 }
 
-int vcpu_set_cpuid(const struct vcpu *v, unsigned n, struct err *err)
+static unsigned phys_bits(union table *t)
+{
+	const struct kvm_cpuid_entry2 *e = find(t, 0x80000008);
+	unsigned bits = e ? e->eax & 0xff : 0;
+
+	return bits >= 32 && bits <= 52 ? bits : 36; /* what it is where CPUID does not say */
+}
+
+int vcpu_set_cpuid(struct vcpu *v, unsigned n, struct err *err)
 {
 	const struct kvm_face *face = v->vm->face;
 	struct place p = {
@@ -167,6 +175,7 @@ int vcpu_set_cpuid(const struct vcpu *v, unsigned n, struct err *err)
 	fix_levels(&t, 0x1f, &p);
 	for (unsigned i = 0; i < t.head.nent; i++)
 		fix_one(&t.head.entries[i], &p);
+	v->phys_bits = phys_bits(&t);
 	rc = face->ioctl(v->fd, KVM_SET_CPUID2, &t);
 	if (rc < 0)
 		return err_set(err, -rc, "engine '%s' refuses its own CPUID: %s",

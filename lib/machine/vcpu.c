@@ -3,8 +3,9 @@
  * A vCPU before it runs: what firmware would have done to it.
  *
  * A vCPU is born in its reset state. Firmware's share, on each of them: memory is cacheable
- * (MTRRs on, default write-back), and the local APIC passes the PIC's interrupts (LINT0) and
- * NMIs (LINT1), which is what kernels expect until they take over. The boot processor then
+ * (MTRRs on, default write-back) but for the gigabyte of devices below 4 GiB (the first variable
+ * range), and the local APIC passes the PIC's interrupts (LINT0) and NMIs (LINT1), which is what
+ * kernels expect until they take over. The boot processor then
  * gets the registers of the boot protocol; the others wait for INIT and SIPI, which engine
  * and guest arrange between themselves.
  */
@@ -21,7 +22,11 @@
 #include <errno.h>
 #include <string.h>
 
+#define MSR_MTRR_BASE0    0x200
+#define MSR_MTRR_MASK0    0x201
 #define MSR_MTRR_DEF_TYPE 0x2ff
+#define MTRR_UNCACHABLE   0x000 /* a type */
+#define MTRR_VALID        0x800 /* in a mask */
 #define MTRR_ENABLE_WB    0x806
 
 #define LVT_LINT0  0x350
@@ -50,15 +55,18 @@ static int refused(const struct vcpu *v, int rc, const char *what, struct err *e
 /* An engine without MTRRs has all memory write-back anyway, so a refusal is no failure. */
 static void set_mtrrs(const struct vcpu *v)
 {
+	const uint64_t all = (1ull << v->phys_bits) - 1;
+	const struct kvm_msr_entry settings[] = {
+		{.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE_WB},
+		{.index = MSR_MTRR_BASE0, .data = MAP_HOLE | MTRR_UNCACHABLE},
+		{.index = MSR_MTRR_MASK0, .data = (all & ~(MAP_HIGH - MAP_HOLE - 1)) | MTRR_VALID},
+	};
 	union {
 		struct kvm_msrs head;
-		uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
-	} msrs = {.head.nmsrs = 1};
+		uint8_t room[sizeof(struct kvm_msrs) + sizeof(settings)];
+	} msrs = {.head.nmsrs = ARRAY_SIZE(settings)};
 
-	msrs.head.entries[0] = (struct kvm_msr_entry){
-		.index = MSR_MTRR_DEF_TYPE,
-		.data = MTRR_ENABLE_WB,
-	};
+	memcpy(msrs.head.entries, settings, sizeof(settings));
 	call(v, KVM_SET_MSRS, &msrs);
 }
 

@@ -24,6 +24,7 @@ struct vcpu {
 	unsigned id; /* and its APIC id */
 	int fd;      /* -1: none */
 	struct kvm_run *run;
+	unsigned phys_bits; /* of its physical addresses */
 	pthread_t thread;
 	bool has_thread;
 	_Atomic uint64_t exits[VCPU_REASONS]; /* written by its thread only */
@@ -47,7 +48,7 @@ void vcpu_nudge(struct vcpu *v);
 /* Prepares the signal that kicks; once, before the first thread. */
 void vcpu_kick_init(void);
 
-/* For vcpu_open(): the tables of cpuid.c, as CPU id of n. */
-int vcpu_set_cpuid(const struct vcpu *v, unsigned n, struct err *err);
+/* For vcpu_open(): the tables of cpuid.c, as CPU id of n. Notes phys_bits. */
+int vcpu_set_cpuid(struct vcpu *v, unsigned n, struct err *err);
 
 #endif
