@@ -21,7 +21,7 @@ static struct itlb *itlb_slot(struct engine *e, const struct view *v, uint64_t p
  * Its bit in a small filter remembers that, until the view's jump cache is emptied. */
 static uint32_t evicted_bit(uint64_t page)
 {
-	return (uint32_t)((page >> 12) * 0x9e3779b97f4a7c15ull >> 54);
+	return (uint32_t)((page >> 12) * 0x9e3779b97f4a7c15ull >> (64 - EVICTED_BITS));
 }
 
 void itlb_flush(struct engine *e, struct view *v)
@@ -42,7 +42,7 @@ void jc_flush(struct engine *e, struct view *v)
 	v->jc_age = ++e->ages;
 	if (v == e->view)
 		e->c->scratch[SCR_AGE] = v->jc_age;
-	fill_words(v->evicted, 0, 16);
+	fill_words(v->evicted, 0, EVICTED_WORDS);
 }
 
 static void jc_fill(struct engine *e, uint64_t rip, uint32_t gate)

@@ -78,6 +78,8 @@ struct jump {             /* an entry of a view's jump cache */
 #define USER_VIEWS 6
 
 #define LARGE_WORDS 64
+#define EVICTED_BITS 14
+#define EVICTED_WORDS (1u << EVICTED_BITS >> 6)
 
 struct view {
 	uint64_t *table;       /* GS base */
@@ -88,7 +90,7 @@ struct view {
 	uint32_t n_jc;
 	uint8_t jc_mode;       /* enum mode_bits that its blocks are for */
 	uint64_t jc_age;       /* changed when it is emptied */
-	uint64_t evicted[16];  /* filter of code pages that left the instruction TLB */
+	uint64_t evicted[EVICTED_WORDS]; /* filter of code pages that left the instruction TLB */
 	uint64_t *global_log;  /* supervisor view: entries that survive a CR3 write */
 	uint32_t n_global;
 	uint32_t pcid;         /* user views */
