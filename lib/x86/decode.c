@@ -35,39 +35,21 @@
 
 #include <errno.h>
 
-static uint64_t load(const uint8_t *p, unsigned len)
-{
-	uint64_t v = 0;
-
-	switch (len) {
-	case 1: return *p;
-	case 2: return p[0] | p[1] << 8;
-	case 4: return p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24;
-	default:
-		for (unsigned i = 0; i < len; i++)
-			v |= (uint64_t)p[i] << 8 * i;
-		return v;
-	}
-}
-
-static int64_t load_signed(const uint8_t *p, unsigned len)
-{
-	switch (len) {
-	case 1: return (int8_t)*p;
-	case 2: return (int16_t)load(p, 2);
-	case 4: return (int32_t)load(p, 4);
-	default: return load(p, len);
-	}
-}
-
 /* -- Prefixes ---------------------------------------------------------------------- */
 
-enum prefix_class { PC_none, PC_seg, PC_66, PC_67, PC_lock, PC_f2, PC_f3, PC_rex };
+/* What a first byte can be but an opcode: a prefix, by its X86_PFX bit if it has one, ... */
+enum {
+	FIRST_seg = 0x20,
+	FIRST_rex = 0x40, /* in 64-bit mode */
+	FIRST_vex = 0x80, /* ... or the beginning of VEX or EVEX */
+};
 
-static const uint8_t prefix_class[256] = {
-	[0x26] = PC_seg,  [0x2e] = PC_seg, [0x36] = PC_seg, [0x3e] = PC_seg,
-	[0x64] = PC_seg,  [0x65] = PC_seg, [0x66] = PC_66,  [0x67] = PC_67,
-	[0xf0] = PC_lock, [0xf2] = PC_f2,  [0xf3] = PC_f3,  [0x40 ... 0x4f] = PC_rex,
+static const uint8_t first_byte[256] = {
+	[0x26] = FIRST_seg,    [0x2e] = FIRST_seg,   [0x36] = FIRST_seg,
+	[0x3e] = FIRST_seg,    [0x64] = FIRST_seg,   [0x65] = FIRST_seg,
+	[0x66] = X86_PFX_66,   [0x67] = X86_PFX_67,  [0xf0] = X86_PFX_LOCK,
+	[0xf2] = X86_PFX_F2,   [0xf3] = X86_PFX_F3,  [0x40 ... 0x4f] = FIRST_rex,
+	[0x62] = FIRST_vex,    [0xc4] = FIRST_vex,   [0xc5] = FIRST_vex,
 };
 
 static enum x86_seg seg_of_prefix(uint8_t byte)
@@ -75,30 +57,31 @@ static enum x86_seg seg_of_prefix(uint8_t byte)
 	return byte >= 0x64 ? X86_FS + (byte & 1) : (byte >> 3 & 3);
 }
 
+static void take_segment(struct decoder *d, struct insn *in, uint8_t byte)
+{
+	in->seg_override = seg_of_prefix(byte);
+	/* In 64-bit mode the four old ones are not there at all. */
+	if (d->mode != X86_MODE_64 || in->seg_override >= X86_FS)
+		in->seg = in->seg_override;
+}
+
 /* REX counts only directly before the opcode; of F2 and F3 the last one counts. */
 static void read_prefixes(struct decoder *d, struct insn *in)
 {
 	for (; d->at < LONGEST; d->at++) {
-		uint8_t byte = d->p[d->at];
-		enum prefix_class class = prefix_class[byte];
+		uint8_t byte = next_bytes(d), is = first_byte[byte];
 
-		if (class == PC_none || (class == PC_rex && d->mode != X86_MODE_64))
+		if (!is || is == FIRST_vex || (is == FIRST_rex && d->mode != X86_MODE_64))
 			return;
-		in->rex = 0;
-		switch (class) {
-		case PC_seg:
-			in->seg_override = seg_of_prefix(byte);
-			/* In 64-bit mode the four old ones are not there at all. */
-			if (d->mode != X86_MODE_64 || in->seg_override >= X86_FS)
-				in->seg = in->seg_override;
-			break;
-		case PC_66: in->prefix |= X86_PFX_66; break;
-		case PC_67: in->prefix |= X86_PFX_67; break;
-		case PC_lock: in->prefix |= X86_PFX_LOCK; break;
-		case PC_f2: in->prefix = (in->prefix & ~X86_PFX_F3) | X86_PFX_F2; break;
-		case PC_f3: in->prefix = (in->prefix & ~X86_PFX_F2) | X86_PFX_F3; break;
-		default: in->rex = byte; break;
-		}
+		in->rex = is == FIRST_rex ? byte : 0;
+		if (is == FIRST_seg)
+			take_segment(d, in, byte);
+		else if (is != FIRST_rex)
+			in->prefix |= is;
+		if (is == X86_PFX_F2)
+			in->prefix &= ~X86_PFX_F3;
+		if (is == X86_PFX_F3)
+			in->prefix &= ~X86_PFX_F2;
 	}
 }
 
@@ -111,33 +94,32 @@ static unsigned mandatory_prefix(const struct insn *in)
 		return 3;
 	if (in->prefix & X86_PFX_F3)
 		return 2;
-	return !!(in->prefix & X86_PFX_66);
+	return in->prefix & X86_PFX_66;
 }
 
-static unsigned legacy_place(struct decoder *d, struct insn *in)
+RARE static unsigned read_third_byte(struct decoder *d, struct insn *in)
 {
-	uint8_t byte = d->p[d->at++];
-	unsigned map = OP_AT_1B;
-
-	if (byte == 0x0f) {
-		byte = d->p[d->at++];
-		in->map = X86_MAP_0F;
-		map = OP_AT_0F;
-		if (byte == 0x38) {
-			byte = d->p[d->at++];
-			in->map = X86_MAP_0F38;
-			map = OP_AT_0F38;
-		} else if (byte == 0x3a) {
-			byte = d->p[d->at++];
-			in->map = X86_MAP_0F3A;
-			map = OP_AT_0F3A;
-		} else if (byte == 0x0f) {
-			in->map = X86_MAP_0F0F;
-		}
+	if (in->op == 0x0f) {
+		in->map = X86_MAP_0F0F;
+		return OP_AT_0F;
 	}
-	in->op = byte;
+	in->map = in->op == 0x38 ? X86_MAP_0F38 : X86_MAP_0F3A;
+	in->op = take_byte(d);
+	return in->map == X86_MAP_0F38 ? OP_AT_0F38 : OP_AT_0F3A;
+}
+
+/* The opcode is in these bytes, or 0F and the opcode. */
+static unsigned legacy_place(struct decoder *d, struct insn *in, unsigned bytes)
+{
+	unsigned is_0f = (bytes & 0xff) == 0x0f, at = is_0f ? OP_AT_0F : OP_AT_1B;
+
+	in->map = is_0f;
+	in->op = bytes >> 8 * is_0f;
+	d->at += 1 + is_0f;
 	d->w = in->rex & 8;
-	return map + (byte << 2 | mandatory_prefix(in));
+	if (is_0f && (in->op == 0x38 || in->op == 0x3a || in->op == 0x0f))
+		at = read_third_byte(d, in);
+	return at + (in->op << 2 | mandatory_prefix(in));
 }
 
 /* W, vvvv, pp: the same byte in C5, C4 and 62; C5 has R in the place of W. */
@@ -153,9 +135,9 @@ static void take_vvvv_pp(struct decoder *d, struct insn *in, uint8_t byte)
 
 static unsigned vex_place(struct decoder *d, struct insn *in)
 {
-	const uint8_t *p = d->p + d->at;
+	uint32_t bytes = next_bytes(d);
+	uint8_t p[3] = {bytes, bytes >> 8, bytes >> 16}, last;
 	unsigned map = X86_MAP_0F;
-	uint8_t last;
 
 	in->enc = X86_VEX;
 	in->vex[0] = p[1];
@@ -177,16 +159,17 @@ static unsigned vex_place(struct decoder *d, struct insn *in)
 	d->ll = last >> 2 & 1;
 	d->at += in->vexlen;
 	in->map = map;
-	in->op = d->p[d->at++];
+	in->op = take_byte(d);
 	if (map < X86_MAP_0F || map > X86_MAP_0F3A)
-		return 0;
+		return OP_AT_GROUP; /* no row */
 	return OP_AT_VEX + (map - 1) * OP_VEX_MAP +
 	       (in->op << 3 | (last & 3) << 1 | d->w);
 }
 
 static unsigned evex_place(struct decoder *d, struct insn *in)
 {
-	const uint8_t *p = d->p + d->at;
+	uint32_t bytes = next_bytes(d);
+	uint8_t p[4] = {bytes, bytes >> 8, bytes >> 16, bytes >> 24};
 	unsigned map = p[1] & 7;
 
 	in->enc = X86_EVEX;
@@ -211,9 +194,9 @@ static unsigned evex_place(struct decoder *d, struct insn *in)
 		d->ud = true;
 	d->at += 4;
 	in->map = map;
-	in->op = d->p[d->at++];
+	in->op = take_byte(d);
 	if (map < X86_MAP_0F || map > X86_MAP_6)
-		return 0;
+		return OP_AT_GROUP; /* no row */
 	return OP_AT_EVEX + (map - 1) * OP_VEX_MAP +
 	       (in->op << 3 | (p[2] & 3) << 1 | d->w);
 }
@@ -222,15 +205,32 @@ static unsigned evex_place(struct decoder *d, struct insn *in)
  * C5, C4 and 62 are LDS, LES and BOUND outside 64-bit mode, if a memory operand
  * follows.
  */
+RARE static unsigned find_prefixed_place(struct decoder *d, struct insn *in)
+{
+	unsigned bytes;
+
+	d->at = 0;
+	read_prefixes(d, in);
+	bytes = next_bytes(d);
+	if (first_byte[bytes & 0xff] == FIRST_vex &&
+	    (d->mode == X86_MODE_64 || (bytes >> 8 & 0xff) >= 0xc0))
+		return (bytes & 0xff) == 0x62 ? evex_place(d, in) : vex_place(d, in);
+	return legacy_place(d, in, bytes);
+}
+
+/* Nine instructions of ten have no prefix but REX. */
 static unsigned find_place(struct decoder *d, struct insn *in)
 {
-	uint8_t byte = d->p[d->at];
+	uint32_t bytes = d->bytes;
+	bool has_rex = d->mode == X86_MODE_64 && (bytes & 0xf0) == 0x40;
+	uint8_t rex = has_rex ? bytes : 0;
 
-	if (byte == 0xc5 || byte == 0xc4 || byte == 0x62) {
-		if (d->mode == X86_MODE_64 || d->p[d->at + 1] >= 0xc0)
-			return byte == 0x62 ? evex_place(d, in) : vex_place(d, in);
-	}
-	return legacy_place(d, in);
+	bytes >>= 8 * has_rex;
+	if (first_byte[bytes & 0xff])
+		return find_prefixed_place(d, in);
+	in->rex = rex;
+	d->at = has_rex;
+	return legacy_place(d, in, bytes);
 }
 
 static void add_row(struct decoder *d, unsigned row)
@@ -241,22 +241,19 @@ static void add_row(struct decoder *d, unsigned row)
 	d->effects |= r->effects;
 }
 
-static void find_row(struct decoder *d, struct insn *in)
+static void find_row(struct decoder *d, struct insn *in, unsigned place)
 {
-	unsigned place = find_place(d, in);
-	unsigned row = op_index[place], group;
+	unsigned group;
 
-	if (place == 0 && in->enc != X86_LEGACY)
-		row = 0;
-	in->row = row;
-	add_row(d, row);
+	in->row = op_index[place];
+	add_row(d, in->row);
 	/* What the mode does not have is undefined by its opcode alone. */
-	if (d->mode == X86_MODE_64 && d->effects & OPE_NO64) {
+	if (d->operands & OPF_NO64 && d->mode == X86_MODE_64) {
 		d->operands = 0;
 		d->ud = true;
 	}
 	while ((group = field(d->operands, OPF_GROUP_AT, 8)) != 0) {
-		uint8_t modrm = d->p[d->at];
+		uint8_t modrm = next_bytes(d);
 		unsigned at = (modrm >> 2 & 14) | (modrm >= 0xc0);
 
 		if (group >= M_63)
@@ -270,51 +267,39 @@ static void find_row(struct decoder *d, struct insn *in)
 
 /* -- Sizes ------------------------------------------------------------------------- */
 
+/* For a mode, with or without 66 and W: OS_y (and OS_none), v, z, d64, f64, m. */
+#define SIZES(y, v, z, d64, f64, m)                                                     \
+	{                                                                               \
+		y, v, z, y, d64, f64, m, 2, 1, v, z, y, d64, f64, m, 2                  \
+	}
+
+static const uint8_t operand_sizes[3][2][2][2 * OS_BYTE] = {
+	[X86_MODE_16] = {{SIZES(4, 2, 2, 2, 2, 4), SIZES(4, 2, 2, 2, 2, 4)},
+			 {SIZES(4, 4, 4, 4, 4, 4), SIZES(4, 4, 4, 4, 4, 4)}},
+	[X86_MODE_32] = {{SIZES(4, 4, 4, 4, 4, 4), SIZES(4, 4, 4, 4, 4, 4)},
+			 {SIZES(4, 2, 2, 2, 2, 4), SIZES(4, 2, 2, 2, 2, 4)}},
+	[X86_MODE_64] = {{SIZES(4, 4, 4, 8, 8, 8), SIZES(8, 8, 4, 8, 8, 8)},
+			 {SIZES(4, 2, 2, 2, 8, 8), SIZES(8, 8, 4, 8, 8, 8)}},
+};
+
 static uint8_t operand_size(const struct decoder *d, const struct insn *in)
 {
-	bool is64 = d->mode == X86_MODE_64;
-	bool small = (d->mode == X86_MODE_16) != !!(in->prefix & X86_PFX_66);
-	bool w = d->w && is64;
+	bool has_66 = in->prefix & X86_PFX_66;
 
-	switch (field(d->operands, OPF_SIZE_AT, 3)) {
-	case OS_v: return w ? 8 : small ? 2 : 4;
-	case OS_z: return small && !w ? 2 : 4;
-	case OS_y: return w ? 8 : 4;
-	case OS_d64: return is64 ? (small && !w ? 2 : 8) : small ? 2 : 4;
-	case OS_f64: return is64 ? 8 : small ? 2 : 4;
-	case OS_m: return is64 ? 8 : 4;
-	case OS_w: return 2;
-	default: return d->operands & OPF_BYTE ? 1 : w ? 8 : 4;
-	}
+	return operand_sizes[d->mode][has_66][d->w][field(d->operands, OPF_SIZE_AT, 4)];
 }
 
 static uint8_t address_size(const struct decoder *d, const struct insn *in)
 {
-	bool other = in->prefix & X86_PFX_67;
+	static const uint8_t sizes[3][2] = {{2, 4}, {4, 2}, {8, 4}};
 
-	if (d->mode == X86_MODE_64)
-		return other ? 4 : 8;
-	return (d->mode == X86_MODE_32) != other ? 4 : 2;
+	return sizes[d->mode][!!(in->prefix & X86_PFX_67)];
 }
 
-static unsigned memory_size(const struct decoder *d, const struct insn *in)
+RARE static unsigned odd_memory_size(const struct decoder *d, const struct insn *in)
 {
-	static const uint16_t fixed[MS_FIXED] = {
-		[MS_b] = 1,   [MS_w] = 2,   [MS_d] = 4,  [MS_q] = 8,     [MS_dq] = 16,
-		[MS_qq] = 32, [MS_oq] = 64, [MS_t] = 10, [MS_512] = 512, [MS_576] = 576,
-	};
-	unsigned code = field(d->operands, OPF_MEM_AT, 5);
-	unsigned broadcast = field(d->operands, OPF_BC_AT, 2);
-
-	if (d->b && broadcast)
-		return 1 << broadcast;
-	if (code < MS_FIXED)
-		return fixed[code];
-	switch (code) {
-	case MS_v: return in->opsize;
-	case MS_p: return in->opsize + 2;
+	switch (field(d->operands, OPF_MEM_AT, 5)) {
 	case MS_s: return d->mode == X86_MODE_64 ? 10 : 6;
-	case MS_a: return 2 * in->opsize;
 	case MS_2y: return d->w ? 16 : 8;
 	case MS_env: return in->opsize == 2 ? 14 : 28;
 	case MS_save: return in->opsize == 2 ? 94 : 108;
@@ -326,57 +311,80 @@ static unsigned memory_size(const struct decoder *d, const struct insn *in)
 	}
 }
 
+static unsigned memory_size(const struct decoder *d, const struct insn *in)
+{
+	/* bytes, and times the operand size */
+	static const uint16_t sizes[MS_ODD][2] = {
+		[MS_b] = {1},     [MS_w] = {2},     [MS_d] = {4},    [MS_q] = {8},
+		[MS_dq] = {16},   [MS_qq] = {32},   [MS_oq] = {64},  [MS_t] = {10},
+		[MS_512] = {512}, [MS_576] = {576}, [MS_v] = {0, 1}, [MS_p] = {2, 1},
+		[MS_a] = {0, 2},
+	};
+	unsigned code = field(d->operands, OPF_MEM_AT, 5);
+
+	if (d->b && field(d->operands, OPF_BC_AT, 2))
+		return 1 << field(d->operands, OPF_BC_AT, 2);
+	if (code >= MS_ODD)
+		return odd_memory_size(d, in);
+	return sizes[code][0] + sizes[code][1] * in->opsize;
+}
+
+/* The first len of the bytes as a number. */
+static uint64_t number(uint64_t bytes, unsigned len, bool is_signed)
+{
+	static const uint64_t low[9] = {
+		[1] = 0xff, [2] = 0xffff, [4] = 0xffffffff, [8] = ~0ull};
+	uint64_t sign = is_signed ? low[len] ^ low[len] >> 1 : 0;
+
+	return ((bytes & low[len]) ^ sign) - sign;
+}
+
 /* -- ModRM, SIB, displacement ------------------------------------------------------ */
 
-/* BX+SI, BX+DI, BP+SI, BP+DI, SI, DI, BP, BX */
-static void read_address16(struct decoder *d, struct insn *in)
+/* BX+SI, BX+DI, BP+SI, BP+DI, SI, DI, BP, BX. Returns the displacement's length. */
+RARE static unsigned read_address16(struct insn *in)
 {
 	static const uint8_t base[8] = {X86_RBX, X86_RBX, X86_RBP, X86_RBP,
 					X86_RSI, X86_RDI, X86_RBP, X86_RBX};
 	static const uint8_t index[8] = {X86_RSI,      X86_RDI,      X86_RSI,
 					 X86_RDI,      X86_REG_NONE, X86_REG_NONE,
 					 X86_REG_NONE, X86_REG_NONE};
-	unsigned rm = in->modrm & 7, len = in->mod;
 
-	in->base = base[rm];
-	in->index = index[rm];
-	if (in->mod == 0 && rm == 6) {
+	in->base = base[in->rm];
+	in->index = index[in->rm];
+	if (in->mod == 0 && in->rm == 6) {
 		in->base = X86_REG_NONE;
-		len = 2;
+		return 2;
 	}
-	if (len) {
-		in->disp = load_signed(d->p + d->at, len);
-		d->at += len;
-	}
+	return in->mod;
 }
 
-/* Returns whether the displacement is a byte. */
-static void read_address(struct decoder *d, struct insn *in)
+/* Returns whether there is no base: a displacement of four bytes is in its place. */
+static bool read_sib(struct decoder *d, struct insn *in)
 {
-	unsigned rm = in->modrm & 7, len = in->mod == 2 ? 4 : in->mod;
-	unsigned ext_b = (in->rex & 1) << 3, ext_x = (in->rex & 2) << 2;
+	uint8_t sib = take_byte(d);
+	unsigned index = (sib >> 3 & 7) | (in->rex & 2) << 2;
 
-	in->base = rm | ext_b;
-	if (rm == 4) {
-		uint8_t sib = d->p[d->at++];
+	in->base = (sib & 7) | (in->rex & 1) << 3;
+	in->index = index == X86_RSP && !(d->operands & OPF_VSIB) ? X86_REG_NONE : index;
+	in->scale = 1 << (sib >> 6);
+	return (sib & 7) == 5 && in->mod == 0;
+}
 
-		in->base = (sib & 7) | ext_b;
-		in->index = (sib >> 3 & 7) | ext_x;
-		in->scale = 1 << (sib >> 6);
-		if (in->index == X86_RSP && !(d->operands & OPF_VSIB))
-			in->index = X86_REG_NONE;
-		if ((sib & 7) == 5 && in->mod == 0) {
+/* Returns the displacement's length. */
+static unsigned read_address(struct decoder *d, struct insn *in)
+{
+	in->base = in->rm | (in->rex & 1) << 3;
+	if (in->rm == 4) {
+		if (read_sib(d, in)) {
 			in->base = X86_REG_NONE;
-			len = 4;
+			return 4;
 		}
-	} else if (rm == 5 && in->mod == 0) {
+	} else if (in->rm == 5 && in->mod == 0) {
 		in->base = d->mode == X86_MODE_64 ? X86_RIP : X86_REG_NONE;
-		len = 4;
+		return 4;
 	}
-	if (len) {
-		in->disp = load_signed(d->p + d->at, len);
-		d->at += len;
-	}
+	return in->mod == 2 ? 4 : in->mod;
 }
 
 /* EVEX counts a byte displacement in units of what is accessed. */
@@ -387,136 +395,103 @@ static void scale_disp8(const struct decoder *d, struct insn *in)
 	in->disp *= element ? 1u << (element - 1) : memory_size(d, in);
 }
 
-static void default_segment(const struct decoder *d, struct insn *in)
+static void read_memory(struct decoder *d, struct insn *in)
 {
-	if (d->mode == X86_MODE_64 || in->seg != X86_SEG_NONE)
-		return;
-	in->seg = in->base == X86_RSP || in->base == X86_RBP ? X86_SS : X86_DS;
+	unsigned len;
+
+	in->has_mem = true;
+	len = in->adsize == 2 ? read_address16(in) : read_address(d, in);
+	in->disp = number(next_bytes(d), len, true);
+	d->at += len;
+	if (in->enc == X86_EVEX && in->mod == 1)
+		scale_disp8(d, in);
 }
 
 static void read_modrm(struct decoder *d, struct insn *in)
 {
-	in->has_modrm = true;
 	in->modrm_at = d->at;
-	in->modrm = d->p[d->at++];
-	in->mod = in->modrm >> 6;
+	in->modrm = take_byte(d);
+	in->mod = care_of(d) == CARE_crdr ? 3 : in->modrm >> 6;
 	in->reg = (in->modrm >> 3 & 7) | (in->rex & 4) << 1;
 	in->rm = in->modrm & 7;
-	if (field(d->effects, OPE_CARE_AT, 5) == CARE_crdr)
-		in->mod = 3;
-	if (in->mod == 3) {
+	if (in->mod == 3)
 		in->rm |= (in->rex & 1) << 3;
-		return;
-	}
-	in->has_mem = true;
-	if (in->adsize == 2)
-		read_address16(d, in);
 	else
-		read_address(d, in);
-	if (in->enc == X86_EVEX && in->mod == 1)
-		scale_disp8(d, in);
-	default_segment(d, in);
+		read_memory(d, in);
 }
 
 /* -- Immediates -------------------------------------------------------------------- */
 
-static void take_imm(struct decoder *d, struct insn *in, unsigned len, bool sign)
-{
-	in->imm_len = len;
-	in->imm = sign ? (uint64_t)load_signed(d->p + d->at, len)
-		       : load(d->p + d->at, len);
-	d->at += len;
-}
+/* Of the first immediate, with an operand size of 1, 2, 4 and 8. */
+#define LENGTHS(b, w, d, q)                          \
+	{                                            \
+		[1] = b, [2] = w, [4] = d, [8] = q   \
+	}
 
-static void take_offset(struct decoder *d, struct insn *in)
+static const uint8_t imm_length[IM_END][9] = {
+	[IM_bs] = LENGTHS(1, 1, 1, 1), [IM_jb] = LENGTHS(1, 1, 1, 1),
+	[IM_z] = LENGTHS(1, 2, 4, 4),  [IM_jz] = LENGTHS(1, 2, 4, 4),
+	[IM_b] = LENGTHS(1, 1, 1, 1),  [IM_w] = LENGTHS(2, 2, 2, 2),
+	[IM_v] = LENGTHS(1, 2, 4, 8),  [IM_ap] = LENGTHS(1, 2, 4, 4),
+	[IM_wb] = LENGTHS(2, 2, 2, 2), [IM_bb] = LENGTHS(1, 1, 1, 1),
+};
+
+/* A second immediate, or the address of A0 to A3. */
+RARE static void read_more(struct decoder *d, struct insn *in, enum op_imm kind)
 {
+	unsigned len = kind == IM_o ? in->adsize : kind == IM_ap ? 2 : 1;
+	uint64_t value = number(next_bytes(d), len, false);
+
+	d->at += len;
+	if (kind != IM_o) {
+		in->imm2 = value;
+		return;
+	}
 	in->has_mem = true;
-	in->disp = load(d->p + d->at, in->adsize);
-	d->at += in->adsize;
-	default_segment(d, in);
-}
-
-static void take_second_imm(struct decoder *d, struct insn *in, unsigned len)
-{
-	in->imm2 = load(d->p + d->at, len);
-	d->at += len;
+	in->disp = value;
 }
 
 static void read_imm(struct decoder *d, struct insn *in)
 {
-	unsigned z = in->opsize == 8 ? 4 : in->opsize;
+	enum op_imm kind = field(d->operands, OPF_IMM_AT, 4);
 
 	in->imm_at = d->at;
-	switch (field(d->operands, OPF_IMM_AT, 4)) {
-	case IM_0: break;
-	case IM_b: take_imm(d, in, 1, false); break;
-	case IM_bs:
-	case IM_jb: take_imm(d, in, 1, true); break;
-	case IM_w: take_imm(d, in, 2, false); break;
-	case IM_z:
-	case IM_jz: take_imm(d, in, z, true); break;
-	case IM_v: take_imm(d, in, in->opsize, false); break;
-	case IM_ap:
-		take_imm(d, in, z, false);
-		take_second_imm(d, in, 2);
-		break;
-	case IM_wb:
-		take_imm(d, in, 2, false);
-		take_second_imm(d, in, 1);
-		break;
-	case IM_bb:
-		take_imm(d, in, 1, false);
-		take_second_imm(d, in, 1);
-		break;
-	case IM_o: take_offset(d, in); break;
-	}
+	in->imm_len = imm_length[kind][in->opsize];
+	in->imm = number(next_bytes(d), in->imm_len, kind < IM_UNSIGNED);
+	d->at += in->imm_len;
+	if (kind >= IM_TWO)
+		read_more(d, in, kind);
 }
 
 /* -- Notes ------------------------------------------------------------------------- */
 
+#define IMPLICIT_R (0xfffull << OPE_IR_AT)
+
 /*
- * The row's bits become fields. A write of 1 or 2 bytes keeps the rest: it reads, too.
+ * The row's bits are the notes. A write of 1 or 2 bytes keeps the rest: it reads, too.
  */
 static void take_notes(const struct decoder *d, struct insn *in)
 {
 	uint64_t operands = d->operands, effects = d->effects;
-	bool narrow = in->opsize <= 2;
 
-	in->kind = field(effects, OPE_KIND_AT, 8);
-	in->f_reg = field(operands, OPF_REG_AT, 2);
-	in->f_rm = field(operands, OPF_RM_AT, 2);
-	in->f_vvvv = field(operands, OPF_VVVV_AT, 2);
-	in->reg_w = operands & OPF_REG_W;
-	in->reg_r = operands & OPF_REG_R || (in->reg_w && narrow);
-	in->rm_w = operands & OPF_RM_W;
-	in->rm_r = operands & OPF_RM_R || (in->rm_w && narrow);
-	in->vvvv_r = operands & OPF_VVVV_R;
-	in->vvvv_w = operands & OPF_VVVV_W;
-	in->gpr_r = field(effects, OPE_IR_AT, 8);
-	in->gpr_w = field(effects, OPE_IW_AT, 8);
-	if (narrow)
-		in->gpr_r |= in->gpr_w;
-	in->flags_r = field(effects, OPE_FR_AT, 12);
-	in->flags_w = field(effects, OPE_FW_AT, 12);
-	in->flags_touch = effects & OPE_TOUCH;
-	in->simd = operands & OPF_SIMD;
-	in->x87 = operands & OPF_X87;
-	in->can_trap = effects & OPE_TRAP || in->x87;
-	if (in->has_mem) {
-		in->mem_size = memory_size(d, in);
-		in->mem_r = operands & OPF_MEM_R;
-		in->mem_w = operands & OPF_MEM_W;
-		in->lockable = effects & OPE_LOCK;
-		if (!(in->mem_r | in->mem_w))
-			in->mem_size = 0;
-		if (d->aaa && in->mem_size && in->kind == X86_NATIVE)
-			in->kind = X86_MASKED_MEM;
+	if (in->opsize <= 2) {
+		operands |= operands >> 1 & (OPF_REG_R | OPF_RM_R);
+		effects |= effects >> (OPE_IW_AT - OPE_IR_AT) & IMPLICIT_R;
 	}
+	if (!in->has_mem) {
+		operands &= ~(OPF_MEM_R | OPF_MEM_W);
+		effects &= ~OPE_LOCK;
+	}
+	in->operands = operands;
+	in->effects = effects;
+	in->mem_size = operands & (OPF_MEM_R | OPF_MEM_W) ? memory_size(d, in) : 0;
+	if (d->aaa && in->mem_size && in->kind == X86_NATIVE)
+		in->kind = X86_MASKED_MEM;
 }
 
-static bool is_undefined(const struct decoder *d, const struct insn *in)
+RARE static bool is_undefined(const struct decoder *d, const struct insn *in)
 {
-	if (d->ud || (d->effects & OPE_ONLY64 && d->mode != X86_MODE_64))
+	if (d->ud || (d->operands & OPF_ONLY64 && d->mode != X86_MODE_64))
 		return true;
 	if (d->operands & (in->has_mem ? OPF_REG_ONLY : OPF_MEM_ONLY))
 		return true;
@@ -525,33 +500,46 @@ static bool is_undefined(const struct decoder *d, const struct insn *in)
 	return in->enc != X86_LEGACY && !rules_vex_ok(d, in);
 }
 
-/* XLAT and MASKMOV access memory without ModRM; the manual gives them DS. */
-static void implicit_segment(const struct decoder *d, struct insn *in)
+static bool may_be_undefined(const struct decoder *d, const struct insn *in)
 {
-	if (in->has_mem || field(d->effects, OPE_CARE_AT, 5) == CARE_rep)
+	/* With memory, MEM_ONLY becomes REG_ONLY, the next bit. */
+	uint64_t bits = OPF_MEM_ONLY << in->has_mem | OPF_ONLY64;
+
+	return d->ud | !!(d->operands & bits) | (in->prefix & X86_PFX_LOCK) | in->enc;
+}
+
+/*
+ * A memory operand without an override has the segment that its base says; XLAT and
+ * MASKMOV access memory without ModRM, and the manual gives them DS.
+ */
+RARE static void settle_segment(const struct decoder *d, struct insn *in)
+{
+	bool has_mem = in->has_mem || in->kind == X86_XLAT || in->kind == X86_MASKMOV;
+
+	if (care_of(d) == CARE_rep)
 		return;
-	if (in->kind == X86_XLAT || in->kind == X86_MASKMOV)
-		default_segment(d, in);
-	else
+	if (!has_mem)
 		in->seg = X86_SEG_NONE;
+	else if (d->mode != X86_MODE_64 && in->seg == X86_SEG_NONE)
+		in->seg = in->base == X86_RSP || in->base == X86_RBP ? X86_SS : X86_DS;
 }
 
 /* 3DNow!: the opcode comes last. */
-static void read_3dnow(struct decoder *d, struct insn *in)
+RARE static void read_3dnow(struct decoder *d, struct insn *in)
 {
 	d->operands |= OPF_MODRM;
 	read_modrm(d, in);
 	in->imm_at = d->at;
-	in->op = d->p[d->at++];
+	in->op = take_byte(d);
 }
 
 static void decode(struct decoder *d, struct insn *in)
 {
-	read_prefixes(d, in);
-	find_row(d, in);
+	find_row(d, in, find_place(d, in));
 	in->opsize = operand_size(d, in);
 	in->adsize = address_size(d, in);
-	rules_vector_length(d, in);
+	if (d->operands & OPF_SIMD)
+		rules_vector_length(d, in);
 	if (in->map == X86_MAP_0F0F)
 		read_3dnow(d, in);
 	else if (d->operands & OPF_MODRM)
@@ -560,39 +548,44 @@ static void decode(struct decoder *d, struct insn *in)
 	if (d->operands & OPF_OREG)
 		in->oreg = (in->op & 7) | (in->rex & 1) << 3;
 	take_notes(d, in);
-	rules_vvvv(d, in);
-	rules_care(d, in);
-	implicit_segment(d, in);
-	if (is_undefined(d, in))
+	if (in->enc != X86_LEGACY)
+		rules_vvvv(d, in);
+	if (care_of(d) != CARE_none)
+		rules_care(d, in);
+	if (d->mode != X86_MODE_64 || in->seg != X86_SEG_NONE)
+		settle_segment(d, in);
+	if (may_be_undefined(d, in) && is_undefined(d, in))
 		in->kind = X86_UD;
 }
 
-typedef volatile uint64_t __attribute__((may_alias, aligned(1))) any_word;
+typedef const volatile uint64_t __attribute__((may_alias, aligned(1))) any_word;
+
+RARE static unsigned __int128 take_few(const volatile uint8_t *code, unsigned n)
+{
+	unsigned __int128 bytes = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		bytes |= (unsigned __int128)code[i] << 8 * i;
+	return bytes;
+}
 
 /* Takes the n bytes, 15 at most, that count, each once; zeros follow. */
-static void take_bytes(uint64_t taken[LOOKAHEAD / 8], const uint8_t *code, unsigned n)
+static unsigned __int128 take_bytes(const uint8_t *code, unsigned n)
 {
-	volatile uint8_t *to = (uint8_t *)taken;
-	const volatile uint8_t *from = code;
+	uint64_t low, high;
 
-	for (unsigned i = 0; i < LOOKAHEAD / 8; i++)
-		taken[i] = 0;
-	if (n == LONGEST) {
-		taken[0] = *(const any_word *)from;
-		taken[1] = *(const any_word *)(from + 7) >> 8;
-		return;
-	}
-	for (unsigned i = 0; i < n; i++)
-		to[i] = from[i];
+	if (n < LONGEST)
+		return take_few(code, n);
+	low = *(any_word *)code;
+	high = *(any_word *)(code + 7) >> 8;
+	return (unsigned __int128)high << 64 | low;
 }
 
 int x86_decode(struct insn *out, const uint8_t *code, unsigned n, enum x86_mode mode)
 {
-	uint64_t taken[LOOKAHEAD / 8];
-	struct decoder d = {.p = (const uint8_t *)taken, .mode = mode};
 	unsigned most = n < LONGEST ? n : LONGEST;
+	struct decoder d = {.bytes = take_bytes(code, most), .mode = mode};
 
-	take_bytes(taken, code, most);
 	*out = (struct insn){
 		.seg = X86_SEG_NONE,
 		.seg_override = X86_SEG_NONE,

@@ -112,33 +112,24 @@ enum x86_field {
 	X86_F_OTHER /* vector, mask, MMX, x87, segment, control, debug: never renumbered */
 };
 
+/*
+ * 64 bytes: a block's instructions lie in the cache a line each. The notes at the end are the
+ * two words of the table's row (optable.h), under names; the decoder stores them whole.
+ */
 struct insn {
 	uint8_t len;    /* bytes, 1 to 15 */
-	uint8_t kind;   /* enum x86_kind */
 	uint8_t enc;    /* enum x86_enc */
 	uint8_t map;    /* enum x86_map */
 	uint8_t op;     /* opcode byte; for 3DNow! the trailing byte */
-	uint16_t row;   /* of the opcode table; x86_insn_name() names it */
 	uint8_t prefix; /* X86_PFX_* seen (VEX/EVEX: from pp, with 67 if there) */
-	uint8_t seg;    /* the segment of the memory operand: override or default, enum x86_seg;
-			 * in 64-bit mode all but FS and GS read as X86_SEG_NONE */
-	uint8_t seg_override; /* the override prefix as written, X86_SEG_NONE if none */
 	uint8_t rex;    /* legacy: the REX byte or 0; VEX/EVEX: W R X B in the same bits, no 0x40 */
 	uint8_t opsize; /* 1, 2, 4 or 8: operand size after prefixes and defaults (push in 64-bit
 			 * mode: 8); byte opcodes: 1 */
 	uint8_t adsize; /* 2, 4 or 8 */
 
-	/* VEX and EVEX payload, as written (inverted bits not undone except vvvv) */
-	uint8_t vex[3];  /* bytes after C4 (two used) or C5 (one used) or 62 (three used) */
-	uint8_t vexlen;  /* 2 (C5), 3 (C4), 4 (62), 0 legacy */
-	uint8_t vvvv;    /* register number, 0..15 (V' not included) */
-	uint8_t vl;      /* vector bytes: 16, 32, 64; 0 where there is none */
-
-	bool has_modrm;
-	uint8_t modrm;  /* the byte as written */
-	uint8_t mod;    /* modrm >> 6 */
-	uint8_t reg;    /* modrm.reg with R (EVEX R' not included) */
-	uint8_t rm;     /* modrm.rm with B when mod == 3; else the raw three bits */
+	uint8_t seg;    /* the segment of the memory operand: override or default, enum x86_seg;
+			 * in 64-bit mode all but FS and GS read as X86_SEG_NONE */
+	uint8_t seg_override; /* the override prefix as written, X86_SEG_NONE if none */
 	uint8_t oreg;   /* opcodes with a register in their low bits (50+r, B8+r, 0F C8+r, 90+r):
 			 * that register with B, else X86_REG_NONE */
 
@@ -147,36 +138,71 @@ struct insn {
 	uint8_t index;  /* enum x86_reg or X86_REG_NONE (VSIB: a vector register) */
 	uint8_t scale;  /* 1, 2, 4, 8 */
 	bool has_mem;   /* the encoding has a memory operand (LEA and NOP too) */
-	int64_t disp;   /* sign-extended; EVEX disp8 already scaled; moffs: the address */
 
-	uint64_t imm;   /* first immediate, sign-extended to 64 bits where the instruction does */
+	uint8_t modrm_at; /* offset of the ModRM byte; has_modrm is among the notes */
+	uint8_t modrm;  /* the byte as written */
+	uint8_t mod;    /* modrm >> 6 */
+	uint8_t reg;    /* modrm.reg with R (EVEX R' not included) */
+	uint8_t rm;     /* modrm.rm with B when mod == 3; else the raw three bits */
+
 	uint8_t imm_len;/* bytes of the first immediate, 0 if none */
-	uint16_t imm2;  /* ENTER's level, a far pointer's selector */
 	uint8_t imm_at; /* offset in the instruction where the immediates begin (for moffs: the
 			 * address), all that follows belongs to them */
-	uint8_t modrm_at; /* offset of the ModRM byte */
+	uint16_t imm2;  /* ENTER's level, a far pointer's selector */
+	uint64_t imm;   /* first immediate, sign-extended to 64 bits where the instruction does */
+	int64_t disp;   /* sign-extended; EVEX disp8 already scaled; moffs: the address */
+
+	/* VEX and EVEX payload, as written (inverted bits not undone except vvvv) */
+	uint8_t vex[3];  /* bytes after C4 (two used) or C5 (one used) or 62 (three used) */
+	uint8_t vexlen;  /* 2 (C5), 3 (C4), 4 (62), 0 legacy */
+	uint8_t vvvv;    /* register number, 0..15 (V' not included) */
+	uint8_t vl;      /* vector bytes: 16, 32, 64; 0 where there is none */
 
 	/* notes */
+	uint16_t row;   /* of the opcode table; x86_insn_name() names it */
 	uint16_t mem_size; /* bytes accessed at the memory operand, 0: none (LEA, NOP, CLFLUSH);
 			    * of one element for gathers and scatters and with EVEX broadcast;
 			    * XSAVE family: 576, of which XCR0 may make more */
-	bool mem_r, mem_w; /* the operand is read, written */
-	bool lockable;     /* a read-modify-write that LOCK may precede (XCHG m: always locked) */
-	uint8_t f_reg, f_rm, f_vvvv; /* enum x86_field; f_rm speaks of mod == 3 */
-	bool reg_r, reg_w, rm_r, rm_w, vvvv_r, vvvv_w; /* GPR fields: read; written. For oreg
-			    * the notes stand in rm_r, rm_w and f_rm. A write of 1 or 2 bytes,
-			    * or one that may not happen (CMOV, BSF), reads as well */
-	uint16_t gpr_r, gpr_w; /* implicit general registers, a bit each (RAX of MUL, RCX of a
-				* shift by CL, RDX:RAX of DIV, RBX of CMPXCHG16B, ...) */
-	uint16_t flags_r;  /* arithmetic flags whose old value can matter */
-	uint16_t flags_w;  /* arithmetic flags certainly replaced whatever the operands are, in a
-			    * way that does not depend on the old flags (a shift by CL: none, since
-			    * a count of 0 keeps them; undefined results: not listed) */
-	bool flags_touch;  /* it may change arithmetic flags at all */
-	bool simd;         /* uses MMX, SSE, AVX or mask state: CR0.TS, CR4.OSFXSR matter */
-	bool x87;          /* uses x87 or MMX state */
-	bool can_trap;     /* may raise an exception by itself on register values (DIV, x87, SSE
-			    * floating point) */
+	union {
+		uint32_t operands; /* OPF_ */
+		struct {
+			bool has_modrm : 1;
+			uint32_t : 2;
+			/* f_: enum x86_field; f_rm speaks of mod == 3. _r, _w: GPR fields: read;
+			 * written. For oreg the notes stand in f_rm, rm_r and rm_w. A write of
+			 * 1 or 2 bytes, or one that may not happen (CMOV, BSF), reads as well */
+			uint32_t f_reg : 2;
+			bool reg_r : 1, reg_w : 1;
+			uint32_t f_rm : 2;
+			bool rm_r : 1, rm_w : 1;
+			uint32_t f_vvvv : 2;
+			bool vvvv_r : 1, vvvv_w : 1;
+			bool mem_r : 1, mem_w : 1; /* the memory operand is read, written */
+			bool simd : 1; /* uses MMX, SSE, AVX or mask state: CR0.TS, CR4.OSFXSR
+					* matter */
+			bool x87 : 1;  /* uses x87 or MMX state */
+		};
+	};
+	union {
+		uint64_t effects; /* OPE_ */
+		struct {
+			uint64_t kind : 8; /* enum x86_kind */
+			bool flags_touch : 1; /* it may change arithmetic flags at all */
+			bool lockable : 1; /* a read-modify-write that LOCK may precede (XCHG m:
+					    * always locked) */
+			bool can_trap : 1; /* may raise an exception by itself on register values
+					    * (DIV, x87, SSE floating point) */
+			uint64_t : 5;
+			/* implicit general registers, a bit each (RAX of MUL, RCX of a shift by
+			 * CL, RDX:RAX of DIV, RBX of CMPXCHG16B, ...) */
+			uint64_t gpr_r : 12, gpr_w : 12;
+			uint64_t flags_r : 12; /* arithmetic flags whose old value can matter */
+			uint64_t flags_w : 12; /* arithmetic flags certainly replaced whatever the
+						* operands are, in a way that does not depend on
+						* the old flags (a shift by CL: none, since a count
+						* of 0 keeps them; undefined results: not listed) */
+		};
+	};
 };
 
 /*

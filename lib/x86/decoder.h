@@ -9,12 +9,18 @@
 #include "x86/decode.h"
 #include "x86/optable.h"
 
-enum { LOOKAHEAD = 48, LONGEST = 15 };
+enum { LONGEST = 15 };
+
+/*
+ * Code that few instructions need. The rest, which nearly all run through, then lies
+ * together: translation starts with cold caches.
+ */
+#define RARE __attribute__((noinline, cold))
 
 /* What goes from step to step beside struct insn. */
 struct decoder {
-	const uint8_t *p; /* our copy of the bytes, LOOKAHEAD long */
-	unsigned at;      /* the next byte */
+	unsigned __int128 bytes; /* our copy; zeros behind those that count */
+	unsigned at;             /* the next byte */
 	enum x86_mode mode;
 	uint64_t operands; /* the row, with its group's row */
 	uint64_t effects;
@@ -25,23 +31,42 @@ struct decoder {
 	bool z, b, high_reg, high_vvvv; /* R' and V' name registers 16 to 31 */
 };
 
+/* The next bytes, eight of them. */
+static inline uint64_t next_bytes(const struct decoder *d)
+{
+	return d->at <= LONGEST ? d->bytes >> 8 * d->at : 0;
+}
+
+static inline uint8_t take_byte(struct decoder *d)
+{
+	uint8_t byte = next_bytes(d);
+
+	d->at++;
+	return byte;
+}
+
 static inline unsigned field(uint64_t word, unsigned at, unsigned bits)
 {
 	return word >> at & ((1u << bits) - 1);
 }
 
+static inline enum op_care care_of(const struct decoder *d)
+{
+	return field(d->effects, OPE_CARE_AT, 5);
+}
+
 /* -- rules.c --------------------------------------------------------------------------- */
 
-/* in->vl, from the row and L'L. ModRM, if there is one, is still to come. */
-void rules_vector_length(const struct decoder *d, struct insn *in);
+/* in->vl of a SIMD row, from it and L'L. ModRM, if there is one, is still to come. */
+RARE void rules_vector_length(const struct decoder *d, struct insn *in);
 
-/* vvvv where the row does not use it: undefined, or to be ignored. */
-void rules_vvvv(struct decoder *d, struct insn *in);
+/* VEX and EVEX: vvvv where the row does not use it is undefined, or to be ignored. */
+RARE void rules_vvvv(struct decoder *d, struct insn *in);
 
 /* What the row's CARE asks for beyond its bits; may set d->ud. After all bytes are read. */
-void rules_care(struct decoder *d, struct insn *in);
+RARE void rules_care(struct decoder *d, struct insn *in);
 
 /* Whether a VEX or EVEX encoding keeps the rules of its row. */
-bool rules_vex_ok(const struct decoder *d, const struct insn *in);
+RARE bool rules_vex_ok(const struct decoder *d, const struct insn *in);
 
 #endif

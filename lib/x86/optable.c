@@ -149,6 +149,8 @@
 #define BYTE       OPF_BYTE
 #define SIMD       OPF_SIMD
 #define FPU        OPF_X87
+#define NO64       OPF_NO64
+#define ONLY64     OPF_ONLY64
 #define GRP(n)     FIELD(OPF_GROUP_AT, G_##n)
 #define BY_RM(n)   FIELD(OPF_GROUP_AT, R_##n)
 #define BY_MODE(n) FIELD(OPF_GROUP_AT, M_##n)
@@ -222,8 +224,6 @@
 #define LOCK      OPE_LOCK
 #define TRAP      OPE_TRAP
 #define FP        OPE_TRAP /* SSE and AVX floating point: #XM */
-#define NO64      OPE_NO64
-#define ONLY64    OPE_ONLY64
 #define UD        KIND(UD)
 
 /* -- Places ------------------------------------------------------------------------ */
@@ -252,19 +252,23 @@
 
 /* -- The rows ---------------------------------------------------------------------- */
 
+/* What uses the x87 may raise #MF, whatever else it does. */
+#define ROW(operands, effects) \
+	{operands, (effects) | ((operands) & OPF_X87 ? OPE_TRAP : 0)},
+
 const struct oprow op_rows[] = {
-	{0, KIND(UD)},
-#define OP(map, pp, op, name, operands, effects)  {operands, effects},
-#define OPS(map, lo, hi, name, operands, effects) {operands, effects},
+	ROW(0, KIND(UD))
+#define OP(map, pp, op, name, operands, effects)  ROW(operands, effects)
+#define OPS(map, lo, hi, name, operands, effects) ROW(operands, effects)
 #define VX(map, pp, w, op, name, operands, rules, effects) \
-	{(operands) | (rules), effects},
+	ROW((operands) | (rules), effects)
 #define EV(map, pp, w, op, name, operands, rules, effects) \
-	{(operands) | (rules), effects},
-#define GR(group, reg, name, operands, effects)  {operands, effects},
-#define GM(group, reg, name, operands, effects)  {operands, effects},
-#define GU(group, reg, name, operands, effects)  {operands, effects},
-#define RR(group, rm, name, operands, effects)   {operands, effects},
-#define MD(group, is64, name, operands, effects) {operands, effects},
+	ROW((operands) | (rules), effects)
+#define GR(group, reg, name, operands, effects)  ROW(operands, effects)
+#define GM(group, reg, name, operands, effects)  ROW(operands, effects)
+#define GU(group, reg, name, operands, effects)  ROW(operands, effects)
+#define RR(group, rm, name, operands, effects)   ROW(operands, effects)
+#define MD(group, is64, name, operands, effects) ROW(operands, effects)
 #include "x86/opcodes.def"
 #include "x86/opcodes_clear.h"
 };

@@ -68,7 +68,7 @@ enum {
 
 enum { OP_INDEX_SIZE = OP_AT_GROUP + OP_GROUPS * 16 };
 
-/* -- The operands word ------------------------------------------------------------- */
+/* -- The operands word: bits 0 to 18 are laid out as in struct insn ----------------- */
 
 #define OPF_MODRM    (1ull << 0)
 #define OPF_MEM_ONLY (1ull << 1)
@@ -84,30 +84,32 @@ enum { OP_INDEX_SIZE = OP_AT_GROUP + OP_GROUPS * 16 };
 #define OPF_VVVV_W   (1ull << 14)
 #define OPF_MEM_R    (1ull << 15)
 #define OPF_MEM_W    (1ull << 16)
-#define OPF_OREG     (1ull << 17) /* a register in the opcode's low bits */
-#define OPF_MEM_AT   18           /* five bits: enum op_mem */
-#define OPF_SIZE_AT  23           /* three bits: enum op_size */
-#define OPF_IMM_AT   26           /* four bits: enum op_imm */
-#define OPF_BYTE     (1ull << 30) /* operand size 1 unless the row names another */
-#define OPF_SIMD     (1ull << 31)
-#define OPF_X87      (1ull << 32)
-#define OPF_NDS      (1ull << 33) /* VEX.vvvv is an operand; otherwise it must be 1111 */
-#define OPF_L128     (1ull << 34) /* the vector lengths that exist; for LIG all three */
-#define OPF_L256     (1ull << 35)
-#define OPF_L512     (1ull << 36)
-#define OPF_LIG      (1ull << 37) /* a scalar: length ignored */
-#define OPF_BC_AT    38 /* two bits: broadcast element, 1: 2 bytes, 2: 4, 3: 8; 0: none */
-#define OPF_ER       (1ull << 40) /* EVEX.b with registers: embedded rounding */
-#define OPF_SAE      (1ull << 41) /* ... suppresses exceptions */
-#define OPF_K        (1ull << 42) /* a write mask may be given */
-#define OPF_Z        (1ull << 43) /* ... that zeroes */
-#define OPF_KREQ     (1ull << 44) /* ... must be given */
-#define OPF_N_AT     45 /* three bits: disp8 scale is 1 << (N - 1), not the memory size */
-#define OPF_VSIB     (1ull << 48)
-#define OPF_KREG     (1ull << 49) /* modrm.reg is a mask register: 0 to 7 only */
-#define OPF_KVVVV    (1ull << 50)
-#define OPF_B_ANY    (1ull << 51) /* EVEX.b with registers is allowed and means nothing */
-#define OPF_NDS_REG  (1ull << 52) /* OPF_NDS holds in the register form only: VMOVSS */
+#define OPF_SIMD     (1ull << 17)
+#define OPF_X87      (1ull << 18)
+#define OPF_OREG     (1ull << 19) /* a register in the opcode's low bits */
+#define OPF_NO64     (1ull << 20) /* undefined in 64-bit mode */
+#define OPF_ONLY64   (1ull << 21) /* undefined elsewhere */
+#define OPF_MEM_AT   22           /* five bits: enum op_mem */
+#define OPF_SIZE_AT  27           /* three bits: enum op_size, ... */
+#define OPF_BYTE     (1ull << 30) /* ... 1 unless the row names another: a fourth */
+#define OPF_IMM_AT   31           /* four bits: enum op_imm */
+#define OPF_NDS      (1ull << 35) /* VEX.vvvv is an operand; otherwise it must be 1111 */
+#define OPF_L128     (1ull << 36) /* the vector lengths that exist; for LIG all three */
+#define OPF_L256     (1ull << 37)
+#define OPF_L512     (1ull << 38)
+#define OPF_LIG      (1ull << 39) /* a scalar: length ignored */
+#define OPF_BC_AT    40 /* two bits: broadcast element, 1: 2 bytes, 2: 4, 3: 8; 0: none */
+#define OPF_ER       (1ull << 42) /* EVEX.b with registers: embedded rounding */
+#define OPF_SAE      (1ull << 43) /* ... suppresses exceptions */
+#define OPF_K        (1ull << 44) /* a write mask may be given */
+#define OPF_Z        (1ull << 45) /* ... that zeroes */
+#define OPF_KREQ     (1ull << 46) /* ... must be given */
+#define OPF_N_AT     47 /* three bits: disp8 scale is 1 << (N - 1), not the memory size */
+#define OPF_VSIB     (1ull << 50)
+#define OPF_KREG     (1ull << 51) /* modrm.reg is a mask register: 0 to 7 only */
+#define OPF_KVVVV    (1ull << 52)
+#define OPF_B_ANY    (1ull << 53) /* EVEX.b with registers is allowed and means nothing */
+#define OPF_NDS_REG  (1ull << 54) /* OPF_NDS holds in the register form only: VMOVSS */
 #define OPF_GROUP_AT 56 /* eight bits: the group to look into, 0: this row is all */
 
 /* The operand size. */
@@ -120,6 +122,7 @@ enum op_size {
 	OS_f64,  /* as v, but always 8 in 64-bit mode */
 	OS_m,    /* 8 in 64-bit mode, else 4 */
 	OS_w,    /* 2 */
+	OS_BYTE, /* OPF_BYTE: added to one of these */
 };
 
 /* The size of the memory operand. */
@@ -135,15 +138,15 @@ enum op_mem {
 	MS_t,
 	MS_512,
 	MS_576,
-	MS_FIXED,
-	MS_v = MS_FIXED, /* the operand size */
-	MS_p,            /* a far pointer: the operand size and two */
-	MS_s,            /* a descriptor table: 6, in 64-bit mode 10 */
-	MS_a,            /* two of the operand size: BOUND */
-	MS_2y,           /* 8, or 16 with W: CMPXCHG8B */
-	MS_env,          /* FSTENV: 14 or 28 */
-	MS_save,         /* FSAVE: 94 or 108 */
-	MS_x,            /* the vector; ... */
+	MS_v, /* the operand size */
+	MS_p, /* a far pointer: the operand size and two */
+	MS_a, /* two of the operand size: BOUND */
+	MS_ODD,
+	MS_s = MS_ODD, /* a descriptor table: 6, in 64-bit mode 10 */
+	MS_2y,         /* 8, or 16 with W: CMPXCHG8B */
+	MS_env,        /* FSTENV: 14 or 28 */
+	MS_save,       /* FSAVE: 94 or 108 */
+	MS_x,          /* the vector; ... */
 	MS_h,
 	MS_f,
 	MS_e,   /* ... its half, quarter, eighth */
@@ -154,32 +157,33 @@ enum op_mem {
 /* Immediates. */
 enum op_imm {
 	IM_0,
-	IM_b,  /* a byte, zero-extended */
 	IM_bs, /* a byte, sign-extended */
-	IM_w,  /* two bytes, zero-extended */
-	IM_z,  /* 2 or 4 bytes (1 if the operand size is 1), sign-extended */
-	IM_v,  /* as many bytes as the operand size, zero-extended */
 	IM_jb, /* a relative branch */
+	IM_z,  /* 2 or 4 bytes (1 if the operand size is 1), sign-extended */
 	IM_jz,
-	IM_ap, /* a far pointer */
-	IM_wb, /* ENTER */
-	IM_bb, /* EXTRQ, INSERTQ */
-	IM_o,  /* a memory offset of the address size: no immediate to the caller */
+	IM_UNSIGNED,
+	IM_b = IM_UNSIGNED, /* a byte, zero-extended */
+	IM_w,               /* two bytes */
+	IM_v,               /* as many bytes as the operand size */
+	IM_TWO,
+	IM_ap = IM_TWO, /* a far pointer: z and two bytes */
+	IM_wb,          /* ENTER */
+	IM_bb,          /* EXTRQ, INSERTQ */
+	IM_o, /* a memory offset of the address size: no immediate to the caller */
+	IM_END,
 };
 
-/* -- The effects word -------------------------------------------------------------- */
+/* -- The effects word: laid out as in struct insn ----------------------------------- */
 
-#define OPE_KIND_AT 0            /* eight bits: enum x86_kind */
-#define OPE_IR_AT   8            /* eight bits: implicit registers read, RAX to RDI */
-#define OPE_IW_AT   16           /* ... written */
-#define OPE_FR_AT   24           /* twelve bits as in RFLAGS: flags read */
-#define OPE_FW_AT   36           /* ... certainly written */
-#define OPE_TOUCH   (1ull << 48) /* changes flags at all */
-#define OPE_LOCK    (1ull << 49)
-#define OPE_TRAP    (1ull << 50)
-#define OPE_NO64    (1ull << 51) /* undefined in 64-bit mode */
-#define OPE_ONLY64  (1ull << 52) /* undefined elsewhere */
-#define OPE_CARE_AT 53           /* five bits: enum op_care */
+#define OPE_KIND_AT 0           /* eight bits: enum x86_kind */
+#define OPE_TOUCH   (1ull << 8) /* changes flags at all */
+#define OPE_LOCK    (1ull << 9)
+#define OPE_TRAP    (1ull << 10)
+#define OPE_CARE_AT 11          /* five bits: enum op_care */
+#define OPE_IR_AT   16          /* implicit registers read, a bit each, RAX to R11 */
+#define OPE_IW_AT   28          /* ... written */
+#define OPE_FR_AT   40          /* twelve bits as in RFLAGS: flags read */
+#define OPE_FW_AT   52          /* ... certainly written */
 
 /*
  * Rows whose last facts depend on more than the place: the decoder has a case for each.

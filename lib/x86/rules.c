@@ -33,8 +33,6 @@ static bool length_ok(const struct decoder *d, const struct insn *in)
 
 void rules_vector_length(const struct decoder *d, struct insn *in)
 {
-	if (!(d->operands & OPF_SIMD))
-		return;
 	if (in->enc == X86_LEGACY)
 		in->vl = d->operands & OPF_X87 &&
 					 field(d->operands, OPF_MEM_AT, 5) != MS_x
@@ -42,7 +40,7 @@ void rules_vector_length(const struct decoder *d, struct insn *in)
 				 : 16;
 	else if (d->operands & OPF_LIG)
 		in->vl = 16;
-	else if (is_rounding(d, d->p[d->at] >> 6))
+	else if (is_rounding(d, next_bytes(d) >> 6 & 3))
 		in->vl = 64;
 	else if (d->ll < 3)
 		in->vl = 16 << d->ll;
@@ -206,7 +204,7 @@ static bool is_distinct(const struct decoder *d, const struct insn *in)
 
 void rules_care(struct decoder *d, struct insn *in)
 {
-	switch (field(d->effects, OPE_CARE_AT, 5)) {
+	switch (care_of(d)) {
 	case CARE_shift_i: care_shift_i(in); break;
 	case CARE_shift_cl: in->flags_w = 0; break;
 	case CARE_shd_i: care_shd_i(in); break;
@@ -231,11 +229,11 @@ void rules_care(struct decoder *d, struct insn *in)
 		break;
 	case CARE_gather:
 	case CARE_scatter:
-		d->ud |= !gather_ok(d, in,
-				    field(d->effects, OPE_CARE_AT, 5) == CARE_scatter);
+		d->ud |= !gather_ok(d, in, care_of(d) == CARE_scatter);
 		break;
 	case CARE_distinct: d->ud |= !is_distinct(d, in); break;
 	case CARE_syscall: in->gpr_w |= 1 << X86_R11; break;
 	case CARE_sysret: in->gpr_r |= 1 << X86_R11; break;
+	default: break;
 	}
 }
