@@ -10,18 +10,21 @@
  *	  read_prefixes()   find_place()           find_row()      read_modrm()  read_imm()
  *
  * All knowledge about opcodes is in the table (optable.h); this file knows the
- * encoding, rules.c what may not be encoded. When the row is known, its bits become the
- * fields and notes of struct insn, and the few rows with a `care` get their last facts
- * from rules_care().
+ * encoding, rules.c what may not be encoded. When the row is known, its bits are the
+ * notes of struct insn, and judge() has the last word where something is not as simple as
+ * in most instructions: a row says that with OPF_JUDGE, prefixes and modes in their way.
  *
  * The bytes are copied first, for two reasons. The code can be a guest's memory, which
  * another processor changes at this moment: were a byte looked at twice, the group's row
  * could be found by one ModRM byte and the instruction emitted with another, and a guest
  * would have its way with the host. And with zeros behind the copy nothing has to be
  * checked for the end: a length that turns out to be more than was given means that the
- * instruction goes on (the first byte that was missing belongs to it). The longest
- * possible read is 15 prefixes, 5 bytes of VEX or escape and opcode, ModRM, SIB, 8 bytes
- * of displacement, and 8 of immediates.
+ * instruction goes on (the first byte that was missing belongs to it). An instruction
+ * has 15 bytes at most, so the copy is a number of 16; what goes on behind them is too
+ * long, whatever it is.
+ *
+ * A translator decodes each instruction once, with cold caches and a branch predictor that
+ * knows nothing: a choice is a table where it can be, and what is RARE lies elsewhere.
  *
  * Where Intel and AMD differ we decode as Intel does: a 66 prefix does not shorten
  * near branches in 64-bit mode, LSS with REX.W loads 10 bytes, F6 /1 is TEST. MOV
@@ -45,11 +48,11 @@ enum {
 };
 
 static const uint8_t first_byte[256] = {
-	[0x26] = FIRST_seg,    [0x2e] = FIRST_seg,   [0x36] = FIRST_seg,
-	[0x3e] = FIRST_seg,    [0x64] = FIRST_seg,   [0x65] = FIRST_seg,
-	[0x66] = X86_PFX_66,   [0x67] = X86_PFX_67,  [0xf0] = X86_PFX_LOCK,
-	[0xf2] = X86_PFX_F2,   [0xf3] = X86_PFX_F3,  [0x40 ... 0x4f] = FIRST_rex,
-	[0x62] = FIRST_vex,    [0xc4] = FIRST_vex,   [0xc5] = FIRST_vex,
+	[0x26] = FIRST_seg,  [0x2e] = FIRST_seg,  [0x36] = FIRST_seg,
+	[0x3e] = FIRST_seg,  [0x64] = FIRST_seg,  [0x65] = FIRST_seg,
+	[0x66] = X86_PFX_66, [0x67] = X86_PFX_67, [0xf0] = X86_PFX_LOCK,
+	[0xf2] = X86_PFX_F2, [0xf3] = X86_PFX_F3, [0x40 ... 0x4f] = FIRST_rex,
+	[0x62] = FIRST_vex,  [0xc4] = FIRST_vex,  [0xc5] = FIRST_vex,
 };
 
 static enum x86_seg seg_of_prefix(uint8_t byte)
@@ -65,14 +68,18 @@ static void take_segment(struct decoder *d, struct insn *in, uint8_t byte)
 		in->seg = in->seg_override;
 }
 
-/* REX counts only directly before the opcode; of F2 and F3 the last one counts. */
-static void read_prefixes(struct decoder *d, struct insn *in)
+/*
+ * REX counts only directly before the opcode; of F2 and F3 the last one counts. Returns
+ * the bytes behind the prefixes.
+ */
+RARE static uint32_t read_prefixes(struct decoder *d, struct insn *in)
 {
-	for (; d->at < LONGEST; d->at++) {
-		uint8_t byte = next_bytes(d), is = first_byte[byte];
+	for (d->at = 0; d->at < LONGEST; d->at++) {
+		uint8_t byte = next_byte(d), is = first_byte[byte];
 
-		if (!is || is == FIRST_vex || (is == FIRST_rex && d->mode != X86_MODE_64))
-			return;
+		if (!is || is == FIRST_vex ||
+		    (is == FIRST_rex && d->mode != X86_MODE_64))
+			break;
 		in->rex = is == FIRST_rex ? byte : 0;
 		if (is == FIRST_seg)
 			take_segment(d, in, byte);
@@ -83,7 +90,44 @@ static void read_prefixes(struct decoder *d, struct insn *in)
 		if (is == X86_PFX_F3)
 			in->prefix &= ~X86_PFX_F2;
 	}
+	return next_bytes(d);
 }
+
+/* -- Modes ------------------------------------------------------------------------- */
+
+/* What a mode, 66 and 67 decide; a line of the cache. */
+struct state {
+	uint32_t operands; /* of any row: OPF_JUDGE but in plain 64-bit mode */
+	uint8_t rex;       /* the high half of REX, or what is none */
+	uint8_t adsize;
+	uint8_t opsize[2 * 2 * OS_BYTE]; /* by enum op_size; W is the highest bit */
+} __attribute__((aligned(64)));
+
+enum { NO_REX = 1, JUDGE = OPF_JUDGE };
+
+/* OS_none is as OS_y; then all again with OPF_BYTE, where it is 1. */
+/* clang-format off */
+#define SIZES(y, v, z, d64, f64, m) y, v, z, y, d64, f64, m, 2, 1, v, z, y, d64, f64, m, 2
+#define ALL_2 {SIZES(4, 2, 2, 2, 2, 4), /* W */ SIZES(4, 2, 2, 2, 2, 4)}
+#define ALL_4 {SIZES(4, 4, 4, 4, 4, 4), /* W */ SIZES(4, 4, 4, 4, 4, 4)}
+#define LONG  {SIZES(4, 4, 4, 8, 8, 8), /* W */ SIZES(8, 8, 4, 8, 8, 8)}
+#define SHORT {SIZES(4, 2, 2, 2, 8, 8), /* W */ SIZES(8, 8, 4, 8, 8, 8)}
+
+static const struct state states[3][4] = { /* by mode; with nothing, 66, 67, both */
+	[X86_MODE_16] = {
+		{JUDGE, NO_REX, 2, ALL_2}, {JUDGE, NO_REX, 2, ALL_4},
+		{JUDGE, NO_REX, 4, ALL_2}, {JUDGE, NO_REX, 4, ALL_4},
+	},
+	[X86_MODE_32] = {
+		{JUDGE, NO_REX, 4, ALL_4}, {JUDGE, NO_REX, 4, ALL_2},
+		{JUDGE, NO_REX, 2, ALL_4}, {JUDGE, NO_REX, 2, ALL_2},
+	},
+	[X86_MODE_64] = {
+		{0,     0x40, 8, LONG}, {JUDGE, 0x40, 8, SHORT},
+		{JUDGE, 0x40, 4, LONG}, {JUDGE, 0x40, 4, SHORT},
+	},
+};
+/* clang-format on */
 
 /* -- Opcode ------------------------------------------------------------------------ */
 
@@ -97,29 +141,44 @@ static unsigned mandatory_prefix(const struct insn *in)
 	return in->prefix & X86_PFX_66;
 }
 
-RARE static unsigned read_third_byte(struct decoder *d, struct insn *in)
+RARE static unsigned three_byte_place(struct decoder *d, struct insn *in)
 {
-	if (in->op == 0x0f) {
-		in->map = X86_MAP_0F0F;
-		return OP_AT_0F;
-	}
+	unsigned at = in->op == 0x38 ? OP_AT_0F38 : OP_AT_0F3A;
+
 	in->map = in->op == 0x38 ? X86_MAP_0F38 : X86_MAP_0F3A;
 	in->op = take_byte(d);
-	return in->map == X86_MAP_0F38 ? OP_AT_0F38 : OP_AT_0F3A;
+	return at + (in->op << 2);
+}
+
+/* 3DNow! has no rows, but an end. */
+RARE static unsigned amd_place(struct decoder *d, struct insn *in)
+{
+	in->map = X86_MAP_0F0F;
+	d->operands |= OPF_MODRM | (uint64_t)IM_op << OPF_IMM_AT;
+	return OP_AT_0F + (0x0f << 2);
 }
 
 /* The opcode is in these bytes, or 0F and the opcode. */
-static unsigned legacy_place(struct decoder *d, struct insn *in, unsigned bytes)
+static unsigned legacy_place(struct decoder *d, struct insn *in, uint32_t bytes)
 {
-	unsigned is_0f = (bytes & 0xff) == 0x0f, at = is_0f ? OP_AT_0F : OP_AT_1B;
+	in->op = bytes;
+	d->at++;
+	if (in->op != 0x0f)
+		return OP_AT_1B + (in->op << 2);
+	in->map = X86_MAP_0F;
+	in->op = bytes >> 8;
+	d->at++;
+	if (in->op == 0x38 || in->op == 0x3a)
+		return three_byte_place(d, in);
+	if (in->op == 0x0f)
+		return amd_place(d, in);
+	return OP_AT_0F + (in->op << 2);
+}
 
-	in->map = is_0f;
-	in->op = bytes >> 8 * is_0f;
-	d->at += 1 + is_0f;
-	d->w = in->rex & 8;
-	if (is_0f && (in->op == 0x38 || in->op == 0x3a || in->op == 0x0f))
-		at = read_third_byte(d, in);
-	return at + (in->op << 2 | mandatory_prefix(in));
+/* REX.W, VEX.W */
+static unsigned has_w(const struct insn *in)
+{
+	return in->rex >> 3 & 1;
 }
 
 /* W, vvvv, pp: the same byte in C5, C4 and 62; C5 has R in the place of W. */
@@ -133,9 +192,8 @@ static void take_vvvv_pp(struct decoder *d, struct insn *in, uint8_t byte)
 	in->vvvv = ~byte >> 3 & 15;
 }
 
-static unsigned vex_place(struct decoder *d, struct insn *in)
+static unsigned vex_place(struct decoder *d, struct insn *in, uint32_t bytes)
 {
-	uint32_t bytes = next_bytes(d);
 	uint8_t p[3] = {bytes, bytes >> 8, bytes >> 16}, last;
 	unsigned map = X86_MAP_0F;
 
@@ -155,20 +213,20 @@ static unsigned vex_place(struct decoder *d, struct insn *in)
 		if (d->mode != X86_MODE_64)
 			in->rex &= 8;
 	}
-	d->w = in->rex & 8;
 	d->ll = last >> 2 & 1;
+	d->aaa = 0;
+	d->z = d->b = d->high_reg = d->high_vvvv = false;
 	d->at += in->vexlen;
 	in->map = map;
 	in->op = take_byte(d);
 	if (map < X86_MAP_0F || map > X86_MAP_0F3A)
 		return OP_AT_GROUP; /* no row */
 	return OP_AT_VEX + (map - 1) * OP_VEX_MAP +
-	       (in->op << 3 | (last & 3) << 1 | d->w);
+	       (in->op << 3 | (last & 3) << 1 | has_w(in));
 }
 
-static unsigned evex_place(struct decoder *d, struct insn *in)
+static unsigned evex_place(struct decoder *d, struct insn *in, uint32_t bytes)
 {
-	uint32_t bytes = next_bytes(d);
 	uint8_t p[4] = {bytes, bytes >> 8, bytes >> 16, bytes >> 24};
 	unsigned map = p[1] & 7;
 
@@ -185,7 +243,6 @@ static unsigned evex_place(struct decoder *d, struct insn *in)
 		d->high_reg = false;
 		d->ud |= d->high_vvvv;
 	}
-	d->w = in->rex & 8;
 	d->ll = p[3] >> 5 & 3;
 	d->aaa = p[3] & 7;
 	d->z = p[3] & 0x80;
@@ -198,123 +255,108 @@ static unsigned evex_place(struct decoder *d, struct insn *in)
 	if (map < X86_MAP_0F || map > X86_MAP_6)
 		return OP_AT_GROUP; /* no row */
 	return OP_AT_EVEX + (map - 1) * OP_VEX_MAP +
-	       (in->op << 3 | (p[2] & 3) << 1 | d->w);
+	       (in->op << 3 | (p[2] & 3) << 1 | has_w(in));
 }
 
 /*
  * C5, C4 and 62 are LDS, LES and BOUND outside 64-bit mode, if a memory operand
- * follows.
+ * follows. Returns 0 if they are that, or others.
  */
-RARE static unsigned find_prefixed_place(struct decoder *d, struct insn *in)
+RARE static unsigned any_vex_place(struct decoder *d, struct insn *in, uint32_t bytes)
 {
-	unsigned bytes;
-
-	d->at = 0;
-	read_prefixes(d, in);
-	bytes = next_bytes(d);
-	if (first_byte[bytes & 0xff] == FIRST_vex &&
-	    (d->mode == X86_MODE_64 || (bytes >> 8 & 0xff) >= 0xc0))
-		return (bytes & 0xff) == 0x62 ? evex_place(d, in) : vex_place(d, in);
-	return legacy_place(d, in, bytes);
+	if (first_byte[bytes & 0xff] != FIRST_vex ||
+	    (d->mode != X86_MODE_64 && (bytes >> 8 & 0xff) < 0xc0))
+		return 0;
+	return (bytes & 0xff) == 0x62 ? evex_place(d, in, bytes)
+				      : vex_place(d, in, bytes);
 }
 
-/* Nine instructions of ten have no prefix but REX. */
+/*
+ * Nine instructions of ten have no prefix but REX; whether they have that one is hard to
+ * predict, and not asked with a branch.
+ */
 static unsigned find_place(struct decoder *d, struct insn *in)
 {
 	uint32_t bytes = d->bytes;
-	bool has_rex = d->mode == X86_MODE_64 && (bytes & 0xf0) == 0x40;
-	uint8_t rex = has_rex ? bytes : 0;
+	unsigned pp = 0, place;
+	bool is_rex = (bytes & 0xf0) == d->state->rex;
 
-	bytes >>= 8 * has_rex;
-	if (first_byte[bytes & 0xff])
-		return find_prefixed_place(d, in);
-	in->rex = rex;
-	d->at = has_rex;
-	return legacy_place(d, in, bytes);
+	d->at = is_rex;
+	in->rex = bytes & -(unsigned)is_rex;
+	bytes >>= 8 * is_rex;
+	if (first_byte[bytes & 0xff]) {
+		bytes = read_prefixes(d, in);
+		place = any_vex_place(d, in, bytes);
+		d->state += in->prefix & (X86_PFX_66 | X86_PFX_67);
+		d->operands = OPF_JUDGE;
+		if (place)
+			return place;
+		pp = mandatory_prefix(in);
+	}
+	return legacy_place(d, in, bytes) | pp;
 }
 
-static void add_row(struct decoder *d, unsigned row)
+static unsigned group_of(const struct decoder *d)
 {
-	const struct oprow *r = &op_rows[row];
-
-	d->operands = (d->operands & ((1ull << OPF_GROUP_AT) - 1)) | r->operands;
-	d->effects |= r->effects;
+	return field(d->operands, OPF_GROUP_AT, 7);
 }
 
-static void find_row(struct decoder *d, struct insn *in, unsigned place)
+/* A group's row may have a group. */
+static void add_groups(struct decoder *d, struct insn *in)
 {
+	uint8_t modrm = next_byte(d);
 	unsigned group;
 
-	in->row = op_index[place];
-	add_row(d, in->row);
-	/* What the mode does not have is undefined by its opcode alone. */
-	if (d->operands & OPF_NO64 && d->mode == X86_MODE_64) {
-		d->operands = 0;
-		d->ud = true;
-	}
-	while ((group = field(d->operands, OPF_GROUP_AT, 8)) != 0) {
-		uint8_t modrm = next_bytes(d);
+	while ((group = group_of(d)) != 0) {
 		unsigned at = (modrm >> 2 & 14) | (modrm >= 0xc0);
+		const struct oprow *r;
 
 		if (group >= M_63)
 			at = d->mode == X86_MODE_64;
 		else if (group >= G_END)
 			at = modrm & 7;
-		in->row = op_index[OP_AT_GROUP + group * 16 + at];
-		add_row(d, in->row);
+		r = &op_rows[in->row = op_index[OP_AT_GROUP + group * 16 + at]];
+		d->operands &= (1ull << OPF_GROUP_AT) - 1;
+		d->operands |= r->operands;
+		d->effects |= r->effects;
 	}
+}
+
+/* What the mode does not have is undefined by its opcode alone. */
+RARE static void check_mode(struct decoder *d)
+{
+	if (d->mode == X86_MODE_64) {
+		d->operands = OPF_JUDGE;
+		d->ud = true;
+	}
+}
+
+static void find_row(struct decoder *d, struct insn *in, unsigned place)
+{
+	const struct oprow *r = &op_rows[in->row = op_index[place]];
+
+	d->operands |= r->operands;
+	d->effects = r->effects;
+	if (d->operands & OPF_NO64)
+		check_mode(d);
+	if (group_of(d))
+		add_groups(d, in);
 }
 
 /* -- Sizes ------------------------------------------------------------------------- */
 
-/* For a mode, with or without 66 and W: OS_y (and OS_none), v, z, d64, f64, m. */
-#define SIZES(y, v, z, d64, f64, m)                                                     \
-	{                                                                               \
-		y, v, z, y, d64, f64, m, 2, 1, v, z, y, d64, f64, m, 2                  \
-	}
-
-static const uint8_t operand_sizes[3][2][2][2 * OS_BYTE] = {
-	[X86_MODE_16] = {{SIZES(4, 2, 2, 2, 2, 4), SIZES(4, 2, 2, 2, 2, 4)},
-			 {SIZES(4, 4, 4, 4, 4, 4), SIZES(4, 4, 4, 4, 4, 4)}},
-	[X86_MODE_32] = {{SIZES(4, 4, 4, 4, 4, 4), SIZES(4, 4, 4, 4, 4, 4)},
-			 {SIZES(4, 2, 2, 2, 2, 4), SIZES(4, 2, 2, 2, 2, 4)}},
-	[X86_MODE_64] = {{SIZES(4, 4, 4, 8, 8, 8), SIZES(8, 8, 4, 8, 8, 8)},
-			 {SIZES(4, 2, 2, 2, 8, 8), SIZES(8, 8, 4, 8, 8, 8)}},
-};
-
-static uint8_t operand_size(const struct decoder *d, const struct insn *in)
+static void take_sizes(const struct decoder *d, struct insn *in)
 {
-	bool has_66 = in->prefix & X86_PFX_66;
+	unsigned size = field(d->operands, OPF_SIZE_AT, 4);
 
-	return operand_sizes[d->mode][has_66][d->w][field(d->operands, OPF_SIZE_AT, 4)];
+	in->adsize = d->state->adsize;
+	in->opsize = d->state->opsize[(in->rex & 8) << 1 | size];
 }
 
-static uint8_t address_size(const struct decoder *d, const struct insn *in)
+/* Bytes, and times the operand size; 0 for MS_ODD and behind. */
+static unsigned plain_memory_size(const struct decoder *d, const struct insn *in)
 {
-	static const uint8_t sizes[3][2] = {{2, 4}, {4, 2}, {8, 4}};
-
-	return sizes[d->mode][!!(in->prefix & X86_PFX_67)];
-}
-
-RARE static unsigned odd_memory_size(const struct decoder *d, const struct insn *in)
-{
-	switch (field(d->operands, OPF_MEM_AT, 5)) {
-	case MS_s: return d->mode == X86_MODE_64 ? 10 : 6;
-	case MS_2y: return d->w ? 16 : 8;
-	case MS_env: return in->opsize == 2 ? 14 : 28;
-	case MS_save: return in->opsize == 2 ? 94 : 108;
-	case MS_h: return in->vl / 2;
-	case MS_f: return in->vl / 4;
-	case MS_e: return in->vl / 8;
-	case MS_dup: return in->vl == 16 ? 8 : in->vl;
-	default: return in->vl;
-	}
-}
-
-static unsigned memory_size(const struct decoder *d, const struct insn *in)
-{
-	/* bytes, and times the operand size */
-	static const uint16_t sizes[MS_ODD][2] = {
+	static const uint16_t sizes[32][2] = {
 		[MS_b] = {1},     [MS_w] = {2},     [MS_d] = {4},    [MS_q] = {8},
 		[MS_dq] = {16},   [MS_qq] = {32},   [MS_oq] = {64},  [MS_t] = {10},
 		[MS_512] = {512}, [MS_576] = {576}, [MS_v] = {0, 1}, [MS_p] = {2, 1},
@@ -322,11 +364,27 @@ static unsigned memory_size(const struct decoder *d, const struct insn *in)
 	};
 	unsigned code = field(d->operands, OPF_MEM_AT, 5);
 
-	if (d->b && field(d->operands, OPF_BC_AT, 2))
-		return 1 << field(d->operands, OPF_BC_AT, 2);
-	if (code >= MS_ODD)
-		return odd_memory_size(d, in);
 	return sizes[code][0] + sizes[code][1] * in->opsize;
+}
+
+static unsigned memory_size(const struct decoder *d, const struct insn *in)
+{
+	unsigned broadcast = field(d->operands, OPF_BC_AT, 2);
+
+	if (in->enc == X86_EVEX && d->b && broadcast)
+		return 1 << broadcast;
+	switch (field(d->operands, OPF_MEM_AT, 5)) {
+	case MS_s: return d->mode == X86_MODE_64 ? 10 : 6;
+	case MS_2y: return has_w(in) ? 16 : 8;
+	case MS_env: return in->opsize == 2 ? 14 : 28;
+	case MS_save: return in->opsize == 2 ? 94 : 108;
+	case MS_x: return in->vl;
+	case MS_h: return in->vl / 2;
+	case MS_f: return in->vl / 4;
+	case MS_e: return in->vl / 8;
+	case MS_dup: return in->vl == 16 ? 8 : in->vl;
+	default: return plain_memory_size(d, in);
+	}
 }
 
 /* The first len of the bytes as a number. */
@@ -359,40 +417,25 @@ RARE static unsigned read_address16(struct insn *in)
 	return in->mod;
 }
 
-/* Returns whether there is no base: a displacement of four bytes is in its place. */
-static bool read_sib(struct decoder *d, struct insn *in)
-{
-	uint8_t sib = take_byte(d);
-	unsigned index = (sib >> 3 & 7) | (in->rex & 2) << 2;
-
-	in->base = (sib & 7) | (in->rex & 1) << 3;
-	in->index = index == X86_RSP && !(d->operands & OPF_VSIB) ? X86_REG_NONE : index;
-	in->scale = 1 << (sib >> 6);
-	return (sib & 7) == 5 && in->mod == 0;
-}
-
 /* Returns the displacement's length. */
 static unsigned read_address(struct decoder *d, struct insn *in)
 {
-	in->base = in->rm | (in->rex & 1) << 3;
-	if (in->rm == 4) {
-		if (read_sib(d, in)) {
-			in->base = X86_REG_NONE;
-			return 4;
-		}
-	} else if (in->rm == 5 && in->mod == 0) {
-		in->base = d->mode == X86_MODE_64 ? X86_RIP : X86_REG_NONE;
-		return 4;
+	unsigned ext_b = (in->rex & 1) << 3, ext_x = (in->rex & 2) << 2, low = in->rm;
+
+	if (low == 4) {
+		uint8_t sib = take_byte(d);
+		unsigned index = (sib >> 3 & 7) | ext_x;
+
+		low = sib & 7;
+		if (index != X86_RSP || d->operands & OPF_VSIB)
+			in->index = index;
+		in->scale = 1 << (sib >> 6);
 	}
-	return in->mod == 2 ? 4 : in->mod;
-}
-
-/* EVEX counts a byte displacement in units of what is accessed. */
-static void scale_disp8(const struct decoder *d, struct insn *in)
-{
-	unsigned element = field(d->operands, OPF_N_AT, 3);
-
-	in->disp *= element ? 1u << (element - 1) : memory_size(d, in);
+	in->base = low | ext_b;
+	if (low != 5 || in->mod)
+		return in->mod == 2 ? 4 : in->mod;
+	in->base = in->rm == 5 && d->mode == X86_MODE_64 ? X86_RIP : X86_REG_NONE;
+	return 4;
 }
 
 static void read_memory(struct decoder *d, struct insn *in)
@@ -403,17 +446,17 @@ static void read_memory(struct decoder *d, struct insn *in)
 	len = in->adsize == 2 ? read_address16(in) : read_address(d, in);
 	in->disp = number(next_bytes(d), len, true);
 	d->at += len;
-	if (in->enc == X86_EVEX && in->mod == 1)
-		scale_disp8(d, in);
 }
 
 static void read_modrm(struct decoder *d, struct insn *in)
 {
-	in->modrm_at = d->at;
-	in->modrm = take_byte(d);
-	in->mod = care_of(d) == CARE_crdr ? 3 : in->modrm >> 6;
-	in->reg = (in->modrm >> 3 & 7) | (in->rex & 4) << 1;
-	in->rm = in->modrm & 7;
+	uint8_t modrm = next_byte(d);
+
+	in->modrm_at = d->at++;
+	in->modrm = modrm;
+	in->mod = d->operands & OPF_NO_MOD ? 3 : modrm >> 6;
+	in->reg = (modrm >> 3 & 7) | (in->rex & 4) << 1;
+	in->rm = modrm & 7;
 	if (in->mod == 3)
 		in->rm |= (in->rex & 1) << 3;
 	else
@@ -423,9 +466,9 @@ static void read_modrm(struct decoder *d, struct insn *in)
 /* -- Immediates -------------------------------------------------------------------- */
 
 /* Of the first immediate, with an operand size of 1, 2, 4 and 8. */
-#define LENGTHS(b, w, d, q)                          \
-	{                                            \
-		[1] = b, [2] = w, [4] = d, [8] = q   \
+#define LENGTHS(b, w, d, q)                        \
+	{                                          \
+		[1] = b, [2] = w, [4] = d, [8] = q \
 	}
 
 static const uint8_t imm_length[IM_END][9] = {
@@ -436,19 +479,22 @@ static const uint8_t imm_length[IM_END][9] = {
 	[IM_wb] = LENGTHS(2, 2, 2, 2), [IM_bb] = LENGTHS(1, 1, 1, 1),
 };
 
-/* A second immediate, or the address of A0 to A3. */
-RARE static void read_more(struct decoder *d, struct insn *in, enum op_imm kind)
+/* A second immediate, and what is none. */
+RARE static void read_odd_imm(struct decoder *d, struct insn *in, enum op_imm kind)
 {
 	unsigned len = kind == IM_o ? in->adsize : kind == IM_ap ? 2 : 1;
 	uint64_t value = number(next_bytes(d), len, false);
 
 	d->at += len;
-	if (kind != IM_o) {
+	if (kind == IM_o) {
+		in->has_mem = true;
+		in->disp = value;
+	} else if (kind == IM_op) {
+		in->op = value;
+		in->imm_at = d->at;
+	} else {
 		in->imm2 = value;
-		return;
 	}
-	in->has_mem = true;
-	in->disp = value;
 }
 
 static void read_imm(struct decoder *d, struct insn *in)
@@ -456,11 +502,13 @@ static void read_imm(struct decoder *d, struct insn *in)
 	enum op_imm kind = field(d->operands, OPF_IMM_AT, 4);
 
 	in->imm_at = d->at;
+	if (kind == IM_0)
+		return;
 	in->imm_len = imm_length[kind][in->opsize];
 	in->imm = number(next_bytes(d), in->imm_len, kind < IM_UNSIGNED);
 	d->at += in->imm_len;
 	if (kind >= IM_TWO)
-		read_more(d, in, kind);
+		read_odd_imm(d, in, kind);
 }
 
 /* -- Notes ------------------------------------------------------------------------- */
@@ -481,15 +529,14 @@ static void take_notes(const struct decoder *d, struct insn *in)
 	if (!in->has_mem) {
 		operands &= ~(OPF_MEM_R | OPF_MEM_W);
 		effects &= ~OPE_LOCK;
+	} else if (operands & (OPF_MEM_R | OPF_MEM_W)) {
+		in->mem_size = plain_memory_size(d, in);
 	}
 	in->operands = operands;
 	in->effects = effects;
-	in->mem_size = operands & (OPF_MEM_R | OPF_MEM_W) ? memory_size(d, in) : 0;
-	if (d->aaa && in->mem_size && in->kind == X86_NATIVE)
-		in->kind = X86_MASKED_MEM;
 }
 
-RARE static bool is_undefined(const struct decoder *d, const struct insn *in)
+static bool is_undefined(const struct decoder *d, const struct insn *in)
 {
 	if (d->ud || (d->operands & OPF_ONLY64 && d->mode != X86_MODE_64))
 		return true;
@@ -500,19 +547,11 @@ RARE static bool is_undefined(const struct decoder *d, const struct insn *in)
 	return in->enc != X86_LEGACY && !rules_vex_ok(d, in);
 }
 
-static bool may_be_undefined(const struct decoder *d, const struct insn *in)
-{
-	/* With memory, MEM_ONLY becomes REG_ONLY, the next bit. */
-	uint64_t bits = OPF_MEM_ONLY << in->has_mem | OPF_ONLY64;
-
-	return d->ud | !!(d->operands & bits) | (in->prefix & X86_PFX_LOCK) | in->enc;
-}
-
 /*
  * A memory operand without an override has the segment that its base says; XLAT and
  * MASKMOV access memory without ModRM, and the manual gives them DS.
  */
-RARE static void settle_segment(const struct decoder *d, struct insn *in)
+static void settle_segment(const struct decoder *d, struct insn *in)
 {
 	bool has_mem = in->has_mem || in->kind == X86_XLAT || in->kind == X86_MASKMOV;
 
@@ -524,38 +563,50 @@ RARE static void settle_segment(const struct decoder *d, struct insn *in)
 		in->seg = in->base == X86_RSP || in->base == X86_RBP ? X86_SS : X86_DS;
 }
 
-/* 3DNow!: the opcode comes last. */
-RARE static void read_3dnow(struct decoder *d, struct insn *in)
+/* EVEX counts a byte displacement in units of what is accessed. */
+static void scale_disp8(const struct decoder *d, struct insn *in)
 {
-	d->operands |= OPF_MODRM;
-	read_modrm(d, in);
-	in->imm_at = d->at;
-	in->op = take_byte(d);
+	unsigned element = field(d->operands, OPF_N_AT, 3);
+
+	in->disp *= element ? 1u << (element - 1) : memory_size(d, in);
+}
+
+static void judge_vex(struct decoder *d, struct insn *in)
+{
+	if (in->enc == X86_EVEX && in->mod == 1)
+		scale_disp8(d, in);
+	if (d->aaa && in->mem_size && in->kind == X86_NATIVE)
+		in->kind = X86_MASKED_MEM;
+	rules_vvvv(d, in);
+}
+
+/* What is not as simple as in most instructions, and so was left. */
+RARE static void judge(struct decoder *d, struct insn *in)
+{
+	if (in->simd)
+		rules_vector_length(d, in);
+	if (in->mem_r || in->mem_w)
+		in->mem_size = memory_size(d, in);
+	if (in->enc != X86_LEGACY)
+		judge_vex(d, in);
+	rules_care(d, in);
+	settle_segment(d, in);
+	if (is_undefined(d, in))
+		in->kind = X86_UD;
 }
 
 static void decode(struct decoder *d, struct insn *in)
 {
 	find_row(d, in, find_place(d, in));
-	in->opsize = operand_size(d, in);
-	in->adsize = address_size(d, in);
-	if (d->operands & OPF_SIMD)
-		rules_vector_length(d, in);
-	if (in->map == X86_MAP_0F0F)
-		read_3dnow(d, in);
-	else if (d->operands & OPF_MODRM)
+	take_sizes(d, in);
+	if (d->operands & OPF_MODRM)
 		read_modrm(d, in);
 	read_imm(d, in);
 	if (d->operands & OPF_OREG)
 		in->oreg = (in->op & 7) | (in->rex & 1) << 3;
 	take_notes(d, in);
-	if (in->enc != X86_LEGACY)
-		rules_vvvv(d, in);
-	if (care_of(d) != CARE_none)
-		rules_care(d, in);
-	if (d->mode != X86_MODE_64 || in->seg != X86_SEG_NONE)
-		settle_segment(d, in);
-	if (may_be_undefined(d, in) && is_undefined(d, in))
-		in->kind = X86_UD;
+	if (d->operands & OPF_JUDGE)
+		judge(d, in);
 }
 
 typedef const volatile uint64_t __attribute__((may_alias, aligned(1))) any_word;
@@ -581,24 +632,41 @@ static unsigned __int128 take_bytes(const uint8_t *code, unsigned n)
 	return (unsigned __int128)high << 64 | low;
 }
 
+/*
+ * Field by field, which compilers join to words; where much is cleared at once, gcc has
+ * REP STOS.
+ */
+static void start(struct decoder *d, struct insn *in)
+{
+	d->operands = d->state->operands;
+	d->ud = false;
+	in->map = in->enc = in->prefix = 0;
+	in->seg = in->seg_override = X86_SEG_NONE;
+	in->oreg = in->base = in->index = X86_REG_NONE;
+	in->scale = 1;
+	in->has_mem = false;
+	in->modrm_at = in->modrm = in->mod = in->reg = in->rm = 0;
+	in->imm_len = in->imm_at = 0;
+	in->imm2 = 0;
+	in->imm = 0;
+	in->disp = 0;
+	in->vex[0] = in->vex[1] = in->vex[2] = in->vexlen = in->vvvv = in->vl = 0;
+	in->mem_size = 0;
+}
+
 int x86_decode(struct insn *out, const uint8_t *code, unsigned n, enum x86_mode mode)
 {
-	unsigned most = n < LONGEST ? n : LONGEST;
-	struct decoder d = {.bytes = take_bytes(code, most), .mode = mode};
+	struct decoder d;
 
-	*out = (struct insn){
-		.seg = X86_SEG_NONE,
-		.seg_override = X86_SEG_NONE,
-		.oreg = X86_REG_NONE,
-		.base = X86_REG_NONE,
-		.index = X86_REG_NONE,
-		.scale = 1,
-	};
+	d.bytes = take_bytes(code, n);
+	d.mode = mode;
+	d.state = states[mode];
+	start(&d, out);
 	decode(&d, out);
 	out->len = d.at;
-	if (d.at > most)
-		return n < LONGEST ? -ENODATA : -E2BIG;
-	return d.at;
+	if (d.at <= n && d.at <= LONGEST)
+		return d.at;
+	return n < LONGEST ? -ENODATA : -E2BIG;
 }
 
 const char *x86_insn_name(const struct insn *in)

@@ -118,9 +118,9 @@ enum x86_field {
  */
 struct insn {
 	uint8_t len;    /* bytes, 1 to 15 */
-	uint8_t enc;    /* enum x86_enc */
-	uint8_t map;    /* enum x86_map */
 	uint8_t op;     /* opcode byte; for 3DNow! the trailing byte */
+	uint8_t map;    /* enum x86_map */
+	uint8_t enc;    /* enum x86_enc */
 	uint8_t prefix; /* X86_PFX_* seen (VEX/EVEX: from pp, with 67 if there) */
 	uint8_t rex;    /* legacy: the REX byte or 0; VEX/EVEX: W R X B in the same bits, no 0x40 */
 	uint8_t opsize; /* 1, 2, 4 or 8: operand size after prefixes and defaults (push in 64-bit
@@ -159,48 +159,46 @@ struct insn {
 	uint8_t vl;      /* vector bytes: 16, 32, 64; 0 where there is none */
 
 	/* notes */
-	uint16_t row;   /* of the opcode table; x86_insn_name() names it */
 	uint16_t mem_size; /* bytes accessed at the memory operand, 0: none (LEA, NOP, CLFLUSH);
 			    * of one element for gathers and scatters and with EVEX broadcast;
 			    * XSAVE family: 576, of which XCR0 may make more */
+	uint32_t row;   /* of the opcode table; x86_insn_name() names it */
+	/* f_: enum x86_field; f_rm speaks of mod == 3. _r, _w: GPR fields: read; written. For oreg
+	 * the notes stand in f_rm, rm_r and rm_w. A write of 1 or 2 bytes, or one that may not
+	 * happen (CMOV, BSF), reads as well */
 	union {
 		uint32_t operands; /* OPF_ */
 		struct {
-			bool has_modrm : 1;
-			uint32_t : 2;
-			/* f_: enum x86_field; f_rm speaks of mod == 3. _r, _w: GPR fields: read;
-			 * written. For oreg the notes stand in f_rm, rm_r and rm_w. A write of
-			 * 1 or 2 bytes, or one that may not happen (CMOV, BSF), reads as well */
-			uint32_t f_reg : 2;
-			bool reg_r : 1, reg_w : 1;
-			uint32_t f_rm : 2;
+			uint8_t f_reg : 2;
+			bool reg_r : 1, reg_w : 1, has_modrm : 1;
+			uint8_t : 3;
+			uint8_t f_rm : 2;
 			bool rm_r : 1, rm_w : 1;
-			uint32_t f_vvvv : 2;
-			bool vvvv_r : 1, vvvv_w : 1;
 			bool mem_r : 1, mem_w : 1; /* the memory operand is read, written */
-			bool simd : 1; /* uses MMX, SSE, AVX or mask state: CR0.TS, CR4.OSFXSR
+			bool simd : 1; /* uses MMX, SSE, AVX or mask state: CR0.TS and CR4.OSFXSR
 					* matter */
 			bool x87 : 1;  /* uses x87 or MMX state */
+			uint8_t f_vvvv : 2;
+			bool vvvv_r : 1, vvvv_w : 1;
 		};
 	};
 	union {
 		uint64_t effects; /* OPE_ */
 		struct {
-			uint64_t kind : 8; /* enum x86_kind */
-			bool flags_touch : 1; /* it may change arithmetic flags at all */
-			bool lockable : 1; /* a read-modify-write that LOCK may precede (XCHG m:
-					    * always locked) */
-			bool can_trap : 1; /* may raise an exception by itself on register values
-					    * (DIV, x87, SSE floating point) */
+			uint8_t kind;          /* enum x86_kind */
+			bool flags_touch : 1;  /* it may change arithmetic flags at all */
+			bool lockable : 1;     /* a read-modify-write that LOCK may precede (XCHG
+						* m: always locked) */
+			bool can_trap : 1;     /* may raise an exception by itself on register
+						* values (DIV, x87, SSE floating point) */
 			uint64_t : 5;
-			/* implicit general registers, a bit each (RAX of MUL, RCX of a shift by
-			 * CL, RDX:RAX of DIV, RBX of CMPXCHG16B, ...) */
-			uint64_t gpr_r : 12, gpr_w : 12;
+			uint64_t gpr_r : 12;   /* implicit general registers, a bit each (RAX of */
+			uint64_t gpr_w : 12;   /* MUL, RCX of a shift by CL, RDX:RAX of DIV, ...) */
 			uint64_t flags_r : 12; /* arithmetic flags whose old value can matter */
 			uint64_t flags_w : 12; /* arithmetic flags certainly replaced whatever the
-						* operands are, in a way that does not depend on
-						* the old flags (a shift by CL: none, since a count
-						* of 0 keeps them; undefined results: not listed) */
+						* operands are, in a way that does not depend on the
+						* old flags (a shift by CL: none, since a count of 0
+						* keeps them; undefined results: not listed) */
 		};
 	};
 };
@@ -210,6 +208,7 @@ struct insn {
  * Returns its length (> 0, also in out->len), or
  *   -ENODATA  the n bytes are a proper beginning and the instruction goes on after them
  *   -E2BIG    it would be longer than 15 bytes (#GP on hardware)
+ * after which *out says nothing.
  * code may change meanwhile (guest memory): each byte is read once, and the result is that of
  * bytes which were there; an emitter takes all but immediates from *out.
  * An undefined opcode is no error: kind is X86_UD and len covers what hardware would consume.

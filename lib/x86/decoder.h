@@ -22,24 +22,29 @@ struct decoder {
 	unsigned __int128 bytes; /* our copy; zeros behind those that count */
 	unsigned at;             /* the next byte */
 	enum x86_mode mode;
-	uint64_t operands; /* the row, with its group's row */
+	const struct state *state; /* of the mode and the prefixes */
+	uint64_t operands;         /* the row, with its group's row */
 	uint64_t effects;
 	bool ud;
-	bool w; /* REX.W, VEX.W */
-	/* EVEX */
+	/* VEX and EVEX only */
 	uint8_t ll, aaa;
 	bool z, b, high_reg, high_vvvv; /* R' and V' name registers 16 to 31 */
 };
 
-/* The next bytes, eight of them. */
+/* The next eight bytes. Any will do beyond the longest: it is too long already. */
 static inline uint64_t next_bytes(const struct decoder *d)
 {
-	return d->at <= LONGEST ? d->bytes >> 8 * d->at : 0;
+	return d->bytes >> 8 * (d->at & LONGEST);
+}
+
+static inline uint8_t next_byte(const struct decoder *d)
+{
+	return ((const uint8_t *)&d->bytes)[d->at & LONGEST];
 }
 
 static inline uint8_t take_byte(struct decoder *d)
 {
-	uint8_t byte = next_bytes(d);
+	uint8_t byte = next_byte(d);
 
 	d->at++;
 	return byte;
@@ -57,7 +62,7 @@ static inline enum op_care care_of(const struct decoder *d)
 
 /* -- rules.c --------------------------------------------------------------------------- */
 
-/* in->vl of a SIMD row, from it and L'L. ModRM, if there is one, is still to come. */
+/* in->vl of a SIMD row, from it and L'L. */
 RARE void rules_vector_length(const struct decoder *d, struct insn *in);
 
 /* VEX and EVEX: vvvv where the row does not use it is undefined, or to be ignored. */

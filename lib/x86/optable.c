@@ -118,7 +118,7 @@
 #define Ma            (OPF_MODRM | OPF_MEM_ONLY) /* an address that is not accessed */
 #define Mo(size, acc) (SIZE_##size | MEM_##acc | IM(o)) /* A0..A3 */
 #define S             FIELD(OPF_REG_AT, X86_F_OTHER)
-#define C_D           (OPF_MODRM | FIELD(OPF_REG_AT, X86_F_OTHER))
+#define C_D           (OPF_MODRM | OPF_NO_MOD | FIELD(OPF_REG_AT, X86_F_OTHER))
 #define MODRM         OPF_MODRM
 
 #define V            (OPF_SIMD | OPF_MODRM | FIELD(OPF_REG_AT, X86_F_OTHER))
@@ -253,11 +253,19 @@
 /* -- The rows ---------------------------------------------------------------------- */
 
 /* What uses the x87 may raise #MF, whatever else it does. */
-#define ROW(operands, effects) \
-	{operands, (effects) | ((operands) & OPF_X87 ? OPE_TRAP : 0)},
+/* clang-format off */
+#define ROW(operands, effects)                                     \
+	{(operands) | (IS_ODD(operands, effects) ? OPF_JUDGE : 0), \
+	 (effects) | ((operands) & OPF_X87 ? OPE_TRAP : 0)},
+
+#define IS_ODD(operands, effects)                                              \
+	((operands) & (OPF_MEM_ONLY | OPF_REG_ONLY | OPF_ONLY64 | OPF_SIMD) || \
+	 ((operands) >> OPF_MEM_AT & 31) >= MS_ODD || (effects) & CARE_MASK)
+#define CARE_MASK FIELD(OPE_CARE_AT, 31)
 
 const struct oprow op_rows[] = {
 	ROW(0, KIND(UD))
+/* clang-format on */
 #define OP(map, pp, op, name, operands, effects)  ROW(operands, effects)
 #define OPS(map, lo, hi, name, operands, effects) ROW(operands, effects)
 #define VX(map, pp, w, op, name, operands, rules, effects) \

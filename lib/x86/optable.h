@@ -68,49 +68,51 @@ enum {
 
 enum { OP_INDEX_SIZE = OP_AT_GROUP + OP_GROUPS * 16 };
 
-/* -- The operands word: bits 0 to 18 are laid out as in struct insn ----------------- */
+/* -- The operands word: bits 0 to 19 are laid out as in struct insn ----------------- */
 
-#define OPF_MODRM    (1ull << 0)
-#define OPF_MEM_ONLY (1ull << 1)
-#define OPF_REG_ONLY (1ull << 2)
-#define OPF_REG_AT   3 /* two bits: enum x86_field of modrm.reg */
-#define OPF_REG_R    (1ull << 5)
-#define OPF_REG_W    (1ull << 6)
-#define OPF_RM_AT    7 /* of modrm.rm, or of the register in the opcode's low bits */
-#define OPF_RM_R     (1ull << 9)
-#define OPF_RM_W     (1ull << 10)
-#define OPF_VVVV_AT  11
-#define OPF_VVVV_R   (1ull << 13)
-#define OPF_VVVV_W   (1ull << 14)
-#define OPF_MEM_R    (1ull << 15)
-#define OPF_MEM_W    (1ull << 16)
-#define OPF_SIMD     (1ull << 17)
-#define OPF_X87      (1ull << 18)
-#define OPF_OREG     (1ull << 19) /* a register in the opcode's low bits */
+#define OPF_REG_AT   0 /* two bits: enum x86_field of modrm.reg */
+#define OPF_REG_R    (1ull << 2)
+#define OPF_REG_W    (1ull << 3)
+#define OPF_MODRM    (1ull << 4)
+#define OPF_MEM_ONLY (1ull << 5)
+#define OPF_REG_ONLY (1ull << 6)
+#define OPF_OREG     (1ull << 7) /* a register in the opcode's low bits */
+#define OPF_RM_AT    8 /* of modrm.rm, or of the register in the opcode's low bits */
+#define OPF_RM_R     (1ull << 10)
+#define OPF_RM_W     (1ull << 11)
+#define OPF_MEM_R    (1ull << 12)
+#define OPF_MEM_W    (1ull << 13)
+#define OPF_SIMD     (1ull << 14)
+#define OPF_X87      (1ull << 15)
+#define OPF_VVVV_AT  16
+#define OPF_VVVV_R   (1ull << 18)
+#define OPF_VVVV_W   (1ull << 19)
 #define OPF_NO64     (1ull << 20) /* undefined in 64-bit mode */
 #define OPF_ONLY64   (1ull << 21) /* undefined elsewhere */
-#define OPF_MEM_AT   22           /* five bits: enum op_mem */
-#define OPF_SIZE_AT  27           /* three bits: enum op_size, ... */
-#define OPF_BYTE     (1ull << 30) /* ... 1 unless the row names another: a fourth */
-#define OPF_IMM_AT   31           /* four bits: enum op_imm */
-#define OPF_NDS      (1ull << 35) /* VEX.vvvv is an operand; otherwise it must be 1111 */
-#define OPF_L128     (1ull << 36) /* the vector lengths that exist; for LIG all three */
-#define OPF_L256     (1ull << 37)
-#define OPF_L512     (1ull << 38)
-#define OPF_LIG      (1ull << 39) /* a scalar: length ignored */
-#define OPF_BC_AT    40 /* two bits: broadcast element, 1: 2 bytes, 2: 4, 3: 8; 0: none */
-#define OPF_ER       (1ull << 42) /* EVEX.b with registers: embedded rounding */
-#define OPF_SAE      (1ull << 43) /* ... suppresses exceptions */
-#define OPF_K        (1ull << 44) /* a write mask may be given */
-#define OPF_Z        (1ull << 45) /* ... that zeroes */
-#define OPF_KREQ     (1ull << 46) /* ... must be given */
-#define OPF_N_AT     47 /* three bits: disp8 scale is 1 << (N - 1), not the memory size */
-#define OPF_VSIB     (1ull << 50)
-#define OPF_KREG     (1ull << 51) /* modrm.reg is a mask register: 0 to 7 only */
-#define OPF_KVVVV    (1ull << 52)
-#define OPF_B_ANY    (1ull << 53) /* EVEX.b with registers is allowed and means nothing */
-#define OPF_NDS_REG  (1ull << 54) /* OPF_NDS holds in the register form only: VMOVSS */
-#define OPF_GROUP_AT 56 /* eight bits: the group to look into, 0: this row is all */
+#define OPF_NO_MOD   (1ull << 22) /* mod is ignored: always registers */
+#define OPF_JUDGE    (1ull << 23) /* SIMD, limits, CARE, odd sizes: judge() has to look */
+#define OPF_MEM_AT   24           /* five bits: enum op_mem */
+#define OPF_SIZE_AT  29           /* three bits: enum op_size, ... */
+#define OPF_BYTE     (1ull << 32) /* ... 1 unless the row names another: a fourth */
+#define OPF_IMM_AT   33           /* four bits: enum op_imm */
+#define OPF_NDS      (1ull << 37) /* VEX.vvvv is an operand; otherwise it must be 1111 */
+#define OPF_L128     (1ull << 38) /* the vector lengths that exist; for LIG all three */
+#define OPF_L256     (1ull << 39)
+#define OPF_L512     (1ull << 40)
+#define OPF_LIG      (1ull << 41) /* a scalar: length ignored */
+#define OPF_BC_AT    42 /* two bits: broadcast element, 1: 2 bytes, 2: 4, 3: 8; 0: none */
+#define OPF_ER       (1ull << 44) /* EVEX.b with registers: embedded rounding */
+#define OPF_SAE      (1ull << 45) /* ... suppresses exceptions */
+#define OPF_K        (1ull << 46) /* a write mask may be given */
+#define OPF_Z        (1ull << 47) /* ... that zeroes */
+#define OPF_KREQ     (1ull << 48) /* ... must be given */
+#define OPF_N_AT     49 /* three bits: disp8 scale is 1 << (N - 1), not the memory size */
+#define OPF_VSIB     (1ull << 52)
+#define OPF_KREG     (1ull << 53) /* modrm.reg is a mask register: 0 to 7 only */
+#define OPF_KVVVV    (1ull << 54)
+#define OPF_B_ANY    (1ull << 55) /* EVEX.b with registers is allowed and means nothing */
+#define OPF_NDS_REG  (1ull << 56) /* OPF_NDS holds in the register form only: VMOVSS */
+#define OPF_GROUP_AT 57 /* seven bits: the group to look into, 0: this row is all */
 
 /* The operand size. */
 enum op_size {
@@ -169,7 +171,8 @@ enum op_imm {
 	IM_ap = IM_TWO, /* a far pointer: z and two bytes */
 	IM_wb,          /* ENTER */
 	IM_bb,          /* EXTRQ, INSERTQ */
-	IM_o, /* a memory offset of the address size: no immediate to the caller */
+	IM_o,  /* a memory offset of the address size: no immediate to the caller */
+	IM_op, /* 3DNow!: the opcode comes last */
 	IM_END,
 };
 
@@ -179,11 +182,11 @@ enum op_imm {
 #define OPE_TOUCH   (1ull << 8) /* changes flags at all */
 #define OPE_LOCK    (1ull << 9)
 #define OPE_TRAP    (1ull << 10)
-#define OPE_CARE_AT 11          /* five bits: enum op_care */
-#define OPE_IR_AT   16          /* implicit registers read, a bit each, RAX to R11 */
-#define OPE_IW_AT   28          /* ... written */
-#define OPE_FR_AT   40          /* twelve bits as in RFLAGS: flags read */
-#define OPE_FW_AT   52          /* ... certainly written */
+#define OPE_CARE_AT 11 /* five bits: enum op_care */
+#define OPE_IR_AT   16 /* implicit registers read, a bit each, RAX to R11 */
+#define OPE_IW_AT   28 /* ... written */
+#define OPE_FR_AT   40 /* twelve bits as in RFLAGS: flags read */
+#define OPE_FW_AT   52 /* ... certainly written */
 
 /*
  * Rows whose last facts depend on more than the place: the decoder has a case for each.
@@ -198,7 +201,7 @@ enum op_care {
 	CARE_prefetch, /* the register form: undefined (AMD) or nothing (Intel) */
 	CARE_nop,      /* 90: XCHG with REX.B */
 	CARE_bt,       /* the memory form reaches outside its operand */
-	CARE_crdr,     /* mod is ignored: always registers */
+	CARE_crdr,     /* not all of the registers exist */
 	CARE_seg,      /* modrm.reg is a segment register, ES to GS */
 	CARE_seg_load, /* ... and not CS */
 	CARE_gather,   /* index, mask and destination must differ */

@@ -40,7 +40,7 @@ void rules_vector_length(const struct decoder *d, struct insn *in)
 				 : 16;
 	else if (d->operands & OPF_LIG)
 		in->vl = 16;
-	else if (is_rounding(d, next_bytes(d) >> 6 & 3))
+	else if (is_rounding(d, in->mod))
 		in->vl = 64;
 	else if (d->ll < 3)
 		in->vl = 16 << d->ll;

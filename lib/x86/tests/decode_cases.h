@@ -167,6 +167,7 @@
 	{M64, "0f 0f c1 9e", "{undefined} 4"},
 	{M64, "8f e9", "{undefined} 2"},
 	{M64, "c4 e3 79 69", "{undefined} 4"},
+	{M64, "c4 cf 79 58", "{undefined} 4"}, /* map 15 is not 3DNow!'s */
 	{M64, "0f 37", "{undefined} 2"},
 	{M64, "0f aa", "{undefined} 2"},
 
