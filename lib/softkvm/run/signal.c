@@ -42,8 +42,9 @@ static void take_flags(struct vcpu *c, uint64_t eflags)
 
 /* -- C ----------------------------------------------------------------------------- */
 
-/* The linker's names for the table's ends. */
-extern const struct guarded __start_softkvm_guarded[], __stop_softkvm_guarded[];
+/* The linker's names for the table's ends; of this library's table, where there are more. */
+extern const struct guarded __start_softkvm_guarded[] __attribute__((visibility("hidden")));
+extern const struct guarded __stop_softkvm_guarded[] __attribute__((visibility("hidden")));
 
 static bool is_at(const int32_t *distance, uint64_t pc)
 {
@@ -156,8 +157,11 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 		old->sa_sigaction(sig, info, context);
 	} else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
 		old->sa_handler(sig);
-	} else { /* as if we were not here: the instruction faults again */
+	} else if (is_fault(sig, info)) { /* as if we were not here: it faults again */
 		sigaction(sig, old, NULL);
+	} else if (old->sa_handler == SIG_DFL) {
+		sigaction(sig, old, NULL);
+		raise(sig);
 	}
 }
 

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <linux/kvm.h>
+#include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -554,6 +555,31 @@ static int bad_ones(const struct way *way, const char *knobs)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
+/* A fault signal that somebody sends is no fault: it ends the client, whatever it is doing. */
+static bool dies_of(int sig)
+{
+	static const struct test_insn loop = {.name = "jmp $", .code = "\xeb\xfe", .len = 2,
+					      .at = GOOD};
+	int status = 0;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		alarm(20);
+		if (!open_all(""))
+			_exit(0);
+		fill_ram(&loop);
+		set_state(&loop);
+		go();
+		_exit(0);
+	}
+	usleep(100000);
+	kill(pid, sig);
+	waitpid(pid, &status, 0);
+	return WIFSIGNALED(status) ? WTERMSIG(status) == sig : WEXITSTATUS(status) != 0;
+}
+
 int main(void)
 {
 	static const char *const knobs[] = {"", "sample=0", "nogroup,sample=0", "interpret", "tlb"};
@@ -562,5 +588,6 @@ int main(void)
 		for (unsigned k = 0; k < sizeof(knobs) / sizeof(*knobs); k++)
 			is_int(bad_ones(&ways[w], knobs[k]), 0, "%s (SOFTKVM=%s)", ways[w].name,
 			       knobs[k]);
+	ok(dies_of(SIGSEGV) && dies_of(SIGBUS), "a signal that is sent has its usual effect");
 	return done_testing();
 }
