@@ -128,8 +128,8 @@ void cache_destroy(struct engine *e)
 	drop_table(e->page_hash, PAGE_HASH * sizeof(uint32_t));
 	drop_table(e->tr, sizeof(*e->tr));
 	drop_table(e->jumped, JUMPED * sizeof(*e->jumped));
-	drop_table(e->region[REGION_COLD].block, BLOCKS * sizeof(uint32_t));
-	drop_table(e->region[REGION_HOT].block, BLOCKS * sizeof(uint32_t));
+	drop_table(e->region[REGION_COLD].block, BLOCKS * sizeof(struct extent));
+	drop_table(e->region[REGION_HOT].block, BLOCKS * sizeof(struct extent));
 	drop_table(e->code_rw, CODE_SIZE);
 }
 
@@ -274,13 +274,13 @@ struct block *block_at_host(struct engine *e, uint32_t offset)
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
 
-		if (e->block[r->block[mid]].end <= offset)
+		if (r->block[mid].end <= offset)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	if (lo < r->n && e->block[r->block[lo]].main <= offset)
-		return &e->block[r->block[lo]];
+	if (lo < r->n && e->block[r->block[lo].block].main <= offset)
+		return &e->block[r->block[lo].block];
 	return NULL;
 }
 

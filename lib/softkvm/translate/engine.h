@@ -269,9 +269,14 @@ _Static_assert(sizeof(struct jumped) == 32, "half a cache line");
  * the first, native.c's pieces behind the last.
  */
 enum { REGION_COLD, REGION_HOT, REGION_STUBS, REGIONS };
+struct extent {           /* a block's code: what a search looks at lies close together */
+	uint32_t end;     /* offset */
+	uint32_t block;
+};
 struct region {
 	uint32_t begin, at, end; /* offsets; at: the next free byte */
-	uint32_t *block, n;      /* its blocks, ascending as their code does; none of stubs */
+	struct extent *block;    /* its blocks, ascending as their code does; none of stubs */
+	uint32_t n;
 };
 
 struct engine {

@@ -358,7 +358,7 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 	bytes_copy(e->bytes + e->n_bytes, t->code, len + t->over);
 	e->n_bytes += len + t->over;
 	t->region->at = b->end;
-	t->region->block[t->region->n++] = t->index;
+	t->region->block[t->region->n++] = (struct extent){b->end, t->index};
 	e->region[REGION_STUBS].at = as_at(&t->s);
 	e->n_blocks++;
 	block_add(e, b);
