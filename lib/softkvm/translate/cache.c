@@ -182,7 +182,7 @@ void cache_flush(struct engine *e)
 	e->c->stat.cache_flushes++;
 }
 
-struct block *block_find(struct engine *e, const struct code_page *p, uint16_t at, uint8_t mode)
+struct block *block_find(struct engine *e, const struct code_page *p, uint16_t at, uint16_t mode)
 {
 	uint32_t page = (uint32_t)(p - e->page), i;
 

@@ -224,12 +224,12 @@ static struct code_page *next_page(struct vcpu *c, uint64_t rip)
 }
 
 /* Finds or translates; NULL: the cache was or must be flushed, or *step says what happened. */
-static struct block *block_try(struct vcpu *c, uint64_t rip, bool gate, enum step *step,
-			       bool *again)
+static struct block *block_try(struct vcpu *c, uint64_t rip, enum variant which,
+			       enum step *step, bool *again)
 {
 	struct engine *e = c->engine;
 	uint64_t flushes = c->stat.cache_flushes;
-	uint8_t mode = current_mode(c);
+	uint16_t mode = current_mode(c) | (which == SINGLE_BLOCK ? MODE_SINGLE : 0);
 	struct code_page *p = fetch_page(c, rip, step), *next = NULL;
 	struct block *b;
 
@@ -253,20 +253,20 @@ static struct block *block_try(struct vcpu *c, uint64_t rip, bool gate, enum ste
 	}
 	if (next && !claim(c, next))
 		return NULL;
-	b = translate(e, p, next, (uint16_t)(rip & 4095), mode, gate);
+	b = translate(e, p, next, (uint16_t)(rip & 4095), mode, which == GATE_BLOCK);
 	*again = !b;
 	return b;
 }
 
-struct block *block_get(struct vcpu *c, uint64_t rip, bool gate, enum step *step)
+struct block *block_get(struct vcpu *c, uint64_t rip, enum variant which, enum step *step)
 {
 	bool again;
-	struct block *b = block_try(c, rip, gate, step, &again);
+	struct block *b = block_try(c, rip, which, step, &again);
 
 	if (b || !again)
 		return b;
 	cache_flush(c->engine);
-	return block_try(c, rip, gate, step, &again);
+	return block_try(c, rip, which, step, &again);
 }
 
 /* -- The second jump cache --------------------------------------------------------------------------- */
@@ -330,14 +330,14 @@ static void jc_check_mode(struct engine *e, struct view *v, uint8_t mode)
 }
 
 /* Goes on at c->rip, whose state is complete; flags_to_memory() was or will be called. */
-static uint64_t enter_block(struct vcpu *c)
+static uint64_t enter_block(struct vcpu *c, enum variant which)
 {
 	struct engine *e = c->engine;
 	enum step step;
 	struct block *b;
 
 	jc_check_mode(e, e->view, current_mode(c));
-	b = block_get(c, c->rip, false, &step);
+	b = block_get(c, c->rip, which, &step);
 	if (!b)
 		return dispatch_leave(e, step);
 	c->rip_page = c->rip & ~4095ull;
@@ -358,7 +358,7 @@ static uint64_t enter_gate(struct vcpu *c)
 	gate = jumped_find(c, c->rip, mode);
 	if (!gate) {
 		age = e->view->age;
-		b = block_get(c, c->rip, true, &step);
+		b = block_get(c, c->rip, GATE_BLOCK, &step);
 		if (!b)
 			return dispatch_leave(e, step);
 		/* Where translating flushed the TLB the page is no longer in the instruction TLB,
@@ -374,7 +374,7 @@ static uint64_t enter_gate(struct vcpu *c)
 	return code_addr(e, e->thunk.gate);
 }
 
-uint64_t dispatch(struct vcpu *c)
+static uint64_t dispatch_to(struct vcpu *c, enum variant which)
 {
 	struct engine *e = c->engine;
 
@@ -384,7 +384,17 @@ uint64_t dispatch(struct vcpu *c)
 		return dispatch_leave(e, STEP_AGAIN);
 	if (!translatable(c))
 		return dispatch_leave(e, STEP_INTERPRET);
-	return enter_block(c);
+	return enter_block(c, which);
+}
+
+uint64_t dispatch(struct vcpu *c)
+{
+	return dispatch_to(c, PLAIN_BLOCK);
+}
+
+uint64_t dispatch_single(struct vcpu *c)
+{
+	return dispatch_to(c, SINGLE_BLOCK);
 }
 
 uint64_t dispatch_jump(struct vcpu *c)
@@ -395,5 +405,5 @@ uint64_t dispatch_jump(struct vcpu *c)
 		return dispatch_leave(e, STEP_AGAIN);
 	if (!translatable(c))
 		return dispatch_leave(e, STEP_INTERPRET);
-	return e->opt.nochain ? enter_block(c) : enter_gate(c);
+	return e->opt.nochain ? enter_block(c, PLAIN_BLOCK) : enter_gate(c);
 }

@@ -131,9 +131,9 @@ struct block {
 	uint32_t next2;   /* in page2's list */
 	uint16_t at;      /* offset in the guest page */
 	uint16_t len;     /* guest bytes in the page */
+	uint16_t mode;    /* enum mode_bits */
 	uint8_t over;     /* guest bytes in page2 */
 	uint8_t n_insns;
-	uint8_t mode;     /* enum mode_bits */
 	bool live_in;     /* reads arithmetic flags before it replaces them all */
 	bool dead;
 	uint16_t slow;    /* group checks that failed */
@@ -215,7 +215,9 @@ struct code_page {
 enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, MODE_FSGS = 4
 		 /* 32-bit: FS and GS have full limits */, MODE_NOAVX = 8, MODE_AVX512 = 16,
 		 MODE_USER = 32 /* CPL 3 */, MODE_NOTSC = 64 /* RDTSC faults */,
-		 MODE_FSGSBASE = 128 /* CR4 permits RDFSBASE */ };
+		 MODE_FSGSBASE = 128 /* CR4 permits RDFSBASE */,
+		 /* of no CPU's: each access is checked by itself (group.c) */
+		 MODE_SINGLE = 256 };
 
 #define CODE_SIZE (128u << 20)
 #define NATIVE_SIZE (256u << 10) /* at the end of the code cache */
@@ -363,7 +365,7 @@ struct engine {
 int cache_create(struct engine *e);
 void cache_destroy(struct engine *e);
 void cache_flush(struct engine *e);
-struct block *block_find(struct engine *e, const struct code_page *p, uint16_t at, uint8_t mode);
+struct block *block_find(struct engine *e, const struct code_page *p, uint16_t at, uint16_t mode);
 void block_add(struct engine *e, struct block *b);
 void block_drop(struct engine *e, struct block *b);
 struct code_page *page_find(struct engine *e, uint64_t gpa);
@@ -377,10 +379,12 @@ unsigned insn_at_host(const struct engine *e, const struct block *b, uint32_t of
 /* dispatch.c: the way from C into translated code */
 /* Where the code at lin is; NULL: *step says what happened, STEP_OK: it is no RAM. */
 const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step);
-/* Finds or translates; NULL: *step says what happened, STEP_OK: C must execute what is there.
- * gate: a block that is made is made with an entry for indirect jumps. */
-struct block *block_get(struct vcpu *c, uint64_t rip, bool gate, enum step *step);
+/* Finds or translates; NULL: *step says what happened, STEP_OK: C must execute what is there. */
+enum variant { PLAIN_BLOCK, GATE_BLOCK /* if it is made, with an entry for indirect jumps */,
+	       SINGLE_BLOCK /* MODE_SINGLE */ };
+struct block *block_get(struct vcpu *c, uint64_t rip, enum variant which, enum step *step);
 uint64_t dispatch(struct vcpu *c);  /* host address for c->rip, or the leave thunk */
+uint64_t dispatch_single(struct vcpu *c); /* the same, of a SINGLE_BLOCK */
 /* The same for an indirect jump to c->rip: flags are in vcpu.arith, and the jump caches learn it. */
 uint64_t dispatch_jump(struct vcpu *c);
 /* The leave thunk, with the reason; STEP_OK: C must execute what is at rip. */
@@ -392,7 +396,7 @@ void itlb_flush(struct engine *e, struct view *v);
 /* translate.c */
 /* `next`: the linear address that follows the page is in it, NULL: nobody knows. */
 struct block *translate(struct engine *e, struct code_page *page, struct code_page *next,
-			uint16_t at, uint8_t mode, bool gate);
+			uint16_t at, uint16_t mode, bool gate);
 
 /* thunks.c */
 void thunks_emit(struct engine *e);

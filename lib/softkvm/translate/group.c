@@ -13,10 +13,10 @@
  *	                    mov  [cb], rbx
  *
  * The range must lie in one page and permit what all members do. If it does not, nothing is
- * wrong with the guest: C executes the leader alone, execution goes on in a block that begins
- * behind it, and when that happens often the block is translated anew, where this instruction
- * leads a smaller group, and then none: so what lies before and behind the end of a page comes
- * into groups of its own.
+ * wrong with the guest. Is it in two pages, execution goes on at the leader in a block without
+ * groups (MODE_SINGLE), whose exits lead to ordinary ones again; else C executes the leader alone.
+ * When that happens often the block is translated anew, where this instruction leads a smaller group,
+ * and then none: so what lies before and behind the end of a page comes into groups of its own.
  *
  * Groups through several base registers can be under way at once, say of locals and of an
  * object's fields. One has its address in CB; when another's leader needs CB that is parked in the
@@ -244,7 +244,7 @@ enum group_role group_role(struct tr *t, int i, struct group **its)
 	struct group found;
 	unsigned live;
 
-	if (t->e->opt.nogroup || !(t->mode & MODE_64) || !a->size)
+	if (t->e->opt.nogroup || (t->mode & (MODE_64 | MODE_SINGLE)) != MODE_64 || !a->size)
 		return GROUP_NONE;
 	for (live = t->live; live; live &= live - 1) {
 		struct group *g = &t->group[__builtin_ctz(live)];

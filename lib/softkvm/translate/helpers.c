@@ -150,11 +150,11 @@ uint64_t helper_exit(struct vcpu *c)
 	c->rip = c->rip_page + x->target;
 	if (x->backward && atomic_load_explicit(&c->requests, memory_order_relaxed))
 		return dispatch_leave(e, STEP_AGAIN);
-	to = block_get(c, c->rip, false, &step);
+	to = block_get(c, c->rip, PLAIN_BLOCK, &step);
 	if (!to)
 		return dispatch_leave(e, step);
 	if (flushes == c->stat.cache_flushes && !e->opt.nochain &&
-	    e->block[x->block].mode == to->mode && !e->block[x->block].dead &&
+	    (e->block[x->block].mode & ~MODE_SINGLE) == to->mode && !e->block[x->block].dead &&
 	    e->page[e->block[x->block].page].gpa == e->page[to->page].gpa)
 		exit_chain(e, x, to);
 	return code_addr(e, to->main);
@@ -197,6 +197,29 @@ static void group_failed(struct engine *e, struct block *b, unsigned i)
 	block_drop(e, b);
 }
 
+/* Instruction i of the block has not begun: on with it in a block of the other kind. */
+static uint64_t begin_again(struct vcpu *c, const struct block *b, unsigned i,
+			    uint64_t (*there)(struct vcpu *))
+{
+	flags_from_memory(c);
+	c->rip = c->rip_page + b->at + c->engine->map[b->map + i].guest;
+	keep_shadow(c, b, i);
+	return there(c);
+}
+
+/* The table does not answer for this access, or the group that instruction i leads. */
+static uint64_t slow_access(struct vcpu *c, struct block *b, unsigned i, bool group, bool crosses)
+{
+	if (group)
+		group_failed(c->engine, b, i);
+	if (group && crosses) {
+		c->stat.split_groups++;
+		return begin_again(c, b, i, dispatch_single);
+	}
+	c->stat.slow_accesses++;
+	return execute_decoded(c, b, i);
+}
+
 /* The prediction or the alignment test fails often at this site: its block is made anew. */
 static uint64_t change_habit(struct vcpu *c, struct site *s, uint64_t lin)
 {
@@ -207,11 +230,8 @@ static uint64_t change_habit(struct vcpu *c, struct site *s, uint64_t lin)
 	s->misses++;
 	habit_add(&e->habits, lin & (s->size - 1) ? HABIT_UNALIGNED : HABIT_PLAIN, gpa);
 	c->stat.tlb_repredict++;
-	flags_from_memory(c);
-	c->rip = c->rip_page + b->at + e->map[b->map + s->insn].guest;
-	keep_shadow(c, b, s->insn);
 	block_drop(e, b);
-	return dispatch(c);
+	return begin_again(c, b, s->insn, dispatch);
 }
 
 uint64_t helper_miss(struct vcpu *c)
@@ -220,12 +240,12 @@ uint64_t helper_miss(struct vcpu *c)
 	uint32_t n = after_call(c);
 	struct site *s = &e->site[n];
 	uint64_t lin = c->scratch[SCR_S1];
-	unsigned size = s->size;
+	bool crosses = (lin & 4095) + s->size > 4096;
 	enum step step;
 
 	if (s->misses == SITE_MISSES)
 		return change_habit(c, s, lin);
-	if ((lin & 4095) + size <= 4096 && is_canonical(lin) &&
+	if (!crosses && is_canonical(lin) &&
 	    tlb_fill(c, lin, s->write, &step)) {
 		/* Back to the site: S1 is lost in C, so the instruction starts again. */
 		struct block *b = &e->block[s->block];
@@ -233,10 +253,7 @@ uint64_t helper_miss(struct vcpu *c)
 		e->slots[n] = e->view->table[lin << 16 >> 28];
 		return code_addr(e, b->main + e->map[b->map + s->insn].host);
 	}
-	c->stat.slow_accesses++;
-	if (s->group)
-		group_failed(e, &e->block[s->block], s->insn);
-	return execute_decoded(c, &e->block[s->block], s->insn);
+	return slow_access(c, &e->block[s->block], s->insn, s->group, crosses);
 }
 
 uint64_t helper_check(struct vcpu *c)
@@ -246,15 +263,13 @@ uint64_t helper_check(struct vcpu *c)
 	unsigned i = insn_at_host(e, b, caller(c));
 	uint32_t access = (uint32_t)c->scratch[SCR_ACCESS];
 	uint64_t lin = c->scratch[SCR_S1];
+	bool crosses = (lin & 4095) + (access & ACCESS_SIZE) >= 4096;
 	enum step step;
 
-	if ((lin & 4095) + (access & ACCESS_SIZE) < 4096 && is_canonical(lin) &&
+	if (!crosses && is_canonical(lin) &&
 	    tlb_fill(c, lin, access & ACCESS_WRITE, &step))
 		return code_addr(e, b->main + e->map[b->map + i].host);
-	c->stat.slow_accesses++;
-	if (access & ACCESS_GROUP)
-		group_failed(e, b, i);
-	return execute_decoded(c, b, i);
+	return slow_access(c, b, i, access & ACCESS_GROUP, crosses);
 }
 
 /* Checks until the next block is made hot: the more hot code there is already, the more another

@@ -332,6 +332,7 @@ static void count(struct tr *t, const struct block *b, uint32_t bytes, uint64_t 
 
 	s->blocks++;
 	s->hot_blocks += !t->cold;
+	s->single_blocks += !!(t->mode & MODE_SINGLE);
 	s->block_insns += b->n_insns;
 	s->guest_bytes += b->len;
 	s->code_bytes += bytes;
@@ -365,7 +366,8 @@ static struct block *install(struct tr *t, uint32_t first_exit)
 	if (!e->opt.nochain)
 		for (i = first_exit; i < e->n_exits; i++) {
 			struct exit_rec *x = &e->exit[i];
-			struct block *to = block_find(e, t->page, x->target, t->mode);
+			struct block *to = block_find(e, t->page, x->target,
+						      t->mode & ~MODE_SINGLE);
 
 			if (to)
 				exit_chain(e, x, to);
@@ -386,7 +388,7 @@ static bool has_room(const struct engine *e)
 }
 
 struct block *translate(struct engine *e, struct code_page *page, struct code_page *next,
-			uint16_t at, uint8_t mode, bool gate)
+			uint16_t at, uint16_t mode, bool gate)
 {
 	struct tr *t = e->tr;
 	uint64_t started = now_ns();

@@ -49,7 +49,7 @@ struct tr {
 	struct engine *e;
 	struct code_page *page, *next;
 	uint16_t at, end;   /* offsets in the page: first byte, after the last */
-	uint8_t mode;
+	uint16_t mode;
 	bool cut;           /* the last instruction goes on in the next page */
 	bool loops;         /* it jumps to its own beginning */
 	int n_leaving;      /* instructions that leave it on a condition */
