@@ -215,6 +215,14 @@ struct insn {
  */
 int x86_decode(struct insn *out, const uint8_t *code, unsigned n, enum x86_mode mode);
 
+/* Is its memory access atomic? By LOCK, or as XCHG's is always. */
+static inline bool x86_is_atomic(const struct insn *in)
+{
+	bool xchg = in->enc == X86_LEGACY && in->map == X86_MAP_1B && (in->op & 0xfe) == 0x86;
+
+	return in->has_mem && (in->prefix & X86_PFX_LOCK || xchg);
+}
+
 /* The mnemonic, of an instruction or a family: "imul", "vmovd/q", "j(be)"; for traces. */
 const char *x86_insn_name(const struct insn *in);
 

@@ -164,13 +164,6 @@ static enum step through_buffer(struct vcpu *c, const struct op *op, uint64_t li
 	return s;
 }
 
-static bool is_locked(const struct insn *in)
-{
-	bool xchg = in->enc == X86_LEGACY && in->map == X86_MAP_1B && (in->op & 0xfe) == 0x86;
-
-	return (in->prefix & X86_PFX_LOCK) || xchg;
-}
-
 static enum step with_memory(struct vcpu *c, const struct op *op)
 {
 	const struct insn *in = op->in;
@@ -188,7 +181,7 @@ static enum step with_memory(struct vcpu *c, const struct op *op)
 		return s;
 	if (mem)
 		return native_exec(c, in, op->bytes, mem);
-	if (!is_locked(in))
+	if (!x86_is_atomic(in))
 		return through_buffer(c, op, lin);
 	if (!lock_try(&split_lock))
 		return STEP_AGAIN;

@@ -213,15 +213,20 @@ static void emit_plain_check(struct tr *t, bool write, uint32_t crossing, struct
 	}
 }
 
+static unsigned kind_of(const struct tr *t, int i, bool write, bool group)
+{
+	return (write ? KIND_STORE : 0) | (group || x86_is_atomic(&t->in[i]) ? KIND_ONE_PAGE : 0);
+}
+
 /* In a cold block: a call. */
-static void emit_cold_check(struct tr *t, unsigned size, bool write, bool group)
+static void emit_cold_check(struct tr *t, int i, unsigned size, bool write, bool group)
 {
 	if (group) {
 		mov_ri(&t->a, H_S2, size - 1);
 		call_to(&t->a, t->e->thunk.check_group[write]);
 		return;
 	}
-	call_to(&t->a, t->e->thunk.check[write][log2_up(size)]);
+	call_to(&t->a, t->e->thunk.check[kind_of(t, i, write, false)][log2_up(size)]);
 }
 
 /* In a hot block: S1 = linear address -> S1 = host address. */
@@ -244,7 +249,8 @@ static void emit_hot_check(struct tr *t, int i, unsigned size, bool write, bool 
 	else
 		emit_predicted(t, slot, crossing, s);
 	e->site[slot] = (struct site){.block = t->index, .back = as_at(a), .insn = (uint8_t)i,
-				      .size = (uint16_t)size, .write = write, .group = group,
+				      .size = size & 0x3fff, .kind = kind_of(t, i, write, group) & 3,
+				      .group = group,
 				      .misses = plain ? SITE_MISSES + 1 : 0};
 }
 
@@ -253,7 +259,7 @@ static void emit_range_check(struct tr *t, int i, unsigned size, bool write, boo
 {
 	spend_flags(t, t->before[i]);
 	if (t->cold)
-		emit_cold_check(t, size, write, group);
+		emit_cold_check(t, i, size, write, group);
 	else
 		emit_hot_check(t, i, size, write, group);
 }

@@ -161,11 +161,15 @@ struct exit_rec {
 	uint8_t flags;    /* enum flags_at: where they are there */
 };
 
+/* ONE_PAGE: if it crosses pages it is for C, even where they are neighbours on the host. A group is,
+ * and an atomic access, which C makes under one lock with all others that cross pages. */
+enum access_kind { KIND_STORE = 1, KIND_ONE_PAGE = 2, ACCESS_KINDS = 4 };
+
 struct site {             /* a memory access site; its slot has the same index */
 	uint32_t block;
 	uint32_t back;    /* offset of the code after the check: S1 is the host address */
-	uint16_t size : 15; /* bytes */
-	uint16_t write : 1;
+	uint16_t size : 14; /* bytes */
+	uint16_t kind : 2;  /* enum access_kind, bits */
 	uint8_t insn;
 	bool group;       /* the check is of a group */
 	uint32_t misses;  /* at SITE_MISSES the block is translated anew, see habits.h */
@@ -318,9 +322,9 @@ struct engine {
 	struct {
 		uint32_t enter, leave, resume, insn, exit, exit_mem, gate, gate_miss, poll, fault,
 			native_done, native_fault; /* gate: jumps to SCR_S1 */
-		uint32_t miss[2][10];  /* [write][log2 size] */
+		uint32_t miss[ACCESS_KINDS][10];  /* [bits][log2 size] */
 		/* of cold blocks: EFLAGS and vcpu.arith, checks; S2 is the length for a group */
-		uint32_t save_flags, load_flags, check[2][10], check_group[2];
+		uint32_t save_flags, load_flags, check[ACCESS_KINDS][10], check_group[2];
 		uint32_t rep_movs[4], rep_stos[4]; /* by log2 of the element; ZF: done */
 	} thunk;
 

@@ -6,6 +6,7 @@
 #include "softkvm/interp/interp.h"
 #include "softkvm/mmu/mmu.h"
 #include "softkvm/run/io.h"
+#include "softkvm/state/slots.h"
 #include "softkvm/translate/helpers.h"
 #include "softkvm/translate/translate.h"
 
@@ -234,23 +235,51 @@ static uint64_t change_habit(struct vcpu *c, struct site *s, uint64_t lin)
 	return begin_again(c, b, s->insn, dispatch);
 }
 
+/* Has the table an entry that permits the access? */
+static bool is_filled(const struct vcpu *c, uint64_t lin, bool write)
+{
+	uint64_t addend = c->engine->view->table[lin << 16 >> 28];
+
+	return addend && !(write && (lin + addend) & SLOT_VIEW_RO);
+}
+
+/* An access that crosses pages: if both get one addend the thunk finds that next time. */
+static bool fill_neighbours(struct vcpu *c, uint64_t lin, uint64_t last, bool write)
+{
+	const uint64_t *table = c->engine->view->table;
+	enum step step;
+
+	if (!is_canonical(lin) || !is_canonical(last))
+		return false;
+	if (!is_filled(c, lin, write) && !tlb_fill(c, lin, write, &step))
+		return false;
+	if (!is_filled(c, last, write) && !tlb_fill(c, last, write, &step))
+		return false;
+	return is_filled(c, lin, write) && table[lin << 16 >> 28] == table[last << 16 >> 28];
+}
+
 uint64_t helper_miss(struct vcpu *c)
 {
 	struct engine *e = c->engine;
 	uint32_t n = after_call(c);
 	struct site *s = &e->site[n];
 	uint64_t lin = c->scratch[SCR_S1];
-	bool crosses = (lin & 4095) + s->size > 4096;
+	bool crosses = (lin & 4095) + s->size > 4096, filled;
 	enum step step;
 
 	if (s->misses == SITE_MISSES)
 		return change_habit(c, s, lin);
-	if (!crosses && is_canonical(lin) &&
-	    tlb_fill(c, lin, s->write, &step)) {
+	if (crosses)
+		filled = !(s->kind & KIND_ONE_PAGE) &&
+			 fill_neighbours(c, lin, lin + s->size - 1, s->kind & KIND_STORE);
+	else
+		filled = is_canonical(lin) && tlb_fill(c, lin, s->kind & KIND_STORE, &step);
+	if (filled) {
 		/* Back to the site: S1 is lost in C, so the instruction starts again. */
 		struct block *b = &e->block[s->block];
 
-		e->slots[n] = e->view->table[lin << 16 >> 28];
+		if (!crosses)
+			e->slots[n] = e->view->table[lin << 16 >> 28];
 		return code_addr(e, b->main + e->map[b->map + s->insn].host);
 	}
 	return slow_access(c, &e->block[s->block], s->insn, s->group, crosses);

@@ -230,14 +230,58 @@ static int emit_look_up(struct as *a, int r, int t, bool write, uint32_t *slow)
 	return 2;
 }
 
+/* r = page number of r; RSP is not FRAME here. */
+static void to_page_number(struct as *a, int r)
+{
+	op_ri8(a, true, 0xc1, 4, r, 16); /* shl */
+	op_ri8(a, true, 0xc1, 5, r, 28); /* shr */
+}
+
+/*
+ * An access at S1 crosses pages; `last` is the address of its last byte. If both have the same addend
+ * they are neighbours on the host, too: last = the addend, r is lost. Else to `slow`.
+ */
+static void emit_neighbours(struct as *a, int last, int r, bool write, uint32_t slow)
+{
+	to_page_number(a, last);
+	emit_gs(a, 0x8b, last, last, 0);
+	mov_rr(a, r, H_S1);
+	to_page_number(a, r);
+	emit_gs(a, 0x3b, last, r, 0); /* cmp */
+	jcc_to(a, CC_NE, slow);
+	alu_rr(a, 0x85, last, last); /* test */
+	jcc_to(a, CC_E, slow);
+	if (write) { /* the read-only view does not count */
+		lea_sib(a, true, r, last, H_S1, 1, 0);
+		bt_ri(a, r, SLOT_VIEW_RO_BIT);
+		jcc_to(a, CC_B, slow);
+	}
+}
+
+/* rcx = the site's number, which stands behind the call; rax and rcx were pushed. */
+static void emit_site_number(struct as *a)
+{
+	mov_rm(a, true, H_RCX, H_RSP, 16);
+	mov_rm(a, false, H_RCX, H_RCX, 0);
+}
+
+/* rcx = the address of the site whose number it is */
+static void emit_site_address(struct as *a)
+{
+	emit8(a, 0xc1); /* shl ecx, 4: sizeof(struct site) is 16 */
+	emit8(a, 0xe1);
+	emit8(a, 4);
+	emit_op_rv(a, 0x03, H_RCX, VSCR(SCR_SITES)); /* add rcx, sites */
+}
+
 /*
  * Where an access site goes when its predicted addend is not what the table says, or its
  * operand is not aligned. After the call stand 4 bytes, the site's number. S1 is the linear
  * address. Goes on behind the check with S1 = host address, or in C.
  */
-static uint32_t emit_miss(struct as *a, bool write, unsigned size)
+static uint32_t emit_miss(struct as *a, unsigned kind, unsigned size)
 {
-	uint32_t at = as_at(a), slow[5];
+	uint32_t at = as_at(a), slow[4], crossing = 0, found, in_c;
 	int n = 0, i;
 
 	push_r(a, H_RAX);
@@ -248,19 +292,12 @@ static uint32_t emit_miss(struct as *a, bool write, unsigned size)
 		emit32(a, 0xfff);
 		emit8(a, 0x3d); /* cmp eax, 4096 - size */
 		emit32(a, 4096 - size);
-		slow[n++] = jcc_short(a, CC_A);
+		crossing = jcc_far(a, CC_A);
 	}
-	mov_rr(a, H_RAX, H_S1); /* page number: RSP is not FRAME here */
-	op_ri8(a, true, 0xc1, 4, H_RAX, 16);
-	op_ri8(a, true, 0xc1, 5, H_RAX, 28);
-	n += emit_look_up(a, H_RAX, H_RCX, write, slow + n);
-	emit8(a, 0x48); /* mov rcx, [rsp + 16] */
-	emit8(a, 0x8b);
-	emit8(a, 0x4c);
-	emit8(a, 0x24);
-	emit8(a, 0x10);
-	emit8(a, 0x8b); /* mov ecx, [rcx]: the site */
-	emit8(a, 0x09);
+	mov_rr(a, H_RAX, H_S1);
+	to_page_number(a, H_RAX);
+	n += emit_look_up(a, H_RAX, H_RCX, kind & KIND_STORE, slow + n);
+	emit_site_number(a);
 	emit8(a, 0x48); /* lea s2, [slots] */
 	emit8(a, 0x8d);
 	emit_rip(a, H_S2, a->e->slots, 0);
@@ -268,16 +305,14 @@ static uint32_t emit_miss(struct as *a, bool write, unsigned size)
 	emit8(a, 0x89);
 	emit8(a, 0x04);
 	emit8(a, 0xc0u | 1 << 3 | H_S2);
-	emit8(a, 0xc1); /* shl ecx, 4: sizeof(struct site) is 16 */
-	emit8(a, 0xe1);
-	emit8(a, 4);
-	emit_op_rv(a, 0x03, H_RCX, VSCR(SCR_SITES)); /* add rcx, sites */
+	emit_site_address(a);
 	emit8(a, 0xff); /* inc dword [rcx + misses] */
 	emit_mem(a, 0, H_RCX, (int)offsetof(struct site, misses));
 	emit8(a, 0x83); /* cmp dword [rcx + misses], SITE_MISSES */
 	emit_mem(a, 7, H_RCX, (int)offsetof(struct site, misses));
 	emit8(a, SITE_MISSES);
 	slow[n++] = jcc_short(a, CC_E);
+	found = as_at(a);
 	alu_rr(a, 0x01, H_S1, H_RAX); /* add s1, rax */
 	mov_rm(a, false, H_RCX, H_RCX, (int)offsetof(struct site, back));
 	emit_op_rv(a, 0x03, H_RCX, VSCR(SCR_CODE)); /* add rcx, code */
@@ -289,9 +324,20 @@ static uint32_t emit_miss(struct as *a, bool write, unsigned size)
 	emit_vcpu(a, 4, VSCR(SCR_TARGET), 0);
 	for (i = 0; i < n; i++)
 		land(a, slow[i]);
+	in_c = as_at(a);
 	pop_r(a, H_RCX);
 	pop_r(a, H_RAX);
 	emit_called(a, helper_miss, false);
+	if (crossing && kind & KIND_ONE_PAGE) {
+		patch_rel(a->e, crossing, in_c);
+	} else if (crossing) {
+		patch_rel(a->e, crossing, as_at(a));
+		lea_rm(a, true, H_RAX, H_S1, (int32_t)size - 1);
+		emit_neighbours(a, H_RAX, H_RCX, kind & KIND_STORE, in_c);
+		emit_site_number(a);
+		emit_site_address(a);
+		jmp_to(a, found);
+	}
 	return at;
 }
 
@@ -309,10 +355,11 @@ static void note_access(struct as *a, uint32_t what)
  * S1 = linear address -> S1 = host address, S2 is lost. size 0: the length of a group less one is
  * in S2. Returns if the table has the page; else C looks at the access.
  */
-static uint32_t emit_cold_check(struct as *a, bool write, unsigned size, uint32_t check,
+static uint32_t emit_cold_check(struct as *a, unsigned kind, unsigned size, uint32_t check,
 				uint32_t sample)
 {
-	uint32_t at = as_at(a), slow[3], sampled;
+	bool write = kind & KIND_STORE;
+	uint32_t at = as_at(a), slow[2], crossing, sampled, in_c;
 	int n = 0, i;
 
 	if (size == 0) {
@@ -323,7 +370,7 @@ static uint32_t emit_cold_check(struct as *a, bool write, unsigned size, uint32_
 		lea_rm(a, false, H_S2, H_S1, (int32_t)size - 1);
 	}
 	test_same_page(a);
-	slow[n++] = jcc_short(a, CC_NE);
+	crossing = jcc_far(a, CC_NE);
 	lea_rm(a, true, H_S2, H_RSP, 8); /* FRAME: above the return address */
 	bextr_rrr(a, H_S2, H_S1, H_S2); /* page number */
 	n += emit_look_up(a, H_S2, H_S2, write, slow + n);
@@ -337,6 +384,7 @@ static uint32_t emit_cold_check(struct as *a, bool write, unsigned size, uint32_
 	emit8(a, 0xc3);
 	for (i = 0; i < n; i++)
 		land(a, slow[i]);
+	in_c = as_at(a);
 	if (size) {
 		note_access(a, (size - 1) | (write ? ACCESS_WRITE : 0));
 	} else {
@@ -347,6 +395,20 @@ static uint32_t emit_cold_check(struct as *a, bool write, unsigned size, uint32_
 	jmp_to(a, check);
 	land(a, sampled);
 	jmp_to(a, sample);
+	if (kind & KIND_ONE_PAGE) {
+		patch_rel(a->e, crossing, in_c);
+		return at;
+	}
+	slow[0] = as_at(a);
+	pop_r(a, H_RAX);
+	jmp_to(a, in_c);
+	patch_rel(a->e, crossing, as_at(a));
+	push_r(a, H_RAX);
+	lea_rm(a, true, H_RAX, H_S1, (int32_t)size - 1);
+	emit_neighbours(a, H_RAX, H_S2, write, slow[0]);
+	alu_rr(a, 0x01, H_S1, H_RAX); /* add */
+	pop_r(a, H_RAX);
+	emit8(a, 0xc3);
 	return at;
 }
 
@@ -355,13 +417,13 @@ static void emit_cold(struct as *a)
 	struct engine *e = a->e;
 	uint32_t check = emit_called(a, helper_check, false);
 	uint32_t sample = emit_called(a, helper_sample, false);
-	int w, k;
+	unsigned kind, k;
 
-	for (w = 0; w < 2; w++) {
-		e->thunk.check_group[w] = emit_cold_check(a, w, 0, check, sample);
+	for (kind = 0; kind < ACCESS_KINDS; kind++)
 		for (k = 0; k < 10; k++)
-			e->thunk.check[w][k] = emit_cold_check(a, w, 1u << k, check, sample);
-	}
+			e->thunk.check[kind][k] = emit_cold_check(a, kind, 1u << k, check, sample);
+	for (k = 0; k < 2; k++)
+		e->thunk.check_group[k] = emit_cold_check(a, k | KIND_ONE_PAGE, 0, check, sample);
 	e->thunk.save_flags = as_at(a);
 	emit_save_flags(a);
 	emit8(a, 0xc3);
@@ -376,7 +438,7 @@ void thunks_emit(struct engine *e)
 	 * is only more careful. */
 	struct region *cold = &e->region[REGION_COLD];
 	struct as a;
-	int w, k;
+	unsigned kind, k;
 
 	as_init(&a, e, 0);
 	a.framed = false;
@@ -391,9 +453,9 @@ void thunks_emit(struct engine *e)
 	e->thunk.gate = as_at(&a);
 	mov_rv(&a, H_S1, VSCR(SCR_S1));
 	emit_gate_jump(&a);
-	for (w = 0; w < 2; w++)
+	for (kind = 0; kind < ACCESS_KINDS; kind++)
 		for (k = 0; k < 10; k++)
-			e->thunk.miss[w][k] = emit_miss(&a, w, 1u << k);
+			e->thunk.miss[kind][k] = emit_miss(&a, kind, 1u << k);
 	emit_cold(&a);
 	rep_emit(&a);
 	cold->begin = (as_at(&a) + 63) & ~63u;

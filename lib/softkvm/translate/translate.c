@@ -240,7 +240,7 @@ static void emit_site_stubs(struct tr *t)
 		if (stub->crossing)
 			patch_rel(e, stub->crossing, as_at(&t->s));
 		patch_rel(e, stub->jcc, as_at(&t->s));
-		call_to(&t->s, e->thunk.miss[s->write][log2_up(s->size)]);
+		call_to(&t->s, e->thunk.miss[s->kind][log2_up(s->size)]);
 		emit32(&t->s, stub->site);
 	}
 }
