@@ -117,7 +117,8 @@ void group_effect(const struct insn *in, struct effect *e)
 		return;
 	}
 	switch (in->kind) {
-	case X86_NOP: case X86_PAUSE: case X86_CLC_STC_CMC: case X86_CLI: case X86_SWAPGS:
+	case X86_NOP: case X86_PAUSE: case X86_CLC_STC_CMC: case X86_CLI: case X86_CLD:
+	case X86_SWAPGS:
 		break;
 	case X86_LEA: lea_effect(in, e); break;
 	case X86_PUSH_R: case X86_PUSH_I: case X86_CALL_REL:
@@ -145,7 +146,7 @@ void group_effect(const struct insn *in, struct effect *e)
 		e->access = leave_access;
 		e->lost = 1u << X86_RSP | 1u << X86_RBP;
 		break;
-	case X86_RDFSGSBASE: e->lost = (uint16_t)written(in); break;
+	case X86_RDFSGSBASE: case X86_MOV_CR: e->lost = (uint16_t)written(in); break;
 	case X86_JCC: e->leaves = true; break;
 	case X86_LOOP: case X86_JCXZ:
 		e->leaves = true;

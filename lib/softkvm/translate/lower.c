@@ -188,6 +188,11 @@ bool can_inline(const struct tr *t, const struct insn *in)
 		return true;
 	case X86_MASKED_MEM:
 		return in->has_mem && in->mem_size <= 64;
+	case X86_CLD:
+		return true;
+	case X86_MOV_CR:
+		return wide && !(t->mode & MODE_USER) && in->op == 0x20 &&
+		       (in->reg == 2 || in->reg == 3);
 	case X86_CLI: case X86_STI:
 		return !(t->mode & MODE_USER);
 	case X86_SWAPGS:
@@ -243,6 +248,8 @@ static void lower_one(struct tr *t, int i)
 	case X86_LOOP: case X86_JCXZ: lower_loop(t, i); break;
 	case X86_MOVS: case X86_STOS: lower_rep(t, i); break;
 	case X86_CLI: lower_cli(t, i); break;
+	case X86_CLD: lower_cld(t, i); break;
+	case X86_MOV_CR: lower_mov_cr(t, i); break;
 	case X86_SWAPGS: lower_swapgs(t); break;
 	case X86_RDFSGSBASE: lower_rdfsgsbase(t, i); break;
 	case X86_STI: lower_sti(t, i); break;

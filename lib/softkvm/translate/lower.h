@@ -70,6 +70,8 @@ void lower_ret(struct tr *t, int i);
 /* -- lower_system.c -- */
 
 void lower_cli(struct tr *t, int i);
+void lower_cld(struct tr *t, int i);
+void lower_mov_cr(struct tr *t, int i);
 void lower_swapgs(struct tr *t);
 void lower_rdfsgsbase(struct tr *t, int i);
 void lower_sti(struct tr *t, int i);

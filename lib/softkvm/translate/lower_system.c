@@ -12,13 +12,32 @@ static void op_vi8(struct tr *t, unsigned digit, int off, unsigned imm)
 	emit8(&t->a, imm);
 }
 
-#define IF_BYTE (VCPU(rflags) + 1)
-#define IF_BIT 2u /* RFLAGS_IF in that byte */
+/* RFLAGS_IF and RFLAGS_DF, and the byte that they are in */
+#define HIGH_FLAGS (VCPU(rflags) + 1)
+#define IF_BIT 2u
+#define DF_BIT 4u
 
 void lower_cli(struct tr *t, int i)
 {
 	spend_flags(t, t->before[i]);
-	op_vi8(t, 4, IF_BYTE, 0xff & ~IF_BIT); /* and */
+	op_vi8(t, 4, HIGH_FLAGS, 0xff & ~IF_BIT); /* and */
+}
+
+void lower_cld(struct tr *t, int i)
+{
+	spend_flags(t, t->before[i]);
+	op_vi8(t, 4, HIGH_FLAGS, 0xff & ~DF_BIT); /* and */
+}
+
+/* MOV from CR2 or CR3 */
+void lower_mov_cr(struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+	int host = host_reg[in->rm], to = host >= 0 ? host : H_S1;
+
+	mov_rv(&t->a, to, in->reg == 2 ? VCPU(cr2) : VCPU(cr3));
+	if (host < 0)
+		mov_vr(&t->a, VGPR(in->rm), to);
 }
 
 /* While no interrupt waits for a window there is nothing that the shadow of STI could delay, and the
@@ -35,7 +54,7 @@ void lower_sti(struct tr *t, int i)
 	}
 	op_vi8(t, 7, VCPU(event.window), 0); /* cmp */
 	waiting = jcc_short(&t->a, CC_NE);
-	op_vi8(t, 1, IF_BYTE, IF_BIT); /* or */
+	op_vi8(t, 1, HIGH_FLAGS, IF_BIT); /* or */
 	emit8(&t->a, 0xeb);
 	emit8(&t->a, 0);
 	done = as_at(&t->a) - 1;
