@@ -7,6 +7,7 @@
  *	INVLPG of 4 MiB            drops the page's other half, too
  *	a flush by translation     of a page with more writable entries than are remembered; the
  *	                           jump that led there is not known longer than its page
+ *	MOV from CR2 and CR3       to every register; CLD, which leaves the other flags alone
  *	a page of the same sum     new code, loaded by the client, that a simple sum takes for the old
  */
 #include "tests/hostile/hostile.h"
@@ -138,6 +139,34 @@ static void flushed_call(struct enemy *e)
 	is_int(go(e), 2, "a call after INVLPG, though translation flushed the TLB before");
 }
 
+/* mov rax, VALUE ; mov cr2, rax ; mov r, crN ; mov rax, r ; hlt */
+static uint64_t through(struct enemy *e, unsigned cr, unsigned r, uint64_t value)
+{
+	uint8_t code[] = {0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0x0f, 0x22, 0xd0,
+			  (uint8_t)(0x40 | r >> 3), 0x0f, 0x20, (uint8_t)(0xc0 | cr << 3 | (r & 7)),
+			  (uint8_t)(0x48 | (r & 8) >> 1), 0x89, (uint8_t)(0xc0 | (r & 7) << 3), 0xf4};
+
+	memcpy(code + 2, &value, 8);
+	begin(e, LONG_RING0, code, sizeof(code));
+	return go(e);
+}
+
+static void control_registers(struct enemy *e)
+{
+	const uint64_t value = 0xfedcba9876543210;
+	uint64_t flags;
+	unsigned r, wrong = 0;
+
+	for (r = 0; r < 16; r++) {
+		wrong += through(e, 2, r, value) != value;
+		wrong += through(e, 3, r, value) != PML4_AT;
+	}
+	is_int(wrong, 0, "CR2 and CR3 come into each register");
+	BEGIN(e, LONG_RING0, "\xf9\xfd\xfc\x9c\x58\xf4"); /* stc; std; cld; pushf; pop rax; hlt */
+	flags = go(e);
+	is_int(flags & 0x401, 1, "CLD ends DF and nothing else");
+}
+
 /* Of a product by an odd number the highest bit changes if that of the factor does, whatever
  * else it is: after a rotation by 29 the next word but three can take that back. */
 static void same_sum(struct enemy *e)
@@ -165,6 +194,7 @@ int main(void)
 		low_group(e);
 		large_page(e);
 		flushed_call(e);
+		control_registers(e);
 		same_sum(e);
 		enemy_destroy(e);
 	}
