@@ -54,9 +54,9 @@ uint64_t value_draw(struct rng *r)
 /* -- Addresses -------------------------------------------------------------------------------- */
 
 /* Where something begins or ends. */
-static const uint32_t edges[] = {
+static const uint64_t edges[] = {
 	DATA, DATA + PAGE, DATA + 2 * PAGE, RDPG, RDPG + PAGE, RDPG + 2 * PAGE, STACK,
-	STACK + PAGE, STACK + 2 * PAGE, TOP, CODE + 4 * PAGE,
+	STACK + PAGE, STACK + 2 * PAGE, TOP, ABOVE, CODE + 4 * PAGE,
 };
 
 static const uint64_t noncanonical[] = {

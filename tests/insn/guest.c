@@ -106,7 +106,7 @@ static void map_page(struct guest *g, uint64_t root, uint64_t va, uint64_t gpa, 
  * the one that cannot be written with the one behind it: an access to both needs one addend. */
 static uint64_t page_gpa(unsigned i)
 {
-	static const uint8_t place[PAGES] = {0, 14, 6, 20, 12, 4, 18, 19, 2, 3, 8};
+	static const uint8_t place[PAGES] = {0, 14, 6, 20, 12, 4, 18, 19, 2, 3, 8, 9};
 
 	return PAGES_AT + place[i] * PAGE;
 }

@@ -15,7 +15,7 @@ const struct page pages[PAGES] = {
 	{DATA, true, false},         {DATA + PAGE, true, false},
 	{RDPG, false, false},        {RDPG + PAGE, true, false},
 	{STACK, true, false},        {STACK + PAGE, true, false},
-	{TOP, true, false},
+	{TOP, true, false},          {ABOVE, true, false},
 };
 
 const uint8_t *case_insn(const struct test_case *t, uint64_t at, struct insn *in)

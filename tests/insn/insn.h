@@ -21,16 +21,17 @@
 #define PAGE 4096u
 
 /* The sandbox: what both worlds have mapped for the case; nothing else is below 4 GiB. */
-enum { CODE_PAGES = 4, PAGES = 11 };
+enum { CODE_PAGES = 4, PAGES = 12 };
 
 #define CODE  0x10000000u /* four pages; the last cannot be written */
 #define DATA  0x10010000u /* two pages, then a hole */
 #define RDPG  0x10013000u /* a page that cannot be written, then one that can, then a hole */
 #define STACK 0x10018000u /* two pages between holes */
-#define TOP   0xfffff000u /* the last page below 4 GiB */
+#define TOP   0xfffff000u /* the last page below 4 GiB, ... */
+#define ABOVE 0x100000000 /* ... and the next one, which 32-bit code does not reach */
 
 struct page {
-	uint32_t at;
+	uint64_t at;
 	bool write, exec;
 };
 

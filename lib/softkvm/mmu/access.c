@@ -90,8 +90,8 @@ static enum step find_pieces(struct vcpu *c, uint64_t lin, unsigned len, unsigne
 	s = translate_piece(c, lin, first, acc, &p[0]);
 	if (s != STEP_OK)
 		return s;
-	if (!is_long_mode(c))
-		next = (uint32_t)next;
+	if (!is_long_mode(c) || (!is_64bit_code(c) && !(acc & ACC_SYSTEM)))
+		next = (uint32_t)next; /* FS and GS lead there: other segments end at 4 GiB */
 	return translate_piece(c, next, len - first, acc, &p[1]);
 }
 

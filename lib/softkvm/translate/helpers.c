@@ -249,7 +249,7 @@ static bool fill_neighbours(struct vcpu *c, uint64_t lin, uint64_t last, bool wr
 	const uint64_t *table = c->engine->view->table;
 	enum step step;
 
-	if (!is_canonical(lin) || !is_canonical(last))
+	if (!is_canonical(lin) || !is_canonical(last) || lin >> 32 != last >> 32)
 		return false;
 	if (!is_filled(c, lin, write) && !tlb_fill(c, lin, write, &step))
 		return false;

@@ -239,11 +239,17 @@ static void to_page_number(struct as *a, int r)
 
 /*
  * An access at S1 crosses pages; `last` is the address of its last byte. If both have the same addend
- * they are neighbours on the host, too: last = the addend, r is lost. Else to `slow`.
+ * they are neighbours on the host, too: last = the addend, r is lost. Else to `slow`, and where a
+ * multiple of 4 GiB lies between them: what 32-bit code has there are two ends of its segment, and
+ * the ends of the address space are among these.
  */
 static void emit_neighbours(struct as *a, int last, int r, bool write, uint32_t slow)
 {
 	to_page_number(a, last);
+	emit_rex(a, false, 0, 0, last);
+	emit_op_rr(a, 0xf7, 0, last); /* test */
+	emit32(a, 0xfffff);
+	jcc_to(a, CC_E, slow);
 	emit_gs(a, 0x8b, last, last, 0);
 	mov_rr(a, r, H_S1);
 	to_page_number(a, r);
