@@ -5,6 +5,7 @@
  *	plain       any instruction
  *	liveness    one that sets flags, one that touches memory, one that reads flags
  *	fields      accesses through a few registers in turn, with small distances
+ *	moving      the same through a register that other instructions change in between
  *	carry       adc, sbb, adcx and adox in a row, through memory
  *	branch      a conditional or other jump or call forward, over the next few
  *	indirect    the same through a register or memory
@@ -228,6 +229,131 @@ static void fields(struct sequence *q)
 	for (unsigned n = 4 + pick(g, 5); n; n--)
 		add_one(q, touches_memory);
 	g->objects = 0;
+}
+
+static unsigned free_register(struct sequence *q);
+
+/* -- A base register that changes between accesses ------------------------------------------ */
+
+static uint16_t the_bases;
+static unsigned the_base;
+
+static bool writes_the_base(const struct insn *in)
+{
+	return (insn_writes(in) & the_bases) == 1u << the_base;
+}
+
+/* mov base, a place in the middle of some page */
+static void set_base(struct sequence *q, unsigned base)
+{
+	static const uint32_t areas[] = {DATA, DATA + PAGE, STACK, STACK + PAGE};
+	uint32_t at = areas[pick(&q->g, 4)] + 256 + pick(&q->g, PAGE - 512);
+	uint8_t b[6] = {0x41, (uint8_t)(0xb8 | (base & 7))};
+
+	memcpy(b + 2, &at, 4);
+	add(q, base & 8 ? b : b + 1, base & 8 ? 6 : 5);
+	q->g.known &= (uint16_t)~(1u << base);
+}
+
+/* op reg, [base + a little], or the other way round. safe: no store, nobody knows where to */
+static void access_through(struct sequence *q, unsigned base, bool safe)
+{
+	static const uint8_t forms[][3] = { /* with reg: prefix, 0F, opcode; the first six only read */
+		{0, 0, 0x8b}, {0, 0, 0x8a}, {0, 0, 0x33}, {0, 0, 0x39}, {0, 0x0f, 0xb6},
+		{0, 0x0f, 0x10}, {0, 0x0f, 0x11}, {0, 0x0f, 0xc1}, {0, 0, 0x89}, {0, 0, 0x88},
+		{0, 0, 0x01}, {0x66, 0, 0x89}, {0, 0, 0xff},
+	};
+	struct draw *g = &q->g;
+	const uint8_t *f = forms[pick(g, safe ? 6 : sizeof(forms) / sizeof(forms[0]))];
+	unsigned reg = free_register(q), n = 0;
+	uint8_t b[12];
+
+	if (reg == X86_REG_NONE || the_bases >> reg & 1)
+		return;
+	if (f[0])
+		b[n++] = f[0];
+	b[n] = (uint8_t)(0x40 | pick(g, 2) << 3 | reg >> 3 << 2 | base >> 3);
+	n += b[n] != 0x40;
+	if (f[1])
+		b[n++] = f[1];
+	b[n++] = f[2];
+	b[n++] = (uint8_t)(0x40 | (f[2] == 0xff ? 0 : reg & 7) << 3 | (base & 7));
+	if ((base & 7) == 4)
+		b[n++] = 0x24;
+	b[n++] = (uint8_t)(pick(g, 96) - 48);
+	add(q, b, n);
+	g->known &= (uint16_t)~(1u << reg);
+}
+
+/* What moves the base by a little, or to the same place in another page. */
+static void change_base(struct sequence *q, unsigned base)
+{
+	struct draw *g = &q->g;
+	unsigned low = base & 7, b = base >> 3, w = chance(g, 70) ? 8 : 0;
+	unsigned digit = chance(g, 50) ? 0 : 5 + pick(g, 2), modrm = 0xc0 | digit << 3 | low;
+	uint8_t by = (uint8_t)(pick(g, 128) - 64);
+
+	switch (pick(g, 12)) {
+	case 0: case 1: /* add, sub, xor; with 32 bits, 16, 8 */
+		ADD(q, (uint8_t)(0x40 | w | b), 0x83, (uint8_t)modrm, by);
+		break;
+	case 2: ADD(q, (uint8_t)(0x40 | w | b), 0x81, (uint8_t)modrm, by, 1, 0, 0); break;
+	case 3: ADD(q, 0x66, (uint8_t)(0x40 | b), 0x83, (uint8_t)modrm, by); break;
+	case 4: ADD(q, (uint8_t)(0x40 | b), 0x80, (uint8_t)modrm, by); break;
+	case 5: case 6: /* lea base, [base + by]; with a 32-bit address */
+		ADD(q, (uint8_t)(chance(g, 20) ? 0x67 : 0x3e), (uint8_t)(0x40 | w | b * 5), 0x8d,
+		    (uint8_t)(0x44 | low << 3), (uint8_t)(0x20 | low), by);
+		break;
+	case 7: /* inc, dec */
+		ADD(q, (uint8_t)(0x40 | w | b), 0xff, (uint8_t)(0xc0 | pick(g, 2) << 3 | low));
+		break;
+	case 8: ADD(q, (uint8_t)(0x40 | b), (uint8_t)(0xb0 | low), by); break; /* mov r8, by */
+	case 9: /* mov ah, .. */
+		if (base < 4)
+			ADD(q, (uint8_t)(0xb4 | low), (uint8_t)pick(g, 32));
+		break;
+	case 10: /* xor base, the distance of DATA and STACK */
+		ADD(q, (uint8_t)(0x48 | b), 0x81, (uint8_t)(0xf0 | low), 0, 0x80, 0, 0);
+		break;
+	default: ADD(q, (uint8_t)(0x40 | b), 0x0f, 0x90, (uint8_t)(0xc0 | low)); break; /* seto */
+	}
+}
+
+/* Some instruction that changes it: an access that follows will often fault. */
+static void spoil_base(struct sequence *q, unsigned base)
+{
+	the_base = base;
+	if (!add_one(q, writes_the_base) || !has_room(q))
+		return;
+	access_through(q, base, true);
+	set_base(q, base);
+}
+
+static void moving(struct sequence *q)
+{
+	struct draw *g = &q->g;
+	uint16_t others = (uint16_t)~(g->kept | 1u << X86_RSP);
+	unsigned base[2], n;
+
+	base[0] = !(g->kept >> X86_RSP & 1) && chance(g, 15) ? X86_RSP : pick_of(g, others);
+	base[1] = pick_of(g, others);
+	if (g->t->is_32bit || base[1] == X86_REG_NONE || !has_room(q))
+		return;
+	the_bases = (uint16_t)(1u << base[0] | 1u << base[1]);
+	set_base(q, base[0]);
+	set_base(q, base[1]);
+	for (n = 3 + pick(g, 8); n && has_room(q); n--) {
+		unsigned b = base[chance(g, 30)], what = pick(g, 100);
+
+		if (what < 60)
+			access_through(q, b, false);
+		else if (what < 80)
+			change_base(q, b);
+		else if (what < 90)
+			spoil_base(q, b);
+		else
+			ADD(q, (uint8_t)(0x70 | pick(g, 16)), 0);
+	}
 }
 
 static void carry(struct sequence *q)
@@ -489,7 +615,7 @@ static void item(struct sequence *q)
 		void (*draw)(struct sequence *q);
 		unsigned weight;
 	} kinds[] = {
-		{plain, 54}, {liveness, 7}, {fields, 5}, {carry, 3}, {rotate, 2}, {string, 4}, {stack, 5},
+		{plain, 50}, {liveness, 7}, {fields, 5}, {moving, 4}, {carry, 3}, {rotate, 2}, {string, 4}, {stack, 5},
 		{branch, 8}, {indirect, 4}, {rewrite, 1}, {loop, 4}, {excursion, 2},
 		{interrupt_return, 1},
 	};

@@ -32,6 +32,9 @@ struct drawn {
 /* Draws until `want` is true (NULL: anything goes). False if luck ran out. */
 bool insn_draw(struct draw *g, struct drawn *d, bool (*want)(const struct insn *in));
 
+/* The general registers that it writes, a bit each. */
+uint16_t insn_writes(const struct insn *in);
+
 /* Draws registers and vector state. */
 void state_draw(struct draw *g);
 uint64_t value_draw(struct rng *r);

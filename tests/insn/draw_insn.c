@@ -346,7 +346,7 @@ static void draw_evex(struct draw *g, struct drawn *d)
 
 /* -- Choice ------------------------------------------------------------------------------------------ */
 
-static uint16_t written(const struct insn *in)
+uint16_t insn_writes(const struct insn *in)
 {
 	unsigned set = in->gpr_w, rm = in->oreg != X86_REG_NONE ? in->oreg : in->rm;
 
@@ -393,7 +393,7 @@ static bool is_wild(const struct insn *in)
 static bool acceptable(struct draw *g, const struct drawn *d)
 {
 	const struct insn *in = &d->in;
-	uint16_t w = written(in);
+	uint16_t w = insn_writes(in);
 
 	if (excluded(in, g->t->is_32bit) || is_transfer(in))
 		return false;
@@ -404,6 +404,21 @@ static bool acceptable(struct draw *g, const struct drawn *d)
 	if (is_wild(in) && (g->tame || chance(g, in->kind == X86_UD ? 95 : 70)))
 		return false;
 	return true;
+}
+
+/* Prefixes that others make idle, or that mean nothing here; often too many. */
+static void put_noise(struct draw *g, struct drawn *d)
+{
+	static const uint8_t idle[] = {0x26, 0x2e, 0x36, 0x3e, 0x66, 0x66, 0x67, 0xf2, 0xf3, 0x40};
+	unsigned n = 1 + pick(g, 3), end = sizeof(d->bytes) - n;
+
+	memmove(d->bytes + n, d->bytes, end);
+	d->disp_at += d->disp_at ? n : 0;
+	for (unsigned i = 0; i < n; i++) {
+		d->bytes[i] = idle[pick(g, sizeof(idle))];
+		if (d->bytes[i] == 0x40 && !g->t->is_32bit)
+			d->bytes[i] |= pick(g, 16);
+	}
 }
 
 static void draw_any(struct draw *g, struct drawn *d)
@@ -423,6 +438,8 @@ static void draw_any(struct draw *g, struct drawn *d)
 		draw_vex(g, d);
 	else
 		draw_evex(g, d);
+	if (chance(g, 3))
+		put_noise(g, d);
 }
 
 bool insn_draw(struct draw *g, struct drawn *d, bool (*want)(const struct insn *in))
@@ -438,7 +455,7 @@ bool insn_draw(struct draw *g, struct drawn *d, bool (*want)(const struct insn *
 			d->disp_at = 0;
 		if ((want && !want(&d->in)) || !acceptable(g, d))
 			continue;
-		g->known &= (uint16_t)~written(&d->in);
+		g->known &= (uint16_t)~insn_writes(&d->in);
 		return true;
 	}
 	return false;
