@@ -8,6 +8,7 @@
  *	a flush by translation     of a page with more writable entries than are remembered; the
  *	                           jump that led there is not known longer than its page
  *	MOV from CR2 and CR3       to every register; CLD, which leaves the other flags alone
+ *	code in a page table       whose accessed bits are set when the next page is looked for
  *	a page of the same sum     new code, loaded by the client, that a simple sum takes for the old
  */
 #include "tests/hostile/hostile.h"
@@ -167,6 +168,24 @@ static void control_registers(struct enemy *e)
 	is_int(flags & 0x401, 1, "CLD ends DF and nothing else");
 }
 
+/* The page at 0x8000200000 is the table of its own mapping and the next one's. An instruction goes on there, and
+ * to find it a bit is set in the page that holds its beginning. Stores must be seen all the same. */
+static void own_table(struct enemy *e)
+{
+	BEGIN(e, LONG_RING0, "\x48\xbf\xfe\x0f\x20\0\x80\0\0\0"   /* mov rdi, 0x8000200ffe */
+			     "\xff\xd7"                           /* call rdi */
+			     "\xc6\x04\x25\xff\x4f\x08\0\x02"     /* mov byte [FRESH_AT + 0xfff], 2 */
+			     "\xff\xd7\xf4");                     /* call rdi; hlt */
+	put64(e, PML4_AT + 8, TABLES_AT | 7);
+	put64(e, TABLES_AT, (TABLES_AT + PAGE) | 7);
+	put64(e, TABLES_AT + PAGE + 8, FRESH_AT | 7);
+	put64(e, FRESH_AT, FRESH_AT | 0x67);
+	put64(e, FRESH_AT + 8, OTHER_AT | 7);
+	memcpy(e->ram + FRESH_AT + 0xffe, "\xb8\x01", 2); /* mov eax, 1 */
+	memcpy(e->ram + OTHER_AT, "\0\0\0\xc3", 4);     /* ...; ret */
+	is_int(go(e), 2, "code that is rewritten in its own page table");
+}
+
 /* Of a product by an odd number the highest bit changes if that of the factor does, whatever
  * else it is: after a rotation by 29 the next word but three can take that back. */
 static void same_sum(struct enemy *e)
@@ -195,6 +214,7 @@ int main(void)
 		large_page(e);
 		flushed_call(e);
 		control_registers(e);
+		own_table(e);
 		same_sum(e);
 		enemy_destroy(e);
 	}

@@ -251,7 +251,8 @@ static struct block *block_try(struct vcpu *c, uint64_t rip, enum variant which,
 		if (b)
 			block_drop(e, b);
 	}
-	if (next && !claim(c, next))
+	/* (To find the next page may have set a bit in this one, which had no block yet.) */
+	if (next && !(claim(c, p) && claim(c, next)))
 		return NULL;
 	b = translate(e, p, next, (uint16_t)(rip & 4095), mode, which == GATE_BLOCK);
 	*again = !b;
