@@ -9,6 +9,7 @@
  *	                           jump that led there is not known longer than its page
  *	MOV from CR2 and CR3       to every register; CLD, which leaves the other flags alone
  *	code in a page table       whose accessed bits are set when the next page is looked for
+ *	levels 1 and 2             may not do what level 0 may
  *	a page of the same sum     new code, loaded by the client, that a simple sum takes for the old
  */
 #include "tests/hostile/hostile.h"
@@ -168,6 +169,40 @@ static void control_registers(struct enemy *e)
 	is_int(flags & 0x401, 1, "CLD ends DF and nothing else");
 }
 
+/* Is this instruction #GP at a level between the kernel's and the user's, with CR4.TSD? The handler says whether the
+ * HLT behind it was it. */
+static bool is_for_level_0(struct enemy *e, unsigned level, const uint8_t insn[3])
+{
+	uint8_t code[] = {0x31, 0xdb, insn[0], insn[1], insn[2], 0xff, 0xc3, 0xf4}; /* inc ebx; hlt */
+	struct kvm_sregs s;
+
+	begin(e, LONG_RING0, code, sizeof(code));
+	memcpy(e->ram + FUNCTION_AT, "\x89\xd8\xf4", 3); /* mov eax, ebx; hlt */
+	put64(e, IDT_AT + 13 * 16, (FUNCTION_AT & 0xffff) | SEL_CODE64 << 16 | 0x8e01ull << 32 |
+					   (uint64_t)(FUNCTION_AT >> 16) << 48);
+	softkvm_ioctl(e->cpu[0].fd, KVM_GET_SREGS, &s);
+	s.cs.selector |= level;
+	s.ss.selector |= level;
+	s.cs.dpl = s.ss.dpl = level & 3;
+	s.cr4 |= 4;
+	softkvm_ioctl(e->cpu[0].fd, KVM_SET_SREGS, &s);
+	return go(e) == 0;
+}
+
+static void between(struct enemy *e)
+{
+	static const uint8_t insns[][3] = {
+		{0xfa, 0x90, 0x90}, {0xfb, 0x90, 0x90}, /* cli, sti */
+		{0x0f, 0x01, 0xf8}, {0x0f, 0x20, 0xd9}, {0x0f, 0x20, 0xd1}, /* swapgs, mov rcx, cr3, cr2 */
+		{0x0f, 0x31, 0x90}, {0x0f, 0x01, 0xf9}, /* rdtsc, rdtscp */
+	};
+	unsigned faults = 0;
+
+	for (unsigned i = 0; i < sizeof(insns) / sizeof(insns[0]); i++)
+		faults += is_for_level_0(e, 1, insns[i]) + is_for_level_0(e, 2, insns[i]);
+	is_int(faults, 14, "levels 1 and 2 may not do what level 0 may");
+}
+
 /* The page at 0x8000200000 is the table of its own mapping and the next one's. An instruction goes on there, and
  * to find it a bit is set in the page that holds its beginning. Stores must be seen all the same. */
 static void own_table(struct enemy *e)
@@ -214,6 +249,7 @@ int main(void)
 		large_page(e);
 		flushed_call(e);
 		control_registers(e);
+		between(e);
 		own_table(e);
 		same_sum(e);
 		enemy_destroy(e);

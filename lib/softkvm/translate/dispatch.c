@@ -86,7 +86,7 @@ uint8_t current_mode(const struct vcpu *c)
 		mode |= MODE_NOAVX;
 	else if ((c->xcr0 & 0xe6) == 0xe6)
 		mode |= MODE_AVX512;
-	if (c->cpl == 3)
+	if (c->cpl)
 		mode |= c->cr4 & CR4_TSD ? MODE_USER | MODE_NOTSC : MODE_USER;
 	return mode;
 }
