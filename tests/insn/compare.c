@@ -48,7 +48,7 @@ static bool is_plain(const struct insn *in)
 	case X86_NATIVE: case X86_CLC_STC_CMC: case X86_LEA: case X86_NOP: case X86_PAUSE:
 	case X86_PUSH_R: case X86_PUSH_M: case X86_PUSH_I: case X86_POP_R: case X86_POP_M:
 	case X86_LEAVE: case X86_BT_MEM: case X86_MASKED_MEM: case X86_MOV_SEG_R:
-	case X86_RDFSGSBASE:
+	case X86_RDFSGSBASE: case X86_CLD:
 		return true;
 	default:
 		return false;

@@ -243,11 +243,13 @@ static bool writes_the_base(const struct insn *in)
 	return (insn_writes(in) & the_bases) == 1u << the_base;
 }
 
-/* mov base, a place in the middle of some page */
+/* mov base, a place in the middle of some page, or where two meet */
 static void set_base(struct sequence *q, unsigned base)
 {
 	static const uint32_t areas[] = {DATA, DATA + PAGE, STACK, STACK + PAGE};
-	uint32_t at = areas[pick(&q->g, 4)] + 256 + pick(&q->g, PAGE - 512);
+	unsigned from = chance(&q->g, 25) ? 0 : 256, len = from ? PAGE - 512 : 64;
+	uint32_t at = areas[from ? pick(&q->g, 4) : 1 + pick(&q->g, 2) * 2] - 32 + from +
+		      pick(&q->g, len);
 	uint8_t b[6] = {0x41, (uint8_t)(0xb8 | (base & 7))};
 
 	memcpy(b + 2, &at, 4);

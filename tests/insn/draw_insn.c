@@ -153,6 +153,16 @@ static void put_operand(struct draw *g, struct drawn *d, struct form *f)
 	f->r_x_b = (f->r_x_b & 4) | put_memory(g, d, f);
 }
 
+/* What A0 to A3 have: an address as long as addresses are. */
+static void put_offset(struct draw *g, struct drawn *d, const struct form *f)
+{
+	uint64_t at = target_draw(g, 8) - f->segment;
+
+	put32(d, (uint32_t)at);
+	if (!f->narrow)
+		put32(d, (uint32_t)(at >> 32));
+}
+
 static void put_immediates(struct draw *g, struct drawn *d)
 {
 	static const uint8_t edge[] = {0, 1, 2, 0x1f, 0x20, 0x3f, 0x40, 0x7f, 0x80, 0xff};
@@ -236,6 +246,8 @@ static void draw_legacy(struct draw *g, struct drawn *d, unsigned map)
 	if (map > 1)
 		put(d, map == 2 ? 0x38 : 0x3a);
 	put(d, op);
+	if (map == 0 && (op & 0xfc) == 0xa0 && chance(g, 90))
+		put_offset(g, d, &f);
 	if (row->operands & OPF_MODRM) {
 		f.r_x_b = rex & 7;
 		put_operand(g, d, &f);
