@@ -223,6 +223,17 @@ static inline bool x86_is_atomic(const struct insn *in)
 	return in->has_mem && (in->prefix & X86_PFX_LOCK || xchg);
 }
 
+/* KAND and its relatives: VEX-coded, but AVX-512 state. */
+static inline bool x86_uses_masks(const struct insn *in)
+{
+	if (in->enc != X86_VEX)
+		return false;
+	if (in->map == X86_MAP_0F)
+		return (in->op >= 0x41 && in->op <= 0x4b) ||
+		       (in->op >= 0x90 && in->op <= 0x93) || in->op == 0x98 || in->op == 0x99;
+	return in->map == X86_MAP_0F3A && in->op >= 0x30 && in->op <= 0x33;
+}
+
 /* The mnemonic, of an instruction or a family: "imul", "vmovd/q", "j(be)"; for traces. */
 const char *x86_insn_name(const struct insn *in);
 

@@ -10,6 +10,7 @@
  *	MOV from CR2 and CR3       to every register; CLD, which leaves the other flags alone
  *	code in a page table       whose accessed bits are set when the next page is looked for
  *	levels 1 and 2             may not do what level 0 may
+ *	mask registers             while XCR0 has AVX but not AVX-512
  *	a page of the same sum     new code, loaded by the client, that a simple sum takes for the old
  */
 #include "tests/hostile/hostile.h"
@@ -169,6 +170,12 @@ static void control_registers(struct enemy *e)
 	is_int(flags & 0x401, 1, "CLD ends DF and nothing else");
 }
 
+static void set_gate(struct enemy *e, unsigned vector, uint32_t to)
+{
+	put64(e, IDT_AT + vector * 16, (to & 0xffff) | SEL_CODE64 << 16 | 0x8e01ull << 32 |
+					       (uint64_t)(to >> 16) << 48);
+}
+
 /* Is this instruction #GP at a level between the kernel's and the user's, with CR4.TSD? The handler says whether the
  * HLT behind it was it. */
 static bool is_for_level_0(struct enemy *e, unsigned level, const uint8_t insn[3])
@@ -178,8 +185,7 @@ static bool is_for_level_0(struct enemy *e, unsigned level, const uint8_t insn[3
 
 	begin(e, LONG_RING0, code, sizeof(code));
 	memcpy(e->ram + FUNCTION_AT, "\x89\xd8\xf4", 3); /* mov eax, ebx; hlt */
-	put64(e, IDT_AT + 13 * 16, (FUNCTION_AT & 0xffff) | SEL_CODE64 << 16 | 0x8e01ull << 32 |
-					   (uint64_t)(FUNCTION_AT >> 16) << 48);
+	set_gate(e, 13, FUNCTION_AT);
 	softkvm_ioctl(e->cpu[0].fd, KVM_GET_SREGS, &s);
 	s.cs.selector |= level;
 	s.ss.selector |= level;
@@ -201,6 +207,22 @@ static void between(struct enemy *e)
 	for (unsigned i = 0; i < sizeof(insns) / sizeof(insns[0]); i++)
 		faults += is_for_level_0(e, 1, insns[i]) + is_for_level_0(e, 2, insns[i]);
 	is_int(faults, 14, "levels 1 and 2 may not do what level 0 may");
+}
+
+static void no_masks(struct enemy *e)
+{
+	struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = 7}}};
+	struct kvm_sregs s;
+
+	BEGIN(e, LONG_RING0, "\x31\xc0\xc5\xf4\x46\xc9"   /* xor eax, eax; kxnorw k1, k1, k1 */
+			     "\xc5\xfb\x93\xc1\xf4");     /* kmovd eax, k1; hlt */
+	set_gate(e, 6, CODE_AT + 10);
+	softkvm_ioctl(e->cpu[0].fd, KVM_GET_SREGS, &s);
+	s.cr0 &= ~0xcull;  /* TS, EM */
+	s.cr4 |= 0x40200;  /* OSXSAVE, OSFXSR */
+	softkvm_ioctl(e->cpu[0].fd, KVM_SET_SREGS, &s);
+	ok(softkvm_ioctl(e->cpu[0].fd, KVM_SET_XCRS, &xcrs) == 0 && go(e) == 0,
+	   "no mask registers without their bits in XCR0");
 }
 
 /* The page at 0x8000200000 is the table of its own mapping and the next one's. An instruction goes on there, and
@@ -250,6 +272,7 @@ int main(void)
 		flushed_call(e);
 		control_registers(e);
 		between(e);
+		no_masks(e);
 		own_table(e);
 		same_sum(e);
 		enemy_destroy(e);

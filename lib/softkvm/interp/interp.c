@@ -82,20 +82,9 @@ static op_fn *const handlers[X86_KINDS] = {
 
 /* -- Is the unit there? --------------------------------------------------------------------- */
 
-/* KAND and its relatives: VEX-coded, but AVX-512 state. */
-static bool uses_mask_registers(const struct insn *in)
-{
-	if (in->enc != X86_VEX)
-		return false;
-	if (in->map == X86_MAP_0F)
-		return (in->op >= 0x41 && in->op <= 0x4b) ||
-		       (in->op >= 0x90 && in->op <= 0x93) || in->op == 0x98 || in->op == 0x99;
-	return in->map == X86_MAP_0F3A && in->op >= 0x30 && in->op <= 0x33;
-}
-
 static bool has_vex(const struct vcpu *c, const struct insn *in)
 {
-	uint64_t need = in->enc == X86_EVEX || uses_mask_registers(in) ? XCR0_AVX512 : XCR0_AVX;
+	uint64_t need = in->enc == X86_EVEX || x86_uses_masks(in) ? XCR0_AVX512 : XCR0_AVX;
 
 	if (!is_protected(c) || is_vm86(c))
 		return false;

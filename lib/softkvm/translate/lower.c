@@ -153,9 +153,11 @@ static bool has_vectors(const struct tr *t, const struct insn *in)
 {
 	if (t->mode & MODE_NOFPU)
 		return false;
-	if (in->enc != X86_LEGACY && in->simd && t->mode & MODE_NOAVX)
+	if (in->enc == X86_LEGACY)
+		return true;
+	if (in->simd && t->mode & MODE_NOAVX)
 		return false;
-	return in->enc != X86_EVEX || t->mode & MODE_AVX512;
+	return t->mode & MODE_AVX512 || (in->enc != X86_EVEX && !x86_uses_masks(in));
 }
 
 /* In 32-bit code: is the operand at an address that emit_linear() makes? */
