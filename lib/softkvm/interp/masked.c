@@ -280,14 +280,16 @@ static enum step move_lanes(struct vcpu *c, uint64_t lin, uint8_t *buf, const st
 			    enum move how)
 {
 	for (unsigned i = 0, end; i < l->n; i = end + 1) {
+		uint64_t at = lin + i * l->bytes;
 		enum step s;
 
 		for (end = i; end < l->n && (l->active >> end & 1); end++)
 			;
 		if (end == i)
 			continue;
-		s = move_run(c, lin + i * l->bytes, buf + i * l->bytes, (end - i) * l->bytes,
-			     how);
+		if (!is_64bit_code(c)) /* FS and GS lead to the end of 4 GiB */
+			at = (uint32_t)at;
+		s = move_run(c, at, buf + i * l->bytes, (end - i) * l->bytes, how);
 		if (s != STEP_OK)
 			return s;
 	}
