@@ -390,7 +390,14 @@ void emit_save_flags(struct as *a);
 /* vcpu.arith -> EFLAGS; S2 is lost. */
 void emit_load_flags(struct as *a);
 
-/* rep.c: thunks */
+/* A thunk that is called: its return address goes to SCR_RET. flags: EFLAGS are the guest's. */
+uint32_t emit_called(struct as *a, uint64_t (*fn)(struct vcpu *), bool flags);
+/* One that is jumped to. */
+uint32_t emit_jumped(struct as *a, uint64_t (*fn)(struct vcpu *));
+
+/* The thunks of gates.c, checks.c, rep.c. */
+void gates_emit(struct as *a);
+void checks_emit(struct as *a);
 void rep_emit(struct as *a);
 
 /* ZF: nobody asks for anything (cmp dword [vcpu.requests], 0). */

@@ -107,7 +107,7 @@ struct view {
 
 /* -- blocks -- */
 
-/* Ways into a block besides `main`, made when needed (thunks.c). */
+/* Ways into a block besides `main`, made when needed (gates.c). */
 enum entry {
 	ENTRY_GATE,      /* indirect jumps: S1 the address, S2 twice the index, flags in vcpu.arith */
 	ENTRY_POLL,      /* backward chains, flags in EFLAGS */
@@ -402,10 +402,12 @@ void itlb_flush(struct engine *e, struct view *v);
 struct block *translate(struct engine *e, struct code_page *page, struct code_page *next,
 			uint16_t at, uint16_t mode, bool gate);
 
-/* thunks.c */
-void thunks_emit(struct engine *e);
+/* gates.c */
 /* Its offset; 0: the cache is full, do without (the next translation flushes it). */
 uint32_t entry_get(struct engine *e, struct block *b, enum entry which);
+
+/* thunks.c */
+void thunks_emit(struct engine *e);
 void translated_run(struct vcpu *c, uint64_t host);
 void flags_to_memory(struct vcpu *c);   /* rflags -> vcpu.arith, before going to translated code */
 void flags_from_memory(struct vcpu *c); /* back */

@@ -14,7 +14,7 @@
  * An instruction that crosses into the next page is a block of its own. What follows the page
  * is a matter of the mapping, so such a block is entered from C, which has looked, or through its
  * gate only: the jump cache is emptied when either page's mapping goes. Chains lead to a small
- * indirect jump (thunks.c). It is in the lists of both pages.
+ * indirect jump (gates.c). It is in the lists of both pages.
  *
  * Invariants of the code in a block:
  *  1. Until the last access check of a guest instruction has passed, nothing of the guest's
