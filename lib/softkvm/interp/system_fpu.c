@@ -60,7 +60,8 @@ static enum step check_xsave(struct vcpu *c, enum x86_kind kind)
 	return c->cr0 & CR0_TS ? fault_set(c, X86_NM) : STEP_OK;
 }
 
-/* The operand's address, which must be aligned: the CPU asks that before it says #SS. */
+/* The operand's address, which must be aligned: the CPU asks that before it says #SS; but FXSAVE and
+ * FXRSTOR (which want 16) not if the first byte's address is not canonical. */
 static enum step aligned_linear(struct vcpu *c, const struct insn *in, uint64_t next,
 				unsigned len, unsigned align, bool write, uint64_t *lin)
 {
@@ -70,6 +71,8 @@ static enum step aligned_linear(struct vcpu *c, const struct insn *in, uint64_t 
 		*lin = insn_ea(c, in, next);
 		if (!is_64bit_code(c))
 			*lin += c->seg[X86_SS].base;
+		else if (align == 16 && !is_canonical(*lin))
+			return rc;
 		return *lin & (align - 1) ? gp0(c) : rc;
 	}
 	if (!rc && (*lin & (align - 1)))

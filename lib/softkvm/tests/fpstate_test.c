@@ -183,6 +183,9 @@ static void save_faults(void)
 	ok(is_fault(c, live(AREA_AT, "\x48\x0f\xae\x24\x24"), X86_SSV, 0), "XSAVE, no address");
 	c->gpr[X86_RSP]++;
 	ok(is_fault(c, live(AREA_AT, "\x48\x0f\xae\x24\x24"), X86_GP, 0), "alignment first");
+	ok(is_fault(c, live(AREA_AT, "\x0f\xae\x0c\x24"), X86_SSV, 0), "but not for FXRSTOR, ...");
+	c->gpr[X86_RSP] = (1ull << 47) - 8;
+	ok(is_fault(c, live(AREA_AT, "\x0f\xae\x0c\x24"), X86_GP, 0), "... if its first byte has one");
 	begin(3);
 	ok(is_fault(c, live(AREA_AT, "\x48\x0f\xc7\x2b"), X86_GP, 0), "XSAVES in user mode");
 
