@@ -106,12 +106,11 @@ static bool parse_piece(const char *line, struct piece *p)
 
 	if (sscanf(line, "%llx-%llx %4s %*s %*s %llu", &at, &end, perm, &ino) != 4)
 		return false;
-	p->at = at;
-	p->end = end;
-	p->shared = perm[3] == 's';
-	p->file = ino != 0;
-	p->prot = (perm[0] == 'r' ? PROT_READ : 0) | (perm[1] == 'w' ? PROT_WRITE : 0) |
-		  (perm[2] == 'x' ? PROT_EXEC : 0);
+	*p = (struct piece){
+		.at = at, .end = end, .shared = perm[3] == 's', .file = ino != 0,
+		.prot = (perm[0] == 'r' ? PROT_READ : 0) | (perm[1] == 'w' ? PROT_WRITE : 0) |
+			(perm[2] == 'x' ? PROT_EXEC : 0),
+	};
 	return true;
 }
 
