@@ -4,6 +4,7 @@
  *
  *	jumps to the last byte     an address that looked like "empty" to the jump cache
  *	a displacement of -2 GiB   of the first of a group of accesses, whose range begins below
+ *	one of +2 GiB - 8          whose end is no displacement, beside one far below
  *	INVLPG of 4 MiB            drops the page's other half, too
  *	a flush by translation     of a page with more writable entries than are remembered; the
  *	                           jump that led there is not known longer than its page
@@ -76,6 +77,22 @@ static void last_byte(struct enemy *e)
 	ok(o->vcpu->engine->kernel.n_jc < 100, "are noted once: %u entries",
 	   o->vcpu->engine->kernel.n_jc);
 	object_put(o);
+}
+
+/* The two are 4 GiB less 264 bytes apart. In a group, the first would be 264 below the second. */
+static void high_end(struct enemy *e)
+{
+	BEGIN(e, LONG_RING0, "\xbf\0\xa1\0\x80"             /* mov edi, 0x8000a100 */
+			     "\x48\x8b\x87\xf8\xff\xff\x7f" /* mov rax, [rdi + 2 GiB - 8] */
+			     "\x48\x8b\x8f\0\x01\0\x80"      /* mov rcx, [rdi - 2 GiB + 256] */
+			     "\x48\x01\xc8\xf4");             /* add rax, rcx; hlt */
+	put64(e, PDPT_AT + 4 * 8, TABLES_AT | 7);
+	put64(e, TABLES_AT, HIGH_AT | 0x87);
+	memset(e->high + 0xa0f8, 0, 8);
+	e->high[0xa0f8] = 0x10;
+	put64(e, 0xa0f8, 0x55);
+	put64(e, 0xa200, 0x02);
+	is_int(go(e), 0x12, "an operand that ends 2 GiB above its base register is in no group");
 }
 
 static void low_group(struct enemy *e)
@@ -268,6 +285,7 @@ int main(void)
 		note("%s", knobs[i]);
 		last_byte(e);
 		low_group(e);
+		high_end(e);
 		large_page(e);
 		flushed_call(e);
 		control_registers(e);

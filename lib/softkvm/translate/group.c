@@ -163,7 +163,7 @@ void group_effect(const struct insn *in, struct effect *e)
 static int look_ahead(const struct tr *t, int i, struct group *g)
 {
 	const struct access *first = &t->effect[i].access;
-	int64_t lo = first->disp, hi = first->disp + first->size, moved = 0;
+	int64_t lo = first->disp, hi = lo + first->size, moved = 0;
 	bool narrow = habit_has(&t->e->habits, HABIT_NARROW, t->page->gpa + t->start[i]);
 	int64_t range = narrow ? NARROW_RANGE : GROUP_RANGE;
 	bool stores = true; /* may stores still join? */
@@ -225,10 +225,13 @@ void groups_end(struct tr *t)
 	t->in_cb = t->group;
 }
 
+/* SAFE: a member's place is inside the range that the leader checked. */
 static bool is_in(const struct group *g, const struct access *a)
 {
-	return g->base == a->base && (g->write || !a->write) && a->disp >= g->lo &&
-	       a->disp + a->size <= g->lo + g->len;
+	int64_t at = a->disp; /* whose end may be beyond 32 bits */
+
+	return g->base == a->base && (g->write || !a->write) && at >= g->lo &&
+	       at + a->size <= g->lo + g->len;
 }
 
 /* Where a new group is noted: at the expense of the one in CB, if all are live. */
