@@ -3,7 +3,7 @@
  * From C into translated code: finding the block for a guest address.
  *
  * Look-up order: the view's jump cache, the second one, the instruction TLB (linear page to code
- * page), the hash of blocks, translation. A page that enters the instruction TLB has its translations
+ * page), the page's blocks, translation. A page that enters the instruction TLB has its translations
  * compared with its bytes first (smc.c says why that is enough).
  */
 #include "softkvm/mmu/guarded.h"
