@@ -6,6 +6,7 @@
 #   make test    all quick tests        make bench   beside QEMU TCG and native
 #   make check   unit and tree tests    make long    tests of minutes
 #   make soak N=50   boots in a row     make fuzz SECONDS=60   each fuzz target
+#   make bench-ways  what hosts that lack something get, beside what this one has
 #   make fmt, longest                   make clean   forget builds, keep downloads
 #
 # A machine with nothing but make and a Debian package manager is enough: tools/setup fetches the
@@ -19,7 +20,7 @@ N     := 50
 SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all help setup run test check asan clang fuzz bench soak long fmt longest clean distclean
+.PHONY: all help setup run test check asan clang fuzz bench bench-ways soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
 	@ninja -C $(BUILD)/gcc -j $(J)
@@ -90,6 +91,11 @@ bench: all
 	@tools/guest/fetch
 	@tools/guest/disk
 	@bench/run
+
+bench-ways: all
+	@tools/guest/fetch cloud
+	@bench/run --rounds 9 --best --parts kernels --only integer \
+		--engines lodge,lodge:gsrepair,lodge:nogs,lodge:nobmi1,lodge:nogs+nobmi1,lodge:fxsave
 
 # Only what was changed: tables and the like are laid out by hand.
 fmt: setup

@@ -19,7 +19,6 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -31,12 +30,7 @@ static const struct {
 	const char *name;
 } needed[] = {
 	{offsetof(struct soft_host, leaf1_ecx), 13, "CMPXCHG16B"},
-	{offsetof(struct soft_host, leaf1_ecx), 26, "XSAVE"},
-	{offsetof(struct soft_host, leaf1_ecx), 27, "XSAVE enabled by the host's kernel"},
-	{offsetof(struct soft_host, leaf7_ebx), 3, "BMI1"},
 	{offsetof(struct soft_host, leaf80000001_ecx), 0, "LAHF in 64-bit mode"},
-	{offsetof(struct soft_host, hwcap2), 1,
-	 "FSGSBASE enabled by the host's kernel (Linux 5.9 or newer)"},
 };
 
 const char *soft_lacks(const struct soft_host *host)
@@ -53,11 +47,10 @@ const char *soft_lacks(const struct soft_host *host)
 
 static struct soft_host this_host(void)
 {
-	struct soft_host host = {.hwcap2 = (uint32_t)getauxval(AT_HWCAP2)};
-	uint32_t a, b, c, d;
+	struct soft_host host = {0};
+	uint32_t a, b, d;
 
 	__get_cpuid(1, &a, &b, &host.leaf1_ecx, &d);
-	__get_cpuid_count(7, 0, &a, &host.leaf7_ebx, &c, &d);
 	__get_cpuid(0x80000001, &a, &b, &host.leaf80000001_ecx, &d);
 	return host;
 }

@@ -8,12 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The words of CPUID and of the kernel's auxiliary vector in which it is said. */
+/* The words of CPUID in which it is said. */
 struct soft_host {
 	uint32_t leaf1_ecx;
-	uint32_t leaf7_ebx;
 	uint32_t leaf80000001_ecx;
-	uint32_t hwcap2;
 };
 
 /* The first thing that host lacks, in words for "this computer lacks ..."; NULL: nothing. */

@@ -53,6 +53,15 @@ int softkvm_close(int fd);
  */
 void softkvm_kick(int vcpu_fd);
 
+/* How the engine works on this host, and what it would rather have (docs/why/gsbase.md). Static
+ * strings; SOFTKVM's words count. */
+struct softkvm_ways {
+	const char *gs_base;     /* "kept"; "repaired", as fast; "unused", a little slower */
+	const char *page_number; /* "bextr"; "shifts", a little slower */
+	const char *vectors;     /* "xsave"; "fxsave", without AVX for guests */
+};
+void softkvm_ways(struct softkvm_ways *ways);
+
 /* One counter. The name is a static string in snake_case ("exit_io", "blocks"); stats.def has
  * them all, with what they count. */
 struct softkvm_stat {

@@ -174,7 +174,8 @@ struct vcpu {
 	uint64_t rip_page;       /* translator: linear address of the page being executed */
 	_Atomic uint32_t requests;
 	uint8_t cpl;
-	uint64_t arith;          /* translator: arithmetic flags, AH of LAHF above AL of SETO */
+	uint16_t arith;          /* translator: arithmetic flags, AH of LAHF above AL of SETO */
+	uint64_t table;          /* translator: an eighth of the address of the current view's table */
 	uint64_t temp;           /* translator: inside one instruction */
 	uint64_t gpr[16];        /* by enum x86_reg */
 	uint64_t rip;

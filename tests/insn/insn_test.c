@@ -26,8 +26,8 @@
 
 /* The first two run every case. */
 static const char *const knobs[] = {
-	"sample=0", "interpret", "", "sample=4,nochain", "sample=0,ends,seed=7", "sample=6,tlb,seed=3",
-	"cache=256K", "sample=5,ends,nochain,tlb,seed=11",
+	"sample=0", "interpret", "", "sample=4,nochain", "sample=0,ends,seed=7,nogs", "sample=6,tlb,seed=3,nobmi1",
+	"cache=256K,gsrepair", "sample=5,ends,nochain,tlb,seed=11,nogs,nobmi1",
 };
 
 enum { KNOBS = sizeof(knobs) / sizeof(knobs[0]) };

@@ -320,11 +320,12 @@ int vcpu_run(struct vcpu *c)
 
 	c->tid = (int)sys_call3(SYS_gettid, 0, 0, 0);
 	rc = timer_begin(e, c->tid);
+	if (!rc)
+		rc = gs_begin(e);
 	if (rc)
 		return rc;
 	c->stat.runs++;
 	current_vcpu = c;
-	e->host_gs = gs_read();
 	vec_load(c);
 	e->in_run = true;
 	atomic_store(&e->running, 1);
@@ -337,7 +338,7 @@ int vcpu_run(struct vcpu *c)
 	atomic_store(&e->running, 0);
 	e->in_run = false;
 	vec_save(c);
-	gs_write(e->host_gs);
+	gs_end(e);
 	current_vcpu = NULL;
 	c->tid = 0;
 	return rc;

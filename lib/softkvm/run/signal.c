@@ -37,7 +37,7 @@ static bool installed;
 /* EFLAGS of the interrupted code to where C looks for the guest's. */
 static void take_flags(struct vcpu *c, uint64_t eflags)
 {
-	c->arith = (eflags & 0xff) << 8 | (eflags >> 11 & 1);
+	c->arith = (uint16_t)((eflags & 0xff) << 8 | (eflags >> 11 & 1));
 }
 
 /* -- C ----------------------------------------------------------------------------- */
@@ -116,7 +116,7 @@ static bool in_block(struct vcpu *c, ucontext_t *uc, uint64_t pc)
 	return true;
 }
 
-static bool in_code(ucontext_t *uc)
+static bool in_code(ucontext_t *uc, const siginfo_t *info)
 {
 	struct vcpu *c = current_vcpu;
 	uint64_t pc = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
@@ -127,6 +127,8 @@ static bool in_code(ucontext_t *uc)
 	e = c->engine;
 	if (pc < code_addr(e, 0) || pc >= code_addr(e, CODE_SIZE))
 		return false;
+	if (info->si_signo == SIGSEGV && gs_repair(e, info->si_addr))
+		return true;
 	if (!e->in_native)
 		return in_block(c, uc, pc);
 	e->native_vector = (uint8_t)uc->uc_mcontext.gregs[REG_TRAPNO];
@@ -144,7 +146,7 @@ static bool is_ours(int sig, const siginfo_t *info, ucontext_t *uc)
 {
 	uint64_t pc = (uint64_t)uc->uc_mcontext.gregs[REG_RIP];
 
-	return is_fault(sig, info) && (in_code(uc) || in_guarded(uc, pc));
+	return is_fault(sig, info) && (in_code(uc, info) || in_guarded(uc, pc));
 }
 
 static void on_fault(int sig, siginfo_t *info, void *context)

@@ -10,6 +10,9 @@
  * hardware keeps it, and what a component holds when the guest never used it is its initial
  * state (XRSTOR initialises what XSTATE_BV does not name), never something of the host's.
  *
+ * Where the host has no XSAVE, FXSAVE and FXRSTOR do the same for x87 and SSE, which is all that a
+ * guest has there; the area's header, which they leave alone, says that both are in it.
+ *
  * XSAVE, not XSAVEOPT: that one may leave parts of the area as they were when it thinks that
  * they did not change since the last XRSTOR, but the client may have written there in between
  * (KVM_SET_XSAVE). The area's image must be valid or XRSTOR faults: xsave_set() and
@@ -32,6 +35,10 @@ void vec_load(struct vcpu *c)
 	__asm__ volatile("stmxcsr %0\n\tfnstcw %1"
 			 : "=m"(*(uint32_t *)(c->host_fp + HOST_MXCSR)),
 			   "=m"(*(uint16_t *)(c->host_fp + HOST_FCW)));
+	if (!vec_has_xsave()) {
+		__asm__ volatile("fxrstor64 (%0)" : : "r"(c->xsave) : "memory");
+		return;
+	}
 	__asm__ volatile("xrstor64 (%0)"
 			 :
 			 : "r"(c->xsave), "a"((uint32_t)rfbm), "d"((uint32_t)(rfbm >> 32))
@@ -42,10 +49,13 @@ void vec_save(struct vcpu *c)
 {
 	uint64_t rfbm = vec_features();
 
-	__asm__ volatile("xsave64 (%0)"
-			 :
-			 : "r"(c->xsave), "a"((uint32_t)rfbm), "d"((uint32_t)(rfbm >> 32))
-			 : "memory");
+	if (vec_has_xsave())
+		__asm__ volatile("xsave64 (%0)"
+				 :
+				 : "r"(c->xsave), "a"((uint32_t)rfbm), "d"((uint32_t)(rfbm >> 32))
+				 : "memory");
+	else
+		__asm__ volatile("fxsave64 (%0)" : : "r"(c->xsave) : "memory");
 	if (rfbm & XCR0_AVX)
 		__asm__ volatile("vzeroupper" ::: "memory");
 	__asm__ volatile("fninit\n\tfldcw %1\n\tldmxcsr %0"

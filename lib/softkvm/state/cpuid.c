@@ -15,6 +15,8 @@
 
 #include "softkvm/state/xsave.h"
 
+#include <cpuid.h>
+
 #include <stddef.h>
 
 #define APIC_BASE_ENABLE 0x800ull
@@ -140,6 +142,8 @@ void cpuid_derive(struct vcpu *c)
 		c->cr4_allowed |= enables[i].cr4;
 		c->efer_allowed |= enables[i].efer;
 	}
+	if (!vec_has_xsave())
+		c->cr4_allowed &= ~CR4_OSXSAVE;
 }
 
 /* Asked once: under a hypervisor CPUID takes tens of microseconds. */
@@ -153,4 +157,11 @@ bool host_is_amd(void)
 		vendor = b;
 	}
 	return vendor_is_amd(b);
+}
+
+bool host_has_bmi1(void)
+{
+	uint32_t a, b = 0, c, d;
+
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && b & bit_BMI;
 }

@@ -43,6 +43,9 @@ int cpuid_set(struct vcpu *c, const struct kvm_cpuid_entry2 *entries, unsigned n
  * max_phys_bits. */
 void cpuid_derive(struct vcpu *c);
 
+/* The host has BMI1, of which BEXTR is used. No libc. */
+bool host_has_bmi1(void);
+
 /* The host's vendor is AMD or Hygon. No libc. */
 bool host_is_amd(void);
 

@@ -115,11 +115,14 @@ static bool offered(const struct feature *f, uint32_t host_word)
 	return !doubtful(f->name) || !host_kernel_denies(f->name);
 }
 
-/* Without AVX-512's state its features cannot be used; the same for AVX. */
+/* Without AVX-512's state its features cannot be used; the same for AVX, and for XSAVE itself. */
 static bool state_missing(const struct feature *f)
 {
 	uint64_t have = vec_features();
 
+	if (f->policy == HOST &&
+	    (!strncmp(f->name, "xsave", 5) || !strcmp(f->name, "xgetbv1")))
+		return !vec_has_xsave();
 	if (f->policy == HOST && strncmp(f->name, "avx512", 6) == 0)
 		return !(have & XCR0_AVX512);
 	if (f->policy == HOST && (strncmp(f->name, "avx", 3) == 0 || !strcmp(f->name, "fma") ||
@@ -194,12 +197,16 @@ static void leaf_d0(struct regs *o)
 {
 	uint64_t f = vec_features();
 
-	*o = (struct regs){.r = {(uint32_t)f, xsave_size(XCR0_X87), xsave_size(f),
-				 (uint32_t)(f >> 32)}};
+	zero(o);
+	if (vec_has_xsave())
+		*o = (struct regs){.r = {(uint32_t)f, xsave_size(XCR0_X87), xsave_size(f),
+					 (uint32_t)(f >> 32)}};
 }
 
 static void leaf_d1(struct regs *o)
 {
+	if (!vec_has_xsave())
+		zero(o);
 	o->r[CPUID_EBX] = o->r[CPUID_ECX] = o->r[CPUID_EDX] = 0;
 }
 

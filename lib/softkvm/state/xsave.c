@@ -6,8 +6,11 @@
  * because the host's XSAVE and XRSTOR work on the guest's areas. The guest is offered those
  * that the engine keeps: x87, SSE, AVX and AVX-512. Not PKRU (it would switch protection keys of
  * this process), not AMX (8 KiB more state and a permission to ask for), not what XSS governs.
+ * A host without XSAVE has x87 and SSE, which FXSAVE keeps in the same format.
  */
 #include "softkvm/state/xsave.h"
+
+#include "softkvm/state/words.h"
 
 #define OFFERED (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512)
 #define LEGACY_AND_HEADER 576u
@@ -15,6 +18,7 @@
 
 /* Read once; two threads that race write the same. */
 static uint64_t features;
+static bool xsave;
 static uint32_t place[COMPONENTS], length[COMPONENTS], aligned;
 
 static void host_cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])
@@ -24,21 +28,32 @@ static void host_cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])
 			 : "a"(leaf), "c"(sub));
 }
 
+static bool has_xsave(void)
+{
+	struct words words;
+	uint32_t r[4];
+
+	words_read(&words, false);
+	host_cpuid(1, 0, r);
+	return r[2] & 1u << 27 /* OSXSAVE */ && !words.fxsave;
+}
+
 static uint64_t host_xcr0(void)
 {
-	uint32_t lo, hi, r[4];
+	uint32_t lo, hi;
 
-	host_cpuid(1, 0, r);
-	if (!(r[2] & 1u << 27)) /* OSXSAVE */
-		return 0;
+	if (!xsave)
+		return XCR0_X87 | XCR0_SSE;
 	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
 	return (uint64_t)hi << 32 | lo;
 }
 
 static void probe(void)
 {
-	uint64_t have = host_xcr0() & OFFERED;
+	uint64_t have;
 
+	xsave = has_xsave();
+	have = host_xcr0() & OFFERED;
 	if ((have & XCR0_AVX512) != XCR0_AVX512)
 		have &= ~XCR0_AVX512;
 	for (uint32_t i = 2; i < COMPONENTS; i++) {
@@ -64,6 +79,12 @@ uint64_t vec_features(void)
 		f = __atomic_load_n(&features, __ATOMIC_ACQUIRE);
 	}
 	return f;
+}
+
+bool vec_has_xsave(void)
+{
+	vec_features();
+	return xsave;
 }
 
 uint32_t xsave_place(unsigned component, uint32_t *len)

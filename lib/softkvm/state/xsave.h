@@ -15,8 +15,12 @@
 #define XCR0_AVX 0x4ull
 #define XCR0_AVX512 0xe0ull
 
-/* The bits of XCR0 that a guest may have, from the host's CPU and system. No libc. */
+/* The bits of XCR0 that a guest may have, from the host's CPU and system: x87 and SSE at least. No
+ * libc, but for the first time (words.h). */
 uint64_t vec_features(void);
+
+/* Has the host XSAVE? Else state is kept by FXSAVE, and guests have neither XSAVE nor AVX. */
+bool vec_has_xsave(void);
 
 /* Bytes of a standard-format (compacted: of an XSAVEC) area that holds `features`. No libc. */
 uint32_t xsave_size(uint64_t features);

@@ -154,5 +154,7 @@ int xsave_set(struct vcpu *c, const void *area, uint32_t size)
 		return -EINVAL;
 	memcpy(c->xsave, area, size < sizeof(c->xsave) ? size : sizeof(c->xsave));
 	memset(c->xsave + HEADER - SW_BYTES, 0, SW_BYTES);
+	if (!vec_has_xsave()) /* FXRSTOR does not read the header */
+		spell_out(c);
 	return 0;
 }

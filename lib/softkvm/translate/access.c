@@ -6,7 +6,8 @@
  *
  *	test  s1, size - 1 ; jnz 1f       not aligned: it could cross a page
  *	bextr s2, s1, rsp                 page number, 36 bits (emit.h)
- *	mov   s2, gs:[s2 * 8]             the view's addend for the page
+ *	mov   s2, gs:[s2 * 8]             the view's addend for the page (or: add s2, [table];
+ *	                                  mov s2, [s2 * 8])
  *	cmp   s2, [slot]                  is it what this site saw last time?
  *   1:	jne   stub
  *	add   s1, [slot]                  then the address does not wait for the table
@@ -242,8 +243,8 @@ static void emit_hot_check(struct tr *t, int i, unsigned size, bool write, bool 
 	*s = (struct stub){.site = slot};
 	e->slots[slot] = 1; /* no addend, so the first execution misses */
 	crossing = emit_alignment(t, size, habit_has(&e->habits, HABIT_UNALIGNED, gpa));
-	emit_vpn(a, H_S2, H_S1);
-	emit_gs(a, 0x8b, H_S2, H_S2, 0);
+	emit_page_number_of(a, H_S2, H_S1, H_RSP);
+	emit_entry_op(a, 0x8b, H_S2, H_S2);
 	if (plain)
 		emit_plain_check(t, write, crossing, s);
 	else

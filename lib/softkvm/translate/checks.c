@@ -21,7 +21,7 @@
  * one register. Puts the jumps for what the table does not answer into slow[], returns how many. */
 static int emit_look_up(struct as *a, int r, int t, bool write, uint32_t *slow)
 {
-	emit_gs(a, 0x8b, r, r, 0);
+	emit_entry_op(a, 0x8b, r, r);
 	alu_rr(a, 0x85, r, r); /* test */
 	slow[0] = jcc_short(a, CC_E);
 	if (!write)
@@ -32,13 +32,6 @@ static int emit_look_up(struct as *a, int r, int t, bool write, uint32_t *slow)
 	return 2;
 }
 
-/* r = page number of r; RSP is not FRAME here. */
-static void to_page_number(struct as *a, int r)
-{
-	op_ri8(a, true, 0xc1, 4, r, 16); /* shl */
-	op_ri8(a, true, 0xc1, 5, r, 28); /* shr */
-}
-
 /*
  * An access at S1 crosses pages; `last` is the address of its last byte. If both have the same addend
  * they are neighbours on the host, too: last = the addend, r is lost. Else to `slow`, and where a
@@ -47,15 +40,15 @@ static void to_page_number(struct as *a, int r)
  */
 static void emit_neighbours(struct as *a, int last, int r, bool write, uint32_t slow)
 {
-	to_page_number(a, last);
+	emit_page_number(a, last);
 	emit_rex(a, false, 0, 0, last);
 	emit_op_rr(a, 0xf7, 0, last); /* test */
 	emit32(a, 0xfffff);
 	jcc_to(a, CC_E, slow);
-	emit_gs(a, 0x8b, last, last, 0);
+	emit_entry_op(a, 0x8b, last, last);
 	mov_rr(a, r, H_S1);
-	to_page_number(a, r);
-	emit_gs(a, 0x3b, last, r, 0); /* cmp */
+	emit_page_number(a, r);
+	emit_entry_op(a, 0x3b, last, r); /* cmp */
 	jcc_to(a, CC_NE, slow);
 	alu_rr(a, 0x85, last, last); /* test */
 	jcc_to(a, CC_E, slow);
@@ -105,7 +98,7 @@ static uint32_t emit_miss(struct as *a, unsigned kind, unsigned size)
 		crossing = jcc_far(a, CC_A);
 	}
 	mov_rr(a, H_RAX, H_S1);
-	to_page_number(a, H_RAX);
+	emit_page_number(a, H_RAX);
 	n += emit_look_up(a, H_RAX, H_RCX, kind & KIND_STORE, slow + n);
 	emit_site_number(a);
 	emit8(a, 0x48); /* lea s2, [slots] */
@@ -183,7 +176,7 @@ static uint32_t emit_cold_check(struct as *a, unsigned kind, unsigned size, uint
 	test_same_page(a);
 	crossing = jcc_far(a, CC_NE);
 	lea_rm(a, true, H_S2, H_RSP, 8); /* FRAME: above the return address */
-	bextr_rrr(a, H_S2, H_S1, H_S2); /* page number */
+	emit_page_number_of(a, H_S2, H_S1, H_S2);
 	n += emit_look_up(a, H_S2, H_S2, write, slow + n);
 	emit8(a, 0xff); /* dec dword [sample] */
 	emit_rip(a, 1, vcpu_at(a, VSCR(SCR_SAMPLE)), 0);

@@ -9,7 +9,7 @@
  * In blocks host RSP is FRAME: twelve bytes into struct vcpu, so that the fields that are used
  * most are reached with a one-byte displacement, and in a place where the low 16 bits of RSP
  * are 0x240c. To BEXTR that says "36 bits from bit 12 on": the page number, in one cycle and
- * without an operand in memory. Below it is a stack: thunks are called, and host signals
+ * without an operand in memory. (Without BMI1 two shifts do it.) Below it is a stack: thunks are called, and host signals
  * arrive. C runs on the thread's own.
  */
 #ifndef SOFTKVM_EMIT_H
@@ -229,13 +229,28 @@ static inline void mov_mr(struct as *a, bool w, int base, int32_t disp, int s)
 	emit_mem(a, s, base, disp);
 }
 
-/* op r, gs:[index * 8 + disp] */
-static inline void emit_gs(struct as *a, unsigned op, int r, int index, int32_t disp)
+/* op r, [index * 8 + disp], relative to GS base if that is in use */
+static inline void emit_scaled(struct as *a, unsigned op, int r, int index, int32_t disp)
 {
-	emit_n(a, 0x65u | rex_of(true, r, index, 0) << 8 | op << 16 |
-		  (0x04u | (unsigned)(r & 7) << 3) << 24 |
-		  (uint64_t)(0xc0u | (unsigned)(index & 7) << 3 | 5) << 32, 5);
+	if (a->e->gs != GS_UNUSED)
+		emit8(a, 0x65);
+	emit_n(a, rex_of(true, r, index, 0) | op << 8 | (0x04u | (unsigned)(r & 7) << 3) << 16 |
+		  (0xc0u | (unsigned)(index & 7) << 3 | 5) << 24, 4);
 	emit32(a, (uint32_t)disp);
+}
+
+/* What stands for GS base where that is not in use: index += an eighth of the table's address. */
+static inline void emit_base(struct as *a, int index)
+{
+	if (a->e->gs == GS_UNUSED)
+		emit_op_rv(a, 0x03, index, VCPU(table));
+}
+
+/* op r, the view's entry for page number `index`, which may be lost */
+static inline void emit_entry_op(struct as *a, unsigned op, int r, int index)
+{
+	emit_base(a, index);
+	emit_scaled(a, op, r, index, 0);
 }
 
 /* bextr d, s, control */
@@ -246,11 +261,6 @@ static inline void bextr_rrr(struct as *a, int d, int s, int control)
 		  (uint64_t)(0xc0u | (unsigned)(d & 7) << 3 | (s & 7)) << 32, 5);
 }
 
-/* d = page number of s, in a block */
-static inline void emit_vpn(struct as *a, int d, int s)
-{
-	bextr_rrr(a, d, s, H_RSP);
-}
 
 /* movzx d, s16 */
 static inline void movzx_rr16(struct as *a, int d, int s)
@@ -267,6 +277,24 @@ static inline void op_ri8(struct as *a, bool wide, unsigned op, unsigned digit, 
 	emit_rex(a, wide, 0, 0, r);
 	emit_op_rr(a, op, (int)digit, r);
 	emit8(a, imm);
+}
+
+/* r = page number of address r */
+static inline void emit_page_number(struct as *a, int r)
+{
+	op_ri8(a, true, 0xc1, 4, r, 16); /* shl */
+	op_ri8(a, true, 0xc1, 5, r, 28); /* shr */
+}
+
+/* d = page number of address s; `control` has FRAME's low bits */
+static inline void emit_page_number_of(struct as *a, int d, int s, int control)
+{
+	if (a->e->bextr) {
+		bextr_rrr(a, d, s, control);
+		return;
+	}
+	mov_rr(a, d, s);
+	emit_page_number(a, d);
 }
 
 /* one-byte ALU op r, r (00..3f family, r/m64, r64) */

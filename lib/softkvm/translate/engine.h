@@ -28,12 +28,13 @@
  *	host rsi, rdi                       scratch: S1 and S2
  *	host r11                            CB, the host address of a group of accesses (group.c)
  *	host rsp                            FRAME, in struct vcpu (emit.h)
- *	GS base                             the current view's table (below)
+ *	GS base                             the current view's table (below); see run/gsbase.h for
+ *	                                    hosts that do not let us have it
  *	EFLAGS                              guest arithmetic flags, or dead; DF is always 0
  *
  * Software TLB (docs/why/tlb.md): a view is an array with one 8-byte entry for every page of
  * the 48-bit address space: 0, or the addend that makes a host address of a guest one.
- * GS base points at entry 0. Below it, at negative offsets, lies the view's jump cache.
+ * GS base points at entry 0 (or vcpu.table says where that is). Below it, at negative offsets, lies the view's jump cache.
  * There is one view for supervisor code and one for user code of each PCID in use.
  */
 #ifndef SOFTKVM_ENGINE_H
@@ -41,7 +42,9 @@
 
 #include <stddef.h>
 
+#include "softkvm/run/gsbase.h"
 #include "softkvm/run/lock.h"
+#include "softkvm/state/words.h"
 #include "softkvm/translate/habits.h"
 #include "softkvm/vcpu.h"
 
@@ -82,7 +85,7 @@ struct jump {             /* an entry of a view's jump cache */
 #define EVICTED_WORDS (1u << EVICTED_BITS >> 6)
 
 struct view {
-	uint64_t *table;       /* GS base */
+	uint64_t *table;       /* GS base, or eight times vcpu.table */
 	struct jump *jc;       /* right below it */
 	uint64_t *log;         /* page numbers filled since the last flush */
 	uint32_t n_log;
@@ -109,7 +112,7 @@ struct view {
 
 /* Ways into a block besides `main`, made when needed (gates.c). */
 enum entry {
-	ENTRY_GATE,      /* indirect jumps: S1 the address, S2 twice the index, flags in vcpu.arith */
+	ENTRY_GATE,      /* indirect jumps: S1 the address, S2 the index, flags in vcpu.arith */
 	ENTRY_POLL,      /* backward chains, flags in EFLAGS */
 	ENTRY_MEM,       /* chains with the flags in vcpu.arith; only if the block reads them */
 	ENTRY_MEM_POLL,  /* backward ones of these */
@@ -183,7 +186,6 @@ struct site {             /* a memory access site; its slot has the same index *
  * in proportion to what they would gain.
  */
 enum access_bits { ACCESS_SIZE = 0xfff, ACCESS_WRITE = 0x1000, ACCESS_GROUP = 0x2000 };
-#define SAMPLE 32768
 
 _Static_assert(sizeof(struct site) == 16, "the miss thunks shift by 4");
 
@@ -287,6 +289,8 @@ struct region {
 
 struct engine {
 	struct vcpu *c;
+	enum gs_way gs; /* what translated code uses of the host, see run/gsbase.h */
+	bool bextr;
 	uint8_t *code;    /* R-X */
 	uint8_t *code_rw;
 	uint64_t *slots;
@@ -310,7 +314,7 @@ struct engine {
 
 	struct tr *tr;    /* the translation under way */
 	struct view kernel, user[USER_VIEWS];
-	struct view *view;  /* the current one: GS base */
+	struct view *view;  /* the current one */
 	struct view *user_now; /* the user view of CR3 and PCID, NULL: to be found */
 	uint64_t view_clock;
 	uint64_t ages;         /* given out to views */
@@ -343,10 +347,7 @@ struct engine {
 
 	struct habits habits;
 
-	struct engine_options {
-		bool interpret, nochain, nogroup, tiny_tlb, random_ends, profile, dump;
-		uint32_t cache_size, sample, seed;
-	} opt;
+	struct words opt;
 	uint64_t host_gs;
 	uint64_t random;
 	int timer, timer_tid; /* POSIX timer, and the thread it signals; 0: none */
@@ -429,19 +430,6 @@ void tlb_select(struct vcpu *c);
 struct walk;
 void view_note(struct view *v, const struct walk *w, uint64_t lin);
 void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa);
-
-static inline void gs_write(uint64_t base)
-{
-	__asm__ volatile("wrgsbase %0" : : "r"(base));
-}
-
-static inline uint64_t gs_read(void)
-{
-	uint64_t base;
-
-	__asm__ volatile("rdgsbase %0" : "=r"(base));
-	return base;
-}
 
 /* run/signal.c */
 int signals_install(void);

@@ -8,20 +8,23 @@
 
 /* -- The jump ------------------------------------------------------------------------ */
 
-/* S2 = twice the jump cache's index of address S1: a scale of 8 does the rest. */
+/* S2 = twice the jump cache's index of address S1, plus what stands for GS base: a scale of 8 does
+ * the rest. */
 _Static_assert(JC_SIZE == 1u << 16 && sizeof(struct jump) == 16, "MOVZX, ADD");
 static void emit_jump_index(struct as *a)
 {
 	movzx_rr16(a, H_S2, H_S1);
 	alu_rr32(a, 0x01, H_S2, H_S2); /* add */
+	emit_base(a, H_S2);
 }
 
 /* S1 is the guest address to go on at; flags are in vcpu.arith. */
 void emit_gate_jump(struct as *a)
 {
 	emit_jump_index(a);
-	emit8(a, 0x65); /* jmp gs:[s2 * 8 + code] */
-	emit8(a, 0xff);
+	if (a->e->gs != GS_UNUSED)
+		emit8(a, 0x65);
+	emit8(a, 0xff); /* jmp [s2 * 8 + code] */
 	emit8(a, 0x24);
 	emit8(a, 0xc0u | H_S2 << 3 | 5);
 	emit32(a, (uint32_t)JC_OFF(code));
@@ -38,7 +41,7 @@ static uint32_t emit_gate_miss(struct as *a)
 	uint32_t at = as_at(a), slow[5];
 	int n = 0, i;
 
-	emit_gs(a, 0x8b, H_CB, H_S2, JC_OFF(lin));
+	emit_scaled(a, 0x8b, H_CB, H_S2, JC_OFF(lin));
 	alu_rr(a, 0x39, H_CB, H_S1); /* cmp */
 	slow[n++] = jcc_short(a, CC_E);
 	mov_ri(a, H_S2, JC_NONE);
@@ -62,8 +65,8 @@ static uint32_t emit_gate_miss(struct as *a)
 	emit8(a, 0xe9);
 	slow[n++] = jcc_short(a, CC_E);
 	emit_jump_index(a);
-	emit_gs(a, 0x89, H_CB, H_S2, JC_OFF(code));
-	emit_gs(a, 0x89, H_S1, H_S2, JC_OFF(lin));
+	emit_scaled(a, 0x89, H_CB, H_S2, JC_OFF(code));
+	emit_scaled(a, 0x89, H_S1, H_S2, JC_OFF(lin));
 	emit8(a, 0x48); /* inc qword [gate_swaps] */
 	emit8(a, 0xff);
 	emit_vcpu(a, 0, VCPU(stat.gate_swaps), 0);
@@ -101,7 +104,7 @@ static void emit_block_number(struct as *a, const struct block *b)
 /* Invariant 3 in. */
 void emit_gate(struct as *a, uint16_t at, bool poll, bool load_flags)
 {
-	emit_gs(a, 0x3b, H_S1, H_S2, JC_OFF(lin)); /* cmp s1, gs:[lin] */
+	emit_scaled(a, 0x3b, H_S1, H_S2, JC_OFF(lin)); /* cmp s1, gs:[lin] */
 	jcc_to(a, CC_NE, a->e->thunk.gate_miss);
 	if (poll) { /* S1 is where to go on, and C looks at the requests there */
 		emit_poll_test(a);

@@ -87,9 +87,8 @@ static void locate(struct rep *r, int to, int reg, bool write)
 	op_ri8(a, true, 0xc1, 7, to, 16);
 	alu_rr(a, 0x39, to, reg); /* cmp */
 	slow_if(r, CC_NE);
-	op_ri8(a, true, 0xc1, 4, to, 16);
-	op_ri8(a, true, 0xc1, 5, to, 28);
-	emit_gs(a, 0x8b, to, to, 0);
+	emit_page_number(a, to);
+	emit_entry_op(a, 0x8b, to, to);
 	alu_rr(a, 0x85, to, to);
 	slow_if(r, CC_E);
 	alu_rr(a, 0x01, to, reg);

@@ -14,8 +14,8 @@
  *     address on top.
  *  2. At a thunk (but `exit`) EFLAGS are dead: if the guest's flags matter they are in
  *     vcpu.arith. `resume` makes EFLAGS equal to vcpu.arith.
- *  3. At a gate (the entry for indirect jumps) S1 is the guest address jumped to, S2 twice its
- *     jump cache index, and the guest's flags are in vcpu.arith.
+ *  3. At a gate (the entry for indirect jumps) S1 is the guest address jumped to, S2 its jump
+ *     cache index as emit_jump_index() makes it, and the guest's flags are in vcpu.arith.
  *  4. Who jumps to a block's `main` has set vcpu.rip_page to the page that the block is
  *     executed at, and has flags in EFLAGS if the block's live_in says that it reads them.
  */
@@ -187,22 +187,16 @@ void thunks_emit(struct engine *e)
 
 /* -- Flags between rflags and vcpu.arith -------------------------------------------------------- */
 
-/* As wide as translated code accesses it: a wider load would wait for the store to retire. */
-static uint16_t *scr_flags(struct vcpu *c)
-{
-	return (uint16_t *)(void *)&c->arith;
-}
-
 void flags_to_memory(struct vcpu *c)
 {
 	uint64_t f = c->rflags;
 
-	*scr_flags(c) = (uint16_t)((f & 0xff) << 8 | (f >> 11 & 1));
+	c->arith = (uint16_t)((f & 0xff) << 8 | (f >> 11 & 1));
 }
 
 void flags_from_memory(struct vcpu *c)
 {
-	uint64_t s = *scr_flags(c);
+	uint64_t s = c->arith;
 
 	c->rflags = (c->rflags & ~(uint64_t)X86_ARITH) | (s >> 8 & X86_ARITH & 0xff) |
 		    (s & 1) << 11;
