@@ -104,6 +104,10 @@ static int open_soft(struct err *err)
 	if (fd == -ENODEV)
 		return err_set(err, ENODEV,
 			       "this CPU lacks something that softkvm is built on");
+	if (fd == -EADDRINUSE)
+		return err_set(err, EADDRINUSE,
+			       "this process has memory above 47 bits of address, where a guest "
+			       "could reach it");
 	if (fd < 0)
 		return err_set(err, -fd, "softkvm does not start: %s", strerror(-fd));
 	return fd;

@@ -28,7 +28,8 @@
 #include <sys/types.h>
 
 /* Opens the engine: as open("/dev/kvm"). Returns a system descriptor, or -errno
- * (-ENODEV if this CPU or this process cannot carry the engine). */
+ * (-ENODEV if this CPU or this process cannot carry the engine; -EADDRINUSE if the process has memory
+ * above 47 bits of address, on a host where there are 57: docs/why/tlb.md). */
 int softkvm_open(void);
 
 /* As ioctl(2), except that failure is -errno and errno is left alone. Requests whose

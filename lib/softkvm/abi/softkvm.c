@@ -15,6 +15,7 @@
 #include "base/macros.h"
 #include "softkvm/abi/vm.h"
 #include "softkvm/state/clock.h"
+#include "softkvm/state/upper.h"
 #include "softkvm/state/xsave.h"
 
 #include <errno.h>
@@ -24,6 +25,10 @@
 
 int softkvm_open(void)
 {
+	int rc = upper_reserve();
+
+	if (rc)
+		return rc;
 	vec_features();
 	clock_begin();
 	return object_open(OBJECT_SYSTEM, NULL, NULL, 0);
