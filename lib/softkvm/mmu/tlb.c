@@ -320,8 +320,8 @@ void tlb_select(struct vcpu *c)
 		e->view = e->user_now ? e->user_now : user_view_get(c);
 	c->scratch[SCR_AGE] = e->view->jc_age;
 	c->table = (uint64_t)(uintptr_t)e->view->table / 8;
-	if (e->in_run && e->gs != GS_UNUSED)
-		gs_write((uint64_t)(uintptr_t)e->view->table);
+	if (e->in_run)
+		gs_select(e);
 }
 
 void mmu_mode_changed(struct vcpu *c)

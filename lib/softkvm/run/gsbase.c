@@ -160,11 +160,17 @@ void gs_end(struct engine *e)
 		note(e->host_gs);
 }
 
+void gs_select(const struct engine *e)
+{
+	if (e->gs != GS_UNUSED)
+		gs_write((uint64_t)(uintptr_t)e->view->table);
+}
+
 bool gs_repair(struct engine *e, const void *fault_address)
 {
 	if (e->gs != GS_REPAIRED || !gs_in_window((uintptr_t)fault_address))
 		return false;
-	gs_write((uint64_t)(uintptr_t)e->view->table);
+	gs_select(e);
 	e->c->stat.gs_repairs++;
 	return true;
 }

@@ -13,7 +13,7 @@
  *	          code adds the table's address itself
  *
  * Invariant of `repaired`: in KVM_RUN, GS base is the current view's table or the window's. Whoever
- * writes it writes one of these: tlb_select(), gs_repair() and the kernel, whose own note of it
+ * writes it writes one of these: gs_select() and the kernel, whose own note of it
  * gs_begin() has seen to. All that translated code reads through GS lies within the window, whose
  * pages nobody can access; so no access slips through with a wrong base.
  *
@@ -23,7 +23,8 @@
  * not do; ERRATA.md.
  *
  *	e->gs = gs_choose(&e->opt);
- *	rc = gs_begin(e);           // KVM_RUN; then gs_write(table) as views change
+ *	rc = gs_begin(e);           // KVM_RUN
+ *	gs_select(e);               // as views change
  *	...
  *	gs_end(e);
  *
@@ -47,6 +48,10 @@ enum gs_way gs_choose(const struct words *w);
  * other. -errno if the kernel refuses arch_prctl; nothing is changed then. */
 int gs_begin(struct engine *e);
 void gs_end(struct engine *e);
+
+/* In KVM_RUN: GS base is the current view's table. When the view changes; and after a sleep, when the
+ * kernel is likely to have put it back, which saves a signal. */
+void gs_select(const struct engine *e);
 
 /* In the handler of a SIGSEGV that an instruction of translated code raised: was it an access through
  * a GS base that the kernel had put back? Then GS base is right again, and the instruction may be

@@ -130,6 +130,7 @@ static void sleep_once(struct vcpu *c)
 	if (!atomic_load(&c->requests) && !c->run->immediate_exit)
 		sys_futex_wait_until(&c->wake, word, deadline);
 	atomic_store(&e->running, 1);
+	gs_select(e);
 	if (c->lapic)
 		irqchip_expire(c, now_ns());
 }
