@@ -319,6 +319,8 @@ int vcpu_run(struct vcpu *c)
 	struct engine *e = c->engine;
 	int rc;
 
+	if (current_vcpu) /* from a signal handler */
+		return -EBUSY;
 	c->tid = (int)sys_call3(SYS_gettid, 0, 0, 0);
 	rc = timer_begin(e, c->tid);
 	if (!rc)
@@ -327,6 +329,7 @@ int vcpu_run(struct vcpu *c)
 		return rc;
 	c->stat.runs++;
 	current_vcpu = c;
+	c->scratch[SCR_HOST_RSP] = 0;
 	vec_load(c);
 	e->in_run = true;
 	atomic_store(&e->running, 1);

@@ -60,7 +60,7 @@ enum { SCR_TARGET,   /* where the way back from C leads */
        SCR_LEFT,     /* elements that REP has still to do after a piece */
        SCR_SAMPLE,   /* checks of cold blocks until one is made hot */
        SCR_S1,       /* S1 at a gate miss or memory miss */
-       SCR_HOST_RSP, /* the C stack at entry */
+       SCR_HOST_RSP, /* the C stack at entry, 0 outside of translated code and what it calls */
        SCR_FAULT_PC, /* where a host signal came */
        SCR_CB,       /* CB while C runs */
        SCR_SITES,    /* address of engine.site */

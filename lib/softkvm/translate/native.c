@@ -79,6 +79,7 @@ enum step native_exec(struct vcpu *c, const struct insn *in, const uint8_t *byte
 	c->scratch[SCR_OPERAND] = (uint64_t)(uintptr_t)mem;
 	e->native_vector = 0xff;
 	e->in_native = true;
+	c->scratch[SCR_HOST_RSP] = 0; /* C that translated code called enters it once more */
 	translated_run(c, code_addr(e, n->code));
 	e->in_native = false;
 	c->scratch[SCR_HOST_RSP] = rsp;

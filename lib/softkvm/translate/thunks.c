@@ -18,6 +18,9 @@
  *     cache index as emit_jump_index() makes it, and the guest's flags are in vcpu.arith.
  *  4. Who jumps to a block's `main` has set vcpu.rip_page to the page that the block is
  *     executed at, and has flags in EFLAGS if the block's live_in says that it reads them.
+ *  5. SCR_HOST_RSP is C's stack while translated code runs, or C that it called; else 0.
+ *  6. Offset 0 of the code cache is nobody's: it looks like a gate whose block was dropped. So an
+ *     entry of engine.jumped that nobody has filled is dead, as one whose block has gone.
  */
 #include "softkvm/translate/emit.h"
 #include "softkvm/translate/helpers.h"
@@ -119,12 +122,28 @@ uint32_t emit_jumped(struct as *a, uint64_t (*fn)(struct vcpu *))
 
 static const uint8_t callee_saved[] = {H_RBX, H_RBP, 12, 13, 14, 15};
 
+/* cmp qword [vcpu + off], 0 */
+static void cmp_v0(struct as *a, int off)
+{
+	emit8(a, 0x48);
+	emit8(a, 0x83);
+	emit_vcpu(a, 7, off, 1);
+	emit8(a, 0);
+}
+
+/* Invariant 5: whoever comes here from translated code finds SCR_HOST_RSP set, and that is the end. */
 static void emit_enter(struct as *a)
 {
 	struct engine *e = a->e;
+	uint32_t fine;
 	unsigned i;
 
 	e->thunk.enter = as_at(a);
+	cmp_v0(a, VSCR(SCR_HOST_RSP));
+	fine = jcc_short(a, CC_E);
+	emit8(a, 0x0f); /* ud2 */
+	emit8(a, 0x0b);
+	land(a, fine);
 	for (i = 0; i < 6; i++)
 		push_r(a, callee_saved[i]);
 	mov_vr(a, VSCR(SCR_HOST_RSP), H_RSP);
@@ -138,6 +157,10 @@ static void emit_enter(struct as *a)
 	/* C returned here as the place to go on: registers are already in struct vcpu. */
 	e->thunk.leave = as_at(a);
 	mov_rv(a, H_RSP, VSCR(SCR_HOST_RSP));
+	emit8(a, 0x48); /* mov qword [host_rsp], 0 */
+	emit8(a, 0xc7);
+	emit_vcpu(a, 0, VSCR(SCR_HOST_RSP), 4);
+	emit32(a, 0);
 	for (i = 6; i-- > 0;)
 		pop_r(a, callee_saved[i]);
 	emit8(a, 0xc3);
@@ -171,6 +194,7 @@ void thunks_emit(struct engine *e)
 
 	as_init(&a, e, 0);
 	a.framed = false;
+	jmp_to(&a, 0); /* invariant 6, below */
 	emit_enter(&a);
 	emit_native_ends(&a);
 	e->thunk.insn = emit_called(&a, helper_insn, false);
@@ -180,6 +204,7 @@ void thunks_emit(struct engine *e)
 	e->thunk.fault = emit_jumped(&a, helper_fault);
 	emit_flags_thunks(&a);
 	gates_emit(&a);
+	patch_rel(e, 1, e->thunk.gate_miss);
 	checks_emit(&a);
 	rep_emit(&a);
 	cold->begin = (as_at(&a) + 63) & ~63u;
