@@ -18,6 +18,8 @@ import sys
 import threading
 import time
 
+import progress
+
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 GUEST = os.environ.get("LODGE_GUEST", TOP + "/build/guest")
 LODGE = os.path.abspath(os.environ.get("LODGE", TOP + "/build/gcc/prog/lodge/lodge"))
@@ -68,6 +70,7 @@ class Guest:
 
     While it runs: wait(text), send(text). After finish(): .code, .out (the console), .err
     (stderr), .value (what `run` printed), .status (its exit status, None if it never ended).
+    Neither has a time limit; both end when the guest does not get on (progress.py).
     """
 
     def __init__(self, run=None, kernel="cloud", cpus=1, memory="512M", disks=(), append="",
@@ -112,19 +115,22 @@ class Guest:
         with self._more:
             return self._bytes.decode(errors="replace").replace("\r", "")
 
-    def wait(self, pattern, timeout=60, times=1):
-        """The time at which the console had shown `pattern` so often, or None."""
-        end = time.monotonic() + timeout
+    def wait(self, pattern, times=1):
+        """The time at which the console had shown `pattern` so often; None if it never does."""
+        watch = self._watch()
         while True:
             found = [m.end() for m in re.finditer(pattern.encode(), bytes(self._bytes))]
             if len(found) >= times:
                 return next(t for t, n in self.arrived if n >= found[times - 1])
             if self.proc.poll() is not None and not self._threads[0].is_alive():
                 return None
+            if watch.stuck(len(self._bytes)):
+                return None
             with self._more:
-                if not self._more.wait(min(0.5, max(0, end - time.monotonic()))) \
-                        and time.monotonic() > end:
-                    return None
+                self._more.wait(0.5)
+
+    def _watch(self):
+        return progress.Watch(self.proc.pid, cpu=200, idle=60)
 
     def send(self, text):
         self.proc.stdin.write(text.encode())
@@ -134,20 +140,10 @@ class Guest:
         """Ends it from outside."""
         if self.proc.poll() is None:
             self.proc.send_signal(signal.SIGTERM)
-            try:
-                self.proc.wait(10)
-            except subprocess.TimeoutExpired:
-                self.proc.kill()
-        return self.finish(10)
+        return self.finish()
 
-    def finish(self, timeout=120):
-        self.timed_out = False
-        try:
-            self.proc.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.timed_out = True
-            self.proc.kill()
-            self.proc.wait()
+    def finish(self):
+        self.stuck = self._watch().wait(self.proc, lambda: len(self._bytes))
         for t in self._threads:
             t.join(5)
         if self.proc.stdin:
@@ -167,7 +163,7 @@ class Guest:
     def story(self):
         """For a failure's remark: what was run, and how it went."""
         return "\n".join([" ".join(self.command), "exit code %s%s" % (
-            self.code, " (no end in time)" if self.timed_out else ""),
+            self.code, ", was killed: " + self.stuck if self.stuck else ""),
             *self.err.splitlines()[-10:], *self.out.splitlines()[-25:]])
 
     def cpu_seconds(self):
