@@ -285,7 +285,8 @@ static void compare_registers(struct text *t, const struct outcome *a, const str
 	number(t, "fs", selector(a->sel_fs), selector(b->sel_fs));
 	number(t, "gs", selector(a->sel_gs), selector(b->sel_gs));
 	number(t, "fs.base", a->fs, b->fs);
-	number(t, "gs.base", a->gs, b->gs);
+	if (native_host.keeps_gs || a->gs || (int64_t)b->gs >= 0)
+		number(t, "gs.base", a->gs, b->gs);
 }
 
 static unsigned word_at(const uint8_t *p, unsigned at)

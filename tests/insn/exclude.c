@@ -58,6 +58,7 @@ static const struct {
 	{.kind = X86_XGETBV, .why = "XINUSE depends on what the CPU noticed"},
 	{.kind = X86_SYSCALL, .why = "the host's kernel would answer"},
 	{.kind = X86_SYSENTER, .why = "the host's kernel would answer"},
+	{.kind = X86_SYSEXIT, .why = "undefined or a fault, by vendor and hypervisor"},
 	{.kind = X86_VMCALL, .why = "the host's hypervisor would answer"},
 	{.kind = X86_SGDT, .why = "the host's kernel emulates it (UMIP)"},
 	{.kind = X86_SIDT, .why = "the host's kernel emulates it (UMIP)"},

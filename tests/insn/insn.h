@@ -154,6 +154,14 @@ void native_begin(struct native *n, unsigned count);
 void native_wait(struct native *n);
 void native_destroy(struct native *n);
 
+/* What this host can do, found out by cases that need it. Under some hypervisors no selector is of
+ * 32-bit code, and a GS base in the upper half is 0 for the handler of a signal. */
+struct native_host {
+	bool runs_32bit, keeps_gs;
+};
+extern struct native_host native_host;
+void native_ask(struct native *n);
+
 /* -- guest.c ------------------------------------------------------------------------------------ */
 
 struct guest;

@@ -44,7 +44,7 @@ static struct {
 } options = {.seed = 1, .count = 20000, .reports = 20};
 
 static struct guest *guests[KNOBS];
-static unsigned long ran, skipped, disagreements, wrong[KNOBS];
+static unsigned long ran, skipped, skipped_32bit, disagreements, wrong[KNOBS];
 static struct outcome guest_outcome;
 
 /* -- What is essential in a case that disagrees --------------------------------------------- */
@@ -56,15 +56,20 @@ static bool is_exact(const struct guest *g)
 	return strstr(guest_knobs(g), "interpret") != NULL;
 }
 
+static const struct outcome *run_natively(const struct test_case *t)
+{
+	*native_cases(spare) = *t;
+	native_begin(spare, 1);
+	native_wait(spare);
+	return native_outcomes(spare);
+}
+
 /* Runs a case alone, on both sides. True: they disagree. */
 static bool disagrees(const struct test_case *t, struct guest *g, bool warm, char *differ,
 		      size_t size)
 {
-	const struct outcome *native = native_outcomes(spare);
+	const struct outcome *native = run_natively(t);
 
-	*native_cases(spare) = *t;
-	native_begin(spare, 1);
-	native_wait(spare);
 	*differ = 0;
 	if (native->status != RAN)
 		return false;
@@ -117,6 +122,10 @@ static void judge(const struct test_case *t, const struct outcome *native, unsig
 
 	guest_run(guests[k], t, warm, &guest_outcome);
 	outcome_compare(t, native, &guest_outcome, is_exact(guests[k]), differ, sizeof(differ));
+	/* Natively once more: some kernels lose GS base at a task switch (docs/why/gsbase.md). */
+	for (unsigned i = 0; i < 3 && *differ; i++)
+		outcome_compare(t, run_natively(t), &guest_outcome, is_exact(guests[k]), differ,
+				sizeof(differ));
 	if (!*differ)
 		return;
 	wrong[k]++;
@@ -149,8 +158,8 @@ static void judge_all(const struct test_case *t, const struct outcome *native)
 
 static uint64_t next_case; /* a number as case_draw() or options.ordered() knows it */
 
-/* Draws the next case; false: there are no more. */
-static bool draw_next(struct test_case *t)
+/* Draws the next case, be it one that cannot run here; false: there are no more. */
+static bool draw_any(struct test_case *t)
 {
 	uint64_t end = options.first + options.count;
 
@@ -167,6 +176,16 @@ static bool draw_next(struct test_case *t)
 			case_draw(t, options.seed, number);
 			return true;
 		}
+	}
+	return false;
+}
+
+static bool draw_next(struct test_case *t)
+{
+	while (draw_any(t)) {
+		if (!t->is_32bit || native_host.runs_32bit)
+			return true;
+		skipped_32bit++;
 	}
 	return false;
 }
@@ -266,6 +285,7 @@ int main(int argc, char **argv)
 		skip("the low addresses or seccomp are not to be had");
 		return done_testing();
 	}
+	native_ask(spare);
 	make_guests();
 	run_all(natives);
 	coverage_print(options.table);
@@ -274,6 +294,8 @@ int main(int argc, char **argv)
 			is_int(wrong[k], 0, "%s: %lu cases as natively (seed %llu)",
 			       guest_knobs(guests[k]), ran, (unsigned long long)options.seed);
 	note("%lu cases skipped", skipped);
+	if (skipped_32bit)
+		skip("%lu cases: this host cannot run 32-bit code", skipped_32bit);
 	native_destroy(natives[0]);
 	native_destroy(natives[1]);
 	native_destroy(spare);
