@@ -17,8 +17,8 @@
  * that the protocol wants covered: kernel, zero page, command line.
  *
  * The kernel is loaded where it prefers to be (pref_address, 16 MiB) and needs init_size
- * bytes there, more than the file has: it unpacks itself over itself. A small guest that
- * has no room there gets it at a lower aligned place, if the kernel is relocatable.
+ * bytes there, more than the file has: it unpacks itself over itself. To load it lower would
+ * win nothing: one that finds itself below pref_address unpacks itself at pref_address.
  *
  * Left out: protocols before 2.12 (2012) and 32-bit kernels, which have no 64-bit entry;
  * setup_data; loading above 4 GiB, where there is nothing to win.
@@ -71,7 +71,7 @@ struct image {
 	uint64_t at;              /* of the protected-mode kernel in the file */
 	uint64_t len;             /* of it */
 	gpa_t load;
-	uint64_t room; /* it needs from load on */
+	uint64_t room; /* it needs from load on, until it knows its memory */
 };
 
 static int old_kernel(const struct blob *kernel, unsigned version, struct err *err)
@@ -132,30 +132,45 @@ static int check_header(struct image *im, const struct blob *kernel, struct err 
 	return 0;
 }
 
-/* Where it goes. The preferred place, or for small guests the lowest that suits. */
+static int no_room(const struct image *im, const struct boot_plan *plan, gpa_t from,
+		   struct err *err)
+{
+	return err_set(
+		err, ENOMEM,
+		"kernel '%s' needs %llu MiB from %llu MiB on, the guest has %llu MiB memory%s",
+		plan->kernel->path, (unsigned long long)(im->room + 1 * MiB - 1) >> 20,
+		(unsigned long long)from >> 20, (unsigned long long)plan->memory >> 20,
+		plan->memory > MAP_HOLE ? ", 3072 of them below 4 GiB" : "");
+}
+
+/* Where it goes and will run: the place it prefers, or the aligned one above if it says of
+ * itself that it moves there. */
 static int place(struct image *im, const struct boot_plan *plan, struct err *err)
 {
-	uint64_t align = le32_get(im->head + KERNEL_ALIGNMENT);
+	uint32_t align = le32_get(im->head + KERNEL_ALIGNMENT);
 	gpa_t pref = le64_get(im->head + PREF_ADDRESS);
 	gpa_t end = map_low_end(plan->memory);
 
 	im->room = le32_get(im->head + INIT_SIZE);
 	if (im->room < im->len)
 		im->room = im->len;
-	im->load = pref;
-	if (im->head[RELOCATABLE] && (pref > end || im->room > end - pref)) {
-		if (align < 1 * MiB || (align & (align - 1)) || align > 64 * MiB)
-			align = 2 * MiB;
-		im->load = align;
-	}
-	if (im->load < 1 * MiB || im->load > end || im->room > end - im->load)
-		return err_set(
-			err, ENOMEM,
-			"kernel '%s' needs %llu MiB from %llu MiB on, the guest has %llu MiB memory",
-			plan->kernel->path,
-			(unsigned long long)(im->room + 1 * MiB - 1) >> 20,
-			(unsigned long long)im->load >> 20,
-			(unsigned long long)plan->memory >> 20);
+	if (!im->head[RELOCATABLE])
+		align = 1;
+	else if (pref < MAP_BIOS_END) /* it has no preference */
+		pref = MAP_BIOS_END;
+	if (!align || (align & (align - 1)))
+		return err_set(err, ENOEXEC,
+			       "kernel '%s' wants an alignment of 0x%x, which is no power of two",
+			       plan->kernel->path, align);
+	if (pref < MAP_BIOS_END)
+		return err_set(err, ENOEXEC,
+			       "kernel '%s' wants to be at 0x%llx, below 1 MiB, where no room is",
+			       plan->kernel->path, (unsigned long long)pref);
+	if (pref > end)
+		return no_room(im, plan, pref, err);
+	im->load = align_up(pref, (gpa_t)align);
+	if (im->load > end || im->room > end - im->load)
+		return no_room(im, plan, im->load, err);
 	return 0;
 }
 

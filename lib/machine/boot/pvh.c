@@ -132,6 +132,15 @@ static int find_entry(const struct blob *kernel, const Elf64_Phdr *ph, gpa_t *en
 	return rc < 0 ? rc : scan_notes(notes, len, entry);
 }
 
+static bool is_within(gpa_t entry, const Elf64_Phdr *ph, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (ph[i].p_type == PT_LOAD && entry >= ph[i].p_paddr &&
+		    entry - ph[i].p_paddr < ph[i].p_memsz)
+			return true;
+	return false;
+}
+
 static int put_segments(const struct boot_plan *plan, gpa_t *entry, gpa_t *top,
 			struct err *err)
 {
@@ -155,7 +164,7 @@ static int put_segments(const struct boot_plan *plan, gpa_t *entry, gpa_t *top,
 			kernel,
 			"is an ELF file without a PVH entry note: a bzImage works as well",
 			err);
-	if (*entry < MAP_BIOS_END || *entry >= *top)
+	if (!is_within(*entry, ph, eh.e_phnum))
 		return bad(kernel, "has its PVH entry outside of its segments", err);
 	return 0;
 }

@@ -110,17 +110,90 @@ static void test_bzimage(void)
 	       "the second 2 MiB are mapped to themselves");
 }
 
-static void test_small_guest(void)
-{
-	static uint8_t file[SETUP + KERNEL];
-	size_t len = make_bzimage(file);
-	struct boot_entry entry;
-	struct err err;
+/* What a header asks for, and where kernel and an initrd of 1 MiB (`above`) go, or the words of
+ * the refusal. */
+static const struct layout {
+	uint64_t memory, pref;
+	uint32_t align, init_size;
+	bool fixed; /* not relocatable */
+	uint32_t initrd_max;
+	uint64_t load, above;
+	const char *words;
+} layouts[] = {
+	/* Debian's kernels: from tiny to beyond the hole. */
+	{32 * MiB, 16 * MiB, 2 * MiB, 51 * MiB, .words = "51 MiB from 16 MiB on, the guest has 32"},
+	{54 * MiB, 16 * MiB, 2 * MiB, 51 * MiB, .words = "51 MiB from 16 MiB on, the guest has 54"},
+	{67 * MiB - 4096, 16 * MiB, 2 * MiB, 51 * MiB, .words = "the guest has 66 MiB memory"},
+	{67 * MiB, 16 * MiB, 2 * MiB, 51 * MiB, .words = "of 67 MiB memory 0 KiB are free"},
+	{68 * MiB - 4096, 16 * MiB, 2 * MiB, 51 * MiB, .words = "1020 KiB are free for it"},
+	{68 * MiB, 16 * MiB, 2 * MiB, 51 * MiB, .load = 16 * MiB, .above = 67 * MiB},
+	{3 * GiB, 16 * MiB, 2 * MiB, 51 * MiB, .load = 16 * MiB, .above = 2 * GiB - 1 * MiB},
+	{5 * GiB, 16 * MiB, 2 * MiB, 51 * MiB, .load = 16 * MiB, .above = 2 * GiB - 1 * MiB},
+	{5 * GiB, 16 * MiB, 2 * MiB, 51 * MiB, .initrd_max = UINT32_MAX, .load = 16 * MiB,
+	 .above = 3 * GiB - 1 * MiB},
+	/* Alignments. */
+	{64 * MiB, 17 * MiB, 16 * MiB, 1 * MiB, .load = 32 * MiB, .above = 63 * MiB},
+	{64 * MiB, 17 * MiB, 16 * MiB, 1 * MiB, .fixed = true, .load = 17 * MiB, .above = 63 * MiB},
+	{64 * MiB, 17 * MiB, 1, 1 * MiB, .load = 17 * MiB, .above = 63 * MiB},
+	{64 * MiB, 17 * MiB, 0, 1 * MiB, .words = "alignment of 0x0, which is no power of two"},
+	{64 * MiB, 17 * MiB, 0x300000, 1 * MiB, .words = "alignment of 0x300000, which is no power"},
+	{64 * MiB, 17 * MiB, 0, 1 * MiB, .fixed = true, .load = 17 * MiB, .above = 63 * MiB},
+	{64 * MiB, 17 * MiB, 1u << 31, 1 * MiB, .words = "1 MiB from 2048 MiB on"},
+	{5 * GiB, 17 * MiB, 1u << 31, 1 * MiB, .words = "does not fit"},
+	{5 * GiB, 17 * MiB, 1u << 31, 1 * MiB, .initrd_max = UINT32_MAX, .load = 2 * GiB,
+	 .above = 3 * GiB - 1 * MiB},
+	/* Places. */
+	{64 * MiB, 0, 2 * MiB, 1 * MiB, .load = 2 * MiB, .above = 63 * MiB},
+	{64 * MiB, 0x7000, 1, 1 * MiB, .load = 1 * MiB, .above = 63 * MiB},
+	{64 * MiB, 0, 2 * MiB, 1 * MiB, .fixed = true, .words = "wants to be at 0x0, below 1 MiB"},
+	{64 * MiB, 0xff000, 1, 1 * MiB, .fixed = true, .words = "wants to be at 0xff000, below 1 MiB"},
+	{64 * MiB, 64 * MiB, 2 * MiB, 1 * MiB, .words = "from 64 MiB on, the guest has 64"},
+	{64 * MiB, UINT64_MAX - 4095, 2 * MiB, 1 * MiB, .words = "the guest has 64 MiB memory"},
+	{5 * GiB, 3 * GiB, 2 * MiB, 1 * MiB, .words = "5120 MiB memory, 3072 of them below"},
+	{6 * GiB, 4 * GiB, 2 * MiB, 1 * MiB, .words = "1 MiB from 4096 MiB on"},
+	/* Sizes: what is less than the file is the file's. */
+	{64 * MiB, 16 * MiB, 2 * MiB, 0, .load = 16 * MiB, .above = 63 * MiB},
+	{64 * MiB, 16 * MiB, 2 * MiB, 0, .initrd_max = 17 * MiB + KERNEL - 1, .load = 16 * MiB,
+	 .above = 16 * MiB + KERNEL},
+	{64 * MiB, 16 * MiB, 2 * MiB, 0, .initrd_max = 17 * MiB + KERNEL - 2, .words = "does not fit"},
+	{5 * GiB, 16 * MiB, 2 * MiB, UINT32_MAX, .words = "needs 4096 MiB from 16 MiB on"},
+	{64 * MiB, 16 * MiB, 2 * MiB, 1 * MiB, .initrd_max = 1, .words = "does not fit"},
+};
 
-	le32_put(file + 0x260, 50 * MiB); /* at 16 MiB it would not fit into 64 */
-	is_int(load(file, len, NULL, "", &entry, &err), 0, "a tight kernel loads %s",
-	       err.text);
-	is_int(entry.rip, 2 * MiB + 0x200, "lower than it prefers");
+static void test_layout(const struct layout *l)
+{
+	static uint8_t file[SETUP + KERNEL], disk[1 * MiB];
+	struct blob kernel = blob_of("kernel", file, make_bzimage(file));
+	struct blob initrd = blob_of("initrd", disk, sizeof(disk));
+	struct map_ram own;
+	struct guest_mem own_mem = {0};
+	struct boot_plan plan = {
+		.kernel = &kernel, .initrd = &initrd, .cmdline = "", .mem = &own_mem,
+		.memory = l->memory,
+	};
+	struct boot_entry entry = {0};
+	struct err err = {0};
+	int rc;
+
+	le32_put(file + 0x22c, l->initrd_max ? l->initrd_max : 0x7fffffff);
+	le32_put(file + 0x230, l->align);
+	file[0x234] = !l->fixed;
+	le64_put(file + 0x258, l->pref);
+	le32_put(file + 0x260, l->init_size);
+	if (map_ram_create(&own, l->memory, &own_mem, &err) < 0) {
+		ok(false, "guest memory %s", err.text);
+		return;
+	}
+	rc = boot_load(&plan, &entry, &err);
+	if (l->words)
+		ok(rc < 0 && strstr(err.text, l->words), "layout %td: %s", l - layouts, err.text);
+	else
+		ok(rc == 0 && entry.rip == l->load + 0x200 && own.host[l->load] == 0xc5 &&
+		   le32_get(own.host + MAP_ZERO_PAGE + 0x218) == l->above,
+		   "layout %td: kernel at 0x%llx, initrd at 0x%x %s", l - layouts,
+		   (unsigned long long)entry.rip, le32_get(own.host + MAP_ZERO_PAGE + 0x218),
+		   err.text);
+	map_ram_destroy(&own);
 }
 
 static void test_pvh(void)
@@ -163,8 +236,7 @@ static const struct {
 	{"set-up larger than the file", false, 0x1f1, 1, 200, "is cut off"},
 	{"huge size", false, 0x1f4, 4, 0xffffffff, "is cut off"},
 	{"huge init_size", false, 0x260, 4, 0xffffffff, "the guest has 64 MiB memory"},
-	{"no relocation, far away", false, 0x234, 1, 0, NULL},
-	{"wild preferred address", false, 0x258, 8, UINT64_MAX - 4096, NULL},
+	{"no relocation", false, 0x234, 1, 0, NULL},
 	{"no magic", false, 0x202, 4, 0, "neither a bzImage nor an ELF file"},
 	{"for ARM", true, 18, 2, 183, "not for x86-64"},
 	{"32-bit ELF", true, 4, 1, 1, "not for x86-64"},
@@ -177,6 +249,7 @@ static const struct {
 	{"a note too long", true, ELF_NOTE_AT + 4, 4, 0xfffffff0, "without a PVH entry note"},
 	{"entry outside", true, ELF_NOTE_AT + 16, 4, 0x4000000, "outside of its segments"},
 	{"entry in the first MiB", true, ELF_NOTE_AT + 16, 4, 0x7000, "outside of its segments"},
+	{"entry between segments", true, ELF_NOTE_AT + 16, 4, ELF_BASE - 1, "outside of its segments"},
 	{"segment in the first MiB", true, 64 + 24, 8, 0x7000, "RAM from 0x100000"},
 	{"segment beyond RAM", true, 64 + 24, 8, MEMORY, "RAM from 0x100000"},
 	{"segment that wraps", true, 64 + 40, 8, UINT64_MAX - 4096, "RAM from 0x100000"},
@@ -292,10 +365,11 @@ int main(void)
 		ram_file = way ? ram.fd : 0;
 		map_ram_clear(&ram);
 		test_bzimage();
-		test_small_guest();
 		test_pvh();
 		test_bad();
 	}
+	for (unsigned i = 0; i < ARRAY_SIZE(layouts); i++)
+		test_layout(&layouts[i]);
 	test_limits();
 	test_wrong_files();
 	test_blobs();
