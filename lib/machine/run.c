@@ -18,6 +18,14 @@
  * closes the gap: a signal that comes before KVM_RUN finds immediate_exit set when it starts.
  * Nobody clears immediate_exit: a vCPU that was kicked is not run again before it is reopened.
  *
+ * Away. A vCPU whose thread does not run for seconds is, to the guest's watchdogs, a CPU that
+ * hangs: somebody has stopped us (SIGSTOP, Ctrl-Z, a debugger), a container or a laptop was
+ * frozen, or a busy host had no CPU for it. The guest's clock goes on meanwhile, so that its date
+ * stays right; but what nobody could do in that time is not held against it: KVM_KVMCLOCK_CTRL
+ * raises a flag beside its clock, at which Linux resets its watchdogs. It must be there before the
+ * vCPU runs again. If it was away inside KVM_RUN, that returns -EINTR: the kernel's when its thread
+ * is stopped, softkvm's when a timer is late. Outside, we look at the clock.
+ *
  * The engine keeps HLT, INIT and SIPI to itself, as the interrupt controllers are its own;
  * a vCPU that waits for SIPI sits inside KVM_RUN.
  */
@@ -269,15 +277,45 @@ static bool handle(struct vcpu *v)
 		    name ? name : "unknown", reason, v->id, where(v, buf, sizeof(buf)));
 }
 
+/* -- The loop --------------------------------------------------------------------------- */
+
+#define AWAY_MS 1000
+
+/* Nearly free, and right to some milliseconds. */
+static int64_t coarse_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
+}
+
+/* A guest without kvmclock, which this call refuses, cannot be told. */
+static void was_away(const struct vcpu *v)
+{
+	v->vm->face->ioctl(v->fd, KVM_KVMCLOCK_CTRL, NULL);
+}
+
+static bool handle_in_time(struct vcpu *v)
+{
+	int64_t before = coarse_ms();
+	bool goes_on = handle(v);
+
+	if (coarse_ms() - before >= AWAY_MS)
+		was_away(v);
+	return goes_on;
+}
+
 static bool run_once(struct vcpu *v)
 {
 	int rc = v->vm->face->ioctl(v->fd, KVM_RUN, NULL);
 
 	if (rc >= 0)
-		return handle(v);
+		return handle_in_time(v);
 	if (rc == -EINTR || rc == -EAGAIN) {
 		atomic_fetch_add_explicit(&v->interrupted, 1, memory_order_relaxed);
 		trace_exit(v, "interrupted");
+		was_away(v);
 		return true;
 	}
 	return over(v, MACHINE_FAILED, "engine '%s' cannot run vCPU %u: %s",

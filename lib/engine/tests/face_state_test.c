@@ -283,6 +283,35 @@ static void trip_clock(struct tiny *t)
 	   t->face->name);
 }
 
+/* "You were stopped" stays in kvmclock's page until the guest takes it out, whatever else is
+ * written there meanwhile. */
+static void trip_stopped(struct tiny *t)
+{
+	enum { PAGE = 0x6000, FLAGS = PAGE + 29, STOPPED = 2 };
+	static const uint8_t loop[] = {0xe6, FACE_KNOCK, 0xeb, 0xfc};
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry clock;
+	} msrs = {{.nmsrs = 1}, {.index = 0x4b564d01, .data = PAGE | 1}};
+	struct kvm_clock_data again = {.clock = 1000000000};
+
+	memcpy(t->mem + FACE_BASE, loop, sizeof(loop));
+	tiny_enter(t, TINY_LONG, FACE_BASE);
+	is_int(tiny_call(t, KVM_SET_MSRS, &msrs), 1, "%s: a page for kvmclock", t->face->name);
+	tiny_run(t, 2000);
+	is_int(t->mem[FLAGS] & STOPPED, 0, "%s: nobody was stopped", t->face->name);
+	is_int(tiny_call(t, KVM_KVMCLOCK_CTRL, NULL), 0, "%s: KVM_KVMCLOCK_CTRL", t->face->name);
+	tiny_run(t, 2000);
+	is_int(t->mem[FLAGS] & STOPPED, STOPPED, "%s: the guest is told", t->face->name);
+	face_vm_call(t, KVM_SET_CLOCK, &again);
+	tiny_run(t, 2000);
+	is_int(t->mem[FLAGS] & STOPPED, STOPPED, "%s: until it has looked", t->face->name);
+	t->mem[FLAGS] &= (uint8_t)~STOPPED;
+	face_vm_call(t, KVM_SET_CLOCK, &again);
+	tiny_run(t, 2000);
+	is_int(t->mem[FLAGS] & STOPPED, 0, "%s: once", t->face->name);
+}
+
 static void test_chips(const struct kvm_face *face)
 {
 	struct err err = {0};
@@ -295,6 +324,7 @@ static void test_chips(const struct kvm_face *face)
 	trip_irqchip(&t);
 	trip_pit(&t);
 	trip_clock(&t);
+	trip_stopped(&t);
 	tiny_close(&t);
 }
 

@@ -15,6 +15,12 @@
  * instead every entrance to this file first brings the state up to now (settle()): what
  * expired under a mask does not fire when the mask goes.
  *
+ * An expiry that is noticed late by a second says that the vCPU's thread did not run: somebody has
+ * stopped it, or the host had no CPU for it. The guest's watchdogs will find the same by their
+ * clocks, and take it for a fault of the guest's. So KVM_RUN returns -EINTR before the interrupt
+ * is delivered, as the kernel's does when its thread is stopped, and the client may say so to
+ * the guest (KVM_KVMCLOCK_CTRL).
+ *
  * All functions belong to the vCPU's thread, or to ioctls while it is outside of
  * KVM_RUN.
  * Source: Intel SDM volume 3, "APIC Timer".
@@ -24,6 +30,9 @@
 /* A guest may not ask for more periodic interrupts than this; KVM has the same bound.
  * */
 #define PERIOD_MIN 200000u /* ns */
+
+/* So late nothing is by chance. */
+#define AWAY 1000000000u /* ns */
 
 static uint32_t mode(struct lapic *l)
 {
@@ -61,31 +70,49 @@ static void advance(struct lapic_timer *t, uint64_t now)
 		t->deadline += t->period * (late / t->period + 1);
 }
 
-/* Brings the state up to `now`; true if the timer expired meanwhile. */
-static bool settle(struct vcpu *c, uint64_t now)
+/* To a millisecond. */
+static uint64_t cycles_to_ns(const struct vcpu *c, uint64_t cycles)
+{
+	uint64_t khz = c->vm->host_tsc_khz;
+
+	return khz ? cycles / khz * 1000000 : 0;
+}
+
+/* Brings the state up to `now`. If the timer expired meanwhile, how long ago in ns; else NEVER. */
+static uint64_t settle(struct vcpu *c, uint64_t now)
 {
 	struct lapic *l = c->lapic;
 	struct lapic_timer *t = &l->timer;
+	uint64_t late;
 
 	if (mode(l) == LVT_TIMER_DEADLINE) {
-		if (!t->tsc_deadline || guest_tsc(c) < t->tsc_deadline)
-			return false;
+		uint64_t tsc = guest_tsc(c);
+
+		if (!t->tsc_deadline || tsc < t->tsc_deadline)
+			return NEVER;
+		late = cycles_to_ns(c, tsc - t->tsc_deadline);
 		t->tsc_deadline = 0;
-		return true;
+		return late;
 	}
 	if (!counts_down(l) || now < t->deadline)
-		return false;
+		return NEVER;
+	late = now - t->deadline;
 	if (mode(l) == LVT_TIMER_PERIODIC && t->period)
 		advance(t, now);
 	else
 		t->deadline = NEVER;
-	return true;
+	return late;
 }
 
 void lapic_timer_expire(struct vcpu *c, uint64_t now)
 {
-	if (settle(c, now))
-		lapic_lvt_deliver(c, LAPIC_LVT_TIMER);
+	uint64_t late = settle(c, now);
+
+	if (late == NEVER)
+		return;
+	if (late >= AWAY)
+		request_self(c, REQ_EXIT);
+	lapic_lvt_deliver(c, LAPIC_LVT_TIMER);
 }
 
 static uint64_t deadline_of_tsc(struct vcpu *c)
@@ -142,6 +169,7 @@ void lapic_timer_start(struct vcpu *c, uint32_t initial)
 
 	if (mode(l) == LVT_TIMER_DEADLINE)
 		return; /* writes are ignored in this mode */
+	lapic_timer_expire(c, now_ns());
 	lapic_put(l, LAPIC_TIMER_INITIAL, initial);
 	set_period(l);
 	start(c, l->timer.period);
@@ -201,8 +229,10 @@ void lapic_timer_set_tsc(struct vcpu *c, uint64_t value)
 {
 	if (mode(c->lapic) != LVT_TIMER_DEADLINE)
 		return;
+	lapic_timer_expire(c, 0);
 	c->lapic->timer.tsc_deadline = value;
-	lapic_timer_expire(c, 0); /* a deadline in the past fires at once */
+	if (settle(c, 0) != NEVER) /* one in the past fires at once, and is not late */
+		lapic_lvt_deliver(c, LAPIC_LVT_TIMER);
 	request_self(c, REQ_TIMER);
 }
 

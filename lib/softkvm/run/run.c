@@ -89,7 +89,7 @@ static void take_nmis(struct vcpu *c)
 	c->event.nmi_pending = (uint8_t)(n < most ? n : most);
 }
 
-/* True: KVM_RUN returns -EINTR. */
+/* True: KVM_RUN returns -EINTR. A timer may find that out here (irqchip/lapic_timer.c). */
 static bool serve_requests(struct vcpu *c)
 {
 	uint32_t r = atomic_exchange(&c->requests, 0);
@@ -108,7 +108,7 @@ static bool serve_requests(struct vcpu *c)
 		take_init(c);
 	if (r & REQ_SIPI)
 		vcpu_sipi(c, c->sipi_vector);
-	return r & REQ_EXIT;
+	return (r | atomic_fetch_and(&c->requests, ~REQ_EXIT)) & REQ_EXIT;
 }
 
 /* -- Sleeping ---------------------------------------------------------------------- */

@@ -121,8 +121,9 @@ void kvmclock_update(struct vcpu *c)
 	struct time_page page;
 	uint32_t version;
 
-	if (!c->clock_page || phys_read(c->vm, c->clock_page, &version, sizeof(version)))
+	if (!c->clock_page || phys_read(c->vm, c->clock_page, &page, sizeof(page)))
 		return;
+	version = page.version;
 	version = (version | 1) + (version & 1 ? 2 : 0);
 	page.version = version;
 	page.pad = 0;
@@ -130,7 +131,8 @@ void kvmclock_update(struct vcpu *c)
 	page.system_time = a.ns;
 	page.mul = s.mul;
 	page.shift = s.shift;
-	page.flags = tscs_in_step(c->vm) ? TIME_TSC_STABLE : 0;
+	page.flags &= TIME_GUEST_STOPPED; /* stays until the guest has seen it */
+	page.flags |= tscs_in_step(c->vm) ? TIME_TSC_STABLE : 0;
 	if (c->clock_paused)
 		page.flags |= TIME_GUEST_STOPPED;
 	page.pad2[0] = page.pad2[1] = 0;

@@ -345,6 +345,52 @@ static void test_tsc_deadline(void)
 	is_int(irqchip_deadline(c), NEVER, "0 disarms");
 }
 
+/* A vCPU whose thread did not run is given back to the client before the interrupt comes. */
+static void test_away(void)
+{
+	struct vcpu *c = &cpu[0];
+
+	machine_begin(1);
+	apic_enable(c);
+	apic_write(c, LAPIC_LVT_TIMER, 0x30);
+	apic_write(c, LAPIC_TIMER_DIVIDE, 0xb);
+	apic_write(c, LAPIC_TIMER_INITIAL, 1000);
+	took_requests(c);
+	pass(1000 + 999999999);
+	ok(!(took_requests(c) & REQ_EXIT), "less than a second late: nobody minds");
+	apic_write(c, LAPIC_TIMER_INITIAL, 1000);
+	took_requests(c);
+	pass(1000 + 1000000000);
+	ok(took_requests(c) & REQ_EXIT, "a second late: KVM_RUN returns");
+	is_int(serve(c), 0x30, "the interrupt is there");
+	apic_write(c, LAPIC_EOI, 0);
+	apic_write(c, LAPIC_TIMER_INITIAL, 1000);
+	now += 5000000000; /* unnoticed */
+	took_requests(c);
+	apic_write(c, LAPIC_TIMER_INITIAL, 1000);
+	ok(took_requests(c) & REQ_EXIT, "though the guest sets the timer anew");
+	is_int(serve(c), 0x30, "it has expired");
+	apic_write(c, LAPIC_EOI, 0);
+
+	apic_write(c, LAPIC_LVT_TIMER, LVT_TIMER_DEADLINE | 0x32);
+	lapic_wrmsr(c, MSR_TSC_DEADLINE, host_tsc() + c->tsc_offset + 1000000);
+	took_requests(c);
+	c->tsc_offset += 3000000000; /* 1.5 s at 2 GHz */
+	irqchip_expire(c, now);
+	ok(took_requests(c) & REQ_EXIT, "a deadline in TSC units: a second late");
+	is_int(serve(c), 0x32, "it has expired");
+	apic_write(c, LAPIC_EOI, 0);
+	lapic_wrmsr(c, MSR_TSC_DEADLINE, host_tsc() + c->tsc_offset + 1000000);
+	took_requests(c);
+	c->tsc_offset += 3000000000;
+	lapic_wrmsr(c, MSR_TSC_DEADLINE, UINT64_MAX);
+	ok(took_requests(c) & REQ_EXIT, "though the guest sets another");
+	is_int(serve(c), 0x32, "it has expired");
+	apic_write(c, LAPIC_EOI, 0);
+	lapic_wrmsr(c, MSR_TSC_DEADLINE, 1);
+	ok(!(took_requests(c) & REQ_EXIT), "one set in the past is not late");
+}
+
 /* -- Save and restore ---------------------------------------------------------------------- */
 
 static void test_state(void)
@@ -395,6 +441,7 @@ int main(void)
 	test_countdown();
 	test_periodic();
 	test_tsc_deadline();
+	test_away();
 	test_state();
 	machine_end();
 	return done_testing();
