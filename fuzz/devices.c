@@ -14,6 +14,7 @@
 #include "dev/i8042.h"
 #include "dev/pci/pci.h"
 #include "dev/port92.h"
+#include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
@@ -58,7 +59,7 @@ static const struct {
 	{BUS_MMIO, BARS, 0x40}, {BUS_MMIO, BARS + 0x3000, 8}, {BUS_MMIO, BARS, 0x18000},
 	{BUS_MMIO, BARS + 0x5000, 0x40}, {BUS_MMIO, BARS + 0x8000, 8},
 	{BUS_MMIO, BARS + 0xa000, 0x40}, {BUS_MMIO, BARS + 0xd000, 8},
-	{BUS_MMIO, BARS, 0x10000000},
+	{BUS_MMIO, BARS, 0x10000000}, {BUS_PORT, 0x505, 1},
 };
 
 /*  [what and width] [place] [offset: 2] [value: 4]  */
@@ -102,7 +103,7 @@ static void bring_up(unsigned slot)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct guest_mem mem = {.n = 1, .regions[0] = {.size = RAM_SIZE}};
-	struct device *devs[9], *host;
+	struct device *devs[10], *host;
 	unsigned n = 0;
 
 	if (!disk)
@@ -117,6 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	devs[n++] = device_create(&port92_model, bus, &(struct port92_config){0}, NULL);
 	devs[n++] =
 		device_create(&acpi_pm_model, bus, &(struct acpi_pm_config){0}, NULL);
+	devs[n++] = device_create(&pvpanic_model, bus, &(struct pvpanic_config){0}, NULL);
 	devs[n++] = device_create(&virtio_rng_model, bus, &(struct virtio_rng_config){
 		.pci = {.host = host, .mem = &mem}}, NULL);
 	devs[n++] = device_create(&virtio_blk_model, bus, &(struct virtio_blk_config){

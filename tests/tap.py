@@ -66,7 +66,8 @@ def need_lodge():
 
 
 class Guest:
-    """A guest that runs `run` (or whatever its console is told), and powers off.
+    """A guest that runs `run` (or whatever its console is told), and powers off. A reset ends it,
+    too, unless it `reboots`.
 
     While it runs: wait(text), send(text). After finish(): .code, .out (the console), .err
     (stderr), .value (what `run` printed), .status (its exit status, None if it never ended).
@@ -74,7 +75,8 @@ class Guest:
     """
 
     def __init__(self, run=None, kernel="cloud", cpus=1, memory="512M", disks=(), append="",
-                 initrd=None, options=(), root=None, stdin=subprocess.PIPE, **more):
+                 initrd=None, options=(), root=None, reboots=False, stdin=subprocess.PIPE,
+                 **more):
         line = "console=ttyS0 quiet panic=-1 " + append
         if root:
             line += " lodge.root=" + root
@@ -83,6 +85,8 @@ class Guest:
         self.command = [LODGE, "run", "--kernel", "%s/%s/vmlinuz" % (GUEST, kernel),
                         "--initrd", initrd or "%s/%s/initrd" % (GUEST, kernel),
                         "--append", line, "--cpus", str(cpus), "--memory", memory, *options]
+        if not reboots:
+            self.command.append("--no-reboot")
         for disk in disks:
             self.command += ["--disk", disk]
         self.out = ""
@@ -114,6 +118,9 @@ class Guest:
     def console(self):
         with self._more:
             return self._bytes.decode(errors="replace").replace("\r", "")
+
+    def notices(self):
+        return self._err.decode(errors="replace")
 
     def wait(self, pattern, times=1):
         """The time at which the console had shown `pattern` so often; None if it never does."""
@@ -153,7 +160,7 @@ class Guest:
                 pass
         self.code = self.proc.returncode
         self.out = self.console()
-        self.err = self._err.decode(errors="replace")
+        self.err = self.notices()
         m = re.search(r"^.*Lodge guest: Linux.*?$\n(.*?)^Lodge guest: exit (\d+)$", self.out,
                       re.M | re.S)
         self.value = m[1] if m else None

@@ -4,6 +4,7 @@
 #include "dev/i8042.h"
 #include "dev/pci/pci.h"
 #include "dev/port92.h"
+#include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
@@ -16,6 +17,7 @@ const struct device_model *const device_models[] = {
 	&i8042_model,
 	&port92_model,
 	&acpi_pm_model,
+	&pvpanic_model,
 	&pci_host_model,
 	&virtio_blk_model,
 	&virtio_console_model,

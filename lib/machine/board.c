@@ -4,7 +4,8 @@
  *
  *	COM1    ports 0x3f8, ISA line 4         RTC     ports 0x70, ISA line 8
  *	ACPI    ports 0x600, line 9 (SCI)       i8042   ports 0x60, 0x64: reset only
- *	port 92, 0xcf9: reset                   PCI     ports 0xcf8, ECAM; lines 16 to 19
+ *	port 92, 0xcf9: reset                   pvpanic port 0x505
+ *	                                        PCI     ports 0xcf8, ECAM; lines 16 to 19
  *	  slot 0  host bridge
  *	  slot 1  virtio rng
  *	  slot 2  and on: virtio blk, a disk each, in the order of the command line; behind
@@ -21,6 +22,7 @@
 #include "dev/i8042.h"
 #include "dev/pci/pci.h"
 #include "dev/port92.h"
+#include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
@@ -90,7 +92,11 @@ static bool add_legacy(struct machine *m, struct err *err)
 			.ram_high = m->config.memory - low,
 	       }, err) &&
 	       add(b, &i8042_model, &(struct i8042_config){.power = power(m)}, err) &&
-	       add(b, &port92_model, &(struct port92_config){.power = power(m)}, err);
+	       add(b, &port92_model, &(struct port92_config){.power = power(m)}, err) &&
+	       add(b, &pvpanic_model, &(struct pvpanic_config){
+			.panicked = m->config.panic.said,
+			.ctx = m->config.panic.ctx,
+	       }, err);
 }
 
 static bool add_pci(struct machine *m, struct err *err)

@@ -49,6 +49,13 @@ struct machine_console {
 	void *ctx;
 };
 
+struct machine_panic {
+	/* The guest says that it panicked, through pvpanic; crash_kernel: a second kernel takes over.
+	 * On a vCPU's thread, as often as the guest likes. Same rules. */
+	void (*said)(void *ctx, bool crash_kernel);
+	void *ctx;
+};
+
 struct machine_config {
 	const struct kvm_face *face;
 	unsigned cpus;   /* 1 to MACHINE_CPUS_MAX */
@@ -59,6 +66,7 @@ struct machine_config {
 	struct disk *disks[MACHINE_DISKS_MAX]; /* open; the caller's */
 	unsigned n_disks;
 	struct machine_console console; /* at the other end of COM1 */
+	struct machine_panic panic;     /* nobody listens: zeros */
 	bool virtio_console;            /* at that of a virtio console instead: hvc0 */
 	FILE *trace;                    /* a line for each exit; NULL: none */
 };

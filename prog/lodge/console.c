@@ -5,11 +5,9 @@
  * One eventfd wakes the session for both directions. It is rung when the ring stops being
  * empty, not for each byte: a kernel writes its console byte by byte.
  *
- * Panics. A stock kernel has no device to report one by before its modules are loaded, so we
- * read what it says: a line with "Kernel panic - not syncing: ". This alone ends nothing,
- * since a guest may print an old log. Only when a reset follows within PANIC_SECONDS and
- * nobody typed anything in between is that reset called a panic; and a reset is what a
- * kernel with panic=-1 does.
+ * Panics. A line with "Kernel panic - not syncing: " is worth a notice, for who waits for a guest
+ * that will do nothing more. It decides nothing: a guest may print an old log, and a crash kernel
+ * may be about to start.
  */
 #include "console.h"
 
@@ -19,7 +17,6 @@
 #include <unistd.h>
 
 #define PANIC_WORDS "Kernel panic - not syncing: "
-#define PANIC_SECONDS 15
 
 int console_init(struct console *c)
 {
@@ -37,7 +34,7 @@ void console_fini(struct console *c)
 	pthread_mutex_destroy(&c->lock);
 }
 
-static void ring_bell(const struct console *c)
+void console_wake(const struct console *c)
 {
 	uint64_t one = 1;
 	ssize_t n = write(c->fd, &one, sizeof(one));
@@ -61,7 +58,7 @@ size_t console_put(void *ctx, const uint8_t *bytes, size_t n)
 	c->used += n;
 	pthread_mutex_unlock(&c->lock);
 	if (was_empty && n)
-		ring_bell(c);
+		console_wake(c);
 	return n;
 }
 
@@ -72,7 +69,7 @@ void console_input_room(void *ctx)
 	pthread_mutex_lock(&c->lock);
 	c->roomy = true;
 	pthread_mutex_unlock(&c->lock);
-	ring_bell(c);
+	console_wake(c);
 }
 
 void console_hush(struct console *c)
@@ -120,45 +117,34 @@ bool console_roomy(struct console *c)
 	return roomy;
 }
 
-static time_t now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
-}
-
-static void end_of_line(struct console *c)
+/* The first is the reason; "end Kernel panic" repeats it. */
+static const char *end_of_line(struct console *c)
 {
 	const char *words;
 
 	c->line[c->line_len] = 0;
-	words = strstr(c->line, PANIC_WORDS);
-	/* The first is the reason; "end Kernel panic" repeats it. */
-	if (words && !c->panic[0]) {
-		memcpy(c->panic, words, strlen(words) + 1);
-		c->panic_at = now();
-	}
 	c->line_len = 0;
+	words = strstr(c->line, PANIC_WORDS);
+	c->panic_seen = words != NULL;
+	return words;
 }
 
-void console_watch(struct console *c, const uint8_t *bytes, size_t n)
+const char *console_watch(struct console *c, const uint8_t *bytes, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
+	const char *words = NULL;
+
+	for (size_t i = 0; i < n && !c->panic_seen; i++) {
 		if (bytes[i] == '\n' || bytes[i] == '\r')
-			end_of_line(c);
+			words = end_of_line(c);
 		else if (c->line_len < sizeof(c->line) - 1)
 			c->line[c->line_len++] = (bytes[i] >= ' ' && bytes[i] < 127)
 				? (char)bytes[i] : '?';
 	}
+	return words;
 }
 
-const char *console_panic(const struct console *c)
+void console_booted(struct console *c)
 {
-	return c->panic[0] && now() - c->panic_at <= PANIC_SECONDS ? c->panic : NULL;
-}
-
-void console_forget_panic(struct console *c)
-{
-	c->panic[0] = 0;
+	c->panic_seen = false;
+	c->line_len = 0;
 }

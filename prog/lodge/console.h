@@ -13,7 +13,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <time.h>
 
 #define CONSOLE_RING 65536
 
@@ -25,11 +24,10 @@ struct console {
 	bool roomy;        /* the guest takes input again */
 	int fd;            /* an eventfd: look at console_peek() and console_roomy() */
 
-	/* The session's thread only: a kernel's last words, if it said some. */
+	/* The session's thread only. */
 	char line[160];
 	size_t line_len;
-	char panic[160];
-	time_t panic_at;
+	bool panic_seen; /* since the boot */
 };
 
 int console_init(struct console *c); /* 0 or -errno */
@@ -38,6 +36,9 @@ void console_fini(struct console *c);
 /* For struct machine_console; ctx is a struct console. */
 size_t console_put(void *ctx, const uint8_t *bytes, size_t n);
 void console_input_room(void *ctx);
+
+/* Wakes the session for something that is not the console's. Any thread. */
+void console_wake(const struct console *c);
 
 /* Clears the eventfd; look at both directions after it, or a wake-up is lost. */
 void console_hush(struct console *c);
@@ -51,11 +52,9 @@ bool console_drop(struct console *c, size_t n);
 /* Whether console_input_room() was called since the last time. */
 bool console_roomy(struct console *c);
 
-/* Looks for a kernel panic in what is written out. */
-void console_watch(struct console *c, const uint8_t *bytes, size_t n);
-
-/* What the panic said if there was one in the last seconds, else NULL. */
-const char *console_panic(const struct console *c);
-void console_forget_panic(struct console *c);
+/* Looks for a kernel panic in what is written out: what it says if it is the first since the boot,
+ * else NULL. It is valid until the next call. */
+const char *console_watch(struct console *c, const uint8_t *bytes, size_t n);
+void console_booted(struct console *c);
 
 #endif

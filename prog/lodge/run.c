@@ -30,7 +30,7 @@
 #include <unistd.h>
 
 #define DEFAULT_MEMORY  GiB
-#define DEFAULT_CMDLINE "console=ttyS0 panic=-1"
+#define DEFAULT_CMDLINE "console=ttyS0"
 
 struct run {
 	const char *operand; /* none is taken */
@@ -165,7 +165,7 @@ static const struct option options[] = {
 	{"--disk", "FILE[,readonly=on]", "a raw image; once for each disk", set_disk},
 	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", set_console},
 	{"--engine", "auto|kvm|soft", "what runs the guest (default: auto)", set_engine},
-	{"--no-reboot", NULL, "end when the guest resets", set_no_reboot},
+	{"--no-reboot", NULL, "end when the guest resets, or says that it panicked", set_no_reboot},
 	{"--stats", NULL, "print counters on stderr at the end", set_stats},
 	{"--trace", "exits[:FILE]", "a line for each exit, on stderr or in a file", set_trace},
 	{0},
@@ -291,6 +291,7 @@ static int run_main(void *parsed)
 			.input_room = console_input_room,
 			.ctx = &console,
 		},
+		.panic = {.said = session_panic, .ctx = &s},
 		.virtio_console = r->virtio_console,
 	};
 	int code;
@@ -312,8 +313,10 @@ const struct verb verb_run = {
 	.text = "The console is the guest's first serial port. On a terminal it is raw, and Ctrl-]\n"
 		"leaves, which switches the guest off. Otherwise its bytes go to stdout, and input is\n"
 		"read from stdin to its end, which does not end the guest.\n\n"
-		"The guest's power-off ends lodge with 0; its reset starts it again; a triple fault, or\n"
-		"a reset right after a kernel panic, ends lodge with 1 and a sentence on stderr.\n",
+		"The guest's power-off ends lodge with 0; its reset starts it again; a triple fault ends\n"
+		"lodge with 1 and a sentence on stderr. A kernel panic is told on stderr, and the guest\n"
+		"goes on: it may hang, reset, or start a crash kernel. With --no-reboot a panic that its\n"
+		"pvpanic driver reports ends lodge with 1.\n",
 	.options = options,
 	.size = sizeof(struct run),
 	.main = run_main,

@@ -16,6 +16,11 @@
  * though nobody made stdout non-blocking; that flag would be shared with our parent. (For
  * terminals this is not enough: terminal_output().)
  *
+ * How a guest ends is what it does: power-off, reset, a triple fault. Its panic is news, from its
+ * pvpanic driver (machine.h) or seen on the console, and the guest goes on: it may hang, reset
+ * itself, or start a crash kernel. But who wants no reboot wants no more of a guest either whose driver
+ * says that it is lost: that is the verdict then, and the guest has LAST_WORDS_MS to print the rest.
+ *
  * Stopped and continued by a shell (SIGTSTP, SIGCONT), the terminal is given back and taken again.
  */
 #include "session.h"
@@ -33,9 +38,11 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DRAIN_MS 2000 /* how long a stuck stdout may hold up our end */
+#define LAST_WORDS_MS 1000 /* of a guest that has panicked, before we end it */
 #define PIPE_INPUT 256 /* as much is taken from a pipe before the guest wants it */
 
 /* Input that the guest has not taken. From a terminal it may be much: a text pasted. */
@@ -52,6 +59,8 @@ struct loop {
 	int output;         /* stdout, or the same terminal */
 	bool left;          /* by Ctrl-] */
 	int signal;         /* that ended us; 0: none */
+	bool panicked, crash_kernel; /* the guest has said so since its boot */
+	int64_t until;      /* now_ms() when it is ended for that; 0: never */
 	struct input *in;
 	bool blocked;       /* the guest takes no input now */
 	size_t n_output;    /* bytes that wait for stdout */
@@ -127,7 +136,6 @@ static void read_input(struct loop *l)
 		machine_stop(l->s->machine);
 	}
 	l->in->n += (size_t)n;
-	console_forget_panic(l->s->console);
 	if (!l->blocked)
 		give_input(l);
 }
@@ -136,6 +144,7 @@ static void read_input(struct loop *l)
 
 static void write_output(struct loop *l)
 {
+	const char *panic;
 	uint8_t bytes[PIPE_BUF];
 	size_t n = console_peek(l->s->console, bytes, sizeof(bytes));
 	ssize_t done = (ssize_t)n;
@@ -149,7 +158,9 @@ static void write_output(struct loop *l)
 			done = (ssize_t)n;
 		}
 	}
-	console_watch(l->s->console, bytes, (size_t)done);
+	panic = console_watch(l->s->console, bytes, (size_t)done);
+	if (panic)
+		terminal_note("the console shows '%s'", panic);
 	if (console_drop(l->s->console, (size_t)done))
 		machine_console_ready(l->s->machine);
 	l->n_output = console_peek(l->s->console, bytes, sizeof(bytes));
@@ -197,11 +208,43 @@ static void read_signal(struct loop *l)
 	machine_stop(l->s->machine);
 }
 
+void session_panic(void *ctx, bool crash_kernel)
+{
+	struct session *s = ctx;
+
+	atomic_store(crash_kernel ? &s->crash_kernel : &s->panicked, true);
+	console_wake(s->console);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
+}
+
+/* A notice once a boot, however often it is said. */
+static void hear_panic(struct loop *l)
+{
+	if (atomic_exchange(&l->s->crash_kernel, false) && !l->crash_kernel) {
+		l->crash_kernel = true;
+		terminal_note("the guest panicked, and starts its crash kernel");
+	}
+	if (atomic_exchange(&l->s->panicked, false) && !l->panicked) {
+		l->panicked = true;
+		terminal_note("the guest panicked");
+		if (l->s->no_reboot)
+			l->until = now_ms() + LAST_WORDS_MS;
+	}
+}
+
 static void on_wake(struct loop *l)
 {
 	uint8_t byte;
 
 	console_hush(l->s->console);
+	hear_panic(l);
 	if (console_roomy(l->s->console))
 		l->blocked = false;
 	l->n_output = console_peek(l->s->console, &byte, 1);
@@ -222,6 +265,20 @@ static void fill(const struct loop *l, struct pollfd p[P_N])
 	control_poll(l->s->control, &p[P_LISTEN], &p[P_CLIENT]);
 }
 
+/* Ends the guest if its time is up; how long poll() may wait for that. */
+static int patience(struct loop *l)
+{
+	int64_t left = l->until - now_ms();
+
+	if (!l->until)
+		return -1;
+	if (left > 0)
+		return (int)left;
+	l->until = 0;
+	machine_stop(l->s->machine);
+	return -1;
+}
+
 /* Until the machine has ended. */
 static void loop(struct loop *l)
 {
@@ -229,7 +286,7 @@ static void loop(struct loop *l)
 
 	for (;;) {
 		fill(l, p);
-		if (poll(p, P_N, -1) < 0)
+		if (poll(p, P_N, patience(l)) <= 0)
 			continue;
 		if (p[P_CONSOLE].revents)
 			on_wake(l);
@@ -248,14 +305,10 @@ static void loop(struct loop *l)
 /* What the end of a machine is for the program. */
 static int verdict(const struct loop *l, const struct machine_end *end)
 {
-	const char *panic = console_panic(l->s->console);
-
 	if (l->signal)
 		return EXIT_SIGNAL + l->signal;
-	if (panic && end->reason != MACHINE_STOPPED) {
-		terminal_note("the guest panicked: %s", panic);
+	if (l->panicked && l->s->no_reboot)
 		return EXIT_FAILED;
-	}
 	switch (end->reason) {
 	case MACHINE_OFF:
 	case MACHINE_RESET:
@@ -274,7 +327,7 @@ static int verdict(const struct loop *l, const struct machine_end *end)
 static bool reboots(const struct loop *l, const struct machine_end *end)
 {
 	return end->reason == MACHINE_RESET && !l->s->no_reboot && !l->signal &&
-	       !l->left && !console_panic(l->s->console);
+	       !l->left;
 }
 
 static int run_through_resets(struct loop *l)
@@ -287,9 +340,12 @@ static int run_through_resets(struct loop *l)
 			break;
 		loop(l);
 		machine_end(l->s->machine, &end);
+		hear_panic(l);
 		drain_output(l);
 		if (!reboots(l, &end))
 			return verdict(l, &end);
+		l->panicked = l->crash_kernel = false;
+		console_booted(l->s->console);
 		if (machine_reset(l->s->machine, &err) < 0)
 			break;
 	}

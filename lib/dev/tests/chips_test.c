@@ -3,6 +3,7 @@
 #include "dev/acpi_pm.h"
 #include "dev/i8042.h"
 #include "dev/port92.h"
+#include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "tests/tap.h"
 
@@ -242,6 +243,40 @@ static void test_acpi(void)
 	device_destroy(pm);
 }
 
+/* -- Panics ------------------------------------------------------------------------ */
+
+static unsigned panics, crash_kernels;
+
+static void count_panic(void *ctx, bool crash_kernel)
+{
+	(void)ctx;
+	if (crash_kernel)
+		crash_kernels++;
+	else
+		panics++;
+}
+
+static void test_pvpanic(void)
+{
+	struct device *dev = device_create(&pvpanic_model, bus, &(struct pvpanic_config){
+		.panicked = count_panic }, NULL);
+
+	is_int(in(0x505, 1), 3, "a panic and a crash kernel are understood");
+	out(0x505, 1, 0);
+	out(0x505, 1, 0xfc);
+	is_int(panics + crash_kernels, 0, "other bits are not");
+	out(0x505, 1, 1);
+	out(0x505, 1, 2);
+	ok(panics == 1 && crash_kernels == 1, "each is told");
+	out(0x505, 1, 0xff);
+	ok(panics == 2 && crash_kernels == 1, "who says both has panicked for good");
+	device_destroy(dev);
+	dev = device_create(&pvpanic_model, bus, &(struct pvpanic_config){0}, NULL);
+	out(0x505, 1, 1);
+	is_int(in(0x505, 1), 3, "nobody need listen");
+	device_destroy(dev);
+}
+
 /* -- The list ---------------------------------------------------------------------- */
 
 static void test_models(void)
@@ -263,6 +298,7 @@ int main(void)
 	test_rtc();
 	test_resets();
 	test_acpi();
+	test_pvpanic();
 	bus_destroy(bus);
 	return done_testing();
 }

@@ -5,7 +5,7 @@
  * Everything here is the same for every guest; what depends on the guest (its processors) is
  * in an SSDT that acpi.c writes, and its addresses are those of machine/map.h. The devices
  * are those that cannot be found by looking: the PCI root with its windows and interrupt
- * routing, the serial port, the clock, and the ports that belong to the board.
+ * routing, the serial port, the clock, pvpanic, and the ports that belong to the board.
  */
 DefinitionBlock ("", "DSDT", 2, "LODGE ", "BOARD   ", 1)
 {
@@ -97,6 +97,17 @@ DefinitionBlock ("", "DSDT", 2, "LODGE ", "BOARD   ", 1)
 					IRQNoFlags () { 8 }
 				})
 			}
+		}
+
+		/* Where a guest says that it panicked (dev/pvpanic.c). */
+		Device (PEVT)
+		{
+			Name (_HID, "QEMU0001")
+			Name (_STA, 15)
+			Name (_CRS, ResourceTemplate ()
+			{
+				IO (Decode16, 0x505, 0x505, 1, 1)
+			})
 		}
 
 		/* Ports and addresses that nobody else may be given. */
