@@ -10,7 +10,8 @@
  *		...
  *	memcpy(t.mem + 0x1000, code, len);
  *	tiny_enter(&t, TINY_REAL, 0x1000);
- *	rc = tiny_run(&t, 100);         // milliseconds; t.run->exit_reason says why, if 0
+ *	rc = tiny_run(&t, 100);         // milliseconds, 0: no limit; t.run->exit_reason
+ *	                                // says why, if rc is 0
  *	tiny_close(&t);
  *
  * The address space that TINY_LONG and TINY_USER start with: the first 2 MiB mapped to

@@ -213,7 +213,10 @@ static int open_trace(const struct run *r, struct machine_config *config,
 static int choose(const struct run *r, struct machine_config *config, struct err *err)
 {
 	struct engine_choice choice;
-	int rc = engine_choose(r->engine ? r->engine : "auto", &choice, err);
+	int rc;
+
+	terminal_prepare();
+	rc = engine_choose(r->engine ? r->engine : "auto", &choice, err);
 
 	if (rc < 0)
 		return rc;

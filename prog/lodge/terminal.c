@@ -40,11 +40,13 @@ static void on_crash(int sig)
 	if (taken)
 		tcsetattr(STDIN_FILENO, TCSANOW, &before);
 	taken = 0;
-	/* SA_RESETHAND: the second time it is the default, a core dump with the right name. */
+	/* The default, a core dump with the right name. Not by SA_RESETHAND: we may have been called
+	 * by the engine's handler. */
+	signal(sig, SIG_DFL);
 	raise(sig);
 }
 
-static void catch_crashes(void)
+void terminal_prepare(void)
 {
 	static const int crashes[] = {
 		SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP,
@@ -52,11 +54,14 @@ static void catch_crashes(void)
 	};
 	struct sigaction sa = {
 		.sa_handler = on_crash,
-		.sa_flags = (int)SA_RESETHAND | SA_NODEFER | SA_ONSTACK,
+		.sa_flags = SA_NODEFER | SA_ONSTACK,
 	};
 
+	if (!isatty(STDIN_FILENO))
+		return;
 	for (unsigned i = 0; i < ARRAY_SIZE(crashes); i++)
 		sigaction(crashes[i], &sa, NULL);
+	atexit(terminal_give_back);
 }
 
 /* A terminal that does not control us (after setsid(), say) stops nobody who reads it. */
@@ -69,17 +74,11 @@ static bool in_foreground(void)
 
 bool terminal_take(void)
 {
-	static bool prepared;
 	struct termios raw;
 
 	if (!isatty(STDIN_FILENO) || !in_foreground() ||
 	    (!taken && tcgetattr(STDIN_FILENO, &before) < 0))
 		return false;
-	if (!prepared) {
-		atexit(terminal_give_back);
-		catch_crashes();
-		prepared = true;
-	}
 	raw = before;
 	cfmakeraw(&raw);
 	taken = tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;

@@ -10,6 +10,9 @@
 
 #define TERMINAL_ESCAPE 0x1d /* Ctrl-] */
 
+/* Before an engine is opened: its own handlers of faults come before those of a crash. */
+void terminal_prepare(void);
+
 /* Makes stdin raw if it is a terminal of ours; whether it did. Again, after somebody else had the
  * terminal, is fine. */
 bool terminal_take(void);

@@ -137,7 +137,7 @@ static uint64_t work(struct enemy *e)
 	memcpy(e->ram + CODE_AT, work_begin, (size_t)(work_end - work_begin));
 	enemy_start(e, 0, LONG_RING0, 0);
 	while (fine && !word(e, SAID_AT))
-		fine = enemy_run(e, 0, 1, 1000);
+		fine = enemy_run(e, 0, 1, UNLIMITED);
 	return fine ? word(e, SAID_AT) : 0;
 }
 

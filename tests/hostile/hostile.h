@@ -83,7 +83,9 @@ void enemy_reset(struct enemy *e);
 void enemy_start(struct enemy *e, int n, enum mode mode, uint32_t entry);
 
 /* Runs CPU n, answering exits with noise, until it halts, shuts down, or has had `exits` exits or
- * `ticks` ticks of a millisecond. False: something came out that has no name; why is printed. */
+ * `ticks` ticks of a millisecond: a guest that must come to something on a host of any speed has no limit
+ * of these. False: something came out that has no name; why is printed. */
+#define UNLIMITED ~0u
 bool enemy_run(struct enemy *e, int n, unsigned exits, unsigned ticks);
 
 /* The alarms: true, none has gone off; otherwise which is printed. */

@@ -166,7 +166,7 @@ static void try_place(const char *name, uint32_t function, uint64_t alias, enum 
 	stop = false;
 	for (int n = 0; n < cpus; n++)
 		pthread_create(&thread[n], NULL, run_one, (void *)(intptr_t)n);
-	for (unsigned i = 0; i < ms || (i < 5000 && (word(12) < 100 || word(0) < 100) && !word(4)); i++)
+	for (unsigned i = 0; i < ms || ((word(12) < 100 || word(0) < 100) && !word(4)); i++)
 		wait_us(1000);
 	stop = true;
 	for (int n = 0; n < cpus; n++) {
@@ -211,7 +211,7 @@ static struct kvm_regs turn(int n, uint64_t at, uint64_t stride, unsigned times,
 	r.rflags |= 0x3000;
 	softkvm_ioctl(e->cpu[n].fd, KVM_SET_REGS, &r);
 	for (unsigned i = 0; i < 3 && r.rcx; i++) { /* a kick from before may still be there */
-		enemy_run(e, n, 1, 1000);
+		enemy_run(e, n, 1, UNLIMITED);
 		softkvm_ioctl(e->cpu[n].fd, KVM_GET_REGS, &r);
 	}
 	return r;

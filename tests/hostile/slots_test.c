@@ -175,7 +175,7 @@ int main(int argc, char **argv)
 		begin(n);
 		pthread_create(&thread[n], NULL, run_guest, (void *)(intptr_t)n);
 	}
-	for (unsigned i = 0; i < rounds; i++) {
+	for (unsigned i = 0; i < rounds || !seen_to_change; i++) {
 		wait_us(i % 7 * 100);
 		bad += set_slot(0, 0) != 0;
 		fill(e->secret);

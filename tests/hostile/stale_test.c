@@ -494,7 +494,7 @@ static bool run_list(void)
 
 	add(EXIT, 0);
 	for (unsigned i = 0; i < 500; i++) {
-		if (!enemy_run(m.e, 0, 1, 1000))
+		if (!enemy_run(m.e, 0, 1, UNLIMITED))
 			return false;
 		if (run->exit_reason == KVM_EXIT_IO && run->io.port == 0xe5)
 			return true;

@@ -13,7 +13,7 @@
 
 #include "softkvm/softkvm.h"
 
-enum { TABLES = SMP_TABLES, RUN_SECONDS = 20 };
+enum { TABLES = SMP_TABLES };
 
 extern const uint8_t loop_begin[], loop_body[], loop_rest[], loop_end[];
 
@@ -149,7 +149,7 @@ static void *run_cpu(void *arg)
 
 	do
 		rc = softkvm_ioctl(c->fd, KVM_RUN, NULL);
-	while (rc == -EINTR && !c->run->immediate_exit);
+	while (rc == -EINTR);
 	c->fine = rc == 0 && c->run->exit_reason == KVM_EXIT_IO;
 	if (rc == 0 && !c->fine)
 		printf("# exit reason %u\n", c->run->exit_reason);
@@ -181,7 +181,6 @@ static void start_cpu(struct smp *m, int n, unsigned times)
 	c->regs.r13 = SMP_BARRIER;
 	c->regs.r14 = (uint64_t)m->n_cpus;
 	c->regs.r15 = times;
-	c->run->immediate_exit = 0;
 	softkvm_ioctl(c->fd, KVM_SET_MP_STATE, &runnable);
 	must(softkvm_ioctl(c->fd, KVM_SET_REGS, &c->regs), "KVM_SET_REGS");
 }
@@ -209,7 +208,6 @@ static void act(struct smp *m, enum smp_client client)
 bool smp_run(struct smp *m, unsigned times, enum smp_client client)
 {
 	pthread_t thread[SMP_CPUS];
-	time_t end = time(NULL) + RUN_SECONDS;
 	bool fine = true;
 
 	memset(m->mem + SMP_BARRIER, 0, 4);
@@ -218,13 +216,8 @@ bool smp_run(struct smp *m, unsigned times, enum smp_client client)
 		start_cpu(m, n, times);
 	for (int n = 0; n < m->n_cpus; n++)
 		pthread_create(&thread[n], NULL, run_cpu, &m->cpu[n]);
-	while (atomic_load(&running)) {
+	while (atomic_load(&running))
 		act(m, client);
-		for (int n = 0; n < m->n_cpus && time(NULL) > end; n++) {
-			m->cpu[n].run->immediate_exit = 1;
-			softkvm_kick(m->cpu[n].fd);
-		}
-	}
 	for (int n = 0; n < m->n_cpus; n++) {
 		pthread_join(thread[n], NULL);
 		fine &= m->cpu[n].fine;

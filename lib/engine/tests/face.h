@@ -124,10 +124,10 @@ FACE void face_mmio(struct tiny *t, struct face_log *l)
 FACE bool face_run(struct tiny *t, struct face_log *l, face_act *act)
 {
 	for (;;) {
-		int rc = tiny_run(t, 2000);
+		int rc = tiny_run(t, 0);
 
 		if (rc < 0) {
-			face_record(l, "%s", rc == -ETIME ? "stuck" : strerror(-rc));
+			face_record(l, "%s", strerror(-rc));
 			return true;
 		}
 		switch (t->run->exit_reason) {

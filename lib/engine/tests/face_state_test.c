@@ -382,7 +382,7 @@ static bool run_and_move(const struct kvm_face *from, const struct kvm_face *to,
 	}
 	face_load(&a, guest_user_mix, guest_user_mix_end);
 	tiny_enter(&a, TINY_USER, FACE_BASE);
-	while (exits-- && tiny_run(&a, 1000) == 0 && a.run->exit_reason == KVM_EXIT_MMIO)
+	while (exits-- && tiny_run(&a, 0) == 0 && a.run->exit_reason == KVM_EXIT_MMIO)
 		face_mmio(&a, log);
 	complete(&a);
 	if (take(&a, &s)) {

@@ -117,6 +117,7 @@ static void test_interruption(const struct kvm_face *face)
 	struct kvm_regs regs = {0}, later = {0};
 	struct err err = {0};
 	struct tiny t;
+	int rc;
 
 	if (face_open(&t, face, false, &err) < 0)
 		return;
@@ -129,14 +130,19 @@ static void test_interruption(const struct kvm_face *face)
 	tiny_call(&t, KVM_GET_REGS, &regs);
 	is_int(regs.rip, FACE_BASE, "%s: and nothing was executed", face->name);
 
-	is_int(tiny_run(&t, 20), -ETIME, "%s: an endless loop is interrupted",
-	       face->name);
-	tiny_call(&t, KVM_GET_REGS, &regs);
-	ok(regs.rcx > 0, "%s: it ran %llu turns", face->name, regs.rcx);
+	do { /* a busy host may give it no CPU in its time */
+		rc = tiny_run(&t, 20);
+		tiny_call(&t, KVM_GET_REGS, &regs);
+	} while (rc == -ETIME && !regs.rcx);
+	is_int(rc, -ETIME, "%s: an endless loop is interrupted", face->name);
+	note("it ran %llu turns", regs.rcx);
 	ok(regs.rip >= FACE_BASE && regs.rip < FACE_BASE + 8, "%s: it is still in its loop",
 	   face->name);
-	is_int(tiny_run(&t, 20), -ETIME, "%s: and can be again", face->name);
-	tiny_call(&t, KVM_GET_REGS, &later);
+	do {
+		rc = tiny_run(&t, 20);
+		tiny_call(&t, KVM_GET_REGS, &later);
+	} while (rc == -ETIME && later.rcx == regs.rcx);
+	is_int(rc, -ETIME, "%s: and can be again", face->name);
 	ok(later.rcx > regs.rcx, "%s: it went on", face->name);
 	tiny_close(&t);
 }
@@ -152,7 +158,7 @@ static void test_completion(const struct kvm_face *face)
 		return;
 	face_load(&t, guest_real_in, guest_real_in_end);
 	tiny_enter(&t, TINY_REAL, FACE_BASE);
-	is_int(tiny_run(&t, 100), 0, "%s: a port is read", face->name);
+	is_int(tiny_run(&t, 0), 0, "%s: a port is read", face->name);
 	*((uint8_t *)t.run + t.run->io.data_offset) = 0x77;
 	t.run->immediate_exit = 1;
 	is_int(tiny_call(&t, KVM_RUN, NULL), -EINTR, "%s: KVM_RUN with immediate_exit",

@@ -20,6 +20,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -566,7 +567,7 @@ static bool dies_of(int sig)
 	fflush(stdout);
 	pid = fork();
 	if (!pid) {
-		alarm(20);
+		setrlimit(RLIMIT_CPU, &(struct rlimit){20, 20}); /* should it go on */
 		if (!open_all(""))
 			_exit(0);
 		fill_ram(&loop);
