@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "base/near.h"
 #include "base/scoped.h"
 #include "base/size.h"
 
@@ -12,6 +13,19 @@
 #include <fcntl.h>
 
 #include "tests/tap.h"
+
+static void test_near(void)
+{
+	char longest[100] = {0};
+
+	memset(longest, 'x', sizeof(longest) - 1);
+	is_int(near_distance("avx2", "avx2"), 0, "a word and itself");
+	is_int(near_distance("bmi3", "bmi1"), 1, "a letter changed");
+	is_int(near_distance("--memery", "--memory"), 1, "in the middle");
+	is_int(near_distance("popcount", "popcnt"), 2, "two removed");
+	is_int(near_distance("", "abc"), 3, "all added");
+	is_int(near_distance("x", longest), 99, "what is no word is far away");
+}
 
 static void test_err(void)
 {
@@ -211,6 +225,7 @@ static void test_size_text(void)
 int main(void)
 {
 	test_size_text();
+	test_near();
 	test_err();
 	test_size();
 	test_bytes();
