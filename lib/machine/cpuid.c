@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What CPUID says inside the guest.
+ * What CPUID says of the place that a vCPU has among the others.
  *
- * The engine offers what it can do (KVM_GET_SUPPORTED_CPUID); that list is taken as it is,
- * and only what depends on *which* processor of *how many* this is gets written here. All
- * vCPUs are cores of one package, without hyperthreads, and the APIC id is the index:
+ * The CPU model (cpu/cpu.h) has made one table for all; only what depends on *which* processor of
+ * *how many* this is gets written here. All vCPUs are cores of one package, without hyperthreads,
+ * and the APIC id is the index:
  *
- *	leaf 1            initial APIC id, number of ids, HTT, hypervisor, TSC deadline
+ *	leaf 1            initial APIC id, number of ids, HTT
  *	leaf 4            cores in the package (Intel)
  *	leaf 0xb, 0x1f    the levels: one thread a core, n cores
  *	leaf 0x80000008   cores in the package (AMD)
@@ -19,26 +19,16 @@
 #include "machine/vcpu.h"
 
 #include "base/err.h"
-#include "base/macros.h"
 #include "engine/kvm.h"
+#include "machine/cpu/table.h"
 #include "machine/vm.h"
 
-#include <errno.h>
 #include <string.h>
-
-#define ENTRIES_MAX 256
-
-union table {
-	struct kvm_cpuid2 head; /* with its entries behind it */
-	uint8_t room[sizeof(struct kvm_cpuid2) +
-		     ENTRIES_MAX * sizeof(struct kvm_cpuid_entry2)];
-};
 
 /* Which processor this is. */
 struct place {
 	unsigned id, n;
 	unsigned id_bits; /* an APIC id has so many */
-	bool deadline;    /* the engine has the TSC-deadline timer */
 };
 
 static unsigned bits_for(unsigned n)
@@ -50,25 +40,7 @@ static unsigned bits_for(unsigned n)
 	return bits;
 }
 
-static struct kvm_cpuid_entry2 *find(union table *t, uint32_t leaf)
-{
-	for (unsigned i = 0; i < t->head.nent; i++)
-		if (t->head.entries[i].function == leaf)
-			return &t->head.entries[i];
-	return NULL;
-}
-
-static void drop(union table *t, uint32_t leaf)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < t->head.nent; i++)
-		if (t->head.entries[i].function != leaf)
-			t->head.entries[n++] = t->head.entries[i];
-	t->head.nent = n;
-}
-
-static void add_level(union table *t, uint32_t leaf, uint32_t sub,
+static void add_level(struct cpu_table *t, uint32_t leaf, uint32_t sub,
 		      const struct place *p)
 {
 	/* level types: 1 thread, 2 core, 0 the end of the list */
@@ -76,23 +48,22 @@ static void add_level(union table *t, uint32_t leaf, uint32_t sub,
 	uint32_t count = sub == 0 ? 1 : sub == 1 ? p->n : 0;
 	uint32_t type = sub < 2 ? sub + 1 : 0;
 
-	if (t->head.nent < ENTRIES_MAX)
-		t->head.entries[t->head.nent++] = (struct kvm_cpuid_entry2){
-			.function = leaf,
-			.index = sub,
-			.flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
-			.eax = shift,
-			.ebx = count,
-			.ecx = sub | type << 8,
-			.edx = p->id,
-		};
+	cpu_table_add(t, &(struct kvm_cpuid_entry2){
+		.function = leaf,
+		.index = sub,
+		.flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+		.eax = shift,
+		.ebx = count,
+		.ecx = sub | type << 8,
+		.edx = p->id,
+	});
 }
 
-static void fix_levels(union table *t, uint32_t leaf, const struct place *p)
+static void fix_levels(struct cpu_table *t, uint32_t leaf, const struct place *p)
 {
-	struct kvm_cpuid_entry2 *basic = find(t, 0);
+	const struct kvm_cpuid_entry2 *basic = cpu_table_find(t, 0, 0);
 
-	drop(t, leaf);
+	cpu_table_drop(t, leaf);
 	if (!basic || basic->eax < leaf)
 		return;
 	for (uint32_t sub = 0; sub < 3; sub++)
@@ -105,9 +76,6 @@ static void fix_one(struct kvm_cpuid_entry2 *e, const struct place *p)
 	case 1:
 		e->ebx = (e->ebx & 0x0000ffff) | (1u << p->id_bits) << 16 | p->id << 24;
 		e->edx = (e->edx & ~(1u << 28)) | (p->n > 1 ? 1u << 28 : 0);
-		e->ecx |= 1u << 31;
-		if (p->deadline)
-			e->ecx |= 1u << 24;
 		break;
 	case 4:
 		e->eax &= 0x3fff; /* sharing and core counts away */
@@ -132,50 +100,19 @@ static void fix_one(struct kvm_cpuid_entry2 *e, const struct place *p)
 	}
 }
 
-static int get_supported(const struct vm *vm, union table *t, struct err *err)
-{
-	int rc;
-
-	memset(t, 0, sizeof(*t));
-	t->head.nent = ENTRIES_MAX;
-	rc = vm->face->ioctl(vm->sys, KVM_GET_SUPPORTED_CPUID, t);
-	if (rc >= 0 && t->head.nent > ENTRIES_MAX)
-		rc = -E2BIG;
-	if (rc < 0)
-		return err_set(err, -rc,
-			       "engine '%s' does not say what its CPU can do: %s",
-			       vm->face->name, strerror(-rc));
-	return 0;
-}
-
-static unsigned phys_bits(union table *t)
-{
-	const struct kvm_cpuid_entry2 *e = find(t, 0x80000008);
-	unsigned bits = e ? e->eax & 0xff : 0;
-
-	return bits >= 32 && bits <= 52 ? bits : 36; /* what it is where CPUID does not say */
-}
-
-int vcpu_set_cpuid(struct vcpu *v, unsigned n, struct err *err)
+int vcpu_set_cpuid(struct vcpu *v, unsigned n, const struct cpu_table *model, struct err *err)
 {
 	const struct kvm_face *face = v->vm->face;
-	struct place p = {
-		.id = v->id,
-		.n = n,
-		.id_bits = bits_for(n),
-		.deadline = kvm_has(face, v->vm->fd, KVM_CAP_TSC_DEADLINE_TIMER) > 0,
-	};
-	union table t;
-	int rc = get_supported(v->vm, &t, err);
+	struct place p = {.id = v->id, .n = n, .id_bits = bits_for(n)};
+	struct cpu_table t = *model;
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	drop(&t, 0x80000026);
+	cpu_table_drop(&t, 0x80000026);
 	fix_levels(&t, 0xb, &p);
 	fix_levels(&t, 0x1f, &p);
-	for (unsigned i = 0; i < t.head.nent; i++)
-		fix_one(&t.head.entries[i], &p);
-	v->phys_bits = phys_bits(&t);
+	for (unsigned i = 0; i < t.n; i++)
+		fix_one(&t.entries[i], &p);
+	v->phys_bits = cpu_table_phys_bits(&t);
 	rc = face->ioctl(v->fd, KVM_SET_CPUID2, &t);
 	if (rc < 0)
 		return err_set(err, -rc, "engine '%s' refuses its own CPUID: %s",

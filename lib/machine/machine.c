@@ -21,6 +21,7 @@
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
 #include "engine/kvm.h"
+#include "machine/cpu/cpu.h"
 #include "machine/tables/tables.h"
 
 #include <errno.h>
@@ -117,6 +118,17 @@ static void close_vm(struct machine *m)
 	vm_close(&m->vm);
 }
 
+/* What all vCPUs have in common of CPUID. */
+static int make_cpuid(struct machine *m, struct err *err)
+{
+	static const struct cpu_model host;
+	const struct cpu_model *model = m->config.cpu ? m->config.cpu : &host;
+	int rc = cpu_table_offered(m->vm.face, m->vm.sys, &m->cpuid, err);
+
+	return rc < 0 ? rc : cpu_model_apply(model, map_phys_bits(m->config.memory),
+					     m->vm.face->name, &m->cpuid, err);
+}
+
 static int open_vm(struct machine *m, struct err *err)
 {
 	int rc = vm_open(&m->vm, m->config.face, &m->mem, err);
@@ -128,8 +140,9 @@ static int open_vm(struct machine *m, struct err *err)
 	if (most && m->config.cpus > (unsigned)most)
 		return err_set(err, ERANGE, "%u CPUs: engine '%s' has at most %d",
 			       m->config.cpus, m->vm.face->name, most);
+	rc = make_cpuid(m, err);
 	for (unsigned i = 0; rc == 0 && i < m->config.cpus; i++)
-		rc = vcpu_open(&m->vcpus[i], m, &m->vm, i, m->config.cpus, err);
+		rc = vcpu_open(&m->vcpus[i], m, &m->vm, i, m->config.cpus, &m->cpuid, err);
 	if (rc == 0)
 		rc = vcpu_set_entry(&m->vcpus[0], &m->entry, err);
 	return rc;

@@ -31,6 +31,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct cpu_model;
 struct disk;
 struct err;
 struct kvm_face;
@@ -59,6 +60,7 @@ struct machine_panic {
 struct machine_config {
 	const struct kvm_face *face;
 	unsigned cpus;   /* 1 to MACHINE_CPUS_MAX */
+	const struct cpu_model *cpu; /* what they are (cpu/cpu.h); NULL: host */
 	uint64_t memory; /* bytes, whole pages */
 	const char *kernel;
 	const char *initrd;  /* or NULL */
@@ -75,7 +77,7 @@ struct machine_config {
  * make no sense, other errors for files that cannot be opened. */
 int machine_check(const struct machine_config *config, struct err *err);
 
-/* The strings in config must outlive the machine. On failure *m is NULL. */
+/* The strings in config, and *cpu, must outlive the machine. On failure *m is NULL. */
 int machine_create(struct machine **m, const struct machine_config *config,
 		   struct err *err);
 

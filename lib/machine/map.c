@@ -41,6 +41,15 @@ unsigned map_entries(uint64_t memory, struct map_entry out[MAP_ENTRIES_MAX])
 	return n;
 }
 
+unsigned map_phys_bits(uint64_t memory)
+{
+	unsigned bits = 36;
+
+	while (memory > MAP_HOLE && MAP_HIGH + (memory - MAP_HOLE) > 1ull << bits)
+		bits++;
+	return bits;
+}
+
 static int add_regions(struct map_ram *ram, struct guest_mem *mem, struct err *err)
 {
 	struct guest_region low = {

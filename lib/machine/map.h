@@ -74,6 +74,9 @@ struct map_entry {
 /* Fills out for a guest with that much memory; returns how many entries. */
 unsigned map_entries(uint64_t memory, struct map_entry out[MAP_ENTRIES_MAX]);
 
+/* How many bits the physical addresses of such a guest's board have: 36, or what its RAM needs. */
+unsigned map_phys_bits(uint64_t memory);
+
 /* Where RAM below the hole ends. */
 static inline gpa_t map_low_end(uint64_t memory)
 {

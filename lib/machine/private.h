@@ -14,6 +14,7 @@
 #include "bus/guest.h"
 #include "machine/boot/blob.h"
 #include "machine/boot/boot.h"
+#include "machine/cpu/table.h"
 #include "machine/machine.h"
 #include "machine/map.h"
 #include "machine/vcpu.h"
@@ -35,6 +36,7 @@ struct machine {
 	struct map_ram ram;
 	struct guest_mem mem;
 	struct vm vm;
+	struct cpu_table cpuid; /* of the CPU model */
 	struct board board;
 	struct vcpu vcpus[MACHINE_CPUS_MAX];
 	struct blob kernel, initrd;

@@ -84,7 +84,7 @@ static int set_lapic(const struct vcpu *v, struct err *err)
 }
 
 int vcpu_open(struct vcpu *v, struct machine *m, const struct vm *vm, unsigned id,
-	      unsigned n, struct err *err)
+	      unsigned n, const struct cpu_table *model, struct err *err)
 {
 	int rc;
 
@@ -99,7 +99,7 @@ int vcpu_open(struct vcpu *v, struct machine *m, const struct vm *vm, unsigned i
 	v->run = vm->face->mmap(v->fd, vm->run_size);
 	if (!v->run)
 		return refused(v, -ENOMEM, "its shared area", err);
-	rc = vcpu_set_cpuid(v, n, err);
+	rc = vcpu_set_cpuid(v, n, model, err);
 	if (rc < 0)
 		return rc;
 	set_mtrrs(v);

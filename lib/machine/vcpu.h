@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 struct boot_entry;
+struct cpu_table;
 struct err;
 struct kvm_run;
 struct machine;
@@ -31,9 +32,9 @@ struct vcpu {
 	_Atomic uint64_t interrupted;         /* KVM_RUN came back with EINTR */
 };
 
-/* One of n. In its reset state, with CPUID and firmware's few settings. */
+/* One of n. In its reset state, with CPUID of this model and firmware's few settings. */
 int vcpu_open(struct vcpu *v, struct machine *m, const struct vm *vm, unsigned id,
-	      unsigned n, struct err *err);
+	      unsigned n, const struct cpu_table *model, struct err *err);
 void vcpu_close(struct vcpu *v);
 
 /* Gives the boot processor the registers that the kernel is entered with. */
@@ -48,7 +49,7 @@ void vcpu_nudge(struct vcpu *v);
 /* Prepares the signal that kicks; once, before the first thread. */
 void vcpu_kick_init(void);
 
-/* For vcpu_open(): the tables of cpuid.c, as CPU id of n. Notes phys_bits. */
-int vcpu_set_cpuid(struct vcpu *v, unsigned n, struct err *err);
+/* For vcpu_open(): the model's table as CPU id of n sees it. Notes phys_bits. */
+int vcpu_set_cpuid(struct vcpu *v, unsigned n, const struct cpu_table *model, struct err *err);
 
 #endif

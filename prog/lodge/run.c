@@ -18,6 +18,7 @@
 #include "control.h"
 #include "engine/choose.h"
 #include "engine/kvm.h"
+#include "machine/cpu/cpu.h"
 #include "machine/machine.h"
 #include "session.h"
 #include "terminal.h"
@@ -36,6 +37,8 @@ struct run {
 	const char *operand; /* none is taken */
 	const char *kernel, *initrd, *append, *engine, *trace;
 	unsigned cpus;
+	struct cpu_model cpu;
+	bool cpu_help; /* instead of a guest */
 	uint64_t memory;
 	bool has_memory; /* it was said, and may be 0 */
 	struct disk_config disks[MACHINE_DISKS_MAX];
@@ -86,6 +89,17 @@ static int set_cpus(void *into, char *value, struct err *err)
 			       MACHINE_CPUS_MAX, value);
 	((struct run *)into)->cpus = (unsigned)n;
 	return 0;
+}
+
+static int set_cpu(void *into, char *value, struct err *err)
+{
+	struct run *r = into;
+	int rc = 0;
+
+	r->cpu_help = strcmp(value, "help") == 0;
+	if (!r->cpu_help)
+		rc = cpu_model_parse(&r->cpu, value, err);
+	return rc < 0 ? err_at(err, rc, "--cpu") : 0;
 }
 
 static int set_memory(void *into, char *value, struct err *err)
@@ -161,6 +175,7 @@ static const struct option options[] = {
 	{"--initrd", "FILE", "its initial RAM disk", set_initrd},
 	{"--append", "TEXT", "its command line (default: " DEFAULT_CMDLINE ")", set_append},
 	{"--cpus", "N", "how many vCPUs (default: 1)", set_cpus},
+	{"--cpu", "MODEL[,+F][,-F]...", "host, v1 to v4, or help (default: host)", set_cpu},
 	{"--memory", "SIZE", "with a unit: 512M, 2G (default: 1G)", set_memory},
 	{"--disk", "FILE[,readonly=on]", "a raw image; once for each disk", set_disk},
 	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", set_console},
@@ -278,6 +293,16 @@ static int run_config(const struct run *r, struct machine_config *config,
 	return code;
 }
 
+static int list_cpus(const struct run *r)
+{
+	struct machine_config config;
+	struct err err = {0};
+
+	if (choose(r, &config, &err) < 0 || cpu_list(config.face, stdout, &err) < 0)
+		return report_failure(&err);
+	return EXIT_OK;
+}
+
 static int run_main(void *parsed)
 {
 	struct run *r = parsed;
@@ -285,6 +310,7 @@ static int run_main(void *parsed)
 	struct session s = {.console = &console, .no_reboot = r->no_reboot};
 	struct machine_config config = {
 		.cpus = r->cpus ? r->cpus : 1,
+		.cpu = &r->cpu,
 		.memory = r->has_memory ? r->memory : DEFAULT_MEMORY,
 		.kernel = r->kernel,
 		.initrd = r->initrd,
@@ -299,6 +325,8 @@ static int run_main(void *parsed)
 	};
 	int code;
 
+	if (r->cpu_help)
+		return list_cpus(r);
 	s.signals = session_signals();
 	if (s.signals < 0 || console_init(&console) < 0) {
 		fprintf(stderr, "lodge: no descriptors left\n");

@@ -18,8 +18,8 @@
  *
  * How a guest ends is what it does: power-off, reset, a triple fault. Its panic is news, from its
  * pvpanic driver (machine.h) or seen on the console, and the guest goes on: it may hang, reset
- * itself, or start a crash kernel. But who wants no reboot wants no more of a guest either whose driver
- * says that it is lost: that is the verdict then, and the guest has LAST_WORDS_MS to print the rest.
+ * itself, or start a crash kernel. But who wants no reboot wants no more of a guest whose driver says
+ * that it is lost: that is the verdict then, and it has LAST_WORDS_MS to print the rest.
  *
  * Stopped and continued by a shell (SIGTSTP, SIGCONT), the terminal is given back and taken again.
  */
