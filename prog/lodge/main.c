@@ -53,6 +53,15 @@ int report_failure(const struct err *err)
 	return EXIT_FAILED;
 }
 
+/* A script must not take half a result for one. */
+static int all_written(void)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 1;
+	fprintf(stderr, "lodge: standard output cannot be written to\n");
+	return 0;
+}
+
 static int run_verb(const struct verb *verb, int argc, char **argv)
 {
 	void *parsed = calloc(1, verb->size);
@@ -70,7 +79,7 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 		code = verb->main(parsed);
 	}
 	free(parsed);
-	return code;
+	return all_written() ? code : EXIT_FAILED;
 }
 
 /* `lodge run --help` and `lodge --help` are what people try first. */

@@ -88,8 +88,8 @@ int options_parse(const struct verb *verb, void *into, int argc, char **argv,
 			continue;
 		}
 		if (!verb->operand || *operand)
-			return err_set(err, EINVAL, "'%s' is one word too many",
-				       argv[i]);
+			return err_set(err, EINVAL, "'%s' is one word too many: see lodge help %s",
+				       argv[i], verb->name);
 		*operand = argv[i];
 	}
 	return 0;
