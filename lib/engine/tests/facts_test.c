@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Verdicts: a computer on which all is well, and one thing spoilt at a time. The fact that is meant
+ * must change, with its words and its remedy, and no other one. Then levels of CPUs, and limits of
+ * control groups in a directory that stands for the root.
+ */
+#include "base/macros.h"
+#include "engine/ask.h"
+#include "engine/cgroup.h"
+#include "engine/facts.h"
+#include "engine/level.h"
+#include "tests/tap.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* -- CPUs by level -------------------------------------------------------------------------- */
+
+#define V2_ECX  0x00982201u /* POPCNT, SSE4.2, SSE4.1, CMPXCHG16B, SSSE3, SSE3 */
+#define V3_ECX  (V2_ECX | 0x38401000u) /* F16C, AVX, OSXSAVE, MOVBE, FMA */
+#define V3_EBX  0x00000129u /* BMI2, AVX2, BMI1; FSGSBASE */
+#define V4_EBX  (V3_EBX | 0xd0030000u)
+#define TSC_EDX 0x100u
+
+static const struct {
+	const char *name;
+	struct cpu_words cpu;
+	unsigned level;
+	const char *lacks;
+} cpus[] = {
+	{"all", {{V3_ECX, V4_EBX, 0x21}, 0xe7}, 4, ""},
+	{"no AVX-512", {{V3_ECX, V3_EBX, 0x21}, 7}, 3,
+	 "AVX512F AVX512BW AVX512CD AVX512DQ AVX512VL "},
+	{"AVX-512 that the kernel does not save", {{V3_ECX, V4_EBX, 0x21}, 7}, 3,
+	 "AVX512F AVX512BW AVX512CD AVX512DQ AVX512VL "},
+	{"one of AVX-512's", {{V3_ECX, V4_EBX & ~(1u << 17), 0x21}, 0xe7}, 3, "AVX512DQ "},
+	{"no LZCNT", {{V3_ECX, V4_EBX, 1}, 0xe7}, 2, "LZCNT "},
+	{"no XSAVE", {{V3_ECX & ~(1u << 27), V4_EBX, 0x21}, 0}, 2, "AVX AVX2 F16C FMA OSXSAVE "},
+	{"Nehalem", {{V2_ECX, 0, 1}, 0}, 2,
+	 "AVX AVX2 BMI1 BMI2 F16C FMA LZCNT MOVBE OSXSAVE "},
+	{"no SSE4.2", {{V3_ECX & ~(1u << 20), V4_EBX, 0x21}, 0xe7}, 1, "SSE4.2 "},
+	{"the first", {{0}, 0}, 1,
+	 "CMPXCHG16B LAHF-SAHF POPCNT SSE3 SSE4.1 SSE4.2 SSSE3 "},
+};
+
+static void test_levels(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(cpus); i++) {
+		const char *lacks[LEVEL_LACKS];
+		char all[200] = "";
+
+		is_int(level_of(&cpus[i].cpu, lacks), cpus[i].level, "level of: %s", cpus[i].name);
+		for (unsigned k = 0; lacks[k]; k++)
+			strcat(strcat(all, lacks[k]), " ");
+		is_str(all, cpus[i].lacks, "what it lacks: %s", cpus[i].name);
+	}
+}
+
+/* -- Facts ---------------------------------------------------------------------------------- */
+
+static const struct answers good = {
+	.cpu = {{V3_ECX, V4_EBX, 0x25, TSC_EDX}, 0xe7},
+	.signature = 0x00b00f21,
+	.vendor = "AuthenticAMD",
+	.brand = "AMD EPYC 9755",
+	.has_svm = true,
+	.ways = {"kept", "bextr", "xsave"},
+	.os = {.sysname = "Linux", .release = "6.1.0-42-amd64", .version = "#1 SMP"},
+	.has_proc = true,
+	.space = SPACE_WANTED,
+	.has_node = true,
+	.node_mode = 0660,
+	.limit_as = NO_LIMIT, .limit_data = NO_LIMIT,
+	.limit_nproc = 30000, .limit_sigpending = 30000,
+	.cgroup_memory = NO_LIMIT, .cgroup_pids = NO_LIMIT,
+	.memory = 8 * GiB, .memory_total = 16 * GiB,
+};
+
+static void in_a_vm(struct answers *a)
+{
+	strcpy(a->hypervisor, "KVMKVMKVM");
+}
+
+static void in_gvisor(struct answers *a)
+{
+	strcpy(a->os.release, "4.4.0");
+	strcpy(a->os.version, "#1 SMP Sun Jan 10 15:06:54 PST 2016");
+}
+
+static void in_new_gvisor(struct answers *a)
+{
+	strcpy(a->os.release, "4.19.0-gvisor");
+}
+
+static void in_docker(struct answers *a)
+{
+	a->in_namespaces = true;
+	a->container = "docker";
+	strcpy(a->hypervisor, "Microsoft Hv");
+}
+
+static void marks_alone(struct answers *a)
+{
+	a->container = "docker"; /* an image that became a disk */
+}
+
+static void unnamed_hypervisor(struct answers *a)
+{
+	strcpy(a->hypervisor, "ArmouredWolf");
+}
+
+static void nehalem(struct answers *a)
+{
+	a->cpu = (struct cpu_words){{V2_ECX, 0, 1, TSC_EDX}, 0};
+}
+
+static void no_sse42(struct answers *a)
+{
+	a->cpu.word[CPU_1_ECX] &= ~(1u << 20);
+}
+
+static void no_sse42_in_a_vm(struct answers *a)
+{
+	no_sse42(a);
+	in_a_vm(a);
+}
+
+static void tsc_varies(struct answers *a)
+{
+	a->cpu.word[CPU_X7_EDX] = 0;
+}
+
+static void tsc_is_the_clock(struct answers *a)
+{
+	tsc_varies(a);
+	a->clock_is_tsc = true;
+}
+
+static void little_memory(struct answers *a)
+{
+	a->memory = 200 * MiB;
+}
+
+static void small_cgroup(struct answers *a)
+{
+	a->cgroup_memory = 512 * MiB;
+}
+
+static void wide_cgroup(struct answers *a)
+{
+	a->cgroup_memory = 9 * GiB;
+}
+
+static void no_threads(struct answers *a)
+{
+	a->thread = EAGAIN;
+}
+
+static void few_pids(struct answers *a)
+{
+	a->cgroup_pids = 20;
+}
+
+static void few_processes(struct answers *a)
+{
+	a->limit_nproc = 79;
+}
+
+static void filtered(struct answers *a)
+{
+	a->seccomp = 2;
+	a->no_new_privs = true;
+}
+
+static void unasked(struct answers *a)
+{
+	a->seccomp = -1;
+}
+
+static void no_proc(struct answers *a)
+{
+	a->has_proc = false;
+}
+
+static void no_node(struct answers *a)
+{
+	a->has_node = false;
+	a->kvm = (struct probe_report){.fault = PROBE_NO_NODE, .hint = "load it"};
+}
+
+static void not_allowed(struct answers *a)
+{
+	a->kvm = (struct probe_report){
+		.fault = PROBE_NO_PERMISSION, .text = "Permission denied", .hint = "join it",
+	};
+}
+
+static void crawling_kvm(struct answers *a)
+{
+	a->kvm.fault = PROBE_SLOW;
+}
+
+static void paravirtual_kvm(struct answers *a)
+{
+	a->has_svm = false; /* and it works all the same */
+}
+
+static void ulimit_v(struct answers *a)
+{
+	a->space = GiB;
+	a->limit_as = 2 * GiB;
+	a->soft.fault = PROBE_CANNOT_OPEN;
+}
+
+static void ulimit_v_done_without(struct answers *a)
+{
+	ulimit_v(a);
+	a->soft.fault = PROBE_OK;
+}
+
+static void gs_repaired(struct answers *a)
+{
+	a->ways.gs_base = "repaired";
+}
+
+static void gs_unused(struct answers *a)
+{
+	a->ways.gs_base = "unused";
+}
+
+static void gs_old_kernel(struct answers *a)
+{
+	gs_unused(a);
+	strcpy(a->os.release, "5.4.0-150-generic");
+}
+
+static void gs_masked(struct answers *a)
+{
+	gs_unused(a);
+	in_a_vm(a);
+	a->cpu.word[CPU_7_EBX] &= ~1u;
+}
+
+static void gs_no_cpu(struct answers *a)
+{
+	gs_unused(a);
+	a->cpu.word[CPU_7_EBX] &= ~1u;
+}
+
+static void shifts(struct answers *a)
+{
+	a->ways.page_number = "shifts";
+	in_a_vm(a);
+}
+
+static void fxsave(struct answers *a)
+{
+	a->ways.vectors = "fxsave";
+}
+
+static void gs_chosen(struct answers *a)
+{
+	gs_unused(a);
+	a->softkvm_words = "nogsx,nogs";
+}
+
+static void gs_other_word(struct answers *a)
+{
+	gs_unused(a);
+	a->softkvm_words = "nogsx,xnogs";
+}
+
+static void gs_no_space(struct answers *a)
+{
+	gs_unused(a);
+	ulimit_v_done_without(a);
+}
+
+static void shifts_chosen(struct answers *a)
+{
+	a->ways.page_number = "shifts";
+	a->softkvm_words = "nobmi1,nogs";
+}
+
+static void fxsave_chosen(struct answers *a)
+{
+	fxsave(a);
+	a->softkvm_words = "fxsave";
+}
+
+static void five_levels(struct answers *a)
+{
+	a->wide = true;
+}
+
+static void ulimit_d(struct answers *a)
+{
+	a->space_writable = ENOMEM;
+	a->limit_data = GiB;
+	a->soft.fault = PROBE_CANNOT_OPEN;
+}
+
+static void overcommit(struct answers *a)
+{
+	a->space_writable = ENOMEM;
+	a->overcommit = 2;
+	a->soft.fault = PROBE_CANNOT_OPEN;
+}
+
+static void overcommit_done_without(struct answers *a)
+{
+	overcommit(a);
+	a->soft.fault = PROBE_OK;
+}
+
+static void no_exec(struct answers *a)
+{
+	a->exec = EPERM;
+	a->mdwe = true;
+	a->soft.fault = PROBE_NO_VM;
+}
+
+static void memfd_noexec(struct answers *a)
+{
+	a->exec = EACCES;
+	a->memfd_noexec = 2;
+	a->soft.fault = PROBE_CANNOT_OPEN;
+}
+
+static void memfd_noexec_done_with(struct answers *a)
+{
+	memfd_noexec(a);
+	a->soft.fault = PROBE_OK;
+}
+
+static void no_timers(struct answers *a)
+{
+	a->timer = EAGAIN;
+}
+
+static void forbidden_timers(struct answers *a)
+{
+	a->timer = ENOSYS;
+}
+
+static void forbidden_threads(struct answers *a)
+{
+	a->thread = EPERM;
+}
+
+static void odd_limit(struct answers *a)
+{
+	a->limit_sigpending = 0;
+}
+
+static void few_timers(struct answers *a)
+{
+	a->limit_sigpending = 10;
+}
+
+static void words(struct answers *a)
+{
+	a->softkvm_words = "interpret";
+}
+
+static const struct {
+	void (*spoil)(struct answers *a);
+	const char *fact;
+	enum verdict verdict;
+	const char *value, *words, *remedy; /* NULL: any value; no remedy */
+	const char *also; /* a fact whose verdict changes with it */
+} cases[] = {
+	{in_a_vm, "sandbox", FACT_OK, "vm", "a virtual machine (KVM)", NULL, NULL},
+	{in_gvisor, "sandbox", FACT_SLOWER, "gvisor", "gVisor", "outside of gVisor", NULL},
+	{in_new_gvisor, "sandbox", FACT_SLOWER, "gvisor", "gVisor", "outside of gVisor", NULL},
+	{in_docker, "sandbox", FACT_OK, "container",
+	 "a container (docker) in a virtual machine (Hyper-V)", NULL, NULL},
+	{marks_alone, "sandbox", FACT_OK, "none", "none", NULL, NULL},
+	{unnamed_hypervisor, "sandbox", FACT_OK, "vm", "(ArmouredWolf)", NULL, NULL},
+	{nehalem, "cpu-level", FACT_OK, "v2", "x86-64-v2, for v3 it lacks AVX, AVX2", NULL, NULL},
+	{no_sse42, "cpu-level", FACT_LESS, "v1", "for v2 it lacks SSE4.2:", NULL, NULL},
+	{no_sse42_in_a_vm, "cpu-level", FACT_LESS, "v1", "lacks", "CPU model", NULL},
+	{tsc_varies, "tsc", FACT_LESS, "variable", "not said to be invariant", NULL, NULL},
+	{tsc_is_the_clock, "tsc", FACT_OK, "variable", "the kernel's own clock", NULL, NULL},
+	{little_memory, "memory", FACT_LESS, NULL, "200 MiB available of 16 GiB: less", "--memory",
+	 NULL},
+	{small_cgroup, "memory", FACT_LESS, NULL, "512 MiB (cgroup limit) of 16 GiB: less",
+	 "--memory", NULL},
+	{wide_cgroup, "memory", FACT_OK, NULL, "8.0 GiB available of 16 GiB", NULL, NULL},
+	{no_threads, "threads", FACT_MISSING, NULL, "none can be made: Res", "ulimit -u", NULL},
+	{few_pids, "threads", FACT_LESS, NULL, "20 at most (cgroup pids.max)", "pids.max", NULL},
+	{few_processes, "threads", FACT_LESS, NULL, "79 at most (ulimit -u)", "ulimit -u", NULL},
+	{filtered, "seccomp", FACT_OK, "filter", "in force, no_new_privs is set", NULL, NULL},
+	{unasked, "seccomp", FACT_OK, "", "cannot be asked", NULL, NULL},
+	{no_proc, "proc", FACT_LESS, "none", "not there", "mount -t proc", NULL},
+	{no_node, "dev-kvm", FACT_MISSING, "no-node", "no such node", "load it", NULL},
+	{not_allowed, "dev-kvm", FACT_MISSING, "no-permission",
+	 "mode 0660, owner 0, group 0; Permission denied", "join it", NULL},
+	{crawling_kvm, "dev-kvm", FACT_SLOWER, "too-slow", "mode", NULL, NULL},
+	{paravirtual_kvm, "virtualization", FACT_OK, "none", "neither VT-x nor AMD-V", NULL, NULL},
+	{gs_repaired, "fsgsbase", FACT_OK, "repaired", "repaired", NULL, NULL},
+	{gs_unused, "fsgsbase", FACT_SLOWER, "unused", "kernel does not enable it", "nofsgsbase",
+	 NULL},
+	{gs_old_kernel, "fsgsbase", FACT_SLOWER, "unused", "does not", "Linux 5.9", NULL},
+	{gs_masked, "fsgsbase", FACT_SLOWER, "unused", "does not", "CPU model", NULL},
+	{gs_no_cpu, "fsgsbase", FACT_SLOWER, "unused", "does not", NULL, NULL},
+	{shifts, "bmi1", FACT_SLOWER, "shifts", "shifts are used", "CPU model", NULL},
+	{fxsave, "xsave", FACT_LESS, "fxsave", "guests have no AVX", NULL, NULL},
+	{gs_chosen, "fsgsbase", FACT_SLOWER, "unused", "SOFTKVM has the word nogs", "unset SOFTKVM",
+	 "softkvm-words"},
+	{gs_other_word, "fsgsbase", FACT_SLOWER, "unused", "kernel does not enable it", "nofsgsbase",
+	 "softkvm-words"},
+	{gs_no_space, "fsgsbase", FACT_SLOWER, "unused", "or address space is short", "nofsgsbase",
+	 "address-space"},
+	{shifts_chosen, "bmi1", FACT_SLOWER, "shifts", "SOFTKVM has the word nobmi1", "unset SOFTKVM",
+	 "softkvm-words"},
+	{fxsave_chosen, "xsave", FACT_LESS, "fxsave", "SOFTKVM has the word fxsave", "unset SOFTKVM",
+	 "softkvm-words"},
+	{five_levels, "paging", FACT_OK, "5", "LA57", NULL, NULL},
+	{ulimit_v, "address-space", FACT_MISSING, NULL,
+	 "20 TiB cannot be reserved, 1.0 GiB can", "ulimit -v", NULL},
+	{ulimit_v_done_without, "address-space", FACT_SLOWER, NULL, "cannot", "ulimit -v", NULL},
+	{ulimit_d, "address-space", FACT_MISSING, NULL, "cannot be reserved", "ulimit -d", NULL},
+	{overcommit, "address-space", FACT_MISSING, NULL, "cannot be reserved", "overcommit_memory",
+	 NULL},
+	{overcommit_done_without, "address-space", FACT_OK, NULL, "20 TiB can", NULL, NULL},
+	{no_exec, "code-memory", FACT_MISSING, NULL, "not permitted; PR_SET_MDWE", "seccomp", NULL},
+	{memfd_noexec, "code-memory", FACT_MISSING, NULL, "denied; vm.memfd_noexec is 2",
+	 "memfd_noexec to 1", NULL},
+	{memfd_noexec_done_with, "code-memory", FACT_OK, NULL, "can be had", NULL, NULL},
+	{forbidden_timers, "timers", FACT_MISSING, NULL, "Function not impl", "seccomp", NULL},
+	{forbidden_threads, "threads", FACT_MISSING, NULL, "not permitted", "seccomp", NULL},
+	{no_timers, "timers", FACT_MISSING, NULL, "none can be made", "ulimit -i", NULL},
+	{odd_limit, "timers", FACT_OK, NULL, "no limit", NULL, NULL},
+	{few_timers, "timers", FACT_LESS, NULL, "10 at most (ulimit -i)", "ulimit -i", NULL},
+	{words, "softkvm-words", FACT_SLOWER, NULL, "interpret", "unset SOFTKVM", NULL},
+};
+
+static void check_case(unsigned i)
+{
+	struct answers a = good;
+	struct fact f[FACTS_MAX];
+	bool seen = false;
+	unsigned n;
+
+	cases[i].spoil(&a);
+	n = facts_judge(&a, f);
+	for (unsigned k = 0; k < n; k++) {
+		if (strcmp(f[k].name, cases[i].fact) != 0) {
+			if (f[k].verdict && (!cases[i].also || strcmp(f[k].name, cases[i].also)))
+				ok(false, "case %u: %s is %s, too: %s", i, f[k].name,
+				   verdict_name(f[k].verdict), f[k].text);
+			continue;
+		}
+		seen = true;
+		is_str(verdict_name(f[k].verdict), verdict_name(cases[i].verdict), "%s: %s",
+		       f[k].name, f[k].text);
+		if (cases[i].value)
+			is_str(f[k].value, cases[i].value, "%s: its value", f[k].name);
+		ok(strstr(f[k].text, cases[i].words) != NULL, "%s: '%s'", f[k].name,
+		   cases[i].words);
+		if (cases[i].remedy)
+			ok(f[k].remedy && strstr(f[k].remedy, cases[i].remedy),
+			   "%s: its remedy: %s", f[k].name, f[k].remedy ? f[k].remedy : "none");
+		else
+			is_str(f[k].remedy, NULL, "%s: no remedy", f[k].name);
+	}
+	ok(seen, "there is a fact %s", cases[i].fact);
+}
+
+static void test_facts(void)
+{
+	struct fact f[FACTS_MAX];
+	unsigned n = facts_judge(&good, f);
+
+	for (unsigned i = 0; i < n; i++) {
+		is_str(verdict_name(f[i].verdict), "ok", "all is well: %s: %s", f[i].name,
+		       f[i].text);
+		ok(!f[i].remedy && f[i].text[0], "so there is nothing to be done");
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++)
+		check_case(i);
+}
+
+static void test_names(void)
+{
+	struct answers here = {0};
+	struct fact f[FACTS_MAX];
+	unsigned n;
+
+	ask_host(&here);
+	n = facts_judge(&here, f);
+	for (unsigned i = 0; i < n; i++) {
+		ok(!strpbrk(f[i].name, " _ABCDEFGHIJKLMNOPQRSTUVWXYZ"), "%s is a name for scripts",
+		   f[i].name);
+		ok(f[i].text[0], "here: %s: %s", verdict_name(f[i].verdict), f[i].text);
+	}
+}
+
+/* -- Control groups ------------------------------------------------------------------------- */
+
+static char root[] = "/tmp/lodge-facts-XXXXXX";
+
+static void put(const char *path, const char *text)
+{
+	char full[256];
+	FILE *f;
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	for (char *p = full + sizeof(root); (p = strchr(p, '/')); p++) {
+		*p = 0;
+		mkdir(full, 0700);
+		*p = '/';
+	}
+	f = fopen(full, "w");
+	if (!f || fputs(text, f) < 0 || fclose(f) != 0)
+		ok(false, "cannot write %s", full);
+}
+
+static uint64_t of_memory(void)
+{
+	return cgroup_limit(root, CGROUP_MEMORY);
+}
+
+static uint64_t of_pids(void)
+{
+	return cgroup_limit(root, CGROUP_PIDS);
+}
+
+static void test_cgroups(void)
+{
+	char command[64];
+
+	ok(mkdtemp(root) != NULL, "a directory");
+	is_int(of_memory(), NO_LIMIT, "nothing there: no limit");
+	put("/sys/fs/cgroup/memory.max", "1000000\n");
+	put("/sys/fs/cgroup/memory/memory.limit_in_bytes", "2000000\n");
+	is_int(of_memory(), 1000000, "without /proc: the mount's root, version 2");
+	put("/sys/fs/cgroup/memory.max", "3000000\n");
+	is_int(of_memory(), 2000000, "or version 1");
+
+	put("/proc/self/cgroup", "0::/a/b\n");
+	put("/sys/fs/cgroup/memory.max", "max\n");
+	put("/sys/fs/cgroup/a/memory.max", "5000\n");
+	put("/sys/fs/cgroup/a/b/memory.max", "7000\n");
+	is_int(of_memory(), 5000, "version 2: the least on the way up");
+	put("/sys/fs/cgroup/a/memory.max", "max\n");
+	is_int(of_memory(), 7000, "version 2: one's own");
+	put("/sys/fs/cgroup/a/b/memory.max", "max\n");
+	is_int(of_memory(), NO_LIMIT, "version 2: max");
+	put("/sys/fs/cgroup/a/pids.max", "100\n");
+	put("/sys/fs/cgroup/a/pids.current", "97\n");
+	is_int(of_pids(), 3, "threads that are there are taken off");
+	put("/sys/fs/cgroup/a/pids.current", "101\n");
+	is_int(of_pids(), 0, "there may be too many already");
+
+	put("/proc/self/cgroup", "7:mymemory:/y\n8:cpu,memory:/x\n9:pids:/y/z\n0::/\n");
+	put("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+	put("/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "6000\n");
+	put("/sys/fs/cgroup/memory/y/memory.limit_in_bytes", "10\n");
+	put("/sys/fs/cgroup/pids/y/z/pids.max", "50\n");
+	is_int(of_memory(), 6000, "version 1: a list of controllers");
+	is_int(of_pids(), 50, "version 1: pids");
+	put("/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "9223372036854771712\n");
+	is_int(of_memory(), NO_LIMIT, "version 1: its number for no limit");
+
+	put("/proc/self/cgroup", "9:pids:/of/the/host\ngarbage\n7:memory\n:::\n");
+	put("/sys/fs/cgroup/pids/pids.max", "40\n");
+	is_int(of_pids(), 40, "a path that is not there: the mount's root");
+	put("/sys/fs/cgroup/pids/pids.max", "many\n");
+	is_int(of_pids(), NO_LIMIT, "what is no number is no limit");
+	snprintf(command, sizeof(command), "rm -r %s", root);
+	is_int(system(command), 0, "cleaned up");
+}
+
+int main(void)
+{
+	test_levels();
+	test_facts();
+	test_names();
+	test_cgroups();
+	return done_testing();
+}
