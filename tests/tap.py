@@ -65,6 +65,17 @@ def need_lodge():
         skip_all("there is no " + LODGE)
 
 
+def why_not_32bit(program):
+    """Why a 32-bit program is none to compare with here, or None. Asks the host, by running it."""
+    if not os.access(program, os.X_OK):
+        return "no %s: this compiler cannot link one" % os.path.basename(program)
+    try:
+        subprocess.run([program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except OSError:
+        return "%s: this host cannot run 32-bit code" % os.path.basename(program)
+    return None
+
+
 class Guest:
     """A guest that runs `run` (or whatever its console is told), and powers off. A reset ends it,
     too, unless it `reboots`.
