@@ -9,7 +9,7 @@
  *	log_note("engine", "%s", choice.why);
  *	sys = choice.face->open(&err);
  *
- * It takes up to PROBE_MS milliseconds (engine/probe.h). Any thread.
+ * It takes up to PROBE_MS milliseconds of CPU time (engine/probe.h). Any thread.
  */
 #ifndef ENGINE_CHOOSE_H
 #define ENGINE_CHOOSE_H

@@ -8,7 +8,7 @@
  *		printf("%s: %s\n", probe_fault_name(report.fault), report.text);
  *
  * A probe opens the engine, asks for what the board needs, and runs probe_guest.S with a
- * limit of PROBE_MS milliseconds.
+ * limit of PROBE_MS milliseconds of CPU time.
  */
 #ifndef ENGINE_PROBE_H
 #define ENGINE_PROBE_H
@@ -17,8 +17,8 @@
 
 struct kvm_face;
 
-#define PROBE_MS         300 /* for everything */
-#define PROBE_SPEED_MS   10  /* of CPU time, for the loop at its end: twenty times what it needs */
+#define PROBE_MS         300 /* of CPU time, for the whole guest; ten times that if it sleeps */
+#define PROBE_SPEED_MS   10  /* of it, for the loop at its end: twenty times what it needs */
 #define PROBE_TURNS      100000
 #define PROBE_MIN_MIPS   50 /* million instructions a second in ring 0; less is an emulator */
 
@@ -48,8 +48,8 @@ struct probe_report {
 	double mips;      /* million instructions a second in ring 0; 0: not measured */
 };
 
-/* Fills *report, whose text is a sentence whatever happened. Takes up to PROBE_MS, a little more
- * where KVM_RUN does not come back at once. Any thread. */
+/* Fills *report, whose text is a sentence whatever happened. Takes up to PROBE_MS of CPU
+ * time, and as long as the host needs to give it that. Any thread. */
 void probe_engine(const struct kvm_face *face, struct probe_report *report);
 
 /* "no-node" and so on; for JSON and scripts. */

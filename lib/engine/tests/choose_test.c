@@ -54,7 +54,7 @@ static void test_choice(void)
 	is_int(engine_choose("tcg", &choice, &err), -EINVAL, "no such engine: %s",
 	       err.text);
 	probe_engine(&kvm_host, &r);
-	ok(r.text[0] && r.ms < 2000, "kvm in words, in %.0f ms: %s", r.ms, r.text);
+	ok(r.text[0], "kvm in words: %s", r.text);
 	if (r.fault) {
 		is_int(engine_choose("kvm", &choice, &err), -ENODEV, "%s", err.text);
 		ok(strstr(err.text, probe_fault_name(r.fault)) != NULL,
