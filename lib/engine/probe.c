@@ -251,7 +251,8 @@ static int measure(struct tiny *t, double *left, struct probe_report *r)
 
 static int run_steps(struct tiny *t, struct probe_report *r)
 {
-	double left = PROBE_MS;
+	const int limit = t->face == &kvm_soft ? PROBE_SOFT_MS : PROBE_MS;
+	double left = limit;
 	unsigned step = 0;
 
 	while (step < STEP_DONE) {
@@ -262,7 +263,7 @@ static int run_steps(struct tiny *t, struct probe_report *r)
 		if (rc == -ETIME)
 			return say(r, PROBE_STUCK,
 				   "the probe guest was stuck in %s after %d ms of CPU time",
-				   steps[step], PROBE_MS);
+				   steps[step], limit);
 		if (rc < 0)
 			return r->fault ? rc
 					: say(r, PROBE_DIED, "KVM_RUN fails in %s: %s",

@@ -18,6 +18,7 @@
 struct kvm_face;
 
 #define PROBE_MS         300 /* of CPU time, for the whole guest; ten times that if it sleeps */
+#define PROBE_SOFT_MS    3000 /* the same of our own engine, which works in emulators, too */
 #define PROBE_SPEED_MS   10  /* of it, for the loop at its end: twenty times what it needs */
 #define PROBE_TURNS      100000
 #define PROBE_MIN_MIPS   50 /* million instructions a second in ring 0; less is an emulator */
