@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What cpu_guest_test.c runs, in long mode at 0x1000: instructions that a CPU feature permits,
- * tried one after the other. For each a byte goes to port 0x11: 0, or the exception's vector.
+ * tried one after the other. For each a byte goes to port 0x11: 0, or the exception's vector. The
+ * end is a byte to another port.
  */
 #define BASE  0x1000
 #define IDT   0x4000
@@ -56,6 +57,7 @@ cpu_guest:
 	TRY(mov $0x6e0, %ecx; xor %eax, %eax; xor %edx, %edx; wrmsr) /* TSC_DEADLINE */
 	TRY(mov $0x3b, %ecx; rdmsr)		/* TSC_ADJUST */
 	TRY(popcnt %rdi, %rdx)
+	out %al, $0x12				/* the end */
 	hlt
 
 6:	mov $6, %al
