@@ -10,7 +10,7 @@
  * general registers, read and written, implicit ones too; operand and vector size;
  * and of the flags that what we call certainly written Zydis calls written (and not
  * undefined), what Zydis calls read we call read, and what it calls changed we call
- * touched.
+ * touched; the extension of the instruction set.
  *
  * Bytes are drawn with the encoding in mind (prefixes, escapes, VEX and EVEX
  * payloads that are mostly well-formed), or nearly all would be undefined or MOVs.
@@ -25,6 +25,7 @@
 
 #include "tests/tap.h"
 #include "x86/decode.h"
+#include "x86/isa.h"
 
 enum { BYTES = 24 };
 
@@ -428,13 +429,62 @@ static bool differs_kind(struct pair *p)
 	return false;
 }
 
+static bool differs_isa(struct pair *p)
+{
+	static const uint8_t isas[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
+		[ZYDIS_ISA_SET_SSE3] = X86_ISA_SSE3,
+		[ZYDIS_ISA_SET_SSE3X87] = X86_ISA_SSE3,
+		[ZYDIS_ISA_SET_SSSE3] = X86_ISA_SSSE3,
+		[ZYDIS_ISA_SET_SSSE3MMX] = X86_ISA_SSSE3,
+		[ZYDIS_ISA_SET_SSE4] = X86_ISA_SSE4_1,
+		[ZYDIS_ISA_SET_SSE42] = X86_ISA_SSE4_2,
+		[ZYDIS_ISA_SET_SSE4A] = X86_ISA_SSE4A,
+		[ZYDIS_ISA_SET_POPCNT] = X86_ISA_POPCNT,
+		[ZYDIS_ISA_SET_AES] = X86_ISA_AES,
+		[ZYDIS_ISA_SET_AVXAES] = X86_ISA_AES,
+		[ZYDIS_ISA_SET_PCLMULQDQ] = X86_ISA_PCLMULQDQ,
+		[ZYDIS_ISA_SET_SHA] = X86_ISA_SHA,
+		[ZYDIS_ISA_SET_GFNI] = X86_ISA_GFNI,
+		[ZYDIS_ISA_SET_AVX_GFNI] = X86_ISA_GFNI,
+		[ZYDIS_ISA_SET_MOVBE] = X86_ISA_MOVBE,
+		[ZYDIS_ISA_SET_BMI1] = X86_ISA_BMI1,
+		[ZYDIS_ISA_SET_BMI2] = X86_ISA_BMI2,
+		[ZYDIS_ISA_SET_ADOX_ADCX] = X86_ISA_ADX,
+		[ZYDIS_ISA_SET_RDRAND] = X86_ISA_RDRAND,
+		[ZYDIS_ISA_SET_RDSEED] = X86_ISA_RDSEED,
+		[ZYDIS_ISA_SET_CMPXCHG16B] = X86_ISA_CX16,
+		[ZYDIS_ISA_SET_LAHF] = X86_ISA_LAHF,
+		[ZYDIS_ISA_SET_CLFLUSHOPT] = X86_ISA_CLFLUSHOPT,
+		[ZYDIS_ISA_SET_CLWB] = X86_ISA_CLWB,
+		[ZYDIS_ISA_SET_RDTSCP] = X86_ISA_RDTSCP,
+		[ZYDIS_ISA_SET_AVX2] = X86_ISA_AVX2,
+		[ZYDIS_ISA_SET_AVX2GATHER] = X86_ISA_AVX2,
+		[ZYDIS_ISA_SET_FMA] = X86_ISA_FMA,
+		[ZYDIS_ISA_SET_F16C] = X86_ISA_F16C,
+		[ZYDIS_ISA_SET_VAES] = X86_ISA_VAES,
+		[ZYDIS_ISA_SET_VPCLMULQDQ] = X86_ISA_VPCLMULQDQ,
+		[ZYDIS_ISA_SET_AVX_VNNI] = X86_ISA_AVX_VNNI,
+	};
+	bool is64 = p->mode == X86_MODE_64;
+	unsigned want = isas[p->z.meta.isa_set], got = x86_isa(&p->in, is64);
+
+	if (p->z.mnemonic == ZYDIS_MNEMONIC_TZCNT || (want == X86_ISA_LAHF && !is64))
+		want = X86_ISA_BASE;
+	if (p->z.mnemonic == ZYDIS_MNEMONIC_VPCLMULQDQ && p->z.meta.isa_set == ZYDIS_ISA_SET_AVX)
+		want = X86_ISA_PCLMULQDQ; /* both, says the manual */
+	if (got != want)
+		DIFFER(p, "isa", "%s: %u, not %s", ZydisMnemonicGetString(p->z.mnemonic), got,
+		       ZydisISASetGetString(p->z.meta.isa_set));
+	return false;
+}
+
 static bool differs_in_fields(struct pair *p)
 {
 	for (int i = 0; i < p->z.operand_count; i++)
 		if (differs_operand(p, &p->ops[i]))
 			return true;
 	return differs_surplus(p) || differs_flags(p) || differs_imm(p) ||
-	       differs_sizes(p) || differs_kind(p);
+	       differs_sizes(p) || differs_kind(p) || differs_isa(p);
 }
 
 static int zydis_rc(const struct pair *p)
