@@ -224,6 +224,7 @@ struct vcpu {
 	bool amd;                /* the vendor is AMD or Hygon: SYSCALL in compatibility mode,
 				  * no SYSENTER in long mode, ... */
 	uint64_t cr4_allowed, efer_allowed, xcr0_allowed; /* bits that the guest may set */
+	uint32_t isa_lacking;    /* 1 << enum x86_isa: offered, but the client left it out: #UD */
 	uint64_t clock_page;     /* guest-physical address of its kvmclock page, 0: none */
 	uint64_t mtrr_cap;
 	bool clock_paused;       /* tell the guest that it was stopped */

@@ -56,7 +56,27 @@ cpu_guest:
 	TRY(mov $0xc0000080, %ecx; rdmsr; bts $0, %eax; wrmsr) /* EFER.SCE */
 	TRY(mov $0x6e0, %ecx; xor %eax, %eax; xor %edx, %edx; wrmsr) /* TSC_DEADLINE */
 	TRY(mov $0x3b, %ecx; rdmsr)		/* TSC_ADJUST */
+
+	/* What nothing but CPUID speaks of. */
+	TRY(andn %rsi, %rdi, %rdx)		/* BMI1 */
+	TRY(blsr %rsi, %rdx)
+	TRY(bextr %rsi, %rdi, %rdx)
+	TRY(shlx %rsi, %rdi, %rdx)		/* BMI2 */
+	TRY(rorx $3, %rdi, %rdx)
 	TRY(popcnt %rdi, %rdx)
+	TRY(movbe (%rdi), %edx)
+	TRY(lahf)
+	TRY(xor %eax, %eax; cmpxchg16b (%rdi))
+	TRY(rdtscp)
+	TRY(addsubps %xmm0, %xmm1)		/* SSE3 */
+	TRY(pshufb (%rdi), %xmm1)		/* SSSE3 */
+	TRY(pminuw %xmm0, %xmm1)		/* SSE4.1 */
+	TRY(crc32 %esi, %edx)			/* SSE4.2 */
+	TRY(aesenc %xmm0, %xmm1)
+	TRY(clflushopt (%rdi))
+	TRY(vpaddd %ymm0, %ymm0, %ymm0)		/* AVX2 */
+	TRY(vfmadd132ps %xmm0, %xmm0, %xmm0)	/* FMA */
+	TRY(bsf %rdi, %rdx; rep; bsf %rdi, %rdx) /* TZCNT, or BSF: never undefined */
 	out %al, $0x12				/* the end */
 	hlt
 

@@ -26,6 +26,7 @@
 #include "softkvm/mmu/guarded.h"
 #include "softkvm/run/io.h"
 #include "softkvm/translate/engine.h"
+#include "x86/isa.h"
 
 #define XCR0_AVX 0x6u     /* SSE and AVX state */
 #define XCR0_AVX512 0xe6u /* and opmask, upper halves, upper registers */
@@ -157,12 +158,20 @@ static uint64_t rip_after(const struct vcpu *c, const struct insn *in)
 	return is_64bit_code(c) ? next : (uint32_t)next;
 }
 
+/* Has the client taken the instruction's extension away? */
+static bool is_lacking(const struct vcpu *c, const struct insn *in)
+{
+	return c->isa_lacking && c->isa_lacking >> x86_isa(in, is_64bit_code(c)) & 1;
+}
+
 static enum step execute(struct vcpu *c, const struct insn *in, const uint8_t *bytes)
 {
 	struct op op = {.in = in, .bytes = bytes, .next = rip_after(c, in)};
 	op_fn *handler = handlers[in->kind < X86_KINDS ? in->kind : X86_UD];
 	enum step s = STEP_OK;
 
+	if (is_lacking(c, in))
+		return fault_set(c, X86_UDV);
 	io_begin(c);
 	if (handler && (in->simd || in->x87 || in->enc != X86_LEGACY))
 		s = check_unit(c, in);

@@ -14,6 +14,7 @@
 #include "softkvm/state/cpuid.h"
 
 #include "softkvm/state/xsave.h"
+#include "x86/isa.h"
 
 #include <cpuid.h>
 
@@ -21,16 +22,40 @@
 
 #define APIC_BASE_ENABLE 0x800ull
 
-const struct kvm_cpuid_entry2 *cpuid_find(const struct vcpu *c, uint32_t leaf, uint32_t sub)
+static const struct kvm_cpuid_entry2 *find(const struct kvm_cpuid_entry2 *list, unsigned n,
+					   uint32_t leaf, uint32_t sub)
 {
-	for (int i = 0; i < c->n_cpuid; i++) {
-		const struct kvm_cpuid_entry2 *e = &c->cpuid[i];
+	for (unsigned i = 0; i < n; i++) {
+		const struct kvm_cpuid_entry2 *e = &list[i];
 
 		if (e->function == leaf && (!(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) ||
 					    e->index == sub))
 			return e;
 	}
 	return NULL;
+}
+
+static bool has_bit(const struct kvm_cpuid_entry2 *list, unsigned n, uint32_t leaf, uint32_t sub,
+		    int reg, int bit)
+{
+	const struct kvm_cpuid_entry2 *e = find(list, n, leaf, sub);
+	uint32_t r;
+
+	if (!e)
+		return false;
+	r = reg == CPUID_EAX ? e->eax : reg == CPUID_EBX ? e->ebx : reg == CPUID_ECX ? e->ecx
+		: e->edx;
+	return r >> bit & 1;
+}
+
+const struct kvm_cpuid_entry2 *cpuid_find(const struct vcpu *c, uint32_t leaf, uint32_t sub)
+{
+	return find(c->cpuid, (unsigned)c->n_cpuid, leaf, sub);
+}
+
+bool cpuid_has(const struct vcpu *c, uint32_t leaf, uint32_t sub, int reg, int bit)
+{
+	return has_bit(c->cpuid, (unsigned)c->n_cpuid, leaf, sub, reg, bit);
 }
 
 /* Topology's sub-leaves go on for ever: level type 0, its number, and the x2APIC id. */
@@ -144,6 +169,55 @@ void cpuid_derive(struct vcpu *c)
 	}
 	if (!vec_has_xsave())
 		c->cr4_allowed &= ~CR4_OSXSAVE;
+}
+
+/* -- extensions that nothing but CPUID tells of ------------------------------------------------ */
+
+static const struct {
+	uint8_t isa;
+	uint32_t leaf;
+	uint8_t sub, reg, bit;
+} extensions[] = {
+	{X86_ISA_SSE3, 0x1, 0, CPUID_ECX, 0},
+	{X86_ISA_PCLMULQDQ, 0x1, 0, CPUID_ECX, 1},
+	{X86_ISA_SSSE3, 0x1, 0, CPUID_ECX, 9},
+	{X86_ISA_FMA, 0x1, 0, CPUID_ECX, 12},
+	{X86_ISA_CX16, 0x1, 0, CPUID_ECX, 13},
+	{X86_ISA_SSE4_1, 0x1, 0, CPUID_ECX, 19},
+	{X86_ISA_SSE4_2, 0x1, 0, CPUID_ECX, 20},
+	{X86_ISA_MOVBE, 0x1, 0, CPUID_ECX, 22},
+	{X86_ISA_POPCNT, 0x1, 0, CPUID_ECX, 23},
+	{X86_ISA_AES, 0x1, 0, CPUID_ECX, 25},
+	{X86_ISA_F16C, 0x1, 0, CPUID_ECX, 29},
+	{X86_ISA_RDRAND, 0x1, 0, CPUID_ECX, 30},
+	{X86_ISA_BMI1, 0x7, 0, CPUID_EBX, 3},
+	{X86_ISA_AVX2, 0x7, 0, CPUID_EBX, 5},
+	{X86_ISA_BMI2, 0x7, 0, CPUID_EBX, 8},
+	{X86_ISA_RDSEED, 0x7, 0, CPUID_EBX, 18},
+	{X86_ISA_ADX, 0x7, 0, CPUID_EBX, 19},
+	{X86_ISA_CLFLUSHOPT, 0x7, 0, CPUID_EBX, 23},
+	{X86_ISA_CLWB, 0x7, 0, CPUID_EBX, 24},
+	{X86_ISA_SHA, 0x7, 0, CPUID_EBX, 29},
+	{X86_ISA_GFNI, 0x7, 0, CPUID_ECX, 8},
+	{X86_ISA_VAES, 0x7, 0, CPUID_ECX, 9},
+	{X86_ISA_VPCLMULQDQ, 0x7, 0, CPUID_ECX, 10},
+	{X86_ISA_AVX_VNNI, 0x7, 1, CPUID_EAX, 4},
+	{X86_ISA_LAHF, 0x80000001, 0, CPUID_ECX, 0},
+	{X86_ISA_SSE4A, 0x80000001, 0, CPUID_ECX, 6},
+	{X86_ISA_RDTSCP, 0x80000001, 0, CPUID_EDX, 27},
+};
+
+_Static_assert(sizeof(extensions) / sizeof(extensions[0]) == X86_ISAS - 1, "all but the base");
+
+uint32_t cpuid_isa(const struct kvm_cpuid_entry2 *list, unsigned n)
+{
+	uint32_t isa = 0;
+
+	for (unsigned i = 0; i < sizeof(extensions) / sizeof(extensions[0]); i++)
+		if (has_bit(list, n, extensions[i].leaf, extensions[i].sub, extensions[i].reg,
+			    extensions[i].bit))
+			isa |= 1u << extensions[i].isa;
+	return isa;
 }
 
 /* Asked once: under a hypervisor CPUID takes tens of microseconds. */

@@ -21,22 +21,12 @@ void cpuid_query(struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 const struct kvm_cpuid_entry2 *cpuid_find(const struct vcpu *c, uint32_t leaf, uint32_t sub);
 
 /* Has the guest this feature? leaf and sub as given; reg is CPUID_EAX..CPUID_EDX. No libc. */
-static inline bool cpuid_has(const struct vcpu *c, uint32_t leaf, uint32_t sub, int reg, int bit)
-{
-	const struct kvm_cpuid_entry2 *e = cpuid_find(c, leaf, sub);
-	uint32_t r;
-
-	if (!e)
-		return false;
-	r = reg == CPUID_EAX ? e->eax : reg == CPUID_EBX ? e->ebx : reg == CPUID_ECX ? e->ecx
-		: e->edx;
-	return r >> bit & 1;
-}
+bool cpuid_has(const struct vcpu *c, uint32_t leaf, uint32_t sub, int reg, int bit);
 
 /* KVM_GET_SUPPORTED_CPUID. Fills at most max entries; how many there are. */
 unsigned cpuid_supported(struct kvm_cpuid_entry2 *out, unsigned max);
 
-/* KVM_SET_CPUID2: 0 or -errno. Copies, and derives what depends on it (max_phys_bits). */
+/* KVM_SET_CPUID2: 0 or -errno. Copies, and derives what depends on it. */
 int cpuid_set(struct vcpu *c, const struct kvm_cpuid_entry2 *entries, unsigned n);
 
 /* Recomputes what depends on c->cpuid: cr4_allowed, efer_allowed, xcr0_allowed, amd,
@@ -45,6 +35,9 @@ void cpuid_derive(struct vcpu *c);
 
 /* The host has BMI1, of which BEXTR is used. No libc. */
 bool host_has_bmi1(void);
+
+/* The extensions of the instruction set that a list has, 1 << enum x86_isa each. */
+uint32_t cpuid_isa(const struct kvm_cpuid_entry2 *list, unsigned n);
 
 /* The host's vendor is AMD or Hygon. No libc. */
 bool host_is_amd(void);

@@ -393,11 +393,16 @@ static void list_supported(void)
 	n_supported = l.n < l.max ? l.n : l.max;
 }
 
-unsigned cpuid_supported(struct kvm_cpuid_entry2 *out, unsigned max)
+static void need_list(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, list_supported);
+}
+
+unsigned cpuid_supported(struct kvm_cpuid_entry2 *out, unsigned max)
+{
+	need_list();
 	memcpy(out, supported, (max < n_supported ? max : n_supported) * sizeof(*out));
 	return n_supported;
 }
@@ -409,6 +414,8 @@ int cpuid_set(struct vcpu *c, const struct kvm_cpuid_entry2 *entries, unsigned n
 	memmove(c->cpuid, entries, n * sizeof(*entries));
 	c->n_cpuid = (int)n;
 	cpuid_derive(c);
+	need_list();
+	c->isa_lacking = cpuid_isa(supported, n_supported) & ~cpuid_isa(c->cpuid, n);
 	return 0;
 }
 

@@ -14,6 +14,8 @@
  */
 #include "softkvm/translate/lower.h"
 
+#include "x86/isa.h"
+
 /* -- C executes it ---------------------------------------------------------------------------------------- */
 
 static struct pooled *call_pooled(struct tr *t, uint8_t index)
@@ -175,6 +177,8 @@ bool can_inline(const struct tr *t, const struct insn *in)
 
 	if (in->simd | in->x87 && !has_vectors(t, in))
 		return false;
+	if (t->e->c->isa_lacking && t->e->c->isa_lacking >> x86_isa(in, wide) & 1)
+		return false; /* #UD */
 	if (!wide && in->has_mem && !is_flat_operand(t, in))
 		return false;
 	if (in->kind == X86_NATIVE)
