@@ -86,7 +86,7 @@ static void set_mode(struct enemy *e)
 	s.fs.limit = 0xffff;
 	s.fs.g = 0;
 	s.cr0 = 0x33;     /* PE, MP, ET, NE */
-	s.cr4 |= 0x40600; /* OSXSAVE, OSFXSR, OSXMMEXCPT */
+	s.cr4 |= 0x600;   /* OSFXSR, OSXMMEXCPT */
 	softkvm_ioctl(e->cpu[0].fd, KVM_SET_SREGS, &s);
 	softkvm_ioctl(e->cpu[0].fd, KVM_SET_XCRS, &xcrs);
 }

@@ -31,6 +31,7 @@
 
 #include "softkvm/run/gsbase.h"
 #include "softkvm/softkvm.h"
+#include "softkvm/state/xsave.h"
 
 enum paging { FLAT, LEGACY, PAE, LONG };
 
@@ -498,7 +499,7 @@ static void set_sregs(struct enemy *e, int n, enum mode mode)
 	s.cr0 = mode == REAL ? 0x10 : paging ? 0x80050033 : 0x33;
 	s.cr2 = 0;
 	s.cr3 = cr3[paging];
-	s.cr4 = cr4[paging];
+	s.cr4 = vec_has_xsave() ? cr4[paging] : cr4[paging] & ~0x40000ull; /* OSXSAVE */
 	s.efer = efer[paging];
 	s.gdt = (struct kvm_dtable){.base = GDT_AT, .limit = 0x7f};
 	s.idt = (struct kvm_dtable){.base = IDT_AT, .limit = 0xfff};
