@@ -238,8 +238,10 @@ static void no_masks(struct enemy *e)
 	s.cr0 &= ~0xcull;  /* TS, EM */
 	s.cr4 |= 0x40200;  /* OSXSAVE, OSFXSR */
 	softkvm_ioctl(e->cpu[0].fd, KVM_SET_SREGS, &s);
-	ok(softkvm_ioctl(e->cpu[0].fd, KVM_SET_XCRS, &xcrs) == 0 && go(e) == 0,
-	   "no mask registers without their bits in XCR0");
+	if (softkvm_ioctl(e->cpu[0].fd, KVM_SET_XCRS, &xcrs))
+		skip("this host has no AVX");
+	else
+		ok(go(e) == 0, "no mask registers without their bits in XCR0");
 }
 
 /* The page at 0x8000200000 is the table of its own mapping and the next one's. An instruction goes on there, and
