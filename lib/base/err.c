@@ -37,7 +37,8 @@ int err_sys(struct err *err, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	return err_set(err, code, "%s: %s", what, strerror(code));
+	return err_set(err, code, "%s: %s%s", what, strerror(code),
+		       code == EMFILE ? " (ulimit -n)" : "");
 }
 
 int err_at(struct err *err, int rc, const char *fmt, ...)

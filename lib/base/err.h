@@ -29,7 +29,7 @@ int err_set(struct err *err, int code, const char *fmt, ...)
 int err_at(struct err *err, int rc, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* As err_set(), and ": strerror(code)" is added to the text. */
+/* As err_set(), and ": strerror(code)" is added to the text, with the limit that a number of files is. */
 int err_sys(struct err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -215,8 +215,8 @@ static int start_thread(struct vcpu *v, struct err *err)
 	rc = pthread_create(&v->thread, NULL, vcpu_main, v);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc)
-		return err_set(err, rc, "a thread for vCPU %u: %s", v->id,
-			       strerror(rc));
+		return err_set(err, rc, "a thread for vCPU %u: %s%s", v->id, strerror(rc),
+			       rc == EAGAIN ? " (ulimit -u, or the cgroup's pids.max)" : "");
 	v->has_thread = true;
 	return 0;
 }

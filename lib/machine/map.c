@@ -18,6 +18,7 @@
 #include "machine/map.h"
 
 #include "base/err.h"
+#include "base/memfile.h"
 
 #include <errno.h>
 #include <string.h>
@@ -77,17 +78,12 @@ int map_ram_create(struct map_ram *ram, uint64_t size, struct guest_mem *mem,
 	int rc;
 
 	*ram = (struct map_ram){.fd = -1, .size = size};
-	ram->fd = memfd_create("lodge-ram", MFD_CLOEXEC);
+	ram->fd = memfile_create("lodge-ram", size);
 	if (ram->fd < 0)
-		return err_sys(err, errno, "guest memory");
-	if (ftruncate(ram->fd, (off_t)size) < 0) {
-		rc = err_sys(err, errno, errno == EFBIG
-			     ? "guest memory of %llu MiB is more than ulimit -f allows"
-			     : "guest memory of %llu MiB",
-			     (unsigned long long)size >> 20);
-		map_ram_destroy(ram);
-		return rc;
-	}
+		return err_sys(err, -ram->fd, ram->fd == -EFBIG
+			       ? "guest memory of %llu MiB is more than ulimit -f allows"
+			       : "guest memory of %llu MiB",
+			       (unsigned long long)size >> 20);
 	ram->host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
 			 ram->fd, 0);
 	if (ram->host == MAP_FAILED) {

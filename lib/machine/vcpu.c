@@ -48,8 +48,7 @@ static int call(const struct vcpu *v, unsigned long request, void *arg)
 
 static int refused(const struct vcpu *v, int rc, const char *what, struct err *err)
 {
-	return err_set(err, -rc, "engine '%s' refuses vCPU %u %s: %s",
-		       v->vm->face->name, v->id, what, strerror(-rc));
+	return err_sys(err, -rc, "engine '%s' refuses vCPU %u %s", v->vm->face->name, v->id, what);
 }
 
 /* An engine without MTRRs has all memory write-back anyway, so a refusal is no failure. */

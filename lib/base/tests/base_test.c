@@ -5,12 +5,15 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "base/memfile.h"
 #include "base/near.h"
 #include "base/scoped.h"
 #include "base/size.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "tests/tap.h"
 
@@ -38,6 +41,8 @@ static void test_err(void)
 	is_int(err.code, EINVAL, "the number stays");
 	is_int(err_sys(&err, ENOENT, "open"), -ENOENT, "err_sys returns");
 	is_str(err.text, "open: No such file or directory", "err_sys adds the reason");
+	err_sys(&err, EMFILE, "open");
+	is_str(err.text, "open: Too many open files (ulimit -n)", "and the limit");
 	is_int(err_set(NULL, EIO, "x"), -EIO, "nobody listens");
 	is_int(err_at(NULL, -EIO, "x"), -EIO, "nobody listens to err_at");
 
@@ -222,6 +227,32 @@ static void test_size_text(void)
 	is_str(size_text(text, 1ull << 63), "8388608 TiB", "beyond the units");
 }
 
+/* The limit is the process's for good: in a child. */
+static int create_limited(uint64_t limit, uint64_t size)
+{
+	const struct rlimit most = {limit, limit};
+	int status = -1;
+	pid_t child = fork();
+
+	if (!child)
+		_exit(setrlimit(RLIMIT_FSIZE, &most) ? 255 : memfile_create("x", size) < 0
+						     ? -memfile_create("x", size) : 0);
+	waitpid(child, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void test_memfile(void)
+{
+	scoped_fd int fd = memfile_create("x", 1ull << 40);
+	char byte = 1;
+
+	ok(fd >= 0 && pread(fd, &byte, 1, (1ll << 40) - 1) == 1 && !byte, "a TiB of zeros");
+	is_int(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0, "seals can be added");
+	is_int(fcntl(fd, F_GETFD), FD_CLOEXEC, "closed on exec");
+	is_int(create_limited(4096, 4096), 0, "as much as ulimit -f allows");
+	is_int(create_limited(4096, 4097), EFBIG, "a byte more, and no signal");
+}
+
 int main(void)
 {
 	test_size_text();
@@ -232,5 +263,6 @@ int main(void)
 	test_scoped();
 	test_json();
 	test_log();
+	test_memfile();
 	return done_testing();
 }
