@@ -27,10 +27,20 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Opens the engine: as open("/dev/kvm"). Returns a system descriptor, or -errno
- * (-ENODEV if this CPU or this process cannot carry the engine; -EADDRINUSE if the process has memory
- * above 47 bits of address, on a host where there are 57: docs/why/tlb.md). */
+/* Opens the engine: as open("/dev/kvm"). Returns a system descriptor, or -errno if this computer or
+ * this process cannot carry it:
+ *
+ *	-ENODEV      the CPU lacks something
+ *	-EADDRINUSE  there is memory above 47 bits of address, where there are 57: docs/why/tlb.md
+ *	-ENOMEM      address space is limited
+ *	-EACCES      no memory may be executed that was written through another mapping
+ *	-EAGAIN      no timer can be made
+ */
 int softkvm_open(void);
+
+/* What softkvm_open() would return, 0 for a descriptor; and if it fails because of the computer or the
+ * process the reason, one sentence of less than 256 bytes that names what to do, else "". */
+int softkvm_check(char *why, size_t size);
 
 /* As ioctl(2), except that failure is -errno and errno is left alone. Requests whose
  * argument is a number (KVM_CREATE_VCPU, KVM_CHECK_EXTENSION) take it cast to a pointer. */

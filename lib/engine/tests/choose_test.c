@@ -1,37 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Choosing an engine: names, reasons, and hosts that softkvm cannot live on.
+ * Choosing an engine: names and reasons.
  */
 #include "base/err.h"
-#include "base/macros.h"
 #include "engine/choose.h"
 #include "engine/kvm.h"
 #include "engine/probe.h"
-#include "engine/soft.h"
 #include "tests/tap.h"
 
 #include <errno.h>
-
-static const struct {
-	struct soft_host host;
-	const char *lacks;
-} hosts[] = {
-	{{0x2000, 1}, NULL},
-	{{0xffffffff, 0xffffffff}, NULL},
-	{{0x0c000000, 1}, "CMPXCHG16B"},
-	{{0x2000, 0}, "LAHF in 64-bit mode"},
-	{{0, 0}, "CMPXCHG16B"},
-};
-
-static void test_hosts(void)
-{
-	for (unsigned i = 0; i < ARRAY_SIZE(hosts); i++) {
-		const char *got = soft_lacks(&hosts[i].host), *want = hosts[i].lacks;
-
-		is_str(got ? got : "nothing", want ? want : "nothing",
-		       "host %u lacks %s", i, want ? want : "nothing");
-	}
-}
 
 static void test_names(void)
 {
@@ -72,7 +49,6 @@ static void test_choice(void)
 
 int main(void)
 {
-	test_hosts();
 	test_names();
 	test_choice();
 	return done_testing();

@@ -23,6 +23,7 @@
  */
 #include "softkvm/abi/object.h"
 
+#include "base/memfile.h"
 #include "softkvm/abi/vm.h"
 
 #include <errno.h>
@@ -195,12 +196,11 @@ static const char *const names[] = {
 /* Sealed, so that the client cannot take the memory of a kvm_run away under the engine. */
 static int make_fd(enum object_kind kind, size_t size)
 {
-	int fd = memfd_create(names[kind], MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = memfile_create(names[kind], size);
 
 	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, (off_t)size) ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		return fd;
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
 		int rc = -errno;
 
 		close(fd);

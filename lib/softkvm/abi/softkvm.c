@@ -15,23 +15,34 @@
 #include "base/macros.h"
 #include "softkvm/abi/vm.h"
 #include "softkvm/state/clock.h"
-#include "softkvm/state/upper.h"
+#include "softkvm/state/host.h"
 #include "softkvm/state/xsave.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <sys/mman.h>
 
 int softkvm_open(void)
 {
-	int rc = upper_reserve();
+	char why[HOST_WHY];
+	int rc = host_check(why);
 
 	if (rc)
 		return rc;
 	vec_features();
 	clock_begin();
 	return object_open(OBJECT_SYSTEM, NULL, NULL, 0);
+}
+
+int softkvm_check(char *why, size_t size)
+{
+	char text[HOST_WHY];
+	int rc = host_check(text);
+
+	snprintf(why, size, "%s", text);
+	return rc;
 }
 
 int request_call(const struct request *table, unsigned n, struct object *o,

@@ -22,10 +22,8 @@
 #include "softkvm/mmu/mmu.h"
 #include "softkvm/run/syscall.h"
 #include "softkvm/state/slots.h"
+#include "softkvm/state/space.h"
 #include "softkvm/translate/engine.h"
-
-#define TABLE_LEN (VIEW_ENTRIES * 8)
-#define VIEW_STRIDE (TABLE_LEN + JC_LEN)
 
 static uint64_t vpn_of(uint64_t lin)
 {
@@ -34,23 +32,15 @@ static uint64_t vpn_of(uint64_t lin)
 
 /* -- Making and ending ----------------------------------------------------------------------------- */
 
-static void *raw_mmap(size_t len, int flags)
-{
-	long p = sys_call6(SYS_mmap, 0, (long)len, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
-
-	return p < 0 && p > -4096 ? NULL : (void *)p;
-}
-
 static bool view_create(struct engine *e, struct view *v, unsigned n)
 {
 	uint8_t *base = e->view_arena + n * VIEW_STRIDE;
 
 	v->jc = (struct jump *)(void *)base;
 	v->table = (uint64_t *)(void *)(base + JC_LEN);
-	v->log = raw_mmap(VIEW_LOG * 8ul, 0);
-	v->global_log = raw_mmap(VIEW_LOG * 8ul, 0);
-	v->jc_log = raw_mmap(JC_SIZE * 4ul, 0);
+	v->log = space_create(VIEW_LOG * 8ul);
+	v->global_log = space_create(VIEW_LOG * 8ul);
+	v->jc_log = space_create(JC_SIZE * 4ul);
 	return v->log && v->global_log && v->jc_log;
 }
 
@@ -70,12 +60,11 @@ int tlb_create(struct engine *e)
 {
 	unsigned i;
 
-	e->view_arena_len = (1 + USER_VIEWS) * VIEW_STRIDE;
-	e->view_arena = raw_mmap(e->view_arena_len, 0);
+	e->view_arena = space_create(VIEW_ARENA_LEN);
 	if (!e->view_arena)
 		return -ENOMEM;
 	/* A touched entry must cost one small page, not a huge one. */
-	sys_call3(SYS_madvise, (long)e->view_arena, (long)e->view_arena_len, MADV_NOHUGEPAGE);
+	sys_call3(SYS_madvise, (long)e->view_arena, (long)VIEW_ARENA_LEN, MADV_NOHUGEPAGE);
 	if (!view_create(e, &e->kernel, 0))
 		return -ENOMEM;
 	for (i = 0; i < USER_VIEWS; i++)
@@ -104,7 +93,7 @@ void tlb_destroy(struct engine *e)
 	for (i = 0; i < USER_VIEWS; i++)
 		view_destroy(&e->user[i]);
 	if (e->view_arena)
-		sys_call3(SYS_munmap, (long)e->view_arena, (long)e->view_arena_len, 0);
+		sys_call3(SYS_munmap, (long)e->view_arena, (long)VIEW_ARENA_LEN, 0);
 }
 
 /* -- Flushing ------------------------------------------------------------------------------------------ */
@@ -115,7 +104,7 @@ static void clear_log(struct view *v, const uint64_t *log, uint32_t *n)
 	uint32_t i;
 
 	if (*n >= VIEW_LOG) {
-		sys_call3(SYS_madvise, (long)v->table, (long)TABLE_LEN, MADV_DONTNEED);
+		space_clear(v->table, TABLE_LEN);
 		v->n_log = v->n_global = 0;
 		return;
 	}

@@ -34,6 +34,7 @@
 #include <linux/kvm.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -75,6 +76,19 @@ static bool is_kvm(const char *path)
 	return path && !strcmp(path, "/dev/kvm");
 }
 
+/* The client knows no more than a number, and QEMU for one tells "Could not access KVM kernel module". */
+static int open_engine(void)
+{
+	char why[256];
+	int fd = softkvm_open();
+
+	if (fd < 0) {
+		softkvm_check(why, sizeof(why));
+		fprintf(stderr, "softkvm: %s\n", why[0] ? why : strerror(-fd));
+	}
+	return result(fd);
+}
+
 /* The mode is there only with some flags; reading it anyway is harmless on this architecture. */
 #define OPEN(name)                                                                         \
 	API int name(const char *path, int flags, ...)                                     \
@@ -85,7 +99,7 @@ static bool is_kvm(const char *path)
 		va_start(ap, flags);                                                       \
 		mode = va_arg(ap, mode_t);                                                 \
 		va_end(ap);                                                                \
-		return is_kvm(path) ? result(softkvm_open())                               \
+		return is_kvm(path) ? open_engine()                                        \
 				    : NEXT(name)(path, flags, mode);                       \
 	}
 
@@ -98,7 +112,7 @@ static bool is_kvm(const char *path)
 		va_start(ap, flags);                                                       \
 		mode = va_arg(ap, mode_t);                                                 \
 		va_end(ap);                                                                \
-		return is_kvm(path) ? result(softkvm_open())                               \
+		return is_kvm(path) ? open_engine()                                        \
 				    : NEXT(name)(dir, path, flags, mode);                  \
 	}
 

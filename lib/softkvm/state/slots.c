@@ -35,6 +35,7 @@
 #include "softkvm/state/slots.h"
 
 #include "softkvm/run/run.h"
+#include "softkvm/state/space.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -58,28 +59,19 @@ static size_t dirty_bytes(const struct slot *s)
 
 /* -- parts of a slot --------------------------------------------------------------------- */
 
-/* Zero pages until touched: a big guest's notes cost what its used memory costs. */
-static void *map_sparse(size_t len)
-{
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 static int slot_create(struct slot *s)
 {
 	int rc = slot_views(s); /* first: it may have to keep addresses from being used */
 
 	if (rc)
 		return rc;
-	s->note = map_sparse(pages(s) * sizeof(*s->note));
+	s->note = space_create(pages(s) * sizeof(*s->note));
 	return s->note ? 0 : -ENOMEM;
 }
 
 static int dirty_create(struct slot *s)
 {
-	s->dirty = map_sparse(dirty_bytes(s));
+	s->dirty = space_create(dirty_bytes(s));
 	return s->dirty ? 0 : -ENOMEM;
 }
 

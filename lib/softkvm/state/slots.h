@@ -25,6 +25,11 @@ int slots_dirty_clear(struct vm *vm, const struct kvm_clear_dirty_log *log);
  * content (views.c). */
 int slot_views(struct slot *slot);
 void slot_views_remove(struct slot *slot);
+
+/* Reserves the address space of all views, once a process: when the engine is opened. False: there is
+ * not as much. Any thread. */
+bool views_reserve(void);
+#define VIEWS_SPACE (4 * SLOT_VIEW_RO) /* half of it to find a place in */
 #define SLOT_VIEW_RO (1ull << SLOT_VIEW_RO_BIT)
 #define SLOT_VIEW_RO_BIT 42
 

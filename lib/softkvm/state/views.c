@@ -27,6 +27,8 @@
  */
 #include "softkvm/state/slots.h"
 
+#include "base/memfile.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -44,10 +46,10 @@
 static uint64_t views_at, views_used;
 static pthread_mutex_t views_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static uint64_t views_reserve(void)
+static uint64_t find_range(void)
 {
-	uint64_t half = 2 * SLOT_VIEW_RO, at; /* of what is reserved: the rest is for alignment */
-	uint8_t *range = mmap(NULL, 2 * half, PROT_NONE,
+	uint64_t half = VIEWS_SPACE / 2, at;
+	uint8_t *range = mmap(NULL, VIEWS_SPACE, PROT_NONE,
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (range == MAP_FAILED)
@@ -58,6 +60,18 @@ static uint64_t views_reserve(void)
 	return at;
 }
 
+bool views_reserve(void)
+{
+	bool there;
+
+	pthread_mutex_lock(&views_lock);
+	if (!views_at)
+		views_at = find_range();
+	there = views_at;
+	pthread_mutex_unlock(&views_lock);
+	return there;
+}
+
 /* Room in the lower half, a huge page's multiple away from the client's mapping; 0: none. */
 static uint64_t view_place(const struct slot *slot)
 {
@@ -65,8 +79,6 @@ static uint64_t view_place(const struct slot *slot)
 	uint64_t size = (skew + slot->size + HUGE - 1) & ~(HUGE - 1);
 
 	pthread_mutex_lock(&views_lock);
-	if (!views_at)
-		views_at = views_reserve();
 	if (views_at && views_used + size <= SLOT_VIEW_RO) {
 		at = views_at + views_used + skew;
 		views_used += size;
@@ -229,9 +241,8 @@ static bool copy_pages(const struct piece *p, int fd)
 static bool make_shared(const struct piece *p)
 {
 	uint64_t len = p->end - p->at;
-	int fd = memfd_create("softkvm-ram", MFD_CLOEXEC);
-	bool fine = fd >= 0 && p->prot & PROT_READ && !ftruncate(fd, (off_t)len) &&
-		    copy_pages(p, fd);
+	int fd = memfile_create("softkvm-ram", len);
+	bool fine = fd >= 0 && p->prot & PROT_READ && copy_pages(p, fd);
 
 	if (fine)
 		fine = mmap((void *)p->at, len, p->prot, MAP_SHARED | MAP_FIXED, fd, 0) !=

@@ -164,6 +164,7 @@ static void test_dirty(void)
 
 int main(void)
 {
+	ok(views_reserve(), "as softkvm_open() does");
 	memory();
 	is_int(slots_create(&vm), 0, "an empty table");
 	ok(!vm_slot(&vm, 0), "nothing in it");

@@ -20,28 +20,26 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/memfile.h"
+#include "softkvm/state/space.h"
 #include "softkvm/translate/translate.h"
 
 static void *table(size_t n, size_t size)
 {
-	void *p = mmap(NULL, n * size, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
+	return space_create(n * size);
 }
 
 static int map_code(struct engine *e)
 {
-	int fd = memfd_create("lodge-code", MFD_CLOEXEC);
+	int fd = memfile_create("lodge-code", CODE_SIZE);
 	void *rw;
 
 	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, CODE_SIZE) < 0 ||
-	    mmap(e->code, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) ==
-		    MAP_FAILED) {
+		return fd;
+	if (mmap(e->code, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) ==
+	    MAP_FAILED) {
 		close(fd);
-		return -ENOMEM;
+		return -EACCES;
 	}
 	rw = mmap(NULL, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);

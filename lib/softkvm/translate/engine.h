@@ -79,6 +79,9 @@ struct jump {             /* an entry of a view's jump cache */
 #define JC_OFF(field) (-(int32_t)JC_LEN + (int32_t)offsetof(struct jump, field)) /* from GS base */
 #define VIEW_ENTRIES (1ull << 36)
 #define USER_VIEWS 6
+#define TABLE_LEN (VIEW_ENTRIES * 8)
+#define VIEW_STRIDE (JC_LEN + TABLE_LEN)
+#define VIEW_ARENA_LEN ((1 + USER_VIEWS) * VIEW_STRIDE)
 
 #define LARGE_WORDS 64
 #define EVICTED_BITS 14
@@ -319,7 +322,6 @@ struct engine {
 	uint64_t view_clock;
 	uint64_t ages;         /* given out to views */
 	uint8_t *view_arena;
-	size_t view_arena_len;
 	bool kernel_exec_local; /* non-global pages are in the supervisor's instruction TLB */
 
 	/* offsets of the thunks in the code cache */

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See space.h. Of a file's memory nothing is given back by MADV_DONTNEED: that only unmaps pages, which
+ * come back as they were. MADV_REMOVE frees them, and fails for private memory.
+ */
+#include "softkvm/state/space.h"
+
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/memfile.h"
+#include "softkvm/run/syscall.h"
+
+#define PAGE 4096
+
+static void *private_space(size_t len)
+{
+	return mmap(NULL, len, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+static void *file_space(size_t len)
+{
+	int fd = memfile_create("softkvm-space", len);
+	void *p;
+
+	if (fd < 0)
+		return MAP_FAILED;
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	close(fd);
+	if (p != MAP_FAILED && madvise(p, PAGE, MADV_REMOVE)) { /* space_clear() could not */
+		munmap(p, len);
+		p = MAP_FAILED;
+	}
+	return p;
+}
+
+void *space_create(size_t len)
+{
+	void *p;
+
+	len = (len + PAGE - 1) & ~(size_t)(PAGE - 1);
+	p = private_space(len);
+	if (p == MAP_FAILED)
+		p = file_space(len);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static bool advise(void *at, size_t len, int advice)
+{
+	return sys_call3(SYS_madvise, (long)at, (long)len, advice) == 0;
+}
+
+void space_clear(void *at, size_t len)
+{
+	if (!advise(at, len, MADV_REMOVE) && !advise(at, len, MADV_DONTNEED))
+		__builtin_trap(); /* what stays may be wrong by now */
+}
