@@ -7,6 +7,7 @@
 #   make check   unit and tree tests    make long    tests of minutes
 #   make soak N=50   boots in a row     make fuzz SECONDS=60   each fuzz target
 #   make bench-ways  what hosts that lack something get, beside what this one has
+#   make hosts   lodge in containers, sandboxes, guests: boots, or what is in the way
 #   make fmt, longest                   make clean   forget builds, keep downloads
 #
 # A machine with nothing but make and a Debian package manager is enough: tools/setup fetches the
@@ -20,7 +21,7 @@ N     := 50
 SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all help setup run test check asan clang fuzz bench bench-ways soak long fmt longest clean distclean
+.PHONY: all help setup run test check asan clang fuzz bench bench-ways hosts soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
 	@ninja -C $(BUILD)/gcc -j $(J)
@@ -82,6 +83,10 @@ long: all
 	@tools/guest/fetch
 	@tools/guest/disk
 	@tools/run-tests -j 1 $(BUILD)/gcc:long
+
+hosts: all
+	@tools/guest/fetch
+	@tests/hosts/run --table long
 
 soak: all
 	@tools/guest/fetch
