@@ -175,6 +175,38 @@ static void after_fork(void)
 	tiny_close(&t);
 }
 
+static struct tiny inner;
+static volatile int inner_rc;
+
+static void run_inner(int sig)
+{
+	(void)sig;
+	inner_rc = tiny_call(&inner, KVM_RUN, NULL);
+}
+
+/* The kernel's KVM_RUN has returned when a handler begins; ours is under way. */
+static void from_handler(void)
+{
+	static const uint8_t loop[] = {0xeb, 0xfe};
+	struct err err = {0};
+	struct tiny t;
+
+	if (!ok(face_open(&t, &kvm_soft, false, &err) == 0 &&
+			face_open(&inner, &kvm_soft, false, &err) == 0,
+		"two VMs %s", err.text))
+		return;
+	face_load(&t, loop, loop + sizeof(loop));
+	tiny_enter(&t, TINY_PROTECTED, FACE_BASE);
+	signal(SIGALRM, run_inner);
+	for (int i = 0; i < 100 && !inner_rc; i++) {
+		ualarm(2000, 0);
+		tiny_run(&t, 50);
+	}
+	is_int(inner_rc, -EBUSY, "KVM_RUN from a handler that interrupts KVM_RUN");
+	tiny_close(&inner);
+	tiny_close(&t);
+}
+
 /* In a process of its own: the client dies of it. */
 static void bad_pointer(void)
 {
@@ -201,6 +233,7 @@ int main(void)
 	if (face_usable(&kvm_soft)) {
 		bad_pointer();
 		after_fork();
+		from_handler();
 		for (unsigned i = 0; i < ARRAY_SIZE(errata); i++)
 			run_guest(&errata[i]);
 		requests();
