@@ -82,6 +82,7 @@ check: all
 long: all
 	@tools/guest/fetch
 	@tools/guest/disk
+	@tools/guest/disk dev
 	@tools/run-tests -j 1 $(BUILD)/gcc:long
 
 hosts: all
