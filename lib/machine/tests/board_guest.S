@@ -159,14 +159,14 @@ ticks:
 	xor %esi, %esi
 	sti
 1:	hlt
-	cmp $3, %esi
-	jb 1b
-	jmp power_off
+	jmp 1b
 
 on_tick:
 	inc %esi
 	mov $'T', %al
 	call put
+	cmp $3, %esi                /* here, where no fourth can come in between */
+	je power_off
 	movl $0, 0xb0(%ebx)         /* EOI */
 	pop %eax                    /* an IRET by hand: the KVMs that emulate ring 0 */
 	add $8, %esp                /* do not know it in protected mode */
