@@ -9,6 +9,7 @@
 #include "engine/ask.h"
 
 #include "base/macros.h"
+#include "base/memfile.h"
 #include "base/scoped.h"
 #include "engine/cgroup.h"
 #include "softkvm/state/upper.h"
@@ -48,13 +49,6 @@ static bool line_of(const char *path, const char *start, char *line, int size)
 	if (found)
 		memmove(line, line + len, strlen(line + len) + 1);
 	return found;
-}
-
-static int number_of(const char *path)
-{
-	char line[64];
-
-	return line_of(path, "", line, sizeof(line)) ? atoi(line) : -1;
 }
 
 /* -- The CPU -------------------------------------------------------------------------------- */
@@ -141,8 +135,6 @@ static void ask_surroundings(struct answers *a)
 	a->seccomp = prctl(PR_GET_SECCOMP, 0, 0, 0, 0);
 	a->no_new_privs = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
 	a->mdwe = prctl(PR_GET_MDWE, 0, 0, 0, 0) > 0;
-	a->memfd_noexec = number_of("/proc/sys/vm/memfd_noexec");
-	a->overcommit = number_of("/proc/sys/vm/overcommit_memory");
 	a->softkvm_words = getenv("SOFTKVM");
 }
 
@@ -151,12 +143,12 @@ static void ask_surroundings(struct answers *a)
 /* As translated code is kept: one mapping to write, another to run (softkvm/translate/cache.c). */
 static int try_exec(void)
 {
-	scoped_fd int fd = memfd_create("lodge-doctor", MFD_CLOEXEC);
+	scoped_fd int fd = memfile_create("lodge-doctor", 4096);
 	void *rw, *rx;
 	int rc = 0;
 
-	if (fd < 0 || ftruncate(fd, 4096) < 0)
-		return errno;
+	if (fd < 0)
+		return -fd;
 	rw = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (rw == MAP_FAILED)
 		return errno;
@@ -196,24 +188,22 @@ static int try_thread(void)
 	return rc;
 }
 
-static int try_space(uint64_t size, int prot)
+static bool has_space(uint64_t size)
 {
-	void *p = mmap(NULL, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		       0);
 
-	if (p == MAP_FAILED)
-		return errno;
-	munmap(p, size);
-	return 0;
+	return p != MAP_FAILED && munmap(p, size) == 0;
 }
 
 static uint64_t largest_space(void)
 {
 	uint64_t size = SPACE_WANTED;
 
-	if (try_space(size, PROT_NONE) == 0)
+	if (has_space(size))
 		return size;
 	for (size = UINT64_C(16) << 40; size >= MiB; size /= 2)
-		if (try_space(size, PROT_NONE) == 0)
+		if (has_space(size))
 			return size;
 	return 0;
 }
@@ -258,7 +248,6 @@ static void ask_memory(struct answers *a)
 static void ask_limits(struct answers *a)
 {
 	a->limit_as = limit_of(RLIMIT_AS);
-	a->limit_data = limit_of(RLIMIT_DATA);
 	a->limit_nproc = limit_of(RLIMIT_NPROC);
 	a->limit_sigpending = limit_of(RLIMIT_SIGPENDING);
 	a->cgroup_memory = cgroup_limit("", CGROUP_MEMORY);
@@ -269,7 +258,6 @@ void ask_host(struct answers *a)
 {
 	*a = (struct answers){0};
 	a->space = largest_space(); /* before anybody takes some of it */
-	a->space_writable = try_space(SPACE_WRITABLE, PROT_READ | PROT_WRITE);
 	ask_cpu(a);
 	ask_surroundings(a);
 	a->exec = try_exec();

@@ -25,10 +25,8 @@
 #include <sys/utsname.h>
 
 /* The address space that the software engine reserves: for guest memory's views and for the tables
- * of a vCPU. */
+ * of a vCPU (softkvm/state/host.c). */
 #define SPACE_WANTED (UINT64_C(20) << 40)
-/* A part of it was reserved with PROT_WRITE. */
-#define SPACE_WRITABLE (UINT64_C(4) << 40)
 
 #define NO_LIMIT UINT64_MAX
 
@@ -52,20 +50,18 @@ struct answers {
 	bool clock_is_tsc;     /* the kernel's own clock is the TSC */
 	int seccomp;           /* SECCOMP_MODE_*, or -1 if that may not be asked */
 	bool no_new_privs, mdwe;
-	int memfd_noexec, overcommit; /* sysctls; -1 if they cannot be read */
 	const char *softkvm_words;    /* the environment's SOFTKVM, or NULL */
 
 	/* what was tried: 0 or errno */
-	int exec; /* a memfd mapped writable, and again executable */
+	int exec; /* memory mapped writable, and again executable */
 	int timer, thread;
 	uint64_t space; /* so much could be reserved: SPACE_WANTED, or a power of two below */
-	int space_writable;
 	bool wide; /* there are user addresses above 2^47 */
 	bool has_node;
 	uint32_t node_mode, node_uid, node_gid; /* of /dev/kvm */
 
 	/* limits: NO_LIMIT, or so many */
-	uint64_t limit_as, limit_data, limit_nproc, limit_sigpending;
+	uint64_t limit_as, limit_nproc, limit_sigpending;
 	uint64_t cgroup_memory, cgroup_pids;
 	uint64_t memory, memory_total; /* bytes; memory: what can be had without swapping */
 };

@@ -383,41 +383,25 @@ static enum verdict paging(const struct answers *a, struct fact *f)
 
 static enum verdict address_space(const struct answers *a, struct fact *f)
 {
-	bool fits = a->space >= SPACE_WANTED;
-
-	if (fits && (soft_works(a) || !a->space_writable)) {
-		say_size(f, a->space);
+	say_size(f, SPACE_WANTED);
+	if (a->space >= SPACE_WANTED) {
 		say(f, " can be reserved");
 		return FACT_OK;
 	}
-	say_size(f, SPACE_WANTED);
-	say(f, " cannot be reserved");
-	if (a->space < SPACE_WANTED) {
-		say(f, ", ");
-		say_size(f, a->space);
-		say(f, " can");
-	}
-	if (a->limit_as != NO_LIMIT)
-		f->remedy = "raise ulimit -v";
-	else if (a->limit_data != NO_LIMIT)
-		f->remedy = "raise ulimit -d";
-	else if (a->overcommit == 2)
-		f->remedy = "set vm.overcommit_memory to 0 or 1";
+	say(f, " cannot be reserved, ");
+	say_size(f, a->space);
+	say(f, " can");
+	if (a->limit_as == NO_LIMIT)
+		f->remedy = NULL;
 	return soft_works(a) ? FACT_SLOWER : FACT_MISSING;
 }
 
 static enum verdict code_memory(const struct answers *a, struct fact *f)
 {
-	bool fine = !a->exec || soft_works(a);
-
-	say(f, fine ? "can be had" : "cannot be had: %s", strerror(a->exec));
-	if (a->memfd_noexec > 0)
-		say(f, "; vm.memfd_noexec is %d", a->memfd_noexec);
+	say(f, a->exec ? "cannot be had: %s" : "can be had", strerror(a->exec));
 	if (a->mdwe)
 		say(f, "; PR_SET_MDWE is in force");
-	if (a->memfd_noexec == 2)
-		f->remedy = "set vm.memfd_noexec to 1 or 0";
-	return fine ? FACT_OK : FACT_MISSING;
+	return a->exec ? FACT_MISSING : FACT_OK;
 }
 
 static enum verdict timers(const struct answers *a, struct fact *f)
@@ -473,7 +457,7 @@ static const struct {
 	{"cmpxchg16b", "soft", cmpxchg16b, OTHER_MODEL},
 	{"lahf", "soft", lahf, OTHER_MODEL},
 	{"paging", "soft", paging, NULL},
-	{"address-space", "soft", address_space, NULL},
+	{"address-space", "soft", address_space, "raise ulimit -v"},
 	{"code-memory", "soft", code_memory, ALLOW_IT},
 	{"timers", "soft", timers, "raise ulimit -i"},
 	{"softkvm-words", "soft", softkvm_words, NO_WORDS},

@@ -71,7 +71,7 @@ static const struct answers good = {
 	.space = SPACE_WANTED,
 	.has_node = true,
 	.node_mode = 0660,
-	.limit_as = NO_LIMIT, .limit_data = NO_LIMIT,
+	.limit_as = NO_LIMIT,
 	.limit_nproc = 30000, .limit_sigpending = 30000,
 	.cgroup_memory = NO_LIMIT, .cgroup_pids = NO_LIMIT,
 	.memory = 8 * GiB, .memory_total = 16 * GiB,
@@ -213,6 +213,12 @@ static void ulimit_v(struct answers *a)
 	a->soft.fault = PROBE_CANNOT_OPEN;
 }
 
+static void no_space(struct answers *a)
+{
+	ulimit_v(a);
+	a->limit_as = NO_LIMIT; /* a CPU of fewer address bits, say */
+}
+
 static void ulimit_v_done_without(struct answers *a)
 {
 	ulimit_v(a);
@@ -294,44 +300,11 @@ static void five_levels(struct answers *a)
 	a->wide = true;
 }
 
-static void ulimit_d(struct answers *a)
-{
-	a->space_writable = ENOMEM;
-	a->limit_data = GiB;
-	a->soft.fault = PROBE_CANNOT_OPEN;
-}
-
-static void overcommit(struct answers *a)
-{
-	a->space_writable = ENOMEM;
-	a->overcommit = 2;
-	a->soft.fault = PROBE_CANNOT_OPEN;
-}
-
-static void overcommit_done_without(struct answers *a)
-{
-	overcommit(a);
-	a->soft.fault = PROBE_OK;
-}
-
 static void no_exec(struct answers *a)
 {
 	a->exec = EPERM;
 	a->mdwe = true;
 	a->soft.fault = PROBE_NO_VM;
-}
-
-static void memfd_noexec(struct answers *a)
-{
-	a->exec = EACCES;
-	a->memfd_noexec = 2;
-	a->soft.fault = PROBE_CANNOT_OPEN;
-}
-
-static void memfd_noexec_done_with(struct answers *a)
-{
-	memfd_noexec(a);
-	a->soft.fault = PROBE_OK;
 }
 
 static void no_timers(struct answers *a)
@@ -420,15 +393,9 @@ static const struct {
 	{five_levels, "paging", FACT_OK, "5", "LA57", NULL, NULL},
 	{ulimit_v, "address-space", FACT_MISSING, NULL,
 	 "20 TiB cannot be reserved, 1.0 GiB can", "ulimit -v", NULL},
+	{no_space, "address-space", FACT_MISSING, NULL, "1.0 GiB can", NULL, NULL},
 	{ulimit_v_done_without, "address-space", FACT_SLOWER, NULL, "cannot", "ulimit -v", NULL},
-	{ulimit_d, "address-space", FACT_MISSING, NULL, "cannot be reserved", "ulimit -d", NULL},
-	{overcommit, "address-space", FACT_MISSING, NULL, "cannot be reserved", "overcommit_memory",
-	 NULL},
-	{overcommit_done_without, "address-space", FACT_OK, NULL, "20 TiB can", NULL, NULL},
 	{no_exec, "code-memory", FACT_MISSING, NULL, "not permitted; PR_SET_MDWE", "seccomp", NULL},
-	{memfd_noexec, "code-memory", FACT_MISSING, NULL, "denied; vm.memfd_noexec is 2",
-	 "memfd_noexec to 1", NULL},
-	{memfd_noexec_done_with, "code-memory", FACT_OK, NULL, "can be had", NULL, NULL},
 	{forbidden_timers, "timers", FACT_MISSING, NULL, "Function not impl", "seccomp", NULL},
 	{forbidden_threads, "threads", FACT_MISSING, NULL, "not permitted", "seccomp", NULL},
 	{no_timers, "timers", FACT_MISSING, NULL, "none can be made", "ulimit -i", NULL},
