@@ -44,12 +44,14 @@ static bool view_create(struct engine *e, struct view *v, unsigned n)
 	return v->log && v->global_log && v->jc_log;
 }
 
-/* An empty jump cache. Made with a view's first use: its pages, for all views of a vCPU, would be
- * the dearest part of making the vCPU. */
+/* An empty jump cache. Made when translated code first runs in the view: its pages are the dearest part of
+ * making a vCPU, and most vCPUs wait long for their first instruction. */
 static void view_begin(struct engine *e, struct view *v)
 {
 	uint32_t i;
 
+	v->begun = true;
+	space_touch(v->jc, JC_LEN);
 	for (i = 0; i < JC_SIZE; i++)
 		v->jc[i] = (struct jump){code_addr(e, e->thunk.gate_miss), JC_NONE};
 	jc_flush(e, v);
@@ -71,7 +73,6 @@ int tlb_create(struct engine *e)
 		if (!view_create(e, &e->user[i], i + 1))
 			return -ENOMEM;
 	e->view = &e->kernel;
-	view_begin(e, e->view);
 	return 0;
 }
 
@@ -286,8 +287,6 @@ static struct view *user_view_get(struct vcpu *c)
 	if (!v) {
 		user_flush(e, old);
 		v = old;
-		if (!v->jc->lin) /* never used */
-			view_begin(e, v);
 		v->valid = true;
 		v->jc_mode = current_mode(c); /* its jump cache is empty */
 		v->pcid = pcid;
@@ -307,6 +306,8 @@ void tlb_select(struct vcpu *c)
 		e->view = &e->kernel;
 	else
 		e->view = e->user_now ? e->user_now : user_view_get(c);
+	if (e->translates && !e->view->begun)
+		view_begin(e, e->view);
 	c->scratch[SCR_AGE] = e->view->jc_age;
 	c->table = (uint64_t)(uintptr_t)e->view->table / 8;
 	if (e->in_run)

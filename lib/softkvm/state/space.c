@@ -5,6 +5,7 @@
  */
 #include "softkvm/state/space.h"
 
+#include <linux/mman.h>
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -50,6 +51,11 @@ void *space_create(size_t len)
 static bool advise(void *at, size_t len, int advice)
 {
 	return sys_call3(SYS_madvise, (long)at, (long)len, advice) == 0;
+}
+
+void space_touch(void *at, size_t len)
+{
+	advise(at, len, MADV_POPULATE_WRITE);
 }
 
 void space_clear(void *at, size_t len)

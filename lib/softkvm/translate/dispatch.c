@@ -337,6 +337,10 @@ static uint64_t enter_block(struct vcpu *c, enum variant which)
 	enum step step;
 	struct block *b;
 
+	if (!e->translates) {
+		e->translates = true;
+		tlb_select(c);
+	}
 	jc_check_mode(e, e->view, current_mode(c));
 	b = block_get(c, c->rip, which, &step);
 	if (!b)

@@ -107,6 +107,7 @@ struct view {
 	uint64_t huge;         /* filter: 1 GiB regions */
 	bool has_global;       /* some page of it is global: INVLPG in other PCIDs counts, too */
 	bool valid;
+	bool begun;            /* the jump cache is filled in; before that no code runs in it */
 };
 #define VIEW_LOG (1u << 16)
 #define JC_NONE (1ull << 63) /* not canonical: nobody jumps there */
@@ -354,6 +355,7 @@ struct engine {
 	uint64_t random;
 	int timer, timer_tid; /* POSIX timer, and the thread it signals; 0: none */
 	bool in_run;        /* GS base is ours */
+	bool translates;    /* it has: views that are selected are begun */
 	uint64_t paging[4]; /* CR0, CR3, CR4, EFER when KVM_RUN was left */
 	uint64_t armed;     /* deadline of the armed host timer, 0: none */
 
