@@ -142,6 +142,25 @@ static void msr_lists(struct tiny *t)
 	is_int(tiny_call(t, KVM_SET_MSRS, &m), 1, "%s: and set", t->face->name);
 }
 
+/* After its first instruction a vCPU stays the CPU that it is. */
+static void late_cpuid(struct tiny *t)
+{
+	union {
+		struct kvm_cpuid2 head;
+		uint8_t room[sizeof(struct kvm_cpuid2) + 256 * sizeof(struct kvm_cpuid_entry2)];
+	} list = {.head.nent = 256};
+	const char *engine = t->face->name;
+
+	is_int(tiny_call(t, KVM_GET_CPUID2, &list), 0, "%s: CPUID is told", engine);
+	is_int(tiny_call(t, KVM_SET_CPUID2, &list), 0, "%s: and taken", engine);
+	t->mem[0x1000] = 0xf4; /* hlt */
+	tiny_enter(t, TINY_REAL, 0x1000);
+	tiny_run(t, 100);
+	is_int(tiny_call(t, KVM_SET_CPUID2, &list), 0, "%s: the same CPUID, later", engine);
+	list.head.entries[0].ebx ^= 1;
+	is_int(tiny_call(t, KVM_SET_CPUID2, &list), -EINVAL, "%s: another", engine);
+}
+
 static void doorbells(struct tiny *t)
 {
 	struct kvm_ioeventfd io = {.addr = 0x180000, .len = 4};
@@ -193,6 +212,7 @@ static void test_face(const struct kvm_face *face, bool chips)
 	for (unsigned i = 0; i < ARRAY_SIZE(refusals); i++)
 		check(&t, &refusals[i], chips);
 	msr_lists(&t);
+	late_cpuid(&t);
 	doorbells(&t);
 	if (chips)
 		routes(&t);

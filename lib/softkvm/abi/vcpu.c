@@ -226,10 +226,16 @@ static int set_xcrs(struct vcpu *c, void *arg)
 
 /* -- CPUID --------------------------------------------------------------------------------- */
 
+/* A vCPU that has executed an instruction is what it is, as in the kernel's KVM: what was translated depends
+ * on it. The same list once more is fine. */
 static int set_cpuid2(struct vcpu *c, void *arg)
 {
 	const struct kvm_cpuid2 *list = arg;
 
+	if (c->stat.dispatches || c->stat.interpreted)
+		return list->nent == (uint32_t)c->n_cpuid &&
+		       !memcmp(list->entries, c->cpuid, list->nent * sizeof(*c->cpuid)) ?
+			       0 : -EINVAL;
 	return cpuid_set(c, list->entries, list->nent);
 }
 
