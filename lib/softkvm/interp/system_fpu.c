@@ -3,7 +3,6 @@
  * Saving and restoring x87, SSE and AVX state: FSAVE, FSTENV, FXSAVE, XSAVE and their inverses.
  *
  * The state is live in the host's registers, so the host's own instructions do the work, on
- * the guest's memory itself where that is one piece of RAM and cannot make them fault, else on
  * c->area, from and to which the guest's memory is copied.
  *
  *	XSAVE area     0 legacy region (x87, MXCSR at 24, XMM at 160)
@@ -12,8 +11,9 @@
  *	                 the other (compacted, bit 63 of XCOMP_BV)
  *
  * Invariants:
- *  1. XRSTOR and FXRSTOR never read guest memory natively: another CPU could change the header
- *     between our check of it and the instruction, whose #GP would then be ours.
+ *  1. None of them touches guest memory natively. Another CPU could change a header between our
+ *     check of it and XRSTOR, whose #GP would then be ours; and it would see what XSAVE stores
+ *     of the host.
  *  2. The mask of components is ANDed with the guest's XCR0. The host's may hold more: PKRU and
  *     what else is the process's own.
  *  3. XSAVEOPT runs as XSAVE, XSAVES as XSAVEC. What they may leave out because "it is in memory
@@ -23,8 +23,8 @@
  *     only the eight vector registers that exist there. XRSTOR, however, loads all sixteen: no
  *     code outside 64-bit mode could tell.
  *
- * In real and virtual-8086 mode the x87 environment has the format of protected mode, and
- * instruction pointers in it are the host's (ERRATA).
+ * In real and virtual-8086 mode the x87 environment has the format of protected mode, and the
+ * pointers in it are zeros in all modes (ERRATA).
  * Source: Intel SDM volume 1, chapters 8.1.10, 10.5 and 13.
  */
 #include "softkvm/interp/system.h"
@@ -146,7 +146,9 @@ static bool is_mxcsr_bad(uint32_t mxcsr)
 
 /*
  * The x87 unit notes where its last instruction and that one's operand were. They were in the
- * host's memory, whose addresses are not for the guest to know: it finds zeros.
+ * host's memory, whose addresses are not for the guest to know: it finds zeros. So what the host's
+ * instructions store goes into c->area, and only then, without these, into guest memory: another
+ * vCPU would see them there for a moment, and could keep them by changing the header.
  */
 static void forget_pointers(uint8_t *image)
 {
@@ -196,22 +198,12 @@ static enum step fx_reach(struct vcpu *c, const struct insn *in, uint64_t next, 
 
 enum step sys_fxsave(struct vcpu *c, const struct insn *in, uint64_t next)
 {
-	const bool wide = in->rex & 8;
 	uint64_t lin;
-	void *p;
 	enum step rc = fx_reach(c, in, next, true, &lin);
 
-	if (!rc)
-		rc = mmu_pointer(c, lin, 512, ACC_WRITE, &p);
 	if (rc)
 		return rc;
-	if (p && is_64bit_code(c)) {
-		host_fxsave(p, wide);
-		forget_pointers(p);
-		mmu_stored(c);
-		return STEP_OK;
-	}
-	host_fxsave(c->area, wide);
+	host_fxsave(c->area, in->rex & 8);
 	forget_pointers(c->area);
 	return mmu_write(c, lin, c->area, fx_used(c), ACC_WRITE);
 }
@@ -314,32 +306,13 @@ static enum step write_area(struct vcpu *c, uint64_t lin, uint64_t mask, bool co
 	return rc ? rc : span_flush(c, &s);
 }
 
-static enum step xsave_by_area(struct vcpu *c, uint64_t lin, unsigned size, uint64_t mask,
-			       bool compact, bool wide)
-{
-	enum step rc = mmu_probe_write(c, lin, size, ACC_WRITE);
-
-	if (rc)
-		return rc;
-	bytes_zero(c->area + HEADER, 64);
-	if (!compact) /* bits of components that are not asked for stay */
-		rc = mmu_read(c, lin + HEADER, c->area + HEADER, 8, ACC_READ);
-	if (rc)
-		return rc;
-	host_xsave(c->area, mask, compact, wide);
-	forget_pointers_in(c->area, mask);
-	return write_area(c, lin, mask, compact);
-}
-
 /* XSAVE, XSAVEOPT, XSAVEC, XSAVES. */
 enum step sys_xsave(struct vcpu *c, const struct insn *in, uint64_t next)
 {
 	const bool compact = in->kind == X86_XSAVEC || in->kind == X86_XSAVES;
-	const bool wide = in->rex & 8;
 	const uint64_t mask = pair_get(c) & c->xcr0;
 	unsigned size;
 	uint64_t lin;
-	void *p;
 	enum step rc = check_xsave(c, (enum x86_kind)in->kind);
 
 	if (rc)
@@ -347,15 +320,17 @@ enum step sys_xsave(struct vcpu *c, const struct insn *in, uint64_t next)
 	size = compact ? xsave_size_compacted(mask) : xsave_size(mask);
 	rc = aligned_linear(c, in, next, size, 64, true, &lin);
 	if (!rc)
-		rc = mmu_pointer(c, lin, size, ACC_WRITE, &p);
+		rc = mmu_probe_write(c, lin, size, ACC_WRITE);
 	if (rc)
 		return rc;
-	if (!p || !is_64bit_code(c))
-		return xsave_by_area(c, lin, size, mask, compact, wide);
-	host_xsave(p, mask, compact, wide);
-	forget_pointers_in(p, mask);
-	mmu_stored(c);
-	return STEP_OK;
+	bytes_zero(c->area + HEADER, 64);
+	if (!compact) /* bits of components that are not asked for stay */
+		rc = mmu_read(c, lin + HEADER, c->area + HEADER, 8, ACC_READ);
+	if (rc)
+		return rc;
+	host_xsave(c->area, mask, compact, in->rex & 8);
+	forget_pointers_in(c->area, mask);
+	return write_area(c, lin, mask, compact);
 }
 
 /* -- XRSTOR ------------------------------------------------------------------------------- */
