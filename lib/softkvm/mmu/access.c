@@ -152,7 +152,7 @@ static struct view *view_of(const struct vcpu *c, unsigned acc)
 }
 
 /* A host pointer by the view's entry, NULL if it does not have one. */
-static uint8_t *tlb_hit(const struct view *v, uint64_t lin, unsigned acc)
+static uint8_t *tlb_hit(struct engine *e, struct view *v, uint64_t lin, unsigned acc)
 {
 	uint64_t addend, host;
 
@@ -160,8 +160,10 @@ static uint8_t *tlb_hit(const struct view *v, uint64_t lin, unsigned acc)
 		return NULL;
 	addend = v->table[lin << 16 >> 28];
 	host = lin + addend;
-	if (!addend)
+	if (!addend) {
+		view_touch(e, v, lin << 16 >> 28);
 		return NULL;
+	}
 	if ((acc & ACC_WRITE) && host & SLOT_VIEW_RO)
 		return NULL;
 	return (uint8_t *)(uintptr_t)host;
@@ -198,10 +200,10 @@ static uint8_t *tlb_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned
 
 	if (!v || !is_one_page(lin, len))
 		return NULL;
-	host = tlb_hit(v, lin, acc);
+	host = tlb_hit(c->engine, v, lin, acc);
 	if (host || !is_worth_filling(c, len, acc) || !is_canonical(lin))
 		return host;
-	return fill(c, v, lin, acc) ? tlb_hit(v, lin, acc) : NULL;
+	return fill(c, v, lin, acc) ? tlb_hit(c->engine, v, lin, acc) : NULL;
 }
 
 /* -- Read, write ---------------------------------------------------------------------------- */

@@ -38,6 +38,7 @@ static bool view_create(struct engine *e, struct view *v, unsigned n)
 
 	v->jc = (struct jump *)(void *)base;
 	v->table = (uint64_t *)(void *)(base + JC_LEN);
+	v->touched = v->table + VIEW_ENTRIES;
 	v->log = space_create(VIEW_LOG * 8ul);
 	v->global_log = space_create(VIEW_LOG * 8ul);
 	v->jc_log = space_create(JC_SIZE * 4ul);
@@ -65,8 +66,9 @@ int tlb_create(struct engine *e)
 	e->view_arena = space_create(VIEW_ARENA_LEN);
 	if (!e->view_arena)
 		return -ENOMEM;
-	/* A touched entry must cost one small page, not a huge one. */
-	sys_call3(SYS_madvise, (long)e->view_arena, (long)VIEW_ARENA_LEN, MADV_NOHUGEPAGE);
+	view_small_pages((uint64_t *)(void *)e->view_arena, VIEW_ARENA_LEN);
+	/* Terabytes in which nobody who reads a core file finds anything. */
+	sys_call3(SYS_madvise, (long)e->view_arena, (long)VIEW_ARENA_LEN, MADV_DONTDUMP);
 	if (!view_create(e, &e->kernel, 0))
 		return -ENOMEM;
 	for (i = 0; i < USER_VIEWS; i++)
@@ -100,13 +102,12 @@ void tlb_destroy(struct engine *e)
 /* -- Flushing ------------------------------------------------------------------------------------------ */
 
 /* Clears what a log names; a log that overflowed means the whole table. */
-static void clear_log(struct view *v, const uint64_t *log, uint32_t *n)
+static void clear_log(struct engine *e, struct view *v, const uint64_t *log, uint32_t *n)
 {
 	uint32_t i;
 
 	if (*n >= VIEW_LOG) {
-		space_clear(v->table, TABLE_LEN);
-		v->n_log = v->n_global = 0;
+		view_empty(e, v);
 		return;
 	}
 	for (i = 0; i < *n; i++)
@@ -116,8 +117,8 @@ static void clear_log(struct view *v, const uint64_t *log, uint32_t *n)
 
 static void view_flush(struct engine *e, struct view *v)
 {
-	clear_log(v, v->log, &v->n_log);
-	clear_log(v, v->global_log, &v->n_global);
+	clear_log(e, v, v->log, &v->n_log);
+	clear_log(e, v, v->global_log, &v->n_global);
 	fill_words(v->large, 0, LARGE_WORDS);
 	v->huge = 0;
 	v->has_global = false;
@@ -140,7 +141,7 @@ static void kernel_flush_local(struct engine *e)
 {
 	struct view *v = &e->kernel;
 
-	clear_log(v, v->log, &v->n_log);
+	clear_log(e, v, v->log, &v->n_log);
 	if (e->kernel_exec_local) {
 		jc_flush(e, v);
 		itlb_flush(e, v);
@@ -176,11 +177,15 @@ static void view_flush_page(struct engine *e, struct view *v, uint64_t lin)
 		return;
 	}
 	if (v->large[bit / 64] >> (bit % 64) & 1) {
-		fill_words(v->table + first, 0, 1024);
+		if (view_touched(v, first))
+			fill_words(v->table + first, 0, 512);
+		if (view_touched(v, first + 512))
+			fill_words(v->table + first + 512, 0, 512);
 		jc_flush(e, v);
 		itlb_flush(e, v);
 	}
-	v->table[vpn_of(lin)] = 0;
+	if (view_touched(v, vpn_of(lin)))
+		v->table[vpn_of(lin)] = 0;
 	jc_forget_page(e, v, lin);
 }
 
@@ -366,7 +371,7 @@ static bool leads_to(const struct view *v, uint64_t vpn, uint64_t rw_page)
 {
 	uint64_t lin = (uint64_t)((int64_t)(vpn << 28) >> 16);
 
-	return v->table[vpn] && v->table[vpn] + lin == rw_page;
+	return view_touched(v, vpn) && v->table[vpn] && v->table[vpn] + lin == rw_page;
 }
 
 /* The current view got an entry through which the page may be written. What was noted before may
@@ -440,9 +445,10 @@ bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 	if (!rw && (write || slot->ro == slot->hva))
 		return false;
 	if (e->opt.tiny_tlb && c->stat.tlb_fills % 16 == 15) {
-		clear_log(v, v->log, &v->n_log);
-		clear_log(v, v->global_log, &v->n_global);
+		clear_log(e, v, v->log, &v->n_log);
+		clear_log(e, v, v->global_log, &v->n_global);
 	}
+	view_touch(e, v, vpn_of(lin));
 	page = (w.gpa - slot->gpa) & ~4095ull;
 	was = v->table[vpn_of(lin)];
 	v->table[vpn_of(lin)] =

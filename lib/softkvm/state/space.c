@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See space.h. Of a file's memory nothing is given back by MADV_DONTNEED: that only unmaps pages, which
- * come back as they were. MADV_REMOVE frees them, and fails for private memory.
+ * See space.h. Of a file's memory MADV_REMOVE frees the pages; for private memory it fails. The host's
+ * page tables go only with the mapping, so the memory is mapped anew.
  */
 #include "softkvm/state/space.h"
 
@@ -58,8 +58,22 @@ void space_touch(void *at, size_t len)
 	advise(at, len, MADV_POPULATE_WRITE);
 }
 
+/* A file's memory mapped once more, and that moved to where it was: the page tables are new. */
+static void map_again(void *at, size_t len)
+{
+	long other = sys_call6(SYS_mremap, (long)at, 0, (long)len, MREMAP_MAYMOVE, 0, 0);
+
+	if (other > 0 && sys_call6(SYS_mremap, other, (long)len, (long)len,
+				   MREMAP_MAYMOVE | MREMAP_FIXED, (long)at, 0) != (long)at)
+		sys_call3(SYS_munmap, other, (long)len, 0);
+}
+
 void space_clear(void *at, size_t len)
 {
-	if (!advise(at, len, MADV_REMOVE) && !advise(at, len, MADV_DONTNEED))
+	if (advise(at, len, MADV_REMOVE))
+		map_again(at, len);
+	else if (sys_call6(SYS_mmap, (long)at, (long)len, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) !=
+		 (long)at)
 		__builtin_trap(); /* what stays may be wrong by now */
 }

@@ -21,11 +21,12 @@
 /* Zeros; NULL: no room. */
 void *space_create(size_t len);
 
-/* Whole pages of it will be written, all and soon: one system call instead of a fault for each, which
- * is a tenth of the time. Nothing happens on hosts before Linux 5.14. Also while vector state is live. */
+/* Whole pages of it will be written, all and soon: one system call instead of a fault for each. Nothing
+ * happens on hosts before Linux 5.14. Also while vector state is live. */
 void space_touch(void *at, size_t len);
 
-/* Whole pages of it are zeros again. Also while vector state is live. */
+/* Whole pages of it are zeros again, and neither they nor the host's page tables for them take memory; what
+ * madvise() was told is forgotten. Also while vector state is live. */
 void space_clear(void *at, size_t len);
 
 #endif

@@ -75,6 +75,13 @@ void page_changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
 	(void)c, (void)slot, (void)gpa, (void)len;
 }
 
+void view_touch_new(struct engine *e, struct view *v, uint64_t vpn)
+{
+	(void)e;
+	(void)v;
+	(void)vpn;
+}
+
 bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 {
 	(void)c, (void)lin, (void)write, (void)step;

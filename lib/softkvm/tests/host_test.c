@@ -62,19 +62,25 @@ static void limit_space(void)
 	limit(RLIMIT_AS, 64 * GIB);
 }
 
-/* Bytes of private memory that this process has mapped: terabytes under a sanitizer. */
-static uint64_t data_now(void)
+/* A line of this process's status. */
+static unsigned long long status_kib(const char *format)
 {
 	FILE *status = fopen("/proc/self/status", "re");
 	unsigned long long kib = 0;
 	char line[128];
 
 	while (status && fgets(line, sizeof(line), status))
-		if (sscanf(line, "VmData: %llu", &kib) == 1)
+		if (sscanf(line, format, &kib) == 1)
 			break;
 	if (status)
 		fclose(status);
-	return kib << 10;
+	return kib;
+}
+
+/* Bytes of private memory that this process has mapped: terabytes under a sanitizer. */
+static uint64_t data_now(void)
+{
+	return status_kib("VmData: %llu") << 10;
 }
 
 static void limit_data(void)
@@ -223,6 +229,24 @@ static void test_rows(void)
 
 #define SPARSE (1ull << 40)
 
+/* In KiB. */
+static unsigned long long page_tables(void)
+{
+	return status_kib("VmPTE: %llu");
+}
+
+/* Page tables for 4 MiB of them, and are they gone? */
+static bool gives_back(volatile uint64_t *table)
+{
+	unsigned long long before = page_tables(), between;
+
+	for (uint64_t i = 0; i < 1000; i++)
+		table[i << 18] = i; /* one in 2 MiB */
+	between = page_tables();
+	space_clear((void *)table, SPARSE);
+	return between > before + 3900 && page_tables() < before + 100 && !table[999 << 18];
+}
+
 static bool works_as_table(void)
 {
 	/* volatile: clang 14 takes elements that are 2^32 bytes apart for neighbours */
@@ -236,7 +260,7 @@ static bool works_as_table(void)
 	space_clear((void *)(table + n / 2), SPARSE / 2);
 	fine = table[5] == 7 && !table[n / 2] && !table[n - 1];
 	table[n - 1] = 8;
-	fine = fine && table[n - 1] == 8;
+	fine = fine && table[n - 1] == 8 && gives_back(table);
 	return !munmap((void *)table, SPARSE) && fine;
 }
 

@@ -48,6 +48,13 @@ void event_watch(struct vcpu *c, uint64_t lin, unsigned len, bool write)
 
 __thread struct vcpu *current_vcpu;
 
+void view_touch_new(struct engine *e, struct view *v, uint64_t vpn)
+{
+	(void)e;
+	(void)v;
+	(void)vpn;
+}
+
 bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 {
 	(void)c, (void)lin, (void)write, (void)step;

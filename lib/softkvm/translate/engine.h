@@ -80,7 +80,8 @@ struct jump {             /* an entry of a view's jump cache */
 #define VIEW_ENTRIES (1ull << 36)
 #define USER_VIEWS 6
 #define TABLE_LEN (VIEW_ENTRIES * 8)
-#define VIEW_STRIDE (JC_LEN + TABLE_LEN)
+#define TOUCHED_LEN (VIEW_ENTRIES / 512 / 8) /* a bit for each page of a table */
+#define VIEW_STRIDE (JC_LEN + TABLE_LEN + TOUCHED_LEN)
 #define VIEW_ARENA_LEN ((1 + USER_VIEWS) * VIEW_STRIDE)
 
 #define LARGE_WORDS 64
@@ -90,6 +91,8 @@ struct jump {             /* an entry of a view's jump cache */
 struct view {
 	uint64_t *table;       /* GS base, or eight times vcpu.table */
 	struct jump *jc;       /* right below it */
+	uint64_t *touched;     /* right after it: a bit for each page of the table (mmu/touched.c) */
+	uint32_t n_touched;    /* bits that are set */
 	uint64_t *log;         /* page numbers filled since the last flush */
 	uint32_t n_log;
 	uint32_t *jc_log;      /* jump cache indices filled */
@@ -323,6 +326,7 @@ struct engine {
 	uint64_t view_clock;
 	uint64_t ages;         /* given out to views */
 	uint8_t *view_arena;
+	uint64_t touched, touched_max; /* pages of all tables */
 	bool kernel_exec_local; /* non-global pages are in the supervisor's instruction TLB */
 
 	/* offsets of the thunks in the code cache */
@@ -423,6 +427,24 @@ void post_changes(struct vcpu *c);
 void page_claim_code(struct vcpu *c, struct slot *slot, uint64_t gpa);
 void page_drop_blocks(struct engine *e, struct code_page *p, uint16_t from, uint16_t to);
 void page_check(struct engine *e, struct code_page *p);
+
+/* mmu/touched.c */
+void view_touch_new(struct engine *e, struct view *v, uint64_t vpn);
+void view_small_pages(uint64_t *table, uint64_t len);
+/* All entries are 0, and their memory is the host's again. */
+void view_empty(struct engine *e, struct view *v);
+
+static inline bool view_touched(const struct view *v, uint64_t vpn)
+{
+	return v->touched[vpn >> 15] >> (vpn >> 9 & 63) & 1;
+}
+
+/* The entry of this page number was read, or is to be written. May empty all views. */
+static inline void view_touch(struct engine *e, struct view *v, uint64_t vpn)
+{
+	if (!view_touched(v, vpn))
+		view_touch_new(e, v, vpn);
+}
 
 /* mmu/tlb.c */
 int tlb_create(struct engine *e);

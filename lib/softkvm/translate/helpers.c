@@ -243,6 +243,12 @@ static bool is_filled(const struct vcpu *c, uint64_t lin, bool write)
 	return addend && !(write && (lin + addend) & SLOT_VIEW_RO);
 }
 
+/* The table's entry was read by translated code, which could not use it. */
+static void touch(struct vcpu *c, uint64_t lin)
+{
+	view_touch(c->engine, c->engine->view, lin << 16 >> 28);
+}
+
 /* An access that crosses pages: if both get one addend the thunk finds that next time. */
 static bool fill_neighbours(struct vcpu *c, uint64_t lin, uint64_t last, bool write)
 {
@@ -267,6 +273,9 @@ uint64_t helper_miss(struct vcpu *c)
 	bool crosses = (lin & 4095) + s->size > 4096, filled;
 	enum step step;
 
+	touch(c, lin);
+	if (crosses)
+		touch(c, lin + s->size - 1);
 	if (s->misses == SITE_MISSES)
 		return change_habit(c, s, lin);
 	if (crosses)
@@ -295,6 +304,9 @@ uint64_t helper_check(struct vcpu *c)
 	bool crosses = (lin & 4095) + (access & ACCESS_SIZE) >= 4096;
 	enum step step;
 
+	touch(c, lin);
+	if (crosses)
+		touch(c, lin + (access & ACCESS_SIZE));
 	if (!crosses && is_canonical(lin) &&
 	    tlb_fill(c, lin, access & ACCESS_WRITE, &step))
 		return code_addr(e, b->main + e->map[b->map + i].host);
