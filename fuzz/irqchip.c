@@ -47,7 +47,7 @@ static void begin(void)
 	vm.host_tsc_khz = 2000000;
 	for (int i = 0; i < CPUS; i++) {
 		cpu[i].vm = &vm;
-		cpu[i].index = i;
+		cpu[i].id = cpu[i].place = (unsigned)i;
 		cpu[i].max_phys_bits = 40;
 		cpu[i].n_cpuid = 1;
 		cpu[i].cpuid[0] = (struct kvm_cpuid_entry2){

@@ -208,7 +208,9 @@ struct vcpu {
 	struct kvm_run *run;     /* shared with the client */
 	struct vm *vm;
 	void *abi;               /* abi/'s own */
-	int index;               /* vCPU id, also the initial APIC id */
+	uint32_t id;             /* the client's name for it, also the initial APIC id; sparse */
+	unsigned place;          /* in vm.vcpu, below VCPUS_MAX: whatever there is one of for each
+				  * vCPU of a VM goes by this */
 	struct lapic *lapic;     /* NULL without an in-kernel irqchip */
 	struct engine *engine;
 	int tid;                 /* of the thread in KVM_RUN, 0 outside */
@@ -260,7 +262,7 @@ struct slot {
 
 /* What the engine remembers of a guest-physical page. */
 struct page_note {
-	_Atomic uint32_t writers; /* vCPUs (a bit each, mod 32) that may hold a writable entry */
+	_Atomic uint32_t writers; /* vCPUs (vcpu_bit()) that may hold a writable entry */
 	_Atomic uint32_t code;    /* vCPUs that may hold translations of it */
 	uint64_t entry[2];        /* of `owner`: the writable entries that it has, one of supervisor
 				   * and one of user views (tlb.c); nobody else touches this and the
@@ -270,7 +272,7 @@ struct page_note {
 };
 
 #define SLOTS_MAX 128
-#define VCPUS_MAX 32
+#define VCPUS_MAX 32 /* one more is -EINVAL, as KVM has it */
 
 struct irqchip;
 
@@ -285,7 +287,7 @@ struct slot_table {
 
 struct vm {
 	struct slot_table *_Atomic slots; /* never NULL */
-	struct vcpu *vcpu[VCPUS_MAX];  /* in the order of creation */
+	struct vcpu *vcpu[VCPUS_MAX];  /* in the order of creation; they stay while the VM lives */
 	_Atomic int n_vcpus;
 	uint32_t boot_cpu_id;    /* the vCPU id of the bootstrap processor */
 	struct irqchip *irqchip; /* NULL without KVM_CREATE_IRQCHIP */
@@ -308,6 +310,13 @@ void vcpu_kick(struct vcpu *c, uint32_t bits);
 static inline void vcpu_nmi_arrives(struct vcpu *c)
 {
 	atomic_fetch_add_explicit(&c->nmis_arrived, 1, memory_order_relaxed);
+}
+
+/* This vCPU in a set of vCPUs, as page_note has them. */
+static inline uint32_t vcpu_bit(const struct vcpu *c)
+{
+	_Static_assert(VCPUS_MAX <= 32, "a bit for each");
+	return 1u << c->place;
 }
 
 /* The slot that holds gpa, or NULL. Lock-free; the vCPU's thread. */

@@ -402,6 +402,10 @@ static void add_slot(struct enemy *e, unsigned id, uint64_t gpa, uint8_t *at, ui
 	must(softkvm_ioctl(e->vm, KVM_SET_USER_MEMORY_REGION, &r), "memory");
 }
 
+/* A client may choose any. These have their low five bits in common, so that an engine that goes by
+ * less than the whole id takes one vCPU for another. */
+#define CPU_ID(n) ((void *)(uintptr_t)((n) * 32))
+
 static void add_cpu(struct enemy *e, int n)
 {
 	static struct {
@@ -411,7 +415,7 @@ static void add_cpu(struct enemy *e, int n)
 	struct cpu *c = &e->cpu[n];
 
 	cpuid.head.nent = 256;
-	must(c->fd = softkvm_ioctl(e->vm, KVM_CREATE_VCPU, (void *)(uintptr_t)n), "a vCPU");
+	must(c->fd = softkvm_ioctl(e->vm, KVM_CREATE_VCPU, CPU_ID(n)), "a vCPU");
 	c->run = softkvm_mmap(c->fd, e->run_len, 0);
 	if (c->run == MAP_FAILED)
 		must(-ENOMEM, "kvm_run");

@@ -35,7 +35,7 @@ static bool may_be_written(const struct vcpu *c, const struct slot *s, uint64_t 
 	for (unsigned i = 0; i < 1000; i++) {
 		if (c->requests & (REQ_TLB_FLUSH | REQ_MMU_SYNC))
 			return true;
-		if (!note->code && note->writers >> (c->index & 31) & 1 &&
+		if (!note->code && note->writers & vcpu_bit(c) &&
 		    (!s->dirty || s->dirty[page / 64] >> (page % 64) & 1))
 			return true;
 		wait_us(1000);

@@ -57,6 +57,9 @@ static void make_tables(struct smp *m)
 	memcpy(m->mem + SMP_GDT + 8, (uint64_t[]){0x00af9b000000ffff, 0x00cf93000000ffff}, 16);
 }
 
+/* As in tests/hostile: ids whose low five bits are the same. */
+#define CPU_ID(n) ((void *)(uintptr_t)((n) * 32))
+
 static void add_cpu(struct smp *m, int n)
 {
 	struct kvm_segment code = {.selector = 8, .limit = ~0u, .type = 11, .present = 1, .s = 1,
@@ -72,7 +75,7 @@ static void add_cpu(struct smp *m, int n)
 	long len = softkvm_ioctl(m->sys, KVM_GET_VCPU_MMAP_SIZE, NULL);
 
 	cpuid.head.nent = 256;
-	must(c->fd = softkvm_ioctl(m->vm, KVM_CREATE_VCPU, (void *)(uintptr_t)n), "a vCPU");
+	must(c->fd = softkvm_ioctl(m->vm, KVM_CREATE_VCPU, CPU_ID(n)), "a vCPU");
 	c->run = softkvm_mmap(c->fd, (size_t)len, 0);
 	must(softkvm_ioctl(m->sys, KVM_GET_SUPPORTED_CPUID, &cpuid), "CPUID");
 	must(softkvm_ioctl(c->fd, KVM_SET_CPUID2, &cpuid), "CPUID");

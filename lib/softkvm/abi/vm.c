@@ -115,7 +115,7 @@ void vm_put(struct vm *vm)
 static struct vcpu *find_vcpu(struct vm *vm, uint32_t id)
 {
 	for (int i = 0; i < atomic_load(&vm->n_vcpus); i++)
-		if (vm->vcpu[i]->index == (int)id)
+		if (vm->vcpu[i]->id == id)
 			return vm->vcpu[i];
 	return NULL;
 }
@@ -160,7 +160,8 @@ static int vcpu_create(struct vm *vm, uint32_t id, struct vcpu **out)
 	if (!c)
 		return -ENOMEM;
 	c->vm = vm;
-	c->index = (int)id;
+	c->id = id;
+	c->place = (unsigned)atomic_load(&vm->n_vcpus);
 	c->tsc_khz = vm->tsc_khz;
 	rc = vcpu_fill(c);
 	if (rc) {
@@ -174,11 +175,8 @@ static int vcpu_create(struct vm *vm, uint32_t id, struct vcpu **out)
 /* From now on others see it. With the VM's lock held. */
 static void vcpu_publish(struct vcpu *c)
 {
-	struct vm *vm = c->vm;
-	int place = atomic_load(&vm->n_vcpus);
-
-	vm->vcpu[place] = c;
-	atomic_store(&vm->n_vcpus, place + 1);
+	c->vm->vcpu[c->place] = c;
+	atomic_store(&c->vm->n_vcpus, (int)c->place + 1);
 }
 
 /* -- requests: vCPUs ----------------------------------------------------------------------- */

@@ -24,13 +24,13 @@
 
 static bool is_boot_cpu(const struct vcpu *c)
 {
-	return (uint32_t)c->index == c->vm->boot_cpu_id;
+	return c->id == c->vm->boot_cpu_id;
 }
 
 static void set_ids(struct vcpu *c)
 {
 	struct lapic *l = c->lapic;
-	uint32_t id = (uint32_t)c->index;
+	uint32_t id = c->id;
 
 	if (lapic_is_x2apic(c)) {
 		lapic_put(l, LAPIC_ID, id);
@@ -162,7 +162,7 @@ int lapic_set(struct vcpu *c, const struct kvm_lapic_state *state)
 
 	if (!l)
 		return -EINVAL;
-	if (lapic_is_x2apic(c) && ids32(c) && id != (uint32_t)c->index)
+	if (lapic_is_x2apic(c) && ids32(c) && id != c->id)
 		return -EINVAL;
 	for (unsigned reg = 0; reg < LAPIC_REGS; reg++)
 		lapic_put(l, reg, get32(state, reg));

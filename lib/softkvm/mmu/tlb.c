@@ -331,7 +331,7 @@ static bool may_write(struct vcpu *c, struct slot *slot, const struct walk *w)
 {
 	uint64_t page = (w->gpa - slot->gpa) >> 12;
 	struct page_note *note = &slot->note[page];
-	uint32_t me = 1u << (c->index & 31);
+	uint32_t me = vcpu_bit(c);
 
 	if (!w->writable || !w->dirty || slot->flags & KVM_MEM_READONLY)
 		return false;
@@ -455,7 +455,7 @@ bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 		(uint64_t)(uintptr_t)((rw ? slot->rw : slot->ro) + page) - (lin & ~4095ull);
 	log_fill(v, vpn_of(lin), &w, was != 0);
 	view_note(v, &w, lin);
-	if (rw && is_owner(&slot->note[page >> 12], 1u << (c->index & 31)))
+	if (rw && is_owner(&slot->note[page >> 12], vcpu_bit(c)))
 		note_writer(e, &slot->note[page >> 12], vpn_of(lin),
 			    (uint64_t)(uintptr_t)(slot->rw + page));
 	c->stat.tlb_fills++;
@@ -497,7 +497,7 @@ void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
 	uint64_t page = (gpa - slot->gpa) >> 12;
 	struct page_note *note = &slot->note[page];
 	uint64_t rw = (uint64_t)(uintptr_t)(slot->rw + (page << 12));
-	bool mine = atomic_load(&note->owner) == 1u << (c->index & 31);
+	bool mine = atomic_load(&note->owner) == vcpu_bit(c);
 	unsigned i;
 
 	if (mine && !note->many) {
@@ -513,7 +513,7 @@ void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
 				demote_logged(&e->user[i], rw);
 		tlb_select(c);
 	}
-	atomic_fetch_and(&note->writers, ~(1u << (c->index & 31)));
+	atomic_fetch_and(&note->writers, ~vcpu_bit(c));
 	if (mine) {
 		note->many = false;
 		note->entry[0] = note->entry[1] = 0;

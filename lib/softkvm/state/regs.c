@@ -164,7 +164,7 @@ static int set_apic_base(struct vcpu *c, uint64_t value)
  */
 static void wake_at_reset_vector(struct vcpu *c)
 {
-	if ((uint32_t)c->index == c->vm->boot_cpu_id && c->rip == 0xfff0 && !is_protected(c) &&
+	if (c->id == c->vm->boot_cpu_id && c->rip == 0xfff0 && !is_protected(c) &&
 	    c->seg[X86_CS].selector == 0xf000 && c->seg[X86_CS].base == 0xffff0000)
 		c->mp_state = KVM_MP_STATE_RUNNABLE;
 }

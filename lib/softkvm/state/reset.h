@@ -25,7 +25,7 @@ void reset_architecture(struct vcpu *c);
 
 static inline bool vcpu_is_bsp(const struct vcpu *c)
 {
-	return (uint32_t)c->index == c->vm->boot_cpu_id;
+	return c->id == c->vm->boot_cpu_id;
 }
 
 #endif

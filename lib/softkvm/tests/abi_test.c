@@ -94,6 +94,27 @@ static void test_vm(void)
 	ok(softkvm_mmap(cpu, 65536, 0) == MAP_FAILED, "no more of it than there is");
 }
 
+/* Ids may be sparse; how many there can be is another matter. */
+static void test_ids(void)
+{
+	int most = call(sys, KVM_CHECK_EXTENSION, ARG(KVM_CAP_MAX_VCPUS));
+	int ids = call(sys, KVM_CHECK_EXTENSION, ARG(KVM_CAP_MAX_VCPU_ID));
+	int v = call(sys, KVM_CREATE_VM, 0), fd[256], n, rc = 0;
+
+	is_int(call(v, KVM_CREATE_VCPU, ARG(ids)), -EINVAL, "vCPU %d is beyond the last", ids);
+	for (n = 0; n < most && (rc = call(v, KVM_CREATE_VCPU, ARG(ids - 1 - 7 * n))) >= 0; n++)
+		fd[n] = rc;
+	if (rc == -ENOMEM) { /* beside a sanitizer's shadow */
+		skip("no address space for more than %d vCPUs", n);
+	} else {
+		is_int(n, most, "vCPUs %d, %d, ..., %d", ids - 1, ids - 8, ids - 1 - 7 * (most - 1));
+		is_int(call(v, KVM_CREATE_VCPU, 0), -EINVAL, "and none beside them");
+	}
+	while (n)
+		softkvm_close(fd[--n]);
+	softkvm_close(v);
+}
+
 static void test_registers(void)
 {
 	struct kvm_regs regs = {.rbx = 0x1122, .r13 = 7, .rip = 0x7000, .rflags = 0x202}, back;
@@ -408,6 +429,7 @@ int main(void)
 {
 	test_system();
 	test_vm();
+	test_ids();
 	test_registers();
 	test_run();
 	test_interrupt();

@@ -109,7 +109,7 @@ static void test_msi(void)
 	is_int(signal_msi(MSI_ADDR | 6 << 12 | 12, 0x73), 1, "with the hint: to one");
 	is_int(signal_msi(MSI_ADDR | 9 << 12, 0x61), 0, "to nobody");
 	x2apic_enable(&cpu[3]);
-	cpu[3].index = 0x103;
+	cpu[3].id = 0x103;
 	lapic_put(cpu[3].lapic, LAPIC_ID, 0x103);
 	is_int(signal_msi(0x100ull << 32 | MSI_ADDR | 3 << 12, 0x74), 0,
 	       "8-bit destinations");

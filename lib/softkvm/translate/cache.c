@@ -160,7 +160,7 @@ void cache_flush(struct engine *e)
 		e->page_hash[page_hash(e->page[i].gpa)] = 0;
 		if (s)
 			atomic_fetch_and(&s->note[(e->page[i].gpa - s->gpa) >> 12].code,
-					 ~(1u << (e->c->index & 31)));
+					 ~vcpu_bit(e->c));
 	}
 	for (i = 0; i < REGIONS; i++) {
 		e->region[i].at = e->region[i].begin;

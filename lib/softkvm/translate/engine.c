@@ -14,7 +14,7 @@ static void set_options(struct engine *e)
 {
 	struct words *o = &e->opt;
 
-	words_read(o, e->c->index == 0);
+	words_read(o, e->c->place == 0);
 	if (o->sample && o->sample < 4) /* an instruction must come to its end in between */
 		o->sample = 4;
 	if (o->cache_size && o->cache_size < 256u << 10)

@@ -96,8 +96,8 @@ void profile_report(const struct engine *e)
 		}
 	sorted = e;
 	qsort(order, n, sizeof(*order), heavier);
-	fprintf(stderr, "vCPU %d, the blocks that ran most since the last cache flush:\n"
-			"   share         runs  insns  bytes  host  address\n", e->c->index);
+	fprintf(stderr, "vCPU %u, the blocks that ran most since the last cache flush:\n"
+			"   share         runs  insns  bytes  host  address\n", e->c->id);
 	for (i = 0; i < n && i < PROFILE_ROWS && total; i++) {
 		const struct block *b = &e->block[order[i]];
 

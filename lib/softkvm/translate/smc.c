@@ -69,11 +69,6 @@
 
 #define WRITES_TO_RECYCLE 8
 
-static uint32_t my_bit(const struct vcpu *c)
-{
-	return 1u << (c->index & 31);
-}
-
 static struct page_note *note_of(struct slot *slot, uint64_t gpa)
 {
 	return &slot->note[(gpa - slot->gpa) >> 12];
@@ -128,7 +123,7 @@ static void drop_lost(struct engine *e, struct code_page *p)
 {
 	struct slot *slot = p->claimed ? vm_slot(e->c->vm, p->gpa) : NULL;
 
-	if (!p->claimed || (slot && atomic_load(&note_of(slot, p->gpa)->code) & my_bit(e->c)))
+	if (!p->claimed || (slot && atomic_load(&note_of(slot, p->gpa)->code) & vcpu_bit(e->c)))
 		return;
 	page_drop_blocks(e, p, 0, 4096);
 	p->writes = 0;
@@ -175,7 +170,7 @@ static void release_empty(struct vcpu *c, struct code_page *p, struct slot *slot
 		return;
 	p->writes = 0;
 	p->claimed = false;
-	atomic_fetch_and(&note_of(slot, p->gpa)->code, ~my_bit(c));
+	atomic_fetch_and(&note_of(slot, p->gpa)->code, ~vcpu_bit(c));
 }
 
 static void drop_written(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
@@ -186,7 +181,7 @@ static void drop_written(struct vcpu *c, struct slot *slot, uint64_t gpa, unsign
 	bool recycled;
 
 	if (!p) {
-		atomic_fetch_and(&note_of(slot, gpa)->code, ~my_bit(c));
+		atomic_fetch_and(&note_of(slot, gpa)->code, ~vcpu_bit(c));
 		return;
 	}
 	recycled = ++p->writes >= WRITES_TO_RECYCLE;
@@ -226,7 +221,7 @@ static void post_write(struct vcpu *to, struct page_note *note, uint64_t gpa, un
 	}
 	atomic_fetch_or(&to->requests, REQ_CODE);
 	if (take)
-		atomic_fetch_and(&note->code, ~my_bit(to));
+		atomic_fetch_and(&note->code, ~vcpu_bit(to));
 	lock_drop(&e->code_lock);
 }
 
@@ -317,10 +312,10 @@ static void sync_writer(struct vcpu *c, struct vcpu *other, uint64_t gpa)
 	uint64_t none = 0;
 	unsigned turn = 0;
 
-	if (!atomic_compare_exchange_strong(&o->sync_page[c->index & 31], &none, gpa | 1))
-		atomic_store(&o->sync_page[c->index & 31], SYNC_ALL);
+	if (!atomic_compare_exchange_strong(&o->sync_page[c->place], &none, gpa | 1))
+		atomic_store(&o->sync_page[c->place], SYNC_ALL);
 	vcpu_kick(other, REQ_MMU_SYNC);
-	while (atomic_load(&o->sync_page[c->index & 31]) && atomic_load(&o->running)) {
+	while (atomic_load(&o->sync_page[c->place]) && atomic_load(&o->running)) {
 		if (atomic_load(&c->requests) & REQ_MMU_SYNC)
 			answer_syncs(c); /* it may be waiting for us */
 		wait_a_little(turn++);
@@ -333,16 +328,16 @@ void page_claim_code(struct vcpu *c, struct slot *slot, uint64_t gpa)
 	uint32_t writers;
 	int i, n = atomic_load(&c->vm->n_vcpus);
 
-	atomic_fetch_or(&note->code, my_bit(c));
+	atomic_fetch_or(&note->code, vcpu_bit(c));
 	writers = atomic_load(&note->writers);
-	if (writers & my_bit(c))
+	if (writers & vcpu_bit(c))
 		tlb_drop_writable(c, slot, gpa);
-	if (!(writers & ~my_bit(c)))
+	if (!(writers & ~vcpu_bit(c)))
 		return;
 	for (i = 0; i < n; i++) {
 		struct vcpu *other = c->vm->vcpu[i];
 
-		if (other != c && other->engine && writers & my_bit(other))
+		if (other != c && other->engine && writers & vcpu_bit(other))
 			sync_writer(c, other, gpa);
 	}
 }
@@ -361,7 +356,7 @@ void post_changes(struct vcpu *c)
 		for (i = 0; slot && i < n; i++) {
 			struct vcpu *other = c->vm->vcpu[i];
 
-			if (other != c && other->engine && w->holders & my_bit(other))
+			if (other != c && other->engine && w->holders & vcpu_bit(other))
 				post_write(other, note_of(slot, w->gpa), w->gpa, w->len);
 		}
 	}
@@ -391,16 +386,16 @@ void page_changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
 		atomic_fetch_or(&slot->dirty[page / 64], 1ull << (page % 64));
 	if (!c || !c->engine)
 		return;
-	if (!(atomic_load_explicit(&note->writers, memory_order_relaxed) & my_bit(c)))
-		atomic_fetch_or(&note->writers, my_bit(c));
+	if (!(atomic_load_explicit(&note->writers, memory_order_relaxed) & vcpu_bit(c)))
+		atomic_fetch_or(&note->writers, vcpu_bit(c));
 	code = atomic_load(&note->code);
 	if (!code)
 		return;
 	c->stat.code_writes++;
-	if (code & my_bit(c))
+	if (code & vcpu_bit(c))
 		drop_written(c, slot, gpa, len);
-	if (code & ~my_bit(c))
-		add_change(c, code & ~my_bit(c), gpa, len);
+	if (code & ~vcpu_bit(c))
+		add_change(c, code & ~vcpu_bit(c), gpa, len);
 }
 
 /* -- Memory slots ------------------------------------------------------------------ */
