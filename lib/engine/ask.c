@@ -9,30 +9,26 @@
 #include "engine/ask.h"
 
 #include "base/macros.h"
-#include "base/memfile.h"
-#include "base/scoped.h"
 #include "engine/cgroup.h"
 #include "softkvm/state/upper.h"
 
 #include <cpuid.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
-#include <time.h>
 #include <unistd.h>
 
 /* In headers of Linux 6.3 and newer. */
 #ifndef PR_GET_MDWE
 #define PR_GET_MDWE 66
 #endif
+
 /* -- Files ---------------------------------------------------------------------------------- */
 
 /* The first line that begins with `start`, behind that; false if there is none. */
@@ -80,19 +76,17 @@ static void ask_cpu(struct answers *a)
 {
 	uint32_t r, b, c, d;
 
+	a->cpu = cpu_set_of_host();
 	__cpuid(0, r, b, c, d);
 	words_to_text(a->vendor, (uint32_t[]){b, d, c}, 12);
 	__cpuid(1, a->signature, b, c, d);
-	if (c & 1u << 31) {
+	if (cpu_set_has(&a->cpu, FEATURE_hypervisor)) {
 		__cpuid(0x40000000, r, b, c, d);
 		words_to_text(a->hypervisor, (uint32_t[]){b, c, d}, 12);
 		if (!a->hypervisor[0])
 			strcpy(a->hypervisor, "?");
 	}
 	ask_brand(a);
-	cpu_words_read(&a->cpu);
-	a->has_vmx = cpu_has(&a->cpu, CPU_1_ECX, 5);
-	a->has_svm = cpu_has(&a->cpu, CPU_X1_ECX, 2);
 	softkvm_ways(&a->ways);
 }
 
@@ -136,42 +130,10 @@ static void ask_surroundings(struct answers *a)
 	a->no_new_privs = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
 	a->mdwe = prctl(PR_GET_MDWE, 0, 0, 0, 0) > 0;
 	a->softkvm_words = getenv("SOFTKVM");
+	words_read(&a->words, false);
 }
 
 /* -- Trying --------------------------------------------------------------------------------- */
-
-/* As translated code is kept: one mapping to write, another to run (softkvm/translate/cache.c). */
-static int try_exec(void)
-{
-	scoped_fd int fd = memfile_create("lodge-doctor", 4096);
-	void *rw, *rx;
-	int rc = 0;
-
-	if (fd < 0)
-		return -fd;
-	rw = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (rw == MAP_FAILED)
-		return errno;
-	rx = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-	if (rx == MAP_FAILED)
-		rc = errno;
-	else
-		munmap(rx, 4096);
-	munmap(rw, 4096);
-	return rc;
-}
-
-/* Each vCPU has a timer, and each timer counts as a signal that waits. */
-static int try_timer(void)
-{
-	struct sigevent none = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGURG};
-	timer_t timer;
-
-	if (timer_create(CLOCK_MONOTONIC, &none, &timer) < 0)
-		return errno;
-	timer_delete(timer);
-	return 0;
-}
 
 static void *nothing(void *arg)
 {
@@ -186,26 +148,6 @@ static int try_thread(void)
 	if (rc == 0)
 		pthread_join(thread, NULL);
 	return rc;
-}
-
-static bool has_space(uint64_t size)
-{
-	void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-		       0);
-
-	return p != MAP_FAILED && munmap(p, size) == 0;
-}
-
-static uint64_t largest_space(void)
-{
-	uint64_t size = SPACE_WANTED;
-
-	if (has_space(size))
-		return size;
-	for (size = UINT64_C(16) << 40; size >= MiB; size /= 2)
-		if (has_space(size))
-			return size;
-	return 0;
 }
 
 static void ask_node(struct answers *a)
@@ -247,7 +189,6 @@ static void ask_memory(struct answers *a)
 
 static void ask_limits(struct answers *a)
 {
-	a->limit_as = limit_of(RLIMIT_AS);
 	a->limit_nproc = limit_of(RLIMIT_NPROC);
 	a->limit_sigpending = limit_of(RLIMIT_SIGPENDING);
 	a->cgroup_memory = cgroup_limit("", CGROUP_MEMORY);
@@ -257,13 +198,12 @@ static void ask_limits(struct answers *a)
 void ask_host(struct answers *a)
 {
 	*a = (struct answers){0};
-	a->space = largest_space(); /* before anybody takes some of it */
+	a->wide = upper_exists(); /* before the engine takes them */
+	for (unsigned i = 0; i < HOST_NEEDS; i++)
+		host_ask(i, &a->needs[i]);
 	ask_cpu(a);
 	ask_surroundings(a);
-	a->exec = try_exec();
-	a->timer = try_timer();
 	a->thread = try_thread();
-	a->wide = upper_exists();
 	ask_node(a);
 	ask_memory(a);
 	ask_limits(a);

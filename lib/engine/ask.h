@@ -4,42 +4,37 @@
  *
  *	struct answers a;
  *
- *	ask_host(&a);                           // first: an open engine takes address space
+ *	ask_host(&a);                           // first: an open engine takes addresses
  *	probe_engine(&kvm_host, &a.kvm);
- *	probe_engine(&kvm_soft, &a.soft);
  *	facts_judge(&a, facts);                 // engine/facts.h
  *
- * Whether an answer is good or bad is said in facts.c alone. What can be tried is tried, because
- * there are too many ways to forbid a thing to look for them all; the limits are read only to name
- * the one that was in the way.
+ * Whether an answer is good or bad is said in facts.c alone; but what softkvm_open() asks of a host
+ * is asked, and answered in words, by the same function (softkvm/state/host.h).
  */
 #ifndef ENGINE_ASK_H
 #define ENGINE_ASK_H
 
-#include "engine/level.h"
 #include "engine/probe.h"
 #include "softkvm/softkvm.h"
+#include "softkvm/state/host.h"
+#include "softkvm/state/words.h"
+#include "x86/feature.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/utsname.h>
 
-/* The address space that the software engine reserves: for guest memory's views and for the tables
- * of a vCPU (softkvm/state/host.c). */
-#define SPACE_WANTED (UINT64_C(20) << 40)
-
 #define NO_LIMIT UINT64_MAX
 
 struct answers {
-	struct probe_report kvm, soft;
+	struct probe_report kvm; /* if it was probed */
 
 	/* the CPU */
-	struct cpu_words cpu;
+	struct cpu_set cpu;  /* what it and the kernel give to programs */
 	uint32_t signature;  /* family, model, stepping: EAX of leaf 1 */
 	char vendor[13];     /* "GenuineIntel" */
 	char brand[49];      /* "" if it has no name */
 	char hypervisor[13]; /* what leaf 0x40000000 calls itself; "" without one, "?" if unnamed */
-	bool has_vmx, has_svm;
 	struct softkvm_ways ways;
 
 	/* the kernel, and what is around this process */
@@ -50,23 +45,23 @@ struct answers {
 	bool clock_is_tsc;     /* the kernel's own clock is the TSC */
 	int seccomp;           /* SECCOMP_MODE_*, or -1 if that may not be asked */
 	bool no_new_privs, mdwe;
-	const char *softkvm_words;    /* the environment's SOFTKVM, or NULL */
+	const char *softkvm_words; /* the environment's SOFTKVM, or NULL; and what it says */
+	struct words words;
 
-	/* what was tried: 0 or errno */
-	int exec; /* memory mapped writable, and again executable */
-	int timer, thread;
-	uint64_t space; /* so much could be reserved: SPACE_WANTED, or a power of two below */
-	bool wide; /* there are user addresses above 2^47 */
+	/* what was tried */
+	struct host_answer needs[HOST_NEEDS]; /* the software engine's */
+	int thread; /* 0 or errno */
+	bool wide;  /* there are user addresses above 2^47 */
 	bool has_node;
 	uint32_t node_mode, node_uid, node_gid; /* of /dev/kvm */
 
 	/* limits: NO_LIMIT, or so many */
-	uint64_t limit_as, limit_nproc, limit_sigpending;
+	uint64_t limit_nproc, limit_sigpending;
 	uint64_t cgroup_memory, cgroup_pids;
 	uint64_t memory, memory_total; /* bytes; memory: what can be had without swapping */
 };
 
-/* Fills *a, with reports that say nothing. A few milliseconds. Never fails: what cannot be asked
+/* Fills *a, with a report that says nothing. A few milliseconds. Never fails: what cannot be asked
  * has the value that is told above. Any thread. */
 void ask_host(struct answers *a);
 

@@ -7,8 +7,8 @@
  * verdict is not ok; a function that knows better replaces it.
  *
  * Of what the software engine has a slower way around, the engine itself tells which way it goes
- * (struct softkvm_ways), or shows it by having run the probe's guest (soft_works()). So nothing
- * here has to know what the engine can do without.
+ * (struct softkvm_ways); of what it cannot do without, what it found (struct host_answer). So nothing
+ * here has to know what the engine is made of.
  */
 #include "engine/facts.h"
 
@@ -65,30 +65,17 @@ static bool is_virtual(const struct answers *a)
 	return a->hypervisor[0] != 0;
 }
 
-static bool soft_works(const struct answers *a)
-{
-	return a->soft.fault == PROBE_OK;
-}
-
 /* Ways that somebody chose. */
 #define NO_WORDS "unset SOFTKVM"
 
-static bool is_chosen(const struct answers *a, struct fact *f, const char *word)
+static bool is_chosen(bool chosen, const char *word, struct fact *f)
 {
-	size_t len = strlen(word);
-	const char *p = a->softkvm_words;
-
-	for (; p && (p = strstr(p, word)); p += len)
-		if ((p == a->softkvm_words || p[-1] == ',') && (p[len] == ',' || !p[len])) {
-			say(f, ", because SOFTKVM has the word %s", word);
-			f->remedy = NO_WORDS;
-			return true;
-		}
-	return false;
+	if (!chosen)
+		return false;
+	say(f, ", because SOFTKVM has the word %s", word);
+	f->remedy = NO_WORDS;
+	return true;
 }
-
-/* What a system call said no to, other than for a limit. */
-#define ALLOW_IT "allow it in the seccomp profile or security policy of this process"
 
 /* Features of a CPU can be had only where a hypervisor hides them. */
 #define OTHER_MODEL "give this virtual machine the CPU model of its host"
@@ -169,19 +156,35 @@ static enum verdict cpu(const struct answers *a, struct fact *f)
 	return FACT_OK;
 }
 
+/* What the CPU lacks of a level. The first one is any x86-64 CPU's: what Lodge's own v1 has beyond the
+ * psABI's need not be the host's. */
+static struct cpu_set lacks_of_level(const struct answers *a, unsigned level)
+{
+	struct cpu_set needs = cpu_set_of_level(level), first = cpu_set_of_level(CPU_V1);
+
+	needs = cpu_set_minus(&needs, &first);
+	return cpu_set_minus(&needs, &a->cpu);
+}
+
 static enum verdict cpu_level(const struct answers *a, struct fact *f)
 {
-	const char *lacks[LEVEL_LACKS];
-	unsigned level = level_of(&a->cpu, lacks);
+	struct cpu_set lacks = {0};
+	unsigned level = CPU_V1;
+	char names[120];
 
+	while (level < CPU_LEVELS) {
+		lacks = lacks_of_level(a, level + 1);
+		if (!cpu_set_is_empty(&lacks))
+			break;
+		level++;
+	}
+	cpu_set_text(&lacks, ", ", names, sizeof(names));
 	snprintf(f->value, sizeof(f->value), "v%u", level);
 	only_if_virtual(a, f);
 	say(f, "x86-64-v%u", level);
-	if (level < 4)
-		say(f, ", for v%u it lacks", level + 1);
-	for (unsigned i = 0; lacks[i]; i++)
-		say(f, "%s %s", i ? "," : "", lacks[i]);
-	if (level > 1)
+	if (level < CPU_LEVELS)
+		say(f, ", for v%u it lacks %s", level + 1, names);
+	if (level > CPU_V1)
 		return FACT_OK;
 	say(f, ": newer distributions do not run");
 	return FACT_LESS;
@@ -189,7 +192,7 @@ static enum verdict cpu_level(const struct answers *a, struct fact *f)
 
 static enum verdict tsc(const struct answers *a, struct fact *f)
 {
-	bool invariant = cpu_has(&a->cpu, CPU_X7_EDX, 8);
+	bool invariant = cpu_set_has(&a->cpu, FEATURE_constant_tsc);
 
 	value(f, invariant ? "invariant" : "variable");
 	only_if_virtual(a, f);
@@ -226,7 +229,7 @@ static enum verdict threads(const struct answers *a, struct fact *f)
 	if (a->thread) {
 		say(f, "none can be made: %s", strerror(a->thread));
 		if (a->thread != EAGAIN)
-			f->remedy = ALLOW_IT;
+			f->remedy = host_remedy(a->thread);
 		return FACT_MISSING;
 	}
 	if (room == NO_LIMIT)
@@ -263,13 +266,13 @@ static enum verdict proc(const struct answers *a, struct fact *f)
 
 static enum verdict virtualization(const struct answers *a, struct fact *f)
 {
-	bool there = a->has_vmx || a->has_svm;
+	bool vmx = cpu_set_has(&a->cpu, FEATURE_vmx), svm = cpu_set_has(&a->cpu, FEATURE_svm);
 
-	value(f, a->has_vmx ? "vmx" : a->has_svm ? "svm" : "none");
-	say(f, a->has_vmx ? "VT-x" : a->has_svm ? "AMD-V" : "the CPU offers neither VT-x nor AMD-V");
+	value(f, vmx ? "vmx" : svm ? "svm" : "none");
+	say(f, vmx ? "VT-x" : svm ? "AMD-V" : "the CPU offers neither VT-x nor AMD-V");
 	if (is_virtual(a))
 		f->remedy = "ask who runs this virtual machine for nested virtualization";
-	return there || a->kvm.fault == PROBE_OK ? FACT_OK : FACT_MISSING;
+	return vmx || svm || a->kvm.fault == PROBE_OK ? FACT_OK : FACT_MISSING;
 }
 
 static enum verdict dev_kvm(const struct answers *a, struct fact *f)
@@ -289,8 +292,6 @@ static enum verdict dev_kvm(const struct answers *a, struct fact *f)
 
 /* -- soft --------------------------------------------------------------------------------- */
 
-#define LEAF7_FSGSBASE  0
-
 static bool is_before_5_9(const char *release)
 {
 	unsigned major, minor;
@@ -304,7 +305,7 @@ static enum verdict fsgsbase(const struct answers *a, struct fact *f)
 	const char *way = a->ways.gs_base;
 
 	value(f, way);
-	if (!cpu_has(&a->cpu, CPU_7_EBX, LEAF7_FSGSBASE)) {
+	if (!cpu_set_has(&a->cpu, FEATURE_fsgsbase)) {
 		f->remedy = OTHER_MODEL;
 		only_if_virtual(a, f);
 	} else if (is_gvisor(a)) {
@@ -321,10 +322,10 @@ static enum verdict fsgsbase(const struct answers *a, struct fact *f)
 		return FACT_OK;
 	}
 	say(f, "unused");
-	if (is_chosen(a, f, "nogs"))
+	if (is_chosen(a->words.nogs, "nogs", f))
 		return FACT_SLOWER;
 	say(f, ", because the kernel does not enable it");
-	if (a->space < SPACE_WANTED) /* to repair it takes some */
+	if (a->needs[HOST_SPACE].rc) /* to repair it takes some */
 		say(f, ", or address space is short");
 	return FACT_SLOWER;
 }
@@ -338,7 +339,7 @@ static enum verdict bmi1(const struct answers *a, struct fact *f)
 		return FACT_OK;
 	}
 	say(f, "shifts are used where BEXTR would be one instruction");
-	is_chosen(a, f, "nobmi1");
+	is_chosen(a->words.nobmi1, "nobmi1", f);
 	return FACT_SLOWER;
 }
 
@@ -351,77 +352,67 @@ static enum verdict xsave(const struct answers *a, struct fact *f)
 		return FACT_OK;
 	}
 	say(f, "FXSAVE is used: guests have no AVX");
-	is_chosen(a, f, "fxsave");
+	is_chosen(a->words.fxsave, "fxsave", f);
 	return FACT_LESS;
 }
 
-static enum verdict bit(const struct answers *a, struct fact *f, enum cpu_word word, unsigned n)
+/* What it cannot do without: asked by itself, answered in its words. */
+static enum verdict need(const struct answers *a, struct fact *f, enum host_need need)
 {
-	bool there = cpu_has(&a->cpu, word, n);
+	const struct host_answer *answer = &a->needs[need];
 
-	say(f, there ? "there" : "not there");
-	only_if_virtual(a, f);
-	return there ? FACT_OK : FACT_MISSING;
+	say(f, "%s", answer->text);
+	if (answer->remedy)
+		f->remedy = answer->remedy;
+	return answer->rc ? FACT_MISSING : FACT_OK;
 }
 
 static enum verdict cmpxchg16b(const struct answers *a, struct fact *f)
 {
-	return bit(a, f, CPU_1_ECX, 13);
+	only_if_virtual(a, f);
+	return need(a, f, HOST_CMPXCHG16B);
 }
 
 static enum verdict lahf(const struct answers *a, struct fact *f)
 {
-	return bit(a, f, CPU_X1_ECX, 0);
+	only_if_virtual(a, f);
+	return need(a, f, HOST_LAHF);
 }
 
 static enum verdict paging(const struct answers *a, struct fact *f)
 {
 	value(f, a->wide ? "5" : "4");
-	say(f, a->wide ? "5 levels (LA57)" : "4 levels");
-	return FACT_OK;
+	say(f, a->wide ? "5 levels (LA57), " : "4 levels, ");
+	return need(a, f, HOST_UPPER);
 }
 
 static enum verdict address_space(const struct answers *a, struct fact *f)
 {
-	say_size(f, SPACE_WANTED);
-	if (a->space >= SPACE_WANTED) {
-		say(f, " can be reserved");
-		return FACT_OK;
-	}
-	say(f, " cannot be reserved, ");
-	say_size(f, a->space);
-	say(f, " can");
-	if (a->limit_as == NO_LIMIT)
-		f->remedy = NULL;
-	return soft_works(a) ? FACT_SLOWER : FACT_MISSING;
+	return need(a, f, HOST_SPACE);
 }
 
 static enum verdict code_memory(const struct answers *a, struct fact *f)
 {
-	say(f, a->exec ? "cannot be had: %s" : "can be had", strerror(a->exec));
+	enum verdict verdict = need(a, f, HOST_CODE);
+
 	if (a->mdwe)
 		say(f, "; PR_SET_MDWE is in force");
-	return a->exec ? FACT_MISSING : FACT_OK;
+	return verdict;
 }
 
 static enum verdict timers(const struct answers *a, struct fact *f)
 {
 	uint64_t room = a->limit_sigpending;
 
-	if (a->timer) {
-		say(f, "none can be made: %s", strerror(a->timer));
-		if (a->timer != EAGAIN)
-			f->remedy = ALLOW_IT;
+	if (need(a, f, HOST_TIMER) != FACT_OK)
 		return FACT_MISSING;
-	}
-	if (room == NO_LIMIT || !room) { /* gVisor says 0 and does not mean it */
-		say(f, "no limit");
+	if (room == NO_LIMIT || !room) /* gVisor says 0 and does not mean it */
 		return FACT_OK;
-	}
-	say(f, "%llu at most (ulimit -i)", (unsigned long long)room);
+	say(f, ", %llu at most (ulimit -i)", (unsigned long long)room);
 	if (room >= MANY_VCPUS)
 		return FACT_OK;
-	say(f, ", and each CPU of a guest takes one");
+	say(f, ": too few for a guest of many CPUs");
+	f->remedy = "raise ulimit -i";
 	return FACT_LESS;
 }
 
@@ -457,9 +448,9 @@ static const struct {
 	{"cmpxchg16b", "soft", cmpxchg16b, OTHER_MODEL},
 	{"lahf", "soft", lahf, OTHER_MODEL},
 	{"paging", "soft", paging, NULL},
-	{"address-space", "soft", address_space, "raise ulimit -v"},
-	{"code-memory", "soft", code_memory, ALLOW_IT},
-	{"timers", "soft", timers, "raise ulimit -i"},
+	{"address-space", "soft", address_space, NULL},
+	{"code-memory", "soft", code_memory, NULL},
+	{"timers", "soft", timers, NULL},
 	{"softkvm-words", "soft", softkvm_words, NO_WORDS},
 };
 

@@ -309,7 +309,7 @@ void probe_engine(const struct kvm_face *face, struct probe_report *r)
 		else
 			say(r, PROBE_OK, "works, faster than this computer's clock can tell");
 	}
-	if (face == &kvm_soft && r->fault >= PROBE_DIED)
-		r->hint = A_BUG;
+	if (face == &kvm_soft)
+		r->hint = r->fault >= PROBE_DIED ? A_BUG : NULL;
 	r->ms = now_ms(CLOCK_MONOTONIC) - start;
 }

@@ -27,7 +27,7 @@
 
 static int failed(int rc, const char *what, struct err *err)
 {
-	return err_set(err, -rc, "%s fails: %s", what, strerror(-rc));
+	return err_sys(err, -rc, "%s fails", what);
 }
 
 static void put_tables(struct tiny *t)

@@ -46,7 +46,7 @@ static const struct option options[] = {
 
 struct findings {
 	struct answers answers;
-	const struct probe_report *reports[ARRAY_SIZE(faces)]; /* in the answers */
+	struct probe_report reports[ARRAY_SIZE(faces)];
 	const struct kvm_face *chosen;
 	struct fact facts[FACTS_MAX];
 	unsigned n_facts;
@@ -57,7 +57,7 @@ struct findings {
 static void print_reports(const struct findings *d)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(faces); i++) {
-		const struct probe_report *r = d->reports[i];
+		const struct probe_report *r = &d->reports[i];
 
 		printf("%-5s %-13s %s (%.0f ms)\n", faces[i]->name,
 		       probe_fault_name(r->fault), r->text, r->ms);
@@ -70,7 +70,7 @@ static void print_reports(const struct findings *d)
 static bool is_told(const struct findings *d, const struct fact *f)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(faces); i++)
-		if (d->reports[i]->hint && strcmp(d->reports[i]->hint, f->remedy) == 0)
+		if (d->reports[i].hint && strcmp(d->reports[i].hint, f->remedy) == 0)
 			return true;
 	for (const struct fact *g = d->facts; g < f; g++)
 		if (g->remedy && strcmp(g->remedy, f->remedy) == 0)
@@ -157,7 +157,7 @@ static void print_json(const struct findings *d)
 	json_str(&j, "engine", d->chosen ? d->chosen->name : NULL);
 	json_open(&j, "engines", '[');
 	for (unsigned i = 0; i < ARRAY_SIZE(faces); i++)
-		json_report(&j, faces[i]->name, d->reports[i]);
+		json_report(&j, faces[i]->name, &d->reports[i]);
 	json_close(&j);
 	json_open(&j, "facts", '[');
 	for (unsigned i = 0; i < d->n_facts; i++)
@@ -170,14 +170,14 @@ static int doctor_main(void *parsed)
 {
 	const struct doctor *options_given = parsed;
 	struct findings d = {0};
-	struct probe_report *reports[] = {&d.answers.kvm, &d.answers.soft}; /* as faces[] */
 
 	ask_host(&d.answers);
 	for (unsigned i = 0; i < ARRAY_SIZE(faces); i++) {
-		probe_engine(faces[i], reports[i]);
-		d.reports[i] = reports[i];
-		if (!reports[i]->fault && !d.chosen)
+		probe_engine(faces[i], &d.reports[i]);
+		if (!d.reports[i].fault && !d.chosen)
 			d.chosen = faces[i];
+		if (faces[i] == &kvm_host)
+			d.answers.kvm = d.reports[i];
 	}
 	d.n_facts = facts_judge(&d.answers, d.facts);
 	(options_given->json ? print_json : print_text)(&d);

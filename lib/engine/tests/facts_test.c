@@ -8,7 +8,6 @@
 #include "engine/ask.h"
 #include "engine/cgroup.h"
 #include "engine/facts.h"
-#include "engine/level.h"
 #include "tests/tap.h"
 
 #include <errno.h>
@@ -17,65 +16,73 @@
 
 /* -- CPUs by level -------------------------------------------------------------------------- */
 
-#define V2_ECX  0x00982201u /* POPCNT, SSE4.2, SSE4.1, CMPXCHG16B, SSSE3, SSE3 */
-#define V3_ECX  (V2_ECX | 0x38401000u) /* F16C, AVX, OSXSAVE, MOVBE, FMA */
-#define V3_EBX  0x00000129u /* BMI2, AVX2, BMI1; FSGSBASE */
-#define V4_EBX  (V3_EBX | 0xd0030000u)
-#define TSC_EDX 0x100u
-
 static const struct {
 	const char *name;
-	struct cpu_words cpu;
-	unsigned level;
-	const char *lacks;
+	unsigned level;                   /* it has that, ... */
+	enum cpu_feature_id without;      /* but not this and what needs it; ... */
+	uint64_t xcr0;                    /* and so much of its state is kept */
+	const char *value, *lacks;
 } cpus[] = {
-	{"all", {{V3_ECX, V4_EBX, 0x21}, 0xe7}, 4, ""},
-	{"no AVX-512", {{V3_ECX, V3_EBX, 0x21}, 7}, 3,
-	 "AVX512F AVX512BW AVX512CD AVX512DQ AVX512VL "},
-	{"AVX-512 that the kernel does not save", {{V3_ECX, V4_EBX, 0x21}, 7}, 3,
-	 "AVX512F AVX512BW AVX512CD AVX512DQ AVX512VL "},
-	{"one of AVX-512's", {{V3_ECX, V4_EBX & ~(1u << 17), 0x21}, 0xe7}, 3, "AVX512DQ "},
-	{"no LZCNT", {{V3_ECX, V4_EBX, 1}, 0xe7}, 2, "LZCNT "},
-	{"no XSAVE", {{V3_ECX & ~(1u << 27), V4_EBX, 0x21}, 0}, 2, "AVX AVX2 F16C FMA OSXSAVE "},
-	{"Nehalem", {{V2_ECX, 0, 1}, 0}, 2,
-	 "AVX AVX2 BMI1 BMI2 F16C FMA LZCNT MOVBE OSXSAVE "},
-	{"no SSE4.2", {{V3_ECX & ~(1u << 20), V4_EBX, 0x21}, 0xe7}, 1, "SSE4.2 "},
-	{"the first", {{0}, 0}, 1,
-	 "CMPXCHG16B LAHF-SAHF POPCNT SSE3 SSE4.1 SSE4.2 SSSE3 "},
+	{"all", 4, FEATURE_ibt, 0xe7, "v4", "x86-64-v4"},
+	{"no AVX-512", 3, FEATURE_ibt, 0xe7, "v3",
+	 "for v4 it lacks avx512f, avx512dq, avx512cd, avx512bw, avx512vl"},
+	{"AVX-512 that the kernel does not save", 4, FEATURE_ibt, 7, "v3",
+	 "for v4 it lacks avx512f, avx512dq, avx512cd, avx512bw, avx512vl"},
+	{"one of AVX-512's", 4, FEATURE_avx512dq, 0xe7, "v3", "for v4 it lacks avx512dq"},
+	{"no LZCNT", 4, FEATURE_abm, 0xe7, "v2", "for v3 it lacks abm"},
+	{"no XSAVE", 4, FEATURE_ibt, 0, "v2", "for v3 it lacks fma, xsave, avx, f16c, avx2"},
+	{"Nehalem", 2, FEATURE_ibt, 0, "v2",
+	 "for v3 it lacks fma, movbe, xsave, avx, f16c, bmi1, avx2, bmi2, abm"},
+	{"no SSE4.2", 4, FEATURE_sse4_2, 0xe7, "v1", "for v2 it lacks sse4_2: newer"},
+	{"the first", 1, FEATURE_ibt, 0, "v1",
+	 "for v2 it lacks pni, ssse3, cx16, sse4_1, sse4_2, popcnt, lahf_lm: newer"},
+	{"not even what Lodge's v1 has", 2, FEATURE_tsc_deadline_timer, 0, "v2", "for v3"},
 };
 
-static void test_levels(void)
+static struct cpu_set cpu_of(unsigned level, enum cpu_feature_id without, uint64_t xcr0)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(cpus); i++) {
-		const char *lacks[LEVEL_LACKS];
-		char all[200] = "";
+	struct cpu_set cpu = cpu_set_of_level(level), no_state = cpu_without_state(xcr0);
+	struct cpu_set taken = cpu_needed_by(without);
 
-		is_int(level_of(&cpus[i].cpu, lacks), cpus[i].level, "level of: %s", cpus[i].name);
-		for (unsigned k = 0; lacks[k]; k++)
-			strcat(strcat(all, lacks[k]), " ");
-		is_str(all, cpus[i].lacks, "what it lacks: %s", cpus[i].name);
-	}
+	cpu = cpu_set_minus(&cpu, &no_state);
+	return cpu_set_minus(&cpu, &taken);
 }
 
 /* -- Facts ---------------------------------------------------------------------------------- */
 
 static const struct answers good = {
-	.cpu = {{V3_ECX, V4_EBX, 0x25, TSC_EDX}, 0xe7},
 	.signature = 0x00b00f21,
 	.vendor = "AuthenticAMD",
 	.brand = "AMD EPYC 9755",
-	.has_svm = true,
 	.ways = {"kept", "bextr", "xsave"},
 	.os = {.sysname = "Linux", .release = "6.1.0-42-amd64", .version = "#1 SMP"},
 	.has_proc = true,
-	.space = SPACE_WANTED,
+	.needs = {{.text = "well"}, {.text = "well"}, {.text = "well"}, {.text = "well"},
+		  {.text = "well"}, {.text = "well"}},
 	.has_node = true,
 	.node_mode = 0660,
-	.limit_as = NO_LIMIT,
 	.limit_nproc = 30000, .limit_sigpending = 30000,
 	.cgroup_memory = NO_LIMIT, .cgroup_pids = NO_LIMIT,
 	.memory = 8 * GiB, .memory_total = 16 * GiB,
 };
+
+static struct answers all_is_well(void)
+{
+	struct answers a = good;
+
+	a.cpu = cpu_set_of_level(CPU_LEVELS);
+	cpu_set_add(&a.cpu, FEATURE_svm);
+	cpu_set_add(&a.cpu, FEATURE_fsgsbase);
+	cpu_set_add(&a.cpu, FEATURE_constant_tsc);
+	return a;
+}
+
+static void take(struct answers *a, enum cpu_feature_id feature)
+{
+	struct cpu_set taken = cpu_needed_by(feature);
+
+	a->cpu = cpu_set_minus(&a->cpu, &taken);
+}
 
 static void in_a_vm(struct answers *a)
 {
@@ -110,14 +117,9 @@ static void unnamed_hypervisor(struct answers *a)
 	strcpy(a->hypervisor, "ArmouredWolf");
 }
 
-static void nehalem(struct answers *a)
-{
-	a->cpu = (struct cpu_words){{V2_ECX, 0, 1, TSC_EDX}, 0};
-}
-
 static void no_sse42(struct answers *a)
 {
-	a->cpu.word[CPU_1_ECX] &= ~(1u << 20);
+	take(a, FEATURE_sse4_2);
 }
 
 static void no_sse42_in_a_vm(struct answers *a)
@@ -128,7 +130,7 @@ static void no_sse42_in_a_vm(struct answers *a)
 
 static void tsc_varies(struct answers *a)
 {
-	a->cpu.word[CPU_X7_EDX] = 0;
+	take(a, FEATURE_constant_tsc);
 }
 
 static void tsc_is_the_clock(struct answers *a)
@@ -203,26 +205,36 @@ static void crawling_kvm(struct answers *a)
 
 static void paravirtual_kvm(struct answers *a)
 {
-	a->has_svm = false; /* and it works all the same */
+	take(a, FEATURE_svm); /* and it works all the same */
 }
 
-static void ulimit_v(struct answers *a)
+static void fails(struct answers *a, enum host_need need, const char *text, const char *remedy)
 {
-	a->space = GiB;
-	a->limit_as = 2 * GiB;
-	a->soft.fault = PROBE_CANNOT_OPEN;
+	a->needs[need].rc = -EPERM;
+	snprintf(a->needs[need].text, HOST_WHY, "%s", text);
+	a->needs[need].remedy = remedy;
 }
 
 static void no_space(struct answers *a)
 {
-	ulimit_v(a);
-	a->limit_as = NO_LIMIT; /* a CPU of fewer address bits, say */
+	fails(a, HOST_SPACE, "20 TiB are too much", "raise it");
 }
 
-static void ulimit_v_done_without(struct answers *a)
+static void no_cx16(struct answers *a)
 {
-	ulimit_v(a);
-	a->soft.fault = PROBE_OK;
+	fails(a, HOST_CMPXCHG16B, "lacks it", NULL);
+}
+
+static void no_lahf_in_a_vm(struct answers *a)
+{
+	fails(a, HOST_LAHF, "lacks it", NULL);
+	in_a_vm(a);
+}
+
+static void full_above(struct answers *a)
+{
+	a->wide = true;
+	fails(a, HOST_UPPER, "there is memory", NULL);
 }
 
 static void gs_repaired(struct answers *a)
@@ -245,13 +257,13 @@ static void gs_masked(struct answers *a)
 {
 	gs_unused(a);
 	in_a_vm(a);
-	a->cpu.word[CPU_7_EBX] &= ~1u;
+	take(a, FEATURE_fsgsbase);
 }
 
 static void gs_no_cpu(struct answers *a)
 {
 	gs_unused(a);
-	a->cpu.word[CPU_7_EBX] &= ~1u;
+	take(a, FEATURE_fsgsbase);
 }
 
 static void shifts(struct answers *a)
@@ -268,31 +280,25 @@ static void fxsave(struct answers *a)
 static void gs_chosen(struct answers *a)
 {
 	gs_unused(a);
-	a->softkvm_words = "nogsx,nogs";
-}
-
-static void gs_other_word(struct answers *a)
-{
-	gs_unused(a);
-	a->softkvm_words = "nogsx,xnogs";
+	a->words.nogs = true;
 }
 
 static void gs_no_space(struct answers *a)
 {
 	gs_unused(a);
-	ulimit_v_done_without(a);
+	no_space(a);
 }
 
 static void shifts_chosen(struct answers *a)
 {
 	a->ways.page_number = "shifts";
-	a->softkvm_words = "nobmi1,nogs";
+	a->words.nobmi1 = true;
 }
 
 static void fxsave_chosen(struct answers *a)
 {
 	fxsave(a);
-	a->softkvm_words = "fxsave";
+	a->words.fxsave = true;
 }
 
 static void five_levels(struct answers *a)
@@ -302,24 +308,23 @@ static void five_levels(struct answers *a)
 
 static void no_exec(struct answers *a)
 {
-	a->exec = EPERM;
+	fails(a, HOST_CODE, "cannot be executed", "allow it");
 	a->mdwe = true;
-	a->soft.fault = PROBE_NO_VM;
 }
 
 static void no_timers(struct answers *a)
 {
-	a->timer = EAGAIN;
-}
-
-static void forbidden_timers(struct answers *a)
-{
-	a->timer = ENOSYS;
+	fails(a, HOST_TIMER, "none", "raise ulimit -i");
 }
 
 static void forbidden_threads(struct answers *a)
 {
 	a->thread = EPERM;
+}
+
+static void no_memory_for_threads(struct answers *a)
+{
+	a->thread = ENOMEM;
 }
 
 static void odd_limit(struct answers *a)
@@ -351,8 +356,7 @@ static const struct {
 	 "a container (docker) in a virtual machine (Hyper-V)", NULL, NULL},
 	{marks_alone, "sandbox", FACT_OK, "none", "none", NULL, NULL},
 	{unnamed_hypervisor, "sandbox", FACT_OK, "vm", "(ArmouredWolf)", NULL, NULL},
-	{nehalem, "cpu-level", FACT_OK, "v2", "x86-64-v2, for v3 it lacks AVX, AVX2", NULL, NULL},
-	{no_sse42, "cpu-level", FACT_LESS, "v1", "for v2 it lacks SSE4.2:", NULL, NULL},
+	{no_sse42, "cpu-level", FACT_LESS, "v1", "for v2 it lacks sse4_2:", NULL, NULL},
 	{no_sse42_in_a_vm, "cpu-level", FACT_LESS, "v1", "lacks", "CPU model", NULL},
 	{tsc_varies, "tsc", FACT_LESS, "variable", "not said to be invariant", NULL, NULL},
 	{tsc_is_the_clock, "tsc", FACT_OK, "variable", "the kernel's own clock", NULL, NULL},
@@ -381,32 +385,53 @@ static const struct {
 	{shifts, "bmi1", FACT_SLOWER, "shifts", "shifts are used", "CPU model", NULL},
 	{fxsave, "xsave", FACT_LESS, "fxsave", "guests have no AVX", NULL, NULL},
 	{gs_chosen, "fsgsbase", FACT_SLOWER, "unused", "SOFTKVM has the word nogs", "unset SOFTKVM",
-	 "softkvm-words"},
-	{gs_other_word, "fsgsbase", FACT_SLOWER, "unused", "kernel does not enable it", "nofsgsbase",
-	 "softkvm-words"},
+	 NULL},
 	{gs_no_space, "fsgsbase", FACT_SLOWER, "unused", "or address space is short", "nofsgsbase",
 	 "address-space"},
 	{shifts_chosen, "bmi1", FACT_SLOWER, "shifts", "SOFTKVM has the word nobmi1", "unset SOFTKVM",
-	 "softkvm-words"},
+	 NULL},
 	{fxsave_chosen, "xsave", FACT_LESS, "fxsave", "SOFTKVM has the word fxsave", "unset SOFTKVM",
-	 "softkvm-words"},
-	{five_levels, "paging", FACT_OK, "5", "LA57", NULL, NULL},
-	{ulimit_v, "address-space", FACT_MISSING, NULL,
-	 "20 TiB cannot be reserved, 1.0 GiB can", "ulimit -v", NULL},
-	{no_space, "address-space", FACT_MISSING, NULL, "1.0 GiB can", NULL, NULL},
-	{ulimit_v_done_without, "address-space", FACT_SLOWER, NULL, "cannot", "ulimit -v", NULL},
-	{no_exec, "code-memory", FACT_MISSING, NULL, "not permitted; PR_SET_MDWE", "seccomp", NULL},
-	{forbidden_timers, "timers", FACT_MISSING, NULL, "Function not impl", "seccomp", NULL},
+	 NULL},
+	{no_cx16, "cmpxchg16b", FACT_MISSING, NULL, "lacks it", NULL, NULL},
+	{no_lahf_in_a_vm, "lahf", FACT_MISSING, NULL, "lacks it", "CPU model", NULL},
+	{five_levels, "paging", FACT_OK, "5", "5 levels (LA57), well", NULL, NULL},
+	{full_above, "paging", FACT_MISSING, "5", "LA57), there is memory", NULL, NULL},
+	{no_space, "address-space", FACT_MISSING, NULL, "20 TiB are too much", "raise it", NULL},
+	{no_exec, "code-memory", FACT_MISSING, NULL, "cannot be executed; PR_SET_MDWE is in force",
+	 "allow it", NULL},
+	{no_memory_for_threads, "threads", FACT_MISSING, NULL, "Cannot allocate memory", NULL, NULL},
 	{forbidden_threads, "threads", FACT_MISSING, NULL, "not permitted", "seccomp", NULL},
-	{no_timers, "timers", FACT_MISSING, NULL, "none can be made", "ulimit -i", NULL},
-	{odd_limit, "timers", FACT_OK, NULL, "no limit", NULL, NULL},
-	{few_timers, "timers", FACT_LESS, NULL, "10 at most (ulimit -i)", "ulimit -i", NULL},
+	{no_timers, "timers", FACT_MISSING, NULL, "none", "ulimit -i", NULL},
+	{odd_limit, "timers", FACT_OK, NULL, "well", NULL, NULL},
+	{few_timers, "timers", FACT_LESS, NULL, "well, 10 at most (ulimit -i)", "ulimit -i", NULL},
 	{words, "softkvm-words", FACT_SLOWER, NULL, "interpret", "unset SOFTKVM", NULL},
 };
 
+static const struct fact *find(const struct fact *f, const char *name)
+{
+	while (strcmp(f->name, name) != 0)
+		f++;
+	return f;
+}
+
+static void test_levels(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(cpus); i++) {
+		struct answers a = all_is_well();
+		struct fact f[FACTS_MAX];
+		const struct fact *level;
+
+		a.cpu = cpu_of(cpus[i].level, cpus[i].without, cpus[i].xcr0);
+		facts_judge(&a, f);
+		level = find(f, "cpu-level");
+		is_str(level->value, cpus[i].value, "level of: %s", cpus[i].name);
+		ok(strstr(level->text, cpus[i].lacks), "what it lacks: %s", level->text);
+	}
+}
+
 static void check_case(unsigned i)
 {
-	struct answers a = good;
+	struct answers a = all_is_well();
 	struct fact f[FACTS_MAX];
 	bool seen = false;
 	unsigned n;
@@ -438,8 +463,9 @@ static void check_case(unsigned i)
 
 static void test_facts(void)
 {
+	struct answers a = all_is_well();
 	struct fact f[FACTS_MAX];
-	unsigned n = facts_judge(&good, f);
+	unsigned n = facts_judge(&a, f);
 
 	for (unsigned i = 0; i < n; i++) {
 		is_str(verdict_name(f[i].verdict), "ok", "all is well: %s: %s", f[i].name,

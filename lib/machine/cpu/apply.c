@@ -9,7 +9,7 @@
  *	vendor             the host's: what SYSENTER, AVX-512's place in an XSAVE area and undefined
  *	                   flags are like is its, and cannot be made another's
  *	0xD, sub-leaves    where in an XSAVE area a component lies: hardware puts it there
- *	speculation        what the engine says: features.def, ENG
+ *	speculation        what the engine says: feature.def, ENG
  *	0x4000xxxx         the engine's own services
  *
  * Then both kinds are made to agree with themselves: XSAVE's components with the features that
@@ -31,7 +31,7 @@ static struct cpu_set wanted(const struct cpu_model *m, const struct cpu_set *of
 {
 	struct cpu_set s = m->level ? cpu_set_of_level(m->level) : *offered;
 
-	for (unsigned i = 0; i < cpu_n_features; i++)
+	for (unsigned i = 0; i < CPU_FEATURES; i++)
 		if (cpu_features[i].model == CPU_ENG && cpu_set_has(offered, i))
 			cpu_set_add(&s, i);
 	for (unsigned w = 0; w < CPU_SET_WORDS; w++)
@@ -39,24 +39,15 @@ static struct cpu_set wanted(const struct cpu_model *m, const struct cpu_set *of
 	return s;
 }
 
-/* Has a members that are not in b? They are *out. */
-static bool is_lacking(const struct cpu_set *a, const struct cpu_set *b, struct cpu_set *out)
-{
-	uint64_t any = 0;
-
-	for (unsigned w = 0; w < CPU_SET_WORDS; w++)
-		any |= out->word[w] = a->word[w] & ~b->word[w];
-	return any != 0;
-}
-
 unsigned cpu_highest_level(const struct cpu_set *offered)
 {
 	unsigned level = CPU_LEVELS;
-	struct cpu_set lacks, needs;
 
 	for (; level > 0; level--) {
-		needs = cpu_set_of_level(level);
-		if (!is_lacking(&needs, offered, &lacks))
+		struct cpu_set needs = cpu_set_of_level(level);
+		struct cpu_set lacks = cpu_set_minus(&needs, offered);
+
+		if (cpu_set_is_empty(&lacks))
 			break;
 	}
 	return level;
@@ -76,11 +67,6 @@ static int refuse(const struct cpu_model *m, const struct cpu_set *lacks,
 	return err_set(err, ERANGE,
 		       "CPU %s: engine '%s' does not offer %s on this computer; its CPU is of no "
 		       "level", m->text, engine, names);
-}
-
-static bool has(const struct cpu_set *set, const char *name)
-{
-	return cpu_set_has(set, (unsigned)cpu_feature_find(name, strlen(name)));
 }
 
 /* -- A level's leaves --------------------------------------------------------------------- */
@@ -148,11 +134,17 @@ static void add_name(struct cpu_table *t, unsigned level)
 
 /* Leaves that belong to one feature, which is the engine's if it was added to a level. */
 static const struct {
-	const char *feature;
+	enum cpu_feature_id feature;
 	uint32_t leaf;
 } own_leaves[] = {
-	{"sgx", 0x12}, {"intel_pt", 0x14}, {"arch_lbr", 0x1c}, {"amx_tile", 0x1d},
-	{"amx_tile", 0x1e}, {"svm", 0x8000000a}, {"topoext", 0x8000001d}, {"topoext", 0x8000001e},
+	{FEATURE_sgx, 0x12},
+	{FEATURE_intel_pt, 0x14},
+	{FEATURE_arch_lbr, 0x1c},
+	{FEATURE_amx_tile, 0x1d},
+	{FEATURE_amx_tile, 0x1e},
+	{FEATURE_svm, 0x8000000a},
+	{FEATURE_topoext, 0x8000001d},
+	{FEATURE_topoext, 0x8000001e},
 };
 
 static bool is_the_engines(uint32_t leaf, const struct cpu_set *set)
@@ -160,7 +152,7 @@ static bool is_the_engines(uint32_t leaf, const struct cpu_set *set)
 	if (leaf >> 16 == 0x4000 || leaf == 0xd)
 		return true;
 	for (size_t i = 0; i < ARRAY_SIZE(own_leaves); i++)
-		if (own_leaves[i].leaf == leaf && has(set, own_leaves[i].feature))
+		if (own_leaves[i].leaf == leaf && cpu_set_has(set, own_leaves[i].feature))
 			return true;
 	return false;
 }
@@ -220,7 +212,7 @@ static void build(unsigned level, unsigned phys_bits, const struct cpu_set *set,
 		*cpu_table_find(t, 0, 0) = *vendor;
 	set_last_leaf(t);
 	cpu_table_find(t, 0x80000008, 0)->eax = 48 << 8 | phys_bits;
-	for (unsigned i = 0; i < cpu_n_features; i++)
+	for (unsigned i = 0; i < CPU_FEATURES; i++)
 		cpu_table_put(t, &cpu_features[i], cpu_set_has(set, i));
 	set_last_sub_leaf_7(t);
 }
@@ -228,34 +220,6 @@ static void build(unsigned level, unsigned phys_bits, const struct cpu_set *set,
 /* -- XSAVE -------------------------------------------------------------------------------- */
 
 #define XSAVE_HEADER_END 576
-
-/* A component of the XSAVE area that comes with a feature; x87 and SSE come with XSAVE. */
-static const struct {
-	uint64_t components;
-	const char *feature;
-} states[] = {
-	{1 << 0 | 1 << 1, "xsave"},
-	{1 << 2, "avx"},
-	{1 << 3 | 1 << 4, "mpx"},
-	{1 << 5 | 1 << 6 | 1 << 7, "avx512f"},
-	{1 << 8, "intel_pt"},
-	{1 << 9, "pku"},
-	{1 << 10, "enqcmd"},
-	{1 << 11 | 1 << 12, "shstk"},
-	{1 << 11, "ibt"},
-	{1 << 15, "arch_lbr"},
-	{1 << 17 | 1 << 18, "amx_tile"},
-};
-
-static uint64_t states_of(const struct cpu_set *set)
-{
-	uint64_t mask = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(states); i++)
-		if (has(set, states[i].feature))
-			mask |= states[i].components;
-	return mask;
-}
 
 /* Sub-leaf 0: what XCR0 may have, and how large the area is with all of it. EBX is for what XCR0
  * has now, which is the engine's to say. */
@@ -276,17 +240,17 @@ static void limit_xcr0(struct kvm_cpuid_entry2 *e, const struct cpu_table *t, ui
 
 static void limit_xsave(struct cpu_table *t, const struct cpu_set *set)
 {
-	uint64_t mask = states_of(set);
+	uint64_t mask = cpu_state_of(set);
 	struct kvm_cpuid_entry2 *first = cpu_table_find(t, 0xd, 0), *second = cpu_table_find(t, 0xd, 1);
 	unsigned n = 0;
 
 	if (first)
 		limit_xcr0(first, t, mask);
-	if (second && !has(set, "xsavec"))
+	if (second && !cpu_set_has(set, FEATURE_xsavec))
 		second->ebx = 0;
 	if (second) {
-		second->ecx &= has(set, "xsaves") ? (uint32_t)mask : 0;
-		second->edx &= has(set, "xsaves") ? (uint32_t)(mask >> 32) : 0;
+		second->ecx &= cpu_set_has(set, FEATURE_xsaves) ? (uint32_t)mask : 0;
+		second->edx &= cpu_set_has(set, FEATURE_xsaves) ? (uint32_t)(mask >> 32) : 0;
 	}
 	for (unsigned i = 0; i < t->n; i++) {
 		const struct kvm_cpuid_entry2 *e = &t->entries[i];
@@ -313,9 +277,9 @@ static void agree(struct cpu_table *t, const struct cpu_set *set, bool built)
 
 		ext->edx = (ext->edx & (again | ~REPEATED)) | (built ? again : 0);
 	}
-	if (sizes && !has(set, "la57") && (sizes->eax >> 8 & 0xff) > 48)
+	if (sizes && !cpu_set_has(set, FEATURE_la57) && (sizes->eax >> 8 & 0xff) > 48)
 		sizes->eax = (sizes->eax & ~0xff00u) | 48 << 8;
-	else if (sizes && has(set, "la57") && built)
+	else if (sizes && cpu_set_has(set, FEATURE_la57) && built)
 		sizes->eax = (sizes->eax & ~0xff00u) | 57 << 8;
 	limit_xsave(t, set);
 }
@@ -324,16 +288,17 @@ int cpu_model_apply(const struct cpu_model *model, unsigned phys_bits, const cha
 		    struct cpu_table *table, struct err *err)
 {
 	struct cpu_set offered = cpu_table_features(table);
-	struct cpu_set set = wanted(model, &offered), lacks, taken;
+	struct cpu_set set = wanted(model, &offered);
+	struct cpu_set lacks = cpu_set_minus(&set, &offered), taken = cpu_set_minus(&offered, &set);
 
-	if (is_lacking(&set, &offered, &lacks))
+	if (!cpu_set_is_empty(&lacks))
 		return refuse(model, &lacks, &offered, engine, err);
-	if (!model->level && !is_lacking(&offered, &set, &taken))
+	if (!model->level && cpu_set_is_empty(&taken))
 		return 0; /* the engine's, to the last bit */
 	if (model->level)
 		build(model->level, phys_bits, &set, table);
 	else
-		for (unsigned i = 0; i < cpu_n_features; i++)
+		for (unsigned i = 0; i < CPU_FEATURES; i++)
 			if (cpu_set_has(&taken, i))
 				cpu_table_put(table, &cpu_features[i], false);
 	agree(table, &set, model->level != 0);

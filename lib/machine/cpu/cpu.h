@@ -17,7 +17,7 @@
 
 #include <stdio.h>
 
-#include "machine/cpu/features.h"
+#include "x86/feature.h"
 
 struct cpu_table;
 struct err;

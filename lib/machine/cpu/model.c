@@ -47,12 +47,12 @@ static const char *nearest(const char *name)
 	const char *best = other_name(name);
 	size_t least = NEAR + 1;
 
-	for (unsigned i = 0; !best && least > 1 && i < cpu_n_features; i++) {
+	for (unsigned i = 0; !best && least > 1 && i < CPU_FEATURES; i++) {
 		size_t d = near_distance(cpu_features[i].name, name);
 
 		least = d < least ? d : least;
 	}
-	for (unsigned i = 0; !best && i < cpu_n_features; i++)
+	for (unsigned i = 0; !best && i < CPU_FEATURES; i++)
 		if (near_distance(cpu_features[i].name, name) == least && least <= NEAR)
 			best = cpu_features[i].name;
 	return best;
@@ -146,7 +146,7 @@ static void list_features(const struct cpu_set *offered, unsigned kind, FILE *ou
 {
 	size_t column = WIDTH;
 
-	for (unsigned i = 0; i < cpu_n_features; i++) {
+	for (unsigned i = 0; i < CPU_FEATURES; i++) {
 		const char *name = cpu_features[i].name;
 		bool has = cpu_set_has(offered, i);
 		size_t len = strlen(name) + (has ? 1 : 2);

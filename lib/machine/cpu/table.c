@@ -51,7 +51,7 @@ struct cpu_set cpu_table_features(const struct cpu_table *t)
 {
 	struct cpu_set s = {0};
 
-	for (unsigned i = 0; i < cpu_n_features; i++) {
+	for (unsigned i = 0; i < CPU_FEATURES; i++) {
 		const struct cpu_feature *f = &cpu_features[i];
 		struct kvm_cpuid_entry2 *e = cpu_table_find(t, f->leaf, f->sub);
 

@@ -16,7 +16,7 @@
 
 #include <linux/kvm.h>
 
-#include "machine/cpu/features.h"
+#include "x86/feature.h"
 
 #define CPU_TABLE_ENTRIES 256
 

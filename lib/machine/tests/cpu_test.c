@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * CPU models: the table of features, the text of --cpu, and what becomes of an engine's CPUID.
+ * CPU models: the text of --cpu, and what becomes of an engine's CPUID.
  *
  * The engines here are tables that are made up: two AMD computers and two of Intel's that differ
  * in everything that a level must not show.
@@ -39,84 +39,6 @@ static void is_set(const struct cpu_set *got, const char *want, const char *name
 	cpu_set_text(got, " ", a, sizeof(a));
 	cpu_set_text(&w, " ", b, sizeof(b)); /* in the table's order */
 	is_str(a, b, "%s", name);
-}
-
-/* -- The table of features ---------------------------------------------------------------- */
-
-/* Each word of `needs` is a feature, and no level has a feature without what that needs. */
-static bool needs_are_good(const struct cpu_feature *f)
-{
-	for (const char *p = f->needs; *p; p += strspn(p, " ")) {
-		size_t len = strcspn(p, " ");
-		int i = cpu_feature_find(p, len);
-
-		if (i < 0 || (f->model <= CPU_LEVELS && cpu_features[i].model > f->model))
-			return false;
-		p += len;
-	}
-	return true;
-}
-
-static bool is_alone(unsigned i)
-{
-	const struct cpu_feature *a = &cpu_features[i];
-
-	for (unsigned k = 0; k < i; k++) {
-		const struct cpu_feature *b = &cpu_features[k];
-
-		if (!strcmp(a->name, b->name) || (a->leaf == b->leaf && a->sub == b->sub &&
-						  a->reg == b->reg && a->bit == b->bit))
-			return false;
-	}
-	return true;
-}
-
-static void test_features(void)
-{
-	struct cpu_set s;
-
-	for (unsigned i = 0; i < cpu_n_features; i++)
-		if (!needs_are_good(&cpu_features[i]) || !is_alone(i))
-			ok(false, "%s: its needs, name and place", cpu_features[i].name);
-	ok(cpu_n_features > 150, "%u features with names", cpu_n_features);
-	is_int(cpu_feature_find("avx", 3), cpu_feature_find("avx2", 3), "found by length");
-	is_int(cpu_feature_find("nosuch", 6), -1, "what is none");
-	s = cpu_needs((unsigned)cpu_feature_find("avx2", 4));
-	is_set(&s, "avx2 avx xsave fxsr fpu sse sse2 pni ssse3 sse4_1 sse4_2", "AVX2 needs these");
-	s = cpu_needed_by((unsigned)cpu_feature_find("pcid", 4));
-	is_set(&s, "pcid invpcid", "these need PCID");
-	s = cpu_needed_by((unsigned)cpu_feature_find("aes", 3));
-	is_set(&s, "aes vaes", "the second of two needs counts");
-}
-
-/* The psABI's table, in its order; V1 has more. */
-static const struct {
-	unsigned level;
-	const char *features;
-} psabi[] = {
-	{1, "cmov cx8 fpu fxsr mmx syscall sse sse2"},
-	{2, "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3"},
-	{3, "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave"},
-	{4, "avx512f avx512bw avx512cd avx512dq avx512vl"},
-};
-
-static void test_levels(void)
-{
-	for (unsigned i = 0; i < ARRAY_SIZE(psabi); i++) {
-		struct cpu_set s = cpu_set_of_level(psabi[i].level), is = set_of(psabi[i].features);
-
-		if (i > 0) {
-			struct cpu_set before = cpu_set_of_level(psabi[i].level - 1);
-
-			for (unsigned w = 0; w < CPU_SET_WORDS; w++)
-				s.word[w] &= ~before.word[w];
-			is_set(&s, psabi[i].features, "a level adds what the psABI says");
-		} else {
-			for (unsigned w = 0; w < CPU_SET_WORDS; w++)
-				s.word[w] &= is.word[w];
-			is_set(&s, psabi[i].features, "the first has what the psABI says");
-		}
-	}
 }
 
 /* -- The text ----------------------------------------------------------------------------- */
@@ -244,7 +166,7 @@ static void make_engine(struct cpu_table *t, uint32_t vendor, unsigned n, const 
 	leaf(t, 0x80000008, -1, 48 << 8 | (40 + n), 0, 0, n << 12);
 	leaf(t, 0x8000001d, 0, 0x121 + n, 0, 0, 0);
 	leaf(t, 0x80000021, -1, 0, 0, 0, 0);
-	for (unsigned i = 0; i < cpu_n_features; i++)
+	for (unsigned i = 0; i < CPU_FEATURES; i++)
 		if (cpu_set_has(&has, i) || cpu_set_has(&others, i))
 			cpu_table_put(t, &cpu_features[i], true);
 	cpu_table_find(t, 0xd, 1)->eax |= n << 8; /* what nobody knows yet */
@@ -419,7 +341,7 @@ static void test_refusals(void)
 		int rc;
 
 		make_engine(&a, INTEL, 0, "");
-		for (unsigned k = 0; k < cpu_n_features; k++)
+		for (unsigned k = 0; k < CPU_FEATURES; k++)
 			if (cpu_set_has(&lacks, k))
 				cpu_table_put(&a, &cpu_features[k], false);
 		rc = apply(&a, refusals[i].text, &err);
@@ -440,8 +362,6 @@ static void test_bits(void)
 
 int main(void)
 {
-	test_features();
-	test_levels();
 	test_texts();
 	test_constant();
 	test_xsave();

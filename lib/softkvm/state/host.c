@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See host.h. A table of checks, in the order in which they are of use to somebody: what no setting
- * can change comes first.
- *
- * What can be tried is tried, because there are more ways to forbid a thing than one could
+ * See host.h. What can be tried is tried, because there are more ways to forbid a thing than one could
  * look for. Limits are read only to name the one that was in the way.
  */
 #include "softkvm/state/host.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,16 +24,25 @@
 #include "softkvm/translate/engine.h"
 
 #define PAGE 4096
+#define SPACE (VIEWS_SPACE + VIEW_ARENA_LEN)
+#define SPACE_TIB ((unsigned)(SPACE >> 40) + 1)
 
 __attribute__((format(printf, 3, 4)))
-static int say(char why[HOST_WHY], int rc, const char *fmt, ...)
+static void say(struct host_answer *a, int rc, const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(why, HOST_WHY, fmt, ap);
+	vsnprintf(a->text, sizeof(a->text), fmt, ap);
 	va_end(ap);
-	return rc;
+	a->rc = rc;
+}
+
+const char *host_remedy(int reason)
+{
+	if (reason == EPERM || reason == EACCES || reason == ENOSYS)
+		return "allow it in this process's seccomp filter or security policy";
+	return reason == EMFILE ? "raise ulimit -n" : NULL;
 }
 
 /* -- The CPU ----------------------------------------------------------------------------- */
@@ -46,49 +50,44 @@ static int say(char why[HOST_WHY], int rc, const char *fmt, ...)
 /* What translated code is made of: without one of these rows the first guest would end with an
  * illegal instruction, which is no way to tell anybody. */
 static const struct {
-	size_t word; /* which of struct host_cpu */
-	unsigned bit;
+	enum cpu_feature_id feature;
 	const char *name;
 } needed[] = {
-	{offsetof(struct host_cpu, leaf1_ecx), 13, "CMPXCHG16B"},
-	{offsetof(struct host_cpu, leaf80000001_ecx), 0, "LAHF in 64-bit mode"},
+	[HOST_CMPXCHG16B] = {FEATURE_cx16, "CMPXCHG16B"},
+	[HOST_LAHF] = {FEATURE_lahf_lm, "LAHF in 64-bit mode"},
 };
 
-const char *host_lacks(const struct host_cpu *cpu)
+const char *host_lacks(const struct cpu_set *cpu, enum host_need need)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(needed); i++) {
-		uint32_t word;
-
-		memcpy(&word, (const char *)cpu + needed[i].word, sizeof(word));
-		if (!(word >> needed[i].bit & 1))
-			return needed[i].name;
-	}
-	return NULL;
+	if (need >= ARRAY_SIZE(needed) || cpu_set_has(cpu, needed[need].feature))
+		return NULL;
+	return needed[need].name;
 }
 
-static int check_cpu(char why[HOST_WHY])
+static void ask_cpu(struct host_answer *a, enum host_need need)
 {
-	struct host_cpu cpu = {0};
-	const char *lacks;
-	uint32_t a, b, d;
+	struct cpu_set cpu = cpu_set_of_host();
+	const char *lacks = host_lacks(&cpu, need);
 
-	__get_cpuid(1, &a, &b, &cpu.leaf1_ecx, &d);
-	__get_cpuid(0x80000001, &a, &b, &cpu.leaf80000001_ecx, &d);
-	lacks = host_lacks(&cpu);
-	return lacks ? say(why, -ENODEV, "this computer lacks %s", lacks) : 0;
+	if (lacks)
+		say(a, -ENODEV, "this computer lacks %s", lacks);
+	else
+		say(a, 0, "there");
 }
 
 /* -- Addresses --------------------------------------------------------------------------- */
 
-static int check_upper(char why[HOST_WHY])
+static void ask_upper(struct host_answer *a)
 {
 	int rc = upper_reserve();
 
 	if (rc == -EADDRINUSE)
-		return say(why, rc, "this process has memory above 47 bits of address, where a "
-				    "guest could reach it");
-	return rc ? say(why, rc, "the addresses above 47 bits cannot be reserved: %s",
-			strerror(-rc)) : 0;
+		say(a, rc, "this process has memory above 47 bits of address, where a guest could "
+			   "reach it");
+	else if (!rc)
+		say(a, 0, "no address above 47 bits is in use");
+	else
+		say(a, rc, "the addresses above 47 bits cannot be reserved: %s", strerror(-rc));
 }
 
 /* Of a file's size, too: tables may have to be one (space.c). */
@@ -97,33 +96,36 @@ static const struct {
 	const char *name;
 } limits[] = {{RLIMIT_AS, "ulimit -v"}, {RLIMIT_FSIZE, "ulimit -f"}};
 
-#define SPACE (VIEWS_SPACE + VIEW_ARENA_LEN)
-
-static int no_space(char why[HOST_WHY])
+static void no_space(struct host_answer *a)
 {
-	const unsigned tib = (SPACE >> 40) + 1;
 	struct rlimit limit;
 	char size[SIZE_TEXT];
 
-	for (unsigned i = 0; i < ARRAY_SIZE(limits); i++)
-		if (getrlimit(limits[i].resource, &limit) == 0 && limit.rlim_cur < SPACE)
-			return say(why, -ENOMEM, "the engine needs %u TiB of address space, of "
-				   "which it uses little, and %s allows %s: raise it, to unlimited",
-				   tib, limits[i].name, size_text(size, limit.rlim_cur));
-	return say(why, -ENOMEM, "the engine needs %u TiB of address space, of which it uses "
-		   "little, and this process cannot have as much", tib);
+	for (unsigned i = 0; i < ARRAY_SIZE(limits); i++) {
+		if (getrlimit(limits[i].resource, &limit) || limit.rlim_cur >= SPACE)
+			continue;
+		say(a, -ENOMEM, "the engine needs %u TiB of address space, of which it uses little, "
+				"and %s allows %s", SPACE_TIB, limits[i].name,
+		    size_text(size, limit.rlim_cur));
+		a->remedy = "raise it, to unlimited";
+		return;
+	}
+	say(a, -ENOMEM, "the engine needs %u TiB of address space, of which it uses little, and this "
+			"process cannot have as much", SPACE_TIB);
 }
 
 /* Room for a second mapping of guest memory, without which all accesses would be slow; and what a
  * vCPU's tables take. */
-static int check_space(char why[HOST_WHY])
+static void ask_space(struct host_answer *a)
 {
 	void *tables = views_reserve() ? space_create(VIEW_ARENA_LEN) : NULL;
 
-	if (!tables)
-		return no_space(why);
+	if (!tables) {
+		no_space(a);
+		return;
+	}
 	munmap(tables, VIEW_ARENA_LEN);
-	return 0;
+	say(a, 0, "%u TiB can be reserved", SPACE_TIB);
 }
 
 /* -- Code -------------------------------------------------------------------------------- */
@@ -140,49 +142,67 @@ static bool map_page(int fd, int prot)
 }
 
 /* As translate/cache.c does it. */
-static int check_code(char why[HOST_WHY])
+static void ask_code(struct host_answer *a)
 {
 	int fd = memfile_create("softkvm-check", PAGE);
-	int reason;
 
-	if (fd < 0)
-		return say(why, fd, "no memory for translated code, a memfd: %s", strerror(-fd));
-	reason = map_page(fd, PROT_READ | PROT_WRITE) && map_page(fd, PROT_READ | PROT_EXEC)
-			 ? 0 : errno;
+	if (fd < 0) {
+		a->remedy = host_remedy(-fd);
+		say(a, fd, "no memory for translated code, a memfd: %s", strerror(-fd));
+		return;
+	}
+	if (map_page(fd, PROT_READ | PROT_WRITE) && map_page(fd, PROT_READ | PROT_EXEC)) {
+		say(a, 0, "can be had");
+	} else {
+		a->remedy = host_remedy(errno);
+		say(a, -EACCES, "a memfd cannot be mapped to be executed (%s), and translated code is "
+				"kept in one", strerror(errno));
+	}
 	close(fd);
-	if (reason)
-		return say(why, -EACCES, "a memfd cannot be mapped to be executed (%s), and "
-			   "translated code is kept in one: allow it in this process's "
-			   "seccomp filter or security policy", strerror(reason));
-	return 0;
 }
 
 /* -- Time -------------------------------------------------------------------------------- */
 
 /* Each vCPU has a timer, and each timer counts as a signal that waits. */
-static int check_timer(char why[HOST_WHY])
+static void ask_timer(struct host_answer *a)
 {
 	struct sigevent none = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGURG};
 	timer_t timer;
 
 	if (timer_create(CLOCK_MONOTONIC, &none, &timer) == 0) {
 		timer_delete(timer);
-		return 0;
+		say(a, 0, "can be made");
+		return;
 	}
-	if (errno == EAGAIN)
-		return say(why, -EAGAIN, "no timer can be made, and each CPU of a guest has one: "
-			   "ulimit -i is too low");
-	return say(why, -errno, "no timer can be made: %s", strerror(errno));
+	a->remedy = errno == EAGAIN ? "raise ulimit -i" : host_remedy(errno);
+	say(a, -errno, "no timer can be made, and each CPU of a guest has one: %s", strerror(errno));
+}
+
+/* -- All --------------------------------------------------------------------------------- */
+
+void host_ask(enum host_need need, struct host_answer *a)
+{
+	static void (*const asks[])(struct host_answer *) = {
+		[HOST_UPPER] = ask_upper, [HOST_SPACE] = ask_space,
+		[HOST_CODE] = ask_code, [HOST_TIMER] = ask_timer,
+	};
+
+	*a = (struct host_answer){0};
+	if (need < ARRAY_SIZE(needed))
+		ask_cpu(a, need);
+	else
+		asks[need](a);
 }
 
 int host_check(char why[HOST_WHY])
 {
-	static int (*const checks[])(char *) = {check_cpu, check_upper, check_space, check_code,
-						check_timer};
-	int rc = 0;
+	struct host_answer a = {0};
 
+	for (unsigned need = 0; need < HOST_NEEDS && !a.rc; need++)
+		host_ask(need, &a);
 	why[0] = 0;
-	for (unsigned i = 0; i < ARRAY_SIZE(checks) && !rc; i++)
-		rc = checks[i](why);
-	return rc;
+	if (a.rc)
+		snprintf(why, HOST_WHY, "%s%s%s", a.text, a.remedy ? ": " : "",
+			 a.remedy ? a.remedy : "");
+	return a.rc;
 }

@@ -6,26 +6,43 @@
  *	int rc = host_check(why);
  *
  * Here, and not in a program above, because each user of the engine needs the answer before
- * the first guest runs: those that link it, and those that preload it.
+ * the first guest runs: those that link it, and those that preload it. `lodge doctor` asks for
+ * each thing by itself.
  */
 #ifndef SOFTKVM_HOST_H
 #define SOFTKVM_HOST_H
 
-#include <stdint.h>
+#include "x86/feature.h"
 
 #define HOST_WHY 256
 
-/* 0, or one of softkvm_open()'s errors and a sentence that names the limit and what to do. Changes
- * nothing but what is reserved once a process (views.h, upper.h). Any thread. */
-int host_check(char why[HOST_WHY]);
-
-/* The words of CPUID that tell whether a CPU will do. */
-struct host_cpu {
-	uint32_t leaf1_ecx;
-	uint32_t leaf80000001_ecx;
+/* In the order in which they are of use to somebody: what no setting can change comes first. */
+enum host_need {
+	HOST_CMPXCHG16B,
+	HOST_LAHF,
+	HOST_UPPER, /* nothing above 47 bits of address (upper.h) */
+	HOST_SPACE, /* address space for the views, and for the tables of a vCPU */
+	HOST_CODE,  /* memory that is written at one address and executed at another */
+	HOST_TIMER,
+	HOST_NEEDS
 };
 
-/* The first feature that it lacks; NULL: none. */
-const char *host_lacks(const struct host_cpu *cpu);
+struct host_answer {
+	int rc;              /* 0, or one of softkvm_open()'s errors */
+	char text[HOST_WHY]; /* what was found: a sentence */
+	const char *remedy;  /* what to do about it; NULL: nothing, or nothing is known */
+};
+
+/* Asks by trying. Changes nothing but what is reserved once a process (slots.h, upper.h). Any thread. */
+void host_ask(enum host_need need, struct host_answer *a);
+
+/* The remedy where a system call failed with this errno; NULL: none is known. */
+const char *host_remedy(int reason);
+
+/* All of it: 0 and ""; or the first error, and a sentence that tells the remedy, too. */
+int host_check(char why[HOST_WHY]);
+
+/* The name of what a CPU must have for a need and lacks; NULL if it has that. */
+const char *host_lacks(const struct cpu_set *cpu, enum host_need need);
 
 #endif
