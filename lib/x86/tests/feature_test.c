@@ -146,6 +146,7 @@ static void test_here(void)
 	HERE(avx512f, "avx512f");
 	HERE(avx512vl, "avx512vl");
 	HERE(avx512_bitalg, "avx512bitalg");
+	HERE(avx512_bf16, "avx512bf16"); /* of a sub-leaf */
 	HERE(sse4a, "sse4a");
 }
 
