@@ -7,8 +7,8 @@
  * verdict is not ok; a function that knows better replaces it.
  *
  * Of what the software engine has a slower way around, the engine itself tells which way it goes
- * (struct softkvm_ways); of what it cannot do without, what it found (struct host_answer). So nothing
- * here has to know what the engine is made of.
+ * (struct softkvm_ways); of what it cannot do without, what it found (struct host_answer). So
+ * nothing here has to know what the engine is made of.
  */
 #include "engine/facts.h"
 
@@ -156,8 +156,8 @@ static enum verdict cpu(const struct answers *a, struct fact *f)
 	return FACT_OK;
 }
 
-/* What the CPU lacks of a level. The first one is any x86-64 CPU's: what Lodge's own v1 has beyond the
- * psABI's need not be the host's. */
+/* What the CPU lacks of a level. The first one is any x86-64 CPU's: what Lodge's own v1 has beyond
+ * the psABI's need not be the host's. */
 static struct cpu_set lacks_of_level(const struct answers *a, unsigned level)
 {
 	struct cpu_set needs = cpu_set_of_level(level), first = cpu_set_of_level(CPU_V1);

@@ -164,6 +164,14 @@ static bool ask(uint32_t leaf, uint32_t sub, uint32_t r[4])
 	return __get_cpuid_count(leaf, sub, &r[CPU_EAX], &r[CPU_EBX], &r[CPU_ECX], &r[CPU_EDX]);
 }
 
+bool cpu_host_has(enum cpu_feature_id feature)
+{
+	const struct cpu_feature *f = &cpu_features[feature];
+	uint32_t r[4];
+
+	return ask(f->leaf, f->sub, r) && r[f->reg] >> f->bit & 1;
+}
+
 static uint64_t host_xcr0(void)
 {
 	uint32_t r[4], low, high;

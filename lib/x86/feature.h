@@ -67,8 +67,11 @@ struct cpu_set cpu_needed_by(unsigned i);
 /* Those of a level, CPU_V1 to CPU_LEVELS. */
 struct cpu_set cpu_set_of_level(unsigned level);
 
-/* Those that this computer's CPU and kernel give to programs. Under a hypervisor each CPUID takes
- * tens of microseconds, and this takes twenty. */
+/* Has this computer's CPU one of them? No libc. Under a hypervisor CPUID takes tens of
+ * microseconds. */
+bool cpu_host_has(enum cpu_feature_id feature);
+
+/* All that its CPU and its kernel give to programs: without what XCR0 does not permit. */
 struct cpu_set cpu_set_of_host(void);
 
 /* The components of an XSAVE area, as bits of XCR0 and IA32_XSS, that the features of a set come

@@ -14,9 +14,8 @@
 #include "softkvm/state/cpuid.h"
 
 #include "softkvm/state/xsave.h"
+#include "x86/feature.h"
 #include "x86/isa.h"
-
-#include <cpuid.h>
 
 #include <stddef.h>
 
@@ -46,6 +45,14 @@ static bool has_bit(const struct kvm_cpuid_entry2 *list, unsigned n, uint32_t le
 	r = reg == CPUID_EAX ? e->eax : reg == CPUID_EBX ? e->ebx : reg == CPUID_ECX ? e->ecx
 		: e->edx;
 	return r >> bit & 1;
+}
+
+static bool has_feature(const struct kvm_cpuid_entry2 *list, unsigned n,
+			enum cpu_feature_id feature)
+{
+	const struct cpu_feature *f = &cpu_features[feature];
+
+	return has_bit(list, n, f->leaf, f->sub, f->reg, f->bit);
 }
 
 const struct kvm_cpuid_entry2 *cpuid_find(const struct vcpu *c, uint32_t leaf, uint32_t sub)
@@ -125,20 +132,19 @@ void cpuid_query(struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
 #define EFER_AUTOIBRS (1ull << 21)
 
 static const struct {
-	uint32_t leaf;
-	uint8_t reg, bit;
+	enum cpu_feature_id feature;
 	uint64_t cr4, efer;
 } enables[] = {
-	{0x1, CPUID_EDX, 1, .cr4 = CR4_VME | CR4_PVI},
-	{0x1, CPUID_ECX, 17, .cr4 = CR4_PCIDE},
-	{0x1, CPUID_ECX, 26, .cr4 = CR4_OSXSAVE},
-	{0x7, CPUID_EBX, 0, .cr4 = CR4_FSGSBASE},
-	{0x7, CPUID_EBX, 7, .cr4 = CR4_SMEP},
-	{0x7, CPUID_EBX, 20, .cr4 = CR4_SMAP},
-	{0x7, CPUID_ECX, 2, .cr4 = CR4_UMIP},
-	{0x80000001, CPUID_EDX, 11, .efer = EFER_SCE},
-	{0x80000001, CPUID_EDX, 20, .efer = EFER_NX},
-	{0x80000021, CPUID_EAX, 8, .efer = EFER_AUTOIBRS},
+	{FEATURE_vme, .cr4 = CR4_VME | CR4_PVI},
+	{FEATURE_pcid, .cr4 = CR4_PCIDE},
+	{FEATURE_xsave, .cr4 = CR4_OSXSAVE},
+	{FEATURE_fsgsbase, .cr4 = CR4_FSGSBASE},
+	{FEATURE_smep, .cr4 = CR4_SMEP},
+	{FEATURE_smap, .cr4 = CR4_SMAP},
+	{FEATURE_umip, .cr4 = CR4_UMIP},
+	{FEATURE_syscall, .efer = EFER_SCE},
+	{FEATURE_nx, .efer = EFER_NX},
+	{FEATURE_autoibrs, .efer = EFER_AUTOIBRS},
 };
 
 static bool vendor_is_amd(uint32_t ebx)
@@ -162,7 +168,7 @@ void cpuid_derive(struct vcpu *c)
 	c->cr4_allowed = CR4_PLAIN;
 	c->efer_allowed = EFER_PLAIN;
 	for (unsigned i = 0; i < sizeof(enables) / sizeof(enables[0]); i++) {
-		if (!cpuid_has(c, enables[i].leaf, 0, enables[i].reg, enables[i].bit))
+		if (!has_feature(c->cpuid, (unsigned)c->n_cpuid, enables[i].feature))
 			continue;
 		c->cr4_allowed |= enables[i].cr4;
 		c->efer_allowed |= enables[i].efer;
@@ -174,37 +180,35 @@ void cpuid_derive(struct vcpu *c)
 /* -- extensions that nothing but CPUID tells of ------------------------------------------------ */
 
 static const struct {
-	uint8_t isa;
-	uint32_t leaf;
-	uint8_t sub, reg, bit;
+	uint8_t isa, feature;
 } extensions[] = {
-	{X86_ISA_SSE3, 0x1, 0, CPUID_ECX, 0},
-	{X86_ISA_PCLMULQDQ, 0x1, 0, CPUID_ECX, 1},
-	{X86_ISA_SSSE3, 0x1, 0, CPUID_ECX, 9},
-	{X86_ISA_FMA, 0x1, 0, CPUID_ECX, 12},
-	{X86_ISA_CX16, 0x1, 0, CPUID_ECX, 13},
-	{X86_ISA_SSE4_1, 0x1, 0, CPUID_ECX, 19},
-	{X86_ISA_SSE4_2, 0x1, 0, CPUID_ECX, 20},
-	{X86_ISA_MOVBE, 0x1, 0, CPUID_ECX, 22},
-	{X86_ISA_POPCNT, 0x1, 0, CPUID_ECX, 23},
-	{X86_ISA_AES, 0x1, 0, CPUID_ECX, 25},
-	{X86_ISA_F16C, 0x1, 0, CPUID_ECX, 29},
-	{X86_ISA_RDRAND, 0x1, 0, CPUID_ECX, 30},
-	{X86_ISA_BMI1, 0x7, 0, CPUID_EBX, 3},
-	{X86_ISA_AVX2, 0x7, 0, CPUID_EBX, 5},
-	{X86_ISA_BMI2, 0x7, 0, CPUID_EBX, 8},
-	{X86_ISA_RDSEED, 0x7, 0, CPUID_EBX, 18},
-	{X86_ISA_ADX, 0x7, 0, CPUID_EBX, 19},
-	{X86_ISA_CLFLUSHOPT, 0x7, 0, CPUID_EBX, 23},
-	{X86_ISA_CLWB, 0x7, 0, CPUID_EBX, 24},
-	{X86_ISA_SHA, 0x7, 0, CPUID_EBX, 29},
-	{X86_ISA_GFNI, 0x7, 0, CPUID_ECX, 8},
-	{X86_ISA_VAES, 0x7, 0, CPUID_ECX, 9},
-	{X86_ISA_VPCLMULQDQ, 0x7, 0, CPUID_ECX, 10},
-	{X86_ISA_AVX_VNNI, 0x7, 1, CPUID_EAX, 4},
-	{X86_ISA_LAHF, 0x80000001, 0, CPUID_ECX, 0},
-	{X86_ISA_SSE4A, 0x80000001, 0, CPUID_ECX, 6},
-	{X86_ISA_RDTSCP, 0x80000001, 0, CPUID_EDX, 27},
+	{X86_ISA_SSE3, FEATURE_pni},
+	{X86_ISA_PCLMULQDQ, FEATURE_pclmulqdq},
+	{X86_ISA_SSSE3, FEATURE_ssse3},
+	{X86_ISA_FMA, FEATURE_fma},
+	{X86_ISA_CX16, FEATURE_cx16},
+	{X86_ISA_SSE4_1, FEATURE_sse4_1},
+	{X86_ISA_SSE4_2, FEATURE_sse4_2},
+	{X86_ISA_MOVBE, FEATURE_movbe},
+	{X86_ISA_POPCNT, FEATURE_popcnt},
+	{X86_ISA_AES, FEATURE_aes},
+	{X86_ISA_F16C, FEATURE_f16c},
+	{X86_ISA_RDRAND, FEATURE_rdrand},
+	{X86_ISA_BMI1, FEATURE_bmi1},
+	{X86_ISA_AVX2, FEATURE_avx2},
+	{X86_ISA_BMI2, FEATURE_bmi2},
+	{X86_ISA_RDSEED, FEATURE_rdseed},
+	{X86_ISA_ADX, FEATURE_adx},
+	{X86_ISA_CLFLUSHOPT, FEATURE_clflushopt},
+	{X86_ISA_CLWB, FEATURE_clwb},
+	{X86_ISA_SHA, FEATURE_sha_ni},
+	{X86_ISA_GFNI, FEATURE_gfni},
+	{X86_ISA_VAES, FEATURE_vaes},
+	{X86_ISA_VPCLMULQDQ, FEATURE_vpclmulqdq},
+	{X86_ISA_AVX_VNNI, FEATURE_avx_vnni},
+	{X86_ISA_LAHF, FEATURE_lahf_lm},
+	{X86_ISA_SSE4A, FEATURE_sse4a},
+	{X86_ISA_RDTSCP, FEATURE_rdtscp},
 };
 
 _Static_assert(sizeof(extensions) / sizeof(extensions[0]) == X86_ISAS - 1, "all but the base");
@@ -214,8 +218,7 @@ uint32_t cpuid_isa(const struct kvm_cpuid_entry2 *list, unsigned n)
 	uint32_t isa = 0;
 
 	for (unsigned i = 0; i < sizeof(extensions) / sizeof(extensions[0]); i++)
-		if (has_bit(list, n, extensions[i].leaf, extensions[i].sub, extensions[i].reg,
-			    extensions[i].bit))
+		if (has_feature(list, n, extensions[i].feature))
 			isa |= 1u << extensions[i].isa;
 	return isa;
 }
@@ -235,7 +238,5 @@ bool host_is_amd(void)
 
 bool host_has_bmi1(void)
 {
-	uint32_t a, b = 0, c, d;
-
-	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && b & bit_BMI;
+	return cpu_host_has(FEATURE_bmi1);
 }

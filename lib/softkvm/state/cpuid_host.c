@@ -15,7 +15,9 @@
 #include "softkvm/state/clock.h"
 #include "softkvm/state/msr.h"
 #include "softkvm/state/xsave.h"
+#include "x86/feature.h"
 
+#include <asm/kvm_para.h>
 #include <cpuid.h>
 #include <errno.h>
 #include <pthread.h>
@@ -48,14 +50,12 @@ static uint32_t host_max(uint32_t range)
 
 enum policy { HOST, ENGINE, INTEL, AMD };
 
-static const struct feature {
-	uint32_t leaf;
-	uint8_t sub, reg, bit, policy;
-	const char *name;
-} features[] = {
-#define BIT(leaf, sub, reg, bit, policy, name) {leaf, sub, CPUID_##reg, bit, policy, #name},
+static const struct {
+	uint8_t policy, feature;
+} offers[] = {
+#define OFFER(policy, name) {policy, FEATURE_##name},
 #include "softkvm/state/cpuid_bits.def"
-#undef BIT
+#undef OFFER
 };
 
 /*
@@ -91,45 +91,29 @@ static bool host_kernel_denies(const char *name)
 	return true;
 }
 
-static bool doubtful(const char *name)
+static bool is_denied(unsigned feature)
 {
-	return !strcmp(name, "rdseed") || !strcmp(name, "rdrand");
+	return (feature == FEATURE_rdseed || feature == FEATURE_rdrand) &&
+	       host_kernel_denies(cpu_features[feature].name);
 }
 
-static bool offered(const struct feature *f, uint32_t host_word)
-{
-	bool amd = host_is_amd();
+/* What needs state that is not kept; list_supported() fills it. */
+static struct cpu_set without_state;
 
-	switch ((enum policy)f->policy) {
+static bool is_offered(unsigned policy, unsigned feature, uint32_t host_word)
+{
+	switch ((enum policy)policy) {
 	case ENGINE:
 		return true;
 	case INTEL:
-		return !amd;
+		return !host_is_amd();
 	case AMD:
-		return amd;
+		return host_is_amd();
 	case HOST:
 		break;
 	}
-	if (!(host_word >> f->bit & 1))
-		return false;
-	return !doubtful(f->name) || !host_kernel_denies(f->name);
-}
-
-/* Without AVX-512's state its features cannot be used; the same for AVX, and for XSAVE itself. */
-static bool state_missing(const struct feature *f)
-{
-	uint64_t have = vec_features();
-
-	if (f->policy == HOST &&
-	    (!strncmp(f->name, "xsave", 5) || !strcmp(f->name, "xgetbv1")))
-		return !vec_has_xsave();
-	if (f->policy == HOST && strncmp(f->name, "avx512", 6) == 0)
-		return !(have & XCR0_AVX512);
-	if (f->policy == HOST && (strncmp(f->name, "avx", 3) == 0 || !strcmp(f->name, "fma") ||
-				  !strcmp(f->name, "f16c") || !strcmp(f->name, "vaes") ||
-				  !strcmp(f->name, "vpclmulqdq")))
-		return !(have & XCR0_AVX);
-	return false;
+	return host_word >> cpu_features[feature].bit & 1 && !is_denied(feature) &&
+	       !cpu_set_has(&without_state, feature);
 }
 
 /* Replaces the feature words of a leaf; registers without feature bits stay. */
@@ -138,13 +122,13 @@ static void filter(uint32_t leaf, uint32_t sub, struct regs *o)
 	uint32_t word[4] = {0};
 	bool touched[4] = {false};
 
-	for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
-		const struct feature *f = &features[i];
+	for (size_t i = 0; i < ARRAY_SIZE(offers); i++) {
+		const struct cpu_feature *f = &cpu_features[offers[i].feature];
 
 		if (f->leaf != leaf || f->sub != sub)
 			continue;
 		touched[f->reg] = true;
-		if (offered(f, o->r[f->reg]) && !state_missing(f))
+		if (is_offered(offers[i].policy, offers[i].feature, o->r[f->reg]))
 			word[f->reg] |= 1u << f->bit;
 	}
 	for (int r = 0; r < 4; r++)
@@ -222,6 +206,13 @@ static void leaf_kvm(struct regs *o)
 	o->r[CPUID_EAX] = 0x40000010;
 }
 
+static void leaf_kvm_features(struct regs *o)
+{
+	*o = (struct regs){.r = {1u << KVM_FEATURE_CLOCKSOURCE | 1u << KVM_FEATURE_NOP_IO_DELAY |
+				 1u << KVM_FEATURE_CLOCKSOURCE2 |
+				 1u << KVM_FEATURE_CLOCKSOURCE_STABLE_BIT}};
+}
+
 static void leaf_ext_0(struct regs *o)
 {
 	uint32_t want = host_is_amd() ? 0x80000021 : 0x80000008;
@@ -289,7 +280,7 @@ static const struct leaf {
 	{0x15, 0, as_host, NULL},
 	{0x16, 0, as_host, NULL},
 	{0x40000000, 0, leaf_kvm, NULL},
-	{0x40000001, 0, zero, NULL},
+	{0x40000001, 0, leaf_kvm_features, NULL},
 	{0x40000010, 0, leaf_kvm_timing, NULL},
 	{0x80000000, 0, leaf_ext_0, NULL},
 	{0x80000001, 0, as_host, leaf_ext_1},
@@ -386,6 +377,7 @@ static void list_supported(void)
 {
 	struct list l = {supported, ARRAY_SIZE(supported), 0};
 
+	without_state = cpu_without_state(vec_has_xsave() ? vec_features() : 0);
 	for (size_t i = 0; i < ARRAY_SIZE(leaves); i++)
 		if (host_has_leaf(leaves[i].leaf) || leaves[i].leaf == 0x7 ||
 		    leaves[i].leaf == 0xb || leaves[i].leaf == 0x80000021)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See host.h. What can be tried is tried, because there are more ways to forbid a thing than one could
- * look for. Limits are read only to name the one that was in the way.
+ * See host.h. What can be tried is tried, because there are more ways to forbid a thing than one
+ * could look for. Limits are read only to name the one that was in the way.
  */
 #include "softkvm/state/host.h"
 
@@ -57,17 +57,16 @@ static const struct {
 	[HOST_LAHF] = {FEATURE_lahf_lm, "LAHF in 64-bit mode"},
 };
 
-const char *host_lacks(const struct cpu_set *cpu, enum host_need need)
+const char *host_lacks(enum host_need need, bool (*has)(enum cpu_feature_id))
 {
-	if (need >= ARRAY_SIZE(needed) || cpu_set_has(cpu, needed[need].feature))
+	if (need >= ARRAY_SIZE(needed) || has(needed[need].feature))
 		return NULL;
 	return needed[need].name;
 }
 
 static void ask_cpu(struct host_answer *a, enum host_need need)
 {
-	struct cpu_set cpu = cpu_set_of_host();
-	const char *lacks = host_lacks(&cpu, need);
+	const char *lacks = host_lacks(need, cpu_host_has);
 
 	if (lacks)
 		say(a, -ENODEV, "this computer lacks %s", lacks);

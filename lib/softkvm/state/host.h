@@ -33,7 +33,8 @@ struct host_answer {
 	const char *remedy;  /* what to do about it; NULL: nothing, or nothing is known */
 };
 
-/* Asks by trying. Changes nothing but what is reserved once a process (slots.h, upper.h). Any thread. */
+/* Asks by trying. Changes nothing but what is reserved once a process (slots.h, upper.h). Any
+ * thread. */
 void host_ask(enum host_need need, struct host_answer *a);
 
 /* The remedy where a system call failed with this errno; NULL: none is known. */
@@ -42,7 +43,7 @@ const char *host_remedy(int reason);
 /* All of it: 0 and ""; or the first error, and a sentence that tells the remedy, too. */
 int host_check(char why[HOST_WHY]);
 
-/* The name of what a CPU must have for a need and lacks; NULL if it has that. */
-const char *host_lacks(const struct cpu_set *cpu, enum host_need need);
+/* What a need asks of a CPU that has such features: the name of what it lacks, or NULL. */
+const char *host_lacks(enum host_need need, bool (*has)(enum cpu_feature_id));
 
 #endif

@@ -127,7 +127,8 @@ static void test_state(void)
 
 /* -- Here --------------------------------------------------------------------------------- */
 
-#define HERE(feature, name) 	is_int(cpu_set_has(&s, FEATURE_##feature), !!__builtin_cpu_supports(name), name)
+#define HERE(feature, name) \
+	is_int(cpu_set_has(&s, FEATURE_##feature), !!__builtin_cpu_supports(name), name)
 
 static void test_here(void)
 {
