@@ -14,11 +14,15 @@
 #include "engine/cgroup.h"
 
 #include "base/macros.h"
+#include "base/size.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Of the software engine, beside the guest's memory: 34 MiB after a boot with one vCPU, 87 MiB with
+ * four. */
+#define OWN (96 * MiB)
 
 #define NONE      UINT64_MAX
 #define UNLIMITED (UINT64_C(1) << 60) /* version 1 writes the largest multiple of a page */
@@ -146,4 +150,19 @@ uint64_t cgroup_limit(const char *root, enum cgroup_limit what)
 	}
 	fclose(f);
 	return least;
+}
+
+bool cgroup_is_short(const char *root, uint64_t memory, char text[CGROUP_TEXT])
+{
+	uint64_t limit = cgroup_limit(root, CGROUP_MEMORY);
+	char limit_text[SIZE_TEXT], memory_text[SIZE_TEXT], own_text[SIZE_TEXT];
+
+	if (limit == NONE || (limit >= OWN && limit - OWN >= memory))
+		return false;
+	snprintf(text, CGROUP_TEXT,
+		 "the cgroup's limit is %s; the guest's %s and up to %s of the engine's own are more, "
+		 "and the kernel ends lodge without a word if it comes to use them",
+		 size_text(limit_text, limit), size_text(memory_text, memory),
+		 size_text(own_text, OWN));
+	return true;
 }

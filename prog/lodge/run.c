@@ -16,6 +16,7 @@
 #include "block/disk.h"
 #include "console.h"
 #include "control.h"
+#include "engine/cgroup.h"
 #include "engine/choose.h"
 #include "engine/kvm.h"
 #include "machine/cpu/cpu.h"
@@ -240,6 +241,15 @@ static int choose(const struct run *r, struct machine_config *config, struct err
 	return 0;
 }
 
+static int create(struct machine **m, const struct machine_config *config, struct err *err)
+{
+	char text[CGROUP_TEXT];
+
+	if (cgroup_is_short("", config->memory, text))
+		log_warn("memory", "%s", text);
+	return machine_create(m, config, err);
+}
+
 static void print_stats(const struct machine *m)
 {
 	struct kvm_stat stats[256];
@@ -281,7 +291,7 @@ static int run_config(const struct run *r, struct machine_config *config,
 
 	if (check(r, config, &err) < 0 || open_trace(r, config, &err) < 0 ||
 	    open_disks(r, config, &err) < 0 || choose(r, config, &err) < 0 ||
-	    machine_create(&m, config, &err) < 0)
+	    create(&m, config, &err) < 0)
 		code = report_failure(&err);
 	else
 		code = run_machine(r, m, config, s);

@@ -521,6 +521,28 @@ static uint64_t of_pids(void)
 	return cgroup_limit(root, CGROUP_PIDS);
 }
 
+/* A guest of `lodge run`, and what is left for it. */
+static void test_memory(void)
+{
+	char text[CGROUP_TEXT] = "";
+
+	put("/proc/self/cgroup", "0::/c\n");
+	put("/sys/fs/cgroup/memory.max", "max\n");
+	put("/sys/fs/cgroup/c/memory.max", "max\n");
+	ok(!cgroup_is_short(root, UINT64_MAX, text), "no limit is enough for everybody");
+	put("/sys/fs/cgroup/c/memory.max", "369098752\n");
+	ok(!cgroup_is_short(root, 256 * MiB, text), "352 MiB are enough for 256 and the engine");
+	is_str(text, "", "of which nothing is said");
+	ok(cgroup_is_short(root, 256 * MiB + 4 * KiB, text), "but for no page more");
+	ok(cgroup_is_short(root, GiB, text), "nor for 1 GiB");
+	is_str(text, "the cgroup's limit is 352 MiB; the guest's 1 GiB and up to 96 MiB of the "
+		     "engine's own are more, and the kernel ends lodge without a word if it comes to "
+		     "use them", "in words");
+	ok(cgroup_is_short(root, UINT64_MAX, text), "whatever is asked for");
+	put("/sys/fs/cgroup/memory.max", "4096\n");
+	ok(cgroup_is_short(root, 0, text), "a limit below the engine's own");
+}
+
 static void test_cgroups(void)
 {
 	char command[64];
@@ -563,6 +585,7 @@ static void test_cgroups(void)
 	is_int(of_pids(), 40, "a path that is not there: the mount's root");
 	put("/sys/fs/cgroup/pids/pids.max", "many\n");
 	is_int(of_pids(), NO_LIMIT, "what is no number is no limit");
+	test_memory();
 	snprintf(command, sizeof(command), "rm -r %s", root);
 	is_int(system(command), 0, "cleaned up");
 }
