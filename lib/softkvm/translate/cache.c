@@ -282,6 +282,15 @@ struct block *block_at_host(struct engine *e, uint32_t offset)
 	return NULL;
 }
 
+struct block *block_here(struct engine *e, uint32_t offset)
+{
+	struct block *b = block_at_host(e, offset);
+
+	if (!b)
+		__builtin_trap();
+	return b;
+}
+
 /* The instruction of a block whose code lies there. */
 unsigned insn_at_host(const struct engine *e, const struct block *b, uint32_t offset)
 {

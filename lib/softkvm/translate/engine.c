@@ -26,12 +26,12 @@ static void set_options(struct engine *e)
 	e->gs = gs_choose(o);
 }
 
-static int draw_key(struct engine *e)
+static int draw(void *key, size_t len)
 {
 	size_t n = 0;
 
-	while (n < sizeof(e->sum_key)) {
-		ssize_t got = getrandom((uint8_t *)e->sum_key + n, sizeof(e->sum_key) - n, 0);
+	while (n < len) {
+		ssize_t got = getrandom((uint8_t *)key + n, len - n, 0);
 
 		if (got < 0 && errno != EINTR)
 			return -errno;
@@ -53,7 +53,9 @@ int engine_create(struct vcpu *c)
 	rc = signals_install();
 	set_options(e);
 	if (!rc)
-		rc = draw_key(e);
+		rc = draw(e->sum_key, sizeof(e->sum_key));
+	if (!rc)
+		rc = draw(&e->canary, sizeof(e->canary));
 	if (!rc)
 		rc = cache_create(e);
 	if (!rc)

@@ -317,6 +317,7 @@ struct engine {
 	struct decoded decoded[DECODED];
 	uint8_t page_now[4096] __attribute__((aligned(8))); /* page_check()'s */
 	uint64_t sum_key[SUM_KEY]; /* page_sum()'s, random */
+	uint64_t canary; /* on the C stack below translated code, random: thunks.c */
 	enum step leave; /* why translated code was left */
 
 	struct tr *tr;    /* the translation under way */
@@ -387,6 +388,8 @@ void exit_chain(struct engine *e, struct exit_rec *x, struct block *to);
 uint8_t current_mode(const struct vcpu *c);
 struct region *region_at(struct engine *e, uint32_t offset);
 struct block *block_at_host(struct engine *e, uint32_t offset);
+/* The same where there must be one: else this process ends. */
+struct block *block_here(struct engine *e, uint32_t offset);
 unsigned insn_at_host(const struct engine *e, const struct block *b, uint32_t offset);
 
 /* dispatch.c: the way from C into translated code */

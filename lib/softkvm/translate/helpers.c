@@ -133,9 +133,11 @@ static struct exit_rec *exit_taken(const struct vcpu *c)
 
 	if (at >= e->region[REGION_STUBS].begin)
 		return &e->exit[after_call(c)];
-	x = &e->exit[block_at_host(e, at)->exits];
-	while (x->stub || x->site - 1 != at)
+	x = &e->exit[block_here(e, at)->exits];
+	while (x < e->exit + e->n_exits && (x->stub || x->site - 1 != at))
 		x++;
+	if (x == e->exit + e->n_exits)
+		__builtin_trap();
 	return x;
 }
 
@@ -297,7 +299,7 @@ uint64_t helper_miss(struct vcpu *c)
 uint64_t helper_check(struct vcpu *c)
 {
 	struct engine *e = c->engine;
-	struct block *b = block_at_host(e, caller(c));
+	struct block *b = block_here(e, caller(c));
 	unsigned i = insn_at_host(e, b, caller(c));
 	uint32_t access = (uint32_t)c->scratch[SCR_ACCESS];
 	uint64_t lin = c->scratch[SCR_S1];
@@ -327,7 +329,7 @@ static uint32_t next_sample(const struct engine *e)
 uint64_t helper_sample(struct vcpu *c)
 {
 	struct engine *e = c->engine;
-	struct block *b = block_at_host(e, caller(c));
+	struct block *b = block_here(e, caller(c));
 	unsigned i = insn_at_host(e, b, caller(c));
 
 	c->scratch[SCR_SAMPLE] = next_sample(e);
@@ -340,7 +342,7 @@ uint64_t helper_fault(struct vcpu *c)
 {
 	struct engine *e = c->engine;
 	uint32_t at = (uint32_t)(c->scratch[SCR_FAULT_PC] - code_addr(e, 0));
-	struct block *b = block_at_host(e, at);
+	struct block *b = block_here(e, at);
 
 	c->stat.host_faults++;
 	return execute_decoded(c, b, insn_at_host(e, b, at));

@@ -18,7 +18,8 @@
  *     cache index as emit_jump_index() makes it, and the guest's flags are in vcpu.arith.
  *  4. Who jumps to a block's `main` has set vcpu.rip_page to the page that the block is
  *     executed at, and has flags in EFLAGS if the block's live_in says that it reads them.
- *  5. SCR_HOST_RSP is C's stack while translated code runs, or C that it called; else 0.
+ *  5. SCR_HOST_RSP is C's stack while translated code runs, or C that it called; else 0. It points at
+ *     engine.canary, without which `leave` does not return.
  *  6. Offset 0 of the code cache is nobody's: it looks like a gate whose block was dropped. So an
  *     entry of engine.jumped that nobody has filled is dead, as one whose block has gone.
  */
@@ -83,8 +84,7 @@ static void load_registers(struct as *a)
 /* Calls fn(vcpu) on the thread's stack and goes on where it says. Registers are saved. */
 static void call_c(struct as *a, uint64_t (*fn)(struct vcpu *))
 {
-	mov_rv(a, H_RSP, VSCR(SCR_HOST_RSP));
-	lea_rm(a, true, H_RSP, H_RSP, -8); /* 6 pushes + return address + 8: aligned */
+	mov_rv(a, H_RSP, VSCR(SCR_HOST_RSP)); /* return address, 7 pushes: aligned */
 	emit8(a, 0x48); /* lea rdi, [vcpu] */
 	emit8(a, 0x8d);
 	emit_rip(a, 7, a->e->c, 0);
@@ -131,21 +131,29 @@ static void cmp_v0(struct as *a, int off)
 	emit8(a, 0);
 }
 
+/* The guest has broken out, or we are broken: no more of this process. */
+static void end_unless_equal(struct as *a)
+{
+	uint32_t fine = jcc_short(a, CC_E);
+
+	emit8(a, 0x0f); /* ud2 */
+	emit8(a, 0x0b);
+	land(a, fine);
+}
+
 /* Invariant 5: whoever comes here from translated code finds SCR_HOST_RSP set, and that is the end. */
 static void emit_enter(struct as *a)
 {
 	struct engine *e = a->e;
-	uint32_t fine;
 	unsigned i;
 
 	e->thunk.enter = as_at(a);
 	cmp_v0(a, VSCR(SCR_HOST_RSP));
-	fine = jcc_short(a, CC_E);
-	emit8(a, 0x0f); /* ud2 */
-	emit8(a, 0x0b);
-	land(a, fine);
+	end_unless_equal(a);
 	for (i = 0; i < 6; i++)
 		push_r(a, callee_saved[i]);
+	mov_ri(a, H_S1, e->canary);
+	push_r(a, H_S1);
 	mov_vr(a, VSCR(SCR_HOST_RSP), H_RSP);
 	e->thunk.resume = as_at(a);
 	load_registers(a);
@@ -161,6 +169,10 @@ static void emit_enter(struct as *a)
 	emit8(a, 0xc7);
 	emit_vcpu(a, 0, VSCR(SCR_HOST_RSP), 4);
 	emit32(a, 0);
+	pop_r(a, H_S1);
+	mov_ri(a, H_S2, e->canary);
+	alu_rr(a, 0x39, H_S1, H_S2); /* cmp */
+	end_unless_equal(a);
 	for (i = 6; i-- > 0;)
 		pop_r(a, callee_saved[i]);
 	emit8(a, 0xc3);
