@@ -19,9 +19,10 @@ static bool is_undefined_here(const struct insn *in)
 	return in->kind == X86_UD && in->enc == X86_LEGACY;
 }
 
-static bool is_int80(const struct insn *in)
+/* Vectors that are no exceptions. */
+static bool is_gate(const struct insn *in)
 {
-	return in->kind == X86_INT_I && (in->imm & 0xff) >= 32;
+	return in->kind == X86_INT_I && (in->imm & 0xff) >= 22;
 }
 
 /* VPINSRQ and VPEXTRQ in 32-bit code: VPINSRD for Intel, undefined for AMD. */
@@ -79,7 +80,7 @@ static const struct {
 	{.kind = X86_MONITOR, .why = "the host may allow it"},
 	{.kind = X86_MWAIT, .why = "the host may allow it"},
 	{.kind = X86_KINDS, .is = is_random_number, .why = "random numbers"},
-	{.kind = X86_KINDS, .is = is_int80, .why = "the host's kernel has handlers there"},
+	{.kind = X86_KINDS, .is = is_gate, .why = "the host's kernel or hypervisor may have handlers there"},
 	{.kind = X86_KINDS, .is = is_broadcast_of_rsp, .why = "an erratum of Zen 5"},
 	{.kind = X86_KINDS, .is = is_wide_kmov, .why = "AMD and Intel differ"},
 	{.kind = X86_KINDS, .is = is_wide_insert, .why = "AMD and Intel differ"},

@@ -126,6 +126,16 @@ static void make_page_tables(struct guest *g)
 	memcpy(g->ram + g->root[1], g->ram + g->root[0], PAGE);
 }
 
+/* A host that runs no 32-bit code may have no descriptor of it, as MOV to a segment register finds out. */
+static bool host_has(uint16_t selector)
+{
+	uint32_t rights;
+	bool has;
+
+	__asm__("lar %2, %0" : "=r"(rights), "=@ccz"(has) : "r"((uint32_t)selector));
+	return has;
+}
+
 static void make_descriptors(struct guest *g)
 {
 	static const struct {
@@ -140,7 +150,8 @@ static void make_descriptors(struct guest *g)
 	uint64_t tss = KERNEL + TSS_AT;
 
 	for (unsigned i = 0; i < sizeof(gdt) / sizeof(gdt[0]); i++)
-		put64(g, GDT_AT + gdt[i].at, gdt[i].value);
+		if (gdt[i].at != (USER_CODE32 & ~7) || host_has(USER_CODE32))
+			put64(g, GDT_AT + gdt[i].at, gdt[i].value);
 	put64(g, GDT_AT + TSS_SELECTOR,
 	      0x67 | (tss & 0xffffff) << 16 | 0x8bull << 40 | (tss >> 24 & 0xff) << 56);
 	put64(g, GDT_AT + TSS_SELECTOR + 8, tss >> 32);
