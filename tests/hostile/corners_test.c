@@ -12,6 +12,7 @@
  *	code in a page table       whose accessed bits are set when the next page is looked for
  *	levels 1 and 2             may not do what level 0 may
  *	mask registers             while XCR0 has AVX but not AVX-512
+ *	a known jump               to code that was translated while CR0.TS was clear
  *	a page of the same sum     new code, loaded by the client, that a simple sum takes for the old
  */
 #include "tests/hostile/hostile.h"
@@ -244,6 +245,27 @@ static void no_masks(struct enemy *e)
 		ok(go(e) == 0, "no mask registers without their bits in XCR0");
 }
 
+/* What the jump cache knows is of one mode: after TS is set MOVAPS is #NM. */
+static void jump_and_mode(struct enemy *e)
+{
+	struct kvm_sregs s;
+
+	BEGIN(e, LONG_RING0, "\xbf\0\0\x08\0"              /* mov edi, FUNCTION_AT */
+			     "\xb9\x20\0\0\0"              /* mov ecx, 32 */
+			     "\xff\xd7\xff\xc9\x75\xfa"    /* 1: call rdi; dec ecx; jnz 1b */
+			     "\x0f\x20\xc0\x83\xc8\x08"    /* mov rax, cr0; or eax, TS */
+			     "\x0f\x22\xc0\xff\xd7"        /* mov cr0, rax; call rdi */
+			     "\xb8\x07\0\0\0\xf4"          /* mov eax, 7; hlt */
+			     "\x31\xc0\xf4");              /* #NM: xor eax, eax; hlt */
+	memcpy(e->ram + FUNCTION_AT, "\x0f\x28\xc0\xc3", 4); /* movaps xmm0, xmm0; ret */
+	set_gate(e, 7, CODE_AT + 33);
+	softkvm_ioctl(e->cpu[0].fd, KVM_GET_SREGS, &s);
+	s.cr0 &= ~0xcull;
+	s.cr4 |= 0x200;
+	softkvm_ioctl(e->cpu[0].fd, KVM_SET_SREGS, &s);
+	is_int(go(e), 0, "a known jump, after CR0.TS was set");
+}
+
 /* The page at 0x8000200000 is the table of its own mapping and the next one's. An instruction goes on there, and
  * to find it a bit is set in the page that holds its beginning. Stores must be seen all the same. */
 static void own_table(struct enemy *e)
@@ -293,6 +315,7 @@ int main(void)
 		control_registers(e);
 		between(e);
 		no_masks(e);
+		jump_and_mode(e);
 		own_table(e);
 		same_sum(e);
 		enemy_destroy(e);

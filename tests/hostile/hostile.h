@@ -98,6 +98,10 @@ bool tables_sound(struct enemy *e, int n);
 bool entries_sound(struct enemy *e, int n);
 enum { AUDIT = 0xe5 };
 
+/* code.c: whatever leads to translated code leads to where it should. Part of tables_sound(). */
+struct engine;
+bool code_sound(struct engine *e);
+
 /* What has happened so far, as notes. */
 void enemy_report(const struct enemy *e, const char *what);
 

@@ -7,7 +7,6 @@
  *	              of the two views; never in the writable one if the slot is ROM, if the page is
  *	              clean in the dirty log, or if a vCPU may hold translations of it
  *	a slot        (what a site predicts) looks like an entry, or is 1, which none is
- *	jump cache    leads into the code cache
  *	the view      is the supervisor's unless the CPU is in ring 3 with paging, and then that of
  *	              this CR3 and PCID
  */
@@ -80,16 +79,6 @@ static bool check_view(const struct vcpu *c, const struct view *v)
 	return check_log(c, v, v->log, v->n_log) && check_log(c, v, v->global_log, v->n_global);
 }
 
-static bool check_jumps(const struct engine *e, const struct view *v)
-{
-	for (unsigned i = 0; v->jc->lin && i < JC_SIZE; i++) /* else never selected */
-		if (v->jc[i].code - code_addr(e, 0) >= CODE_SIZE) {
-			printf("# a jump cache leads to %llx\n", (unsigned long long)v->jc[i].code);
-			return false;
-		}
-	return true;
-}
-
 static bool is_right_view(const struct vcpu *c)
 {
 	const struct engine *e = c->engine;
@@ -120,11 +109,9 @@ bool entries_sound(struct enemy *enemy, int n)
 bool tables_sound(struct enemy *enemy, int n)
 {
 	struct object *o = object_get(enemy->cpu[n].fd);
-	const struct engine *e = o->vcpu->engine;
-	bool fine = entries_sound(enemy, n) && check_jumps(e, &e->kernel);
+	struct engine *e = o->vcpu->engine;
+	bool fine = entries_sound(enemy, n) && code_sound(e);
 
-	for (unsigned i = 0; i < USER_VIEWS; i++)
-		fine = fine && check_jumps(e, &e->user[i]);
 	for (uint32_t i = 1; i < e->n_slots && fine; i++)
 		if (e->slots[i] % PAGE && e->slots[i] != 1) {
 			printf("# a site predicts %llx\n", (unsigned long long)e->slots[i]);
