@@ -406,3 +406,25 @@
 	{M64, "8b 05 00 00 00", "more"},
 	{M64, "c5", "more"},
 	{M64, "48 b8 00 00 00 00 00 00 00", "more"},
+
+	/* What would work on state of the host's thread, or reach memory through a register: protection
+	 * keys, tiles, shadow stacks, user interrupts, wide stores, registers 16 to 31 */
+	{M64, "0f 01 ee", "{undefined} 3"}, /* RDPKRU */
+	{M64, "0f 01 ef", "{undefined} 3"},
+	{M64, "c4 e2 78 49 00", "{undefined} 4"}, /* LDTILECFG */
+	{M64, "c4 e2 78 49 c0", "{undefined} 4"},
+	{M64, "c4 e2 7b 49 c0", "{undefined} 4"},
+	{M64, "c4 e2 7b 4b 04 08", "{undefined} 4"},
+	{M64, "c4 e2 73 5e c2", "{undefined} 4"},
+	{M64, "f3 48 0f ae e8", "{undefined} 5"}, /* INCSSP; RDSSP is a hint */
+	{M64, "f3 0f 01 ea", "{undefined} 4"},
+	{M64, "f3 0f 01 28", "{undefined} 4"},
+	{M64, "48 0f 38 f6 00", "{undefined} 4"},
+	{M64, "f3 0f 01 ef", "{undefined} 4"}, /* STUI */
+	{M64, "f3 0f c7 f0", "{undefined} 4"},
+	{M64, "66 0f 38 f8 00", "{undefined} 4"}, /* MOVDIR64B */
+	{M64, "f2 0f 38 f8 00", "{undefined} 4"},
+	{M64, "f3 0f ae f0", "{undefined} 4"}, /* UMONITOR */
+	{M64, "0f 01 fc", "{undefined} 3"}, /* CLZERO */
+	{M64, "d5 00 89 c0", "{undefined} 1"}, /* REX2 */
+	{M64, "62 f4 04 00 39 c0", "{undefined} 5"}, /* map 4 */
