@@ -11,6 +11,13 @@ static size_t min3(size_t a, size_t b, size_t c)
 	return m < c ? m : c;
 }
 
+size_t near_limit(const char *word)
+{
+	size_t len = strlen(word);
+
+	return len > 4 ? 2 : len > 2 ? 1 : 0;
+}
+
 size_t near_distance(const char *a, const char *b)
 {
 	size_t la = strlen(a), lb = strlen(b), row[64];

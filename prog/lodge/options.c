@@ -17,7 +17,7 @@
 static const char *nearest(const struct verb *verb, const char *name)
 {
 	const char *best = NULL;
-	size_t least = NEAR + 1;
+	size_t least = near_limit(name) + 1;
 
 	for (const struct option *o = verb->options; o && o->name; o++) {
 		size_t d = near_distance(o->name, name);

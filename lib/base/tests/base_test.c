@@ -27,6 +27,9 @@ static void test_near(void)
 	is_int(near_distance("--memery", "--memory"), 1, "in the middle");
 	is_int(near_distance("popcount", "popcnt"), 2, "two removed");
 	is_int(near_distance("", "abc"), 3, "all added");
+	is_int(near_limit("popcount") + near_limit("--jsn"), 4, "two letters of a word may be wrong");
+	is_int(near_limit("help") + near_limit("bmi"), 2, "of a short one one");
+	is_int(near_limit("v2") + near_limit(""), 0, "of a shorter one none");
 	is_int(near_distance("x", longest), 99, "what is no word is far away");
 }
 

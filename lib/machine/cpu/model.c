@@ -15,6 +15,7 @@
 #include "engine/kvm.h"
 #include "machine/cpu/table.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -42,19 +43,26 @@ static const char *other_name(const char *name)
 	return NULL;
 }
 
-static const char *nearest(const char *name)
+/* Manuals write them in capitals. */
+static const char *nearest(const char *said)
 {
-	const char *best = other_name(name);
-	size_t least = NEAR + 1;
+	size_t least = near_limit(said) + 1;
+	char name[NAME_MAX_LEN] = "";
+	const char *best;
 
-	for (unsigned i = 0; !best && least > 1 && i < CPU_FEATURES; i++) {
+	for (size_t i = 0; said[i] && i + 1 < sizeof(name); i++)
+		name[i] = (char)tolower((unsigned char)said[i]);
+	best = other_name(name);
+	if (best)
+		return best;
+	for (unsigned i = 0; i < CPU_FEATURES; i++) {
 		size_t d = near_distance(cpu_features[i].name, name);
 
-		least = d < least ? d : least;
-	}
-	for (unsigned i = 0; !best && i < CPU_FEATURES; i++)
-		if (near_distance(cpu_features[i].name, name) == least && least <= NEAR)
+		if (d < least) {
+			least = d;
 			best = cpu_features[i].name;
+		}
+	}
 	return best;
 }
 
