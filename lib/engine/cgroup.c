@@ -15,6 +15,7 @@
 
 #include "base/macros.h"
 #include "base/size.h"
+#include "base/word.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,17 +83,6 @@ static uint64_t limit_of(const char *mount, char *path, enum cgroup_limit what, 
 	}
 }
 
-/* "8:pids:/a/b": is the second field a list that has the controller? An empty one: version 2. */
-static bool is_of(const char *controllers, const char *name)
-{
-	size_t len = strlen(name);
-
-	for (const char *p = controllers; (p = strstr(p, name)); p += len)
-		if ((p == controllers || p[-1] == ',') && (p[len] == ',' || !p[len]))
-			return true;
-	return false;
-}
-
 static uint64_t limit_of_line(const char *root, char *line, enum cgroup_limit what)
 {
 	static const char *const mounts[] = {"", "/unified"};
@@ -105,7 +95,7 @@ static uint64_t limit_of_line(const char *root, char *line, enum cgroup_limit wh
 		return NONE;
 	*path++ = 0;
 	path[strcspn(path, "\n")] = 0;
-	if (is_of(controllers, limits[what].controller)) {
+	if (word_in(limits[what].controller, controllers, ',')) {
 		snprintf(mount, sizeof(mount), "%s/sys/fs/cgroup/%s", root,
 			 limits[what].controller);
 		return limit_of(mount, path, what, 1);

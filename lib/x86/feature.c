@@ -8,6 +8,7 @@
 #include "x86/feature.h"
 
 #include "base/macros.h"
+#include "base/word.h"
 
 #include <cpuid.h>
 #include <stdio.h>
@@ -38,22 +39,11 @@ int cpu_feature_find(const char *name, size_t len)
 	return -1;
 }
 
-/* Is `name` one of the words? */
-static bool is_among(const char *words, const char *name)
-{
-	size_t len = strlen(name);
-
-	for (const char *p = words; (p = strstr(p, name)); p += len)
-		if ((p == words || p[-1] == ' ') && (p[len] == ' ' || !p[len]))
-			return true;
-	return false;
-}
-
 static void add_needs(struct cpu_set *s, unsigned i)
 {
 	cpu_set_add(s, i);
 	for (unsigned k = 0; k < CPU_FEATURES; k++)
-		if (is_among(cpu_features[i].needs, cpu_features[k].name))
+		if (word_in(cpu_features[k].name, cpu_features[i].needs, ' '))
 			add_needs(s, k);
 }
 
@@ -61,7 +51,7 @@ static void add_needed_by(struct cpu_set *s, unsigned i)
 {
 	cpu_set_add(s, i);
 	for (unsigned k = 0; k < CPU_FEATURES; k++)
-		if (is_among(cpu_features[k].needs, cpu_features[i].name))
+		if (word_in(cpu_features[i].name, cpu_features[k].needs, ' '))
 			add_needed_by(s, k);
 }
 

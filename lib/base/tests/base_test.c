@@ -9,6 +9,7 @@
 #include "base/near.h"
 #include "base/scoped.h"
 #include "base/size.h"
+#include "base/word.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,15 @@ static void test_near(void)
 	is_int(near_limit("help") + near_limit("bmi"), 2, "of a short one one");
 	is_int(near_limit("v2") + near_limit(""), 0, "of a shorter one none");
 	is_int(near_distance("x", longest), 99, "what is no word is far away");
+}
+
+static void test_word(void)
+{
+	ok(word_in("pids", "cpu,pids,memory", ',') && word_in("cpu", "cpu,pids", ',') &&
+	   word_in("pids", "cpu,pids", ',') && word_in("pids", "pids", ','), "a word of a list");
+	ok(!word_in("pids", "mypids,pidsx,pid s", ','), "a part of one is none");
+	ok(word_in("avx", "avx2 avx512f avx", ' '), "nor what is longer, but the one after it is");
+	ok(!word_in("", "a,,b", ',') && !word_in("a", "", ','), "nothing is no word");
 }
 
 static void test_err(void)
@@ -260,6 +270,7 @@ int main(void)
 {
 	test_size_text();
 	test_near();
+	test_word();
 	test_err();
 	test_size();
 	test_bytes();

@@ -12,6 +12,7 @@
 #include "softkvm/state/cpuid.h"
 
 #include "base/macros.h"
+#include "base/word.h"
 #include "softkvm/state/clock.h"
 #include "softkvm/state/msr.h"
 #include "softkvm/state/xsave.h"
@@ -62,16 +63,19 @@ static const struct {
  * A host kernel that found an instruction broken (RDSEED on some Zen 5) takes it out of its list
  * of flags; its CPUID still has it. "flags : a b c" in /proc/cpuinfo, if that can be read.
  */
-static char *flags_line;
+static char *flags; /* "a b c"; NULL: not known */
 
 static void read_flags(void)
 {
 	FILE *f = fopen("/proc/cpuinfo", "re");
+	static char *line;
 	size_t size = 0;
 
-	while (f && getline(&flags_line, &size, f) > 0)
-		if (!strncmp(flags_line, "flags\t", 6))
-			break;
+	while (f && !flags && getline(&line, &size, f) > 0)
+		if (!strncmp(line, "flags\t", 6) && strchr(line, ':'))
+			flags = strchr(line, ':') + 1;
+	if (flags)
+		flags[strcspn(flags, "\n")] = 0;
 	if (f)
 		fclose(f);
 }
@@ -79,16 +83,9 @@ static void read_flags(void)
 static bool host_kernel_denies(const char *name)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	char word[40];
 
 	pthread_once(&once, read_flags);
-	if (!flags_line || strncmp(flags_line, "flags\t", 6))
-		return false;
-	snprintf(word, sizeof(word), " %s", name);
-	for (const char *p = flags_line; (p = strstr(p, word)); p++)
-		if (p[strlen(word)] == ' ' || p[strlen(word)] == '\n')
-			return false;
-	return true;
+	return flags && !word_in(name, flags, ' ');
 }
 
 static bool is_denied(unsigned feature)
