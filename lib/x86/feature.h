@@ -71,6 +71,15 @@ struct cpu_set cpu_set_of_level(unsigned level);
  * microseconds. */
 bool cpu_host_has(enum cpu_feature_id feature);
 
+/* By EBX of leaf 0, "Auth" and "Hygo": AMD's CPUs, and Hygon's, which are built like them. */
+static inline bool cpu_is_amd(uint32_t vendor)
+{
+	return vendor == 0x68747541 || vendor == 0x6f677948;
+}
+
+/* What their leaf 0x80000001 has in EDX of leaf 1's EDX, again. */
+#define CPU_AMD_REPEATED 0x0183f3ffu
+
 /* All that its CPU and its kernel give to programs: without what XCR0 does not permit. */
 struct cpu_set cpu_set_of_host(void);
 

@@ -263,9 +263,6 @@ static void limit_xsave(struct cpu_table *t, const struct cpu_set *set)
 
 /* -- Agreement ---------------------------------------------------------------------------- */
 
-/* AMD's leaf 0x80000001 has these of leaf 1's EDX again. */
-#define REPEATED 0x0183f3ffu
-
 static void agree(struct cpu_table *t, const struct cpu_set *set, bool built)
 {
 	const struct kvm_cpuid_entry2 *one = cpu_table_find(t, 1, 0);
@@ -273,9 +270,9 @@ static void agree(struct cpu_table *t, const struct cpu_set *set, bool built)
 	struct kvm_cpuid_entry2 *sizes = cpu_table_find(t, 0x80000008, 0);
 
 	if (one && ext && cpu_table_is_amd(t)) {
-		uint32_t again = one->edx & REPEATED;
+		uint32_t again = one->edx & CPU_AMD_REPEATED;
 
-		ext->edx = (ext->edx & (again | ~REPEATED)) | (built ? again : 0);
+		ext->edx = (ext->edx & (again | ~CPU_AMD_REPEATED)) | (built ? again : 0);
 	}
 	if (sizes && !cpu_set_has(set, FEATURE_la57) && (sizes->eax >> 8 & 0xff) > 48)
 		sizes->eax = (sizes->eax & ~0xff00u) | 48 << 8;

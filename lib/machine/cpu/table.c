@@ -76,7 +76,7 @@ bool cpu_table_is_amd(const struct cpu_table *t)
 {
 	const struct kvm_cpuid_entry2 *e = cpu_table_find(t, 0, 0);
 
-	return e && (e->ebx == 0x68747541 || e->ebx == 0x6f677948); /* "Auth", "Hygo" */
+	return e && cpu_is_amd(e->ebx);
 }
 
 unsigned cpu_table_phys_bits(const struct cpu_table *t)

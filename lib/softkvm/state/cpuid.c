@@ -147,11 +147,6 @@ static const struct {
 	{FEATURE_autoibrs, .efer = EFER_AUTOIBRS},
 };
 
-static bool vendor_is_amd(uint32_t ebx)
-{
-	return ebx == 0x68747541 || ebx == 0x6f677948; /* "Auth", "Hygo" */
-}
-
 void cpuid_derive(struct vcpu *c)
 {
 	const struct kvm_cpuid_entry2 *e = cpuid_find(c, 0x80000008, 0);
@@ -160,7 +155,7 @@ void cpuid_derive(struct vcpu *c)
 	if (c->max_phys_bits < 36 || c->max_phys_bits > 52)
 		c->max_phys_bits = 36;
 	e = cpuid_find(c, 0, 0);
-	c->amd = e && vendor_is_amd(e->ebx);
+	c->amd = e && cpu_is_amd(e->ebx);
 	e = cpuid_find(c, 0xd, 0);
 	c->xcr0_allowed = XCR0_X87 | XCR0_SSE;
 	if (e)
@@ -233,7 +228,7 @@ bool host_is_amd(void)
 		__asm__("cpuid" : "+a"(a), "=b"(b), "+c"(cx), "=d"(d));
 		vendor = b;
 	}
-	return vendor_is_amd(b);
+	return cpu_is_amd(b);
 }
 
 bool host_has_bmi1(void)

@@ -217,9 +217,6 @@ static void leaf_ext_0(struct regs *o)
 	o->r[CPUID_EAX] = want;
 }
 
-/* AMD repeats leaf 1's EDX here. */
-#define REPEATED 0x0183f3ffu
-
 static void leaf_ext_1(struct regs *o)
 {
 	struct regs one = host(1, 0);
@@ -228,7 +225,7 @@ static void leaf_ext_1(struct regs *o)
 	if (!host_is_amd())
 		return;
 	filter(1, 0, &one);
-	o->r[CPUID_EDX] |= one.r[CPUID_EDX] & REPEATED & ~(1u << 11);
+	o->r[CPUID_EDX] |= one.r[CPUID_EDX] & CPU_AMD_REPEATED;
 }
 
 static void leaf_ext_7(struct regs *o)
