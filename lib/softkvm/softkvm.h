@@ -35,6 +35,8 @@
  *	-ENOMEM      address space is limited
  *	-EACCES      no memory may be executed that was written through another mapping
  *	-EAGAIN      no timer can be made
+ *
+ * or what the kernel said where it would not make a memfd or a timer at all.
  */
 int softkvm_open(void);
 

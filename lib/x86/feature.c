@@ -162,7 +162,7 @@ bool cpu_host_has(enum cpu_feature_id feature)
 	return ask(f->leaf, f->sub, r) && r[f->reg] >> f->bit & 1;
 }
 
-static uint64_t host_xcr0(void)
+uint64_t cpu_host_xcr0(void)
 {
 	uint32_t r[4], low, high;
 
@@ -174,7 +174,7 @@ static uint64_t host_xcr0(void)
 
 struct cpu_set cpu_set_of_host(void)
 {
-	struct cpu_set s = {0}, without = cpu_without_state(host_xcr0());
+	struct cpu_set s = {0}, without = cpu_without_state(cpu_host_xcr0());
 	uint32_t r[4] = {0};
 
 	for (unsigned i = 0; i < CPU_FEATURES; i++) {

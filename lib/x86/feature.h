@@ -71,6 +71,9 @@ struct cpu_set cpu_set_of_level(unsigned level);
  * microseconds. */
 bool cpu_host_has(enum cpu_feature_id feature);
 
+/* What its kernel has switched on of XSAVE's components: XCR0; 0: it has no XSAVE. No libc. */
+uint64_t cpu_host_xcr0(void);
+
 /* By EBX of leaf 0, "Auth" and "Hygo": AMD's CPUs, and Hygon's, which are built like them. */
 static inline bool cpu_is_amd(uint32_t vendor)
 {

@@ -10,7 +10,10 @@
  */
 #include "softkvm/state/xsave.h"
 
+#include <cpuid.h>
+
 #include "softkvm/state/words.h"
+#include "x86/feature.h"
 
 #define OFFERED (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512)
 #define LEGACY_AND_HEADER 576u
@@ -21,50 +24,24 @@ static uint64_t features;
 static bool xsave;
 static uint32_t place[COMPONENTS], length[COMPONENTS], aligned;
 
-static void host_cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])
-{
-	__asm__ volatile("cpuid"
-			 : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
-			 : "a"(leaf), "c"(sub));
-}
-
-static bool has_xsave(void)
-{
-	struct words words;
-	uint32_t r[4];
-
-	words_read(&words, false);
-	host_cpuid(1, 0, r);
-	return r[2] & 1u << 27 /* OSXSAVE */ && !words.fxsave;
-}
-
-static uint64_t host_xcr0(void)
-{
-	uint32_t lo, hi;
-
-	if (!xsave)
-		return XCR0_X87 | XCR0_SSE;
-	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-	return (uint64_t)hi << 32 | lo;
-}
-
 static void probe(void)
 {
+	struct words words;
 	uint64_t have;
 
-	xsave = has_xsave();
-	have = host_xcr0() & OFFERED;
+	words_read(&words, false);
+	have = words.fxsave ? 0 : cpu_host_xcr0() & OFFERED;
+	xsave = have;
+	have |= XCR0_X87 | XCR0_SSE;
 	if ((have & XCR0_AVX512) != XCR0_AVX512)
 		have &= ~XCR0_AVX512;
 	for (uint32_t i = 2; i < COMPONENTS; i++) {
-		uint32_t r[4];
+		uint32_t where, d;
 
 		if (!(have >> i & 1))
 			continue;
-		host_cpuid(0xd, i, r);
-		length[i] = r[0];
-		place[i] = r[1];
-		if (r[2] & 2)
+		__cpuid_count(0xd, i, length[i], place[i], where, d);
+		if (where & 2)
 			aligned |= 1u << i;
 	}
 	__atomic_store_n(&features, have, __ATOMIC_RELEASE);
