@@ -31,6 +31,8 @@
 
 /* -- Files ---------------------------------------------------------------------------------- */
 
+#define LINES_MAX 1000 /* somebody may have mounted anything there */
+
 /* The first line that begins with `start`, behind that; false if there is none. */
 static bool line_of(const char *path, const char *start, char *line, int size)
 {
@@ -38,7 +40,7 @@ static bool line_of(const char *path, const char *start, char *line, int size)
 	size_t len = strlen(start);
 	bool found = false;
 
-	while (f && !found && fgets(line, size, f))
+	for (int i = 0; i < LINES_MAX && f && !found && fgets(line, size, f); i++)
 		found = strncmp(line, start, len) == 0;
 	if (f)
 		fclose(f);
@@ -176,6 +178,7 @@ static uint64_t limit_of(__rlimit_resource_t what)
 static void ask_memory(struct answers *a)
 {
 	struct sysinfo info;
+	unsigned long long kib;
 	char line[64];
 
 	if (sysinfo(&info) == 0) {
@@ -183,8 +186,9 @@ static void ask_memory(struct answers *a)
 		a->memory = (uint64_t)info.freeram * info.mem_unit;
 	}
 	/* What is free leaves out what the kernel would give up. */
-	if (line_of("/proc/meminfo", "MemAvailable:", line, sizeof(line)))
-		a->memory = strtoull(line, NULL, 10) * KiB;
+	if (line_of("/proc/meminfo", "MemAvailable:", line, sizeof(line)) &&
+	    sscanf(line, "%llu", &kib) == 1 && (!a->memory_total || kib <= a->memory_total / KiB))
+		a->memory = kib * KiB;
 }
 
 static void ask_limits(struct answers *a)

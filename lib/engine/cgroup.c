@@ -25,6 +25,8 @@
  * four. */
 #define OWN (96 * MiB)
 
+#define LINES_MAX 1000 /* a host has a dozen hierarchies */
+
 #define NONE      UINT64_MAX
 #define UNLIMITED (UINT64_C(1) << 60) /* version 1 writes the largest multiple of a page */
 
@@ -133,7 +135,7 @@ uint64_t cgroup_limit(const char *root, enum cgroup_limit what)
 	f = fopen(path, "re");
 	if (!f)
 		return limit_unseen(root, what);
-	while (fgets(line, sizeof(line), f)) {
+	for (int i = 0; i < LINES_MAX && fgets(line, sizeof(line), f); i++) {
 		uint64_t limit = limit_of_line(root, line, what);
 
 		least = limit < least ? limit : least;

@@ -67,17 +67,20 @@ static char *flags; /* "a b c"; NULL: not known */
 
 static void read_flags(void)
 {
+	static char text[16384]; /* of the first CPU, and some more */
 	FILE *f = fopen("/proc/cpuinfo", "re");
-	static char *line;
-	size_t size = 0;
+	char *line;
 
-	while (f && !flags && getline(&line, &size, f) > 0)
-		if (!strncmp(line, "flags\t", 6) && strchr(line, ':'))
-			flags = strchr(line, ':') + 1;
-	if (flags)
-		flags[strcspn(flags, "\n")] = 0;
-	if (f)
-		fclose(f);
+	if (!f)
+		return;
+	text[fread(text, 1, sizeof(text) - 1, f)] = 0;
+	fclose(f);
+	line = strstr(text, "\nflags\t");
+	line = line ? strchr(line, ':') : NULL;
+	if (!line)
+		return;
+	flags = line + 1;
+	flags[strcspn(flags, "\n")] = 0;
 }
 
 static bool host_kernel_denies(const char *name)
