@@ -378,11 +378,11 @@ static unsigned memory_size(const struct decoder *d, const struct insn *in)
 	case MS_2y: return has_w(in) ? 16 : 8;
 	case MS_env: return in->opsize == 2 ? 14 : 28;
 	case MS_save: return in->opsize == 2 ? 94 : 108;
-	case MS_x: return in->vl;
-	case MS_h: return in->vl / 2;
-	case MS_f: return in->vl / 4;
-	case MS_e: return in->vl / 8;
-	case MS_dup: return in->vl == 16 ? 8 : in->vl;
+	case MS_x:
+	case MS_h:
+	case MS_f:
+	case MS_e:
+	case MS_dup: return vector_memory(field(d->operands, OPF_MEM_AT, 5), in->vl);
 	default: return plain_memory_size(d, in);
 	}
 }

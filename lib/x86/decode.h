@@ -215,6 +215,26 @@ struct insn {
  */
 int x86_decode(struct insn *out, const uint8_t *code, unsigned n, enum x86_mode mode);
 
+/*
+ * The memory operand of an instruction under a mask (X86_MASKED_MEM), as elements that the mask
+ * has a bit for. Elements whose bits are clear are not accessed.
+ */
+enum x86_masking {
+	X86_BY_ELEMENT, /* bit i is for element i, modulo n: a broadcast has more bits than elements */
+	X86_PACKED,     /* as many elements as there are bits set, from the first on */
+	X86_STRICT,     /* by element, but it faults as if all were accessed */
+	X86_WHOLE,      /* one element, accessed whatever the mask */
+};
+
+struct x86_lanes {
+	uint8_t bytes, n; /* size and number of the elements in memory */
+	uint8_t bits;     /* of the mask that count */
+	enum x86_masking masking;
+};
+
+/* Of an instruction whose kind is X86_MASKED_MEM; bytes * n is its mem_size. No allocation, no libc. */
+void x86_lanes(const struct insn *in, struct x86_lanes *out);
+
 /* Is its memory access atomic? By LOCK, or as XCHG's is always. */
 static inline bool x86_is_atomic(const struct insn *in)
 {

@@ -60,6 +60,19 @@ static inline enum op_care care_of(const struct decoder *d)
 	return field(d->effects, OPE_CARE_AT, 5);
 }
 
+/* The size of a memory operand that is the vector or a part of it; 0: of another. */
+static inline unsigned vector_memory(enum op_mem code, unsigned vl)
+{
+	switch (code) {
+	case MS_x: return vl;
+	case MS_h: return vl / 2;
+	case MS_f: return vl / 4;
+	case MS_e: return vl / 8;
+	case MS_dup: return vl == 16 ? 8 : vl;
+	default: return 0;
+	}
+}
+
 /* -- rules.c --------------------------------------------------------------------------- */
 
 /* in->vl of a SIMD row, from it and L'L. */

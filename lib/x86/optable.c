@@ -4,10 +4,10 @@
  *
  * opcodes.def is a list of rows, one for each cell of the opcode maps in appendix A
  * of the Intel SDM volume 2 (and of the group tables behind them), written in that
- * appendix's letters. It is included three times here: each row becomes two words of
- * facts, an entry of the index, and a name. The number of a row is the number of its
- * line in the list, which the compiler counts for us with __COUNTER__: the three
- * inclusions count alike.
+ * appendix's letters. It is included four times here: each row becomes two words of
+ * facts, an entry of the index, a byte about memory under a mask, and a name. The number
+ * of a row is the number of its line in the list, which the compiler counts for us with
+ * __COUNTER__: the inclusions count alike.
  *
  * How a row reads:
  *
@@ -43,6 +43,15 @@
  * with sizes b w d q (1 2 4 8 bytes), dq qq oq (16 32 64), t (10), v z y (operand
  * size: 2 4 8, 2 4, 4 8), x h f e (the vector, its half, quarter, eighth), and
  * accesses r, w, rw.
+ *
+ * The vector rules are the lengths L; K, KZ: may be masked, and zeroed; B2 B4 B8: an element
+ * of so many bytes may be broadcast; N: the unit of disp8 where it is not the memory operand;
+ * and where a mask is for other elements than those of B or N:
+ *
+ *	E1 E2 E4 E8    elements of so many bytes; E1W, E4W: with W twice as many
+ *	NF             no fault is suppressed: the operand is read whole (the manual's
+ *	               exception types E4NF and others)
+ *	RPT PACK EXT   broadcasts; compress and expand; extractions
  */
 #include "x86/optable.h"
 
@@ -182,6 +191,19 @@
 #define N8   FIELD(OPF_N_AT, 4)
 #define VSIB OPF_VSIB
 
+/* Above the 64 bits of the operands word: op_masking[]. */
+#define MASKING(what) ((unsigned __int128)(what) << 64)
+#define E1   MASKING(1)
+#define E2   MASKING(2)
+#define E4   MASKING(3)
+#define E8   MASKING(4)
+#define E1W  MASKING(1 | OPM_W)
+#define E4W  MASKING(3 | OPM_W)
+#define NF   MASKING(OPM_WHOLE)
+#define RPT  MASKING(OPM_REPEAT)
+#define PACK MASKING(OPM_PACK)
+#define EXT  MASKING(OPM_STRICT)
+
 /* -- Effects ----------------------------------------------------------------------- */
 
 #define KIND(kind)     FIELD(OPE_KIND_AT, X86_##kind)
@@ -255,7 +277,7 @@
 /* What uses the x87 may raise #MF, whatever else it does. */
 /* clang-format off */
 #define ROW(operands, effects)                                     \
-	{(operands) | (IS_ODD(operands, effects) ? OPF_JUDGE : 0), \
+	{(uint64_t)(operands) | (IS_ODD(operands, effects) ? OPF_JUDGE : 0), \
 	 (effects) | ((operands) & OPF_X87 ? OPE_TRAP : 0)},
 
 #define IS_ODD(operands, effects)                                              \
@@ -301,6 +323,25 @@ const uint16_t op_index[OP_INDEX_SIZE] = {
 #define GU(group, reg, name, operands, effects)  [GPLACE(G_##group, reg * 2 + 1)] = NEXT,
 #define RR(group, rm, name, operands, effects)   [GPLACE(R_##group, rm)] = NEXT,
 #define MD(group, is64, name, operands, effects) [GPLACE(M_##group, is64)] = NEXT,
+#include "x86/opcodes.def"
+#include "x86/opcodes_clear.h"
+};
+
+/* -- Masks ------------------------------------------------------------------------- */
+
+#define ABOVE(rules) (uint8_t)((unsigned __int128)(rules) >> 64),
+
+const uint8_t op_masking[] = {
+	0,
+#define OP(map, pp, op, name, operands, effects)           0,
+#define OPS(map, lo, hi, name, operands, effects)          0,
+#define VX(map, pp, w, op, name, operands, rules, effects) ABOVE(rules)
+#define EV(map, pp, w, op, name, operands, rules, effects) ABOVE(rules)
+#define GR(group, reg, name, operands, effects)            ABOVE(operands)
+#define GM(group, reg, name, operands, effects)            ABOVE(operands)
+#define GU(group, reg, name, operands, effects)            ABOVE(operands)
+#define RR(group, rm, name, operands, effects)             0,
+#define MD(group, is64, name, operands, effects)           0,
 #include "x86/opcodes.def"
 #include "x86/opcodes_clear.h"
 };

@@ -114,6 +114,20 @@ enum { OP_INDEX_SIZE = OP_AT_GROUP + OP_GROUPS * 16 };
 #define OPF_NDS_REG  (1ull << 56) /* OPF_NDS holds in the register form only: VMOVSS */
 #define OPF_GROUP_AT 57 /* seven bits: the group to look into, 0: this row is all */
 
+/*
+ * What a mask means for the row's memory operand; a byte for each row, beside the table: only
+ * x86_lanes() asks. 0: the elements are those that may be broadcast, or disp8's unit, or the memory
+ * operand is one.
+ */
+extern const uint8_t op_masking[];
+
+#define OPM_SIZE   7 /* an element is 1 << (OPM_SIZE - 1) bytes, ... */
+#define OPM_W      (1 << 3) /* ... with W twice that */
+#define OPM_WHOLE  (1 << 4) /* read whole, whatever the mask */
+#define OPM_REPEAT (1 << 5) /* the vector is the memory operand again and again */
+#define OPM_PACK   (1 << 6) /* as many elements as the mask has bits, from the first on */
+#define OPM_STRICT (1 << 7) /* faults as without a mask */
+
 /* The operand size. */
 enum op_size {
 	OS_none, /* 1 for byte instructions, else 8 with W and 4 without */

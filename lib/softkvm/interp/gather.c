@@ -8,7 +8,7 @@
  * middle leaves what was done. So each element commits by itself, in order from the lowest.
  *
  *	opcode, low bit      size of an index: 4, 8
- *	W                    size of a data element: 4, 8
+ *	mem_size             size of a data element: 4, 8
  *	elements             the vector length by the larger of the two
  *
  * Source: Intel SDM volume 2, pages of VGATHERDPS and its relatives.
@@ -48,9 +48,9 @@ static void load(const struct vcpu *c, struct gather *g, const struct insn *in)
 	g->in = in;
 	g->progress = false;
 	g->full = c->xcr0 & 0x40 ? 64 : 32;
-	g->scatter = (in->op & 0xf0) == 0xa0;
+	g->scatter = in->mem_w;
 	g->index_size = in->op & 1 ? 8 : 4;
-	g->data_size = in->rex & 8 ? 8 : 4;
+	g->data_size = in->mem_size;
 	wide = g->index_size > g->data_size ? g->index_size : g->data_size;
 	g->n = in->vl / wide;
 	g->data_len = g->n * g->data_size;
