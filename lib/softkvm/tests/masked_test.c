@@ -2,7 +2,7 @@
 /*
  * Masked memory operands, gathers and scatters against the CPU under our feet.
  *
- * All forms of all instructions that the opcode table says may be masked (masked_forms.h), as far
+ * All forms of all instructions that the opcode table says may be masked (forms.h), as far
  * as this CPU has them; and a list of those that have more than a single operand in memory. Each
  * runs twice from the same registers, with its operand around the border of two pages, one of
  * which may be missing: by itself in host memory, and by the interpreter in guest memory. Registers,
@@ -23,7 +23,7 @@
 #include <signal.h>
 #include <ucontext.h>
 
-#include "x86/tests/masked_forms.h"
+#include "x86/tests/forms.h"
 
 #define GUEST_AT 0x20000u
 #define CASES_EACH 300
@@ -286,19 +286,22 @@ static bool is_here(void)
 	return !undefined;
 }
 
-static void try_form(const struct form *f)
+static void try_form(const uint8_t bytes[FORM_LEN])
 {
 	unsigned wrong = 0;
+	struct insn in;
 
-	code_write(f->bytes, f->in.len);
-	disp = (unsigned)f->in.disp;
+	if (x86_decode(&in, bytes, FORM_LEN, X86_MODE_64) <= 0 || in.kind != X86_MASKED_MEM)
+		return;
+	code_write(bytes, in.len);
+	disp = (unsigned)in.disp;
 	if (!is_here()) {
 		n_not_here++;
 		return;
 	}
 	n_forms++;
 	for (unsigned i = 0; i < CASES_FORM && !wrong; i++) {
-		unsigned before = rnd(f->in.mem_size + 1); /* the second page */
+		unsigned before = rnd(in.mem_size + 1); /* the second page */
 
 		if (rnd(4) == 0)
 			before &= ~15u;
@@ -306,13 +309,13 @@ static void try_form(const struct form *f)
 	}
 	n_wrong += wrong;
 	if (wrong)
-		note("%s, vl %u, W%u, EVEX.b %d", x86_insn_name(&f->in), f->in.vl,
-		     f->in.rex >> 3 & 1, f->broadcast);
+		note("%s, vl %u, W%u, EVEX.b %d", x86_insn_name(&in), in.vl,
+		     in.rex >> 3 & 1, in.enc == X86_EVEX && in.vex[2] & 0x10);
 }
 
 static void try_forms(void)
 {
-	masked_forms(try_form);
+	forms(try_form);
 	disp = 0;
 	is_int(n_wrong, 0, "%u forms out of the opcode table; %u are not in this CPU", n_forms,
 	       n_not_here);

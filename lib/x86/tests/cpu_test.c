@@ -6,8 +6,8 @@
  *
  * An engine relies on the notes of x86_decode() more than on anything: it renumbers
  * the registers, replaces the memory operand, drops flags that are rewritten. So
- * random native instructions are executed, a few times each with a different state
- * before, and the states after must agree with the notes:
+ * all memory forms of native instructions, and random ones, are executed, a few times each with
+ * a different state before, and the states after must agree with the notes:
  *
  *	registers    none changes that is not noted written; one that is not noted read can be
  *	             anything without a difference
@@ -32,7 +32,7 @@
 #include <sys/mman.h>
 
 #include "tests/tap.h"
-#include "x86/decode.h"
+#include "x86/tests/forms.h"
 
 /* Everything below 2 GiB, so that 32-bit displacements reach it. */
 #define CODE 0x20000000ul /* the stub, then the state */
@@ -482,6 +482,25 @@ static void report(const struct trial *t)
 		note("%s:%s %s", x86_insn_name(&t->in), hex, t->what);
 }
 
+static void try_bytes(const uint8_t *bytes)
+{
+	struct trial t = {0};
+
+	memcpy(t.bytes, bytes, sizeof(t.bytes));
+	if (!judge(&t))
+		return;
+	contradictions++;
+	report(&t);
+}
+
+static void try_form(const uint8_t bytes[FORM_LEN])
+{
+	struct insn in;
+
+	if (x86_decode(&in, bytes, FORM_LEN, X86_MODE_64) > 0 && in.kind == X86_NATIVE && in.has_mem)
+		try_bytes(bytes);
+}
+
 /*
  * A row of the opcode table is had or not; sometimes refused means a rule that we miss.
  */
@@ -512,7 +531,6 @@ static void note_missing(void)
 int main(int argc, char **argv)
 {
 	unsigned long count = argc > 2 ? strtoul(argv[2], NULL, 0) : 60000;
-	struct trial t;
 
 	seed = (argc > 1 ? strtoull(argv[1], NULL, 0) : 1) * 0x9e3779b97f4a7c15 | 1;
 	if (!make_pages() || !make_image()) {
@@ -520,13 +538,12 @@ int main(int argc, char **argv)
 		return done_testing();
 	}
 	catch_signals();
+	forms(try_form);
 	for (unsigned long i = 0; i < count; i++) {
-		memset(&t, 0, sizeof(t));
-		draw(t.bytes);
-		if (!judge(&t))
-			continue;
-		contradictions++;
-		report(&t);
+		uint8_t bytes[16];
+
+		draw(bytes);
+		try_bytes(bytes);
 	}
 	is_int(contradictions, 0, "%lu native instructions, %lu undefined ones", ran,
 	       undefined);

@@ -7,11 +7,11 @@
  *	with EVEX.b     one element, of the same size, for the same bits
  *	disp8           counts in elements if they are packed, else in operands
  *
- * And Zydis, where it is there, must say the same of the size and number of elements, of the operand, and of
- * whether faults are suppressed: the manual's exception types E4NF and others.
+ * And Zydis, where it is there, must say the same of the size and number of elements, of the
+ * operand, and of whether faults are suppressed: the manual's exception types E4NF and others.
  */
 #include "tests/tap.h"
-#include "x86/tests/masked_forms.h"
+#include "x86/tests/forms.h"
 
 #ifdef HAVE_ZYDIS
 #include <Zydis/Zydis.h>
@@ -54,15 +54,14 @@ static bool is_forgotten(ZydisMnemonic insn)
 	       insn == ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB;
 }
 
-static void compare(const struct form *f, const struct x86_lanes *l)
+static void compare(const uint8_t *bytes, const struct insn *in, const struct x86_lanes *l)
 {
-	const struct insn *in = &f->in;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT], *m = NULL;
 	ZydisDecodedInstruction z;
 	ZydisDecoder decoder;
 
 	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, f->bytes, in->len, &z, op)))
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, in->len, &z, op)))
 		return; /* zydis_test asks whether it is undefined */
 	for (unsigned i = 0; i < z.operand_count; i++)
 		if (op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
@@ -82,9 +81,9 @@ static void compare(const struct form *f, const struct x86_lanes *l)
 	want(in, "elements (Zydis)", l->n, m->element_count);
 }
 #else
-static void compare(const struct form *f, const struct x86_lanes *l)
+static void compare(const uint8_t *bytes, const struct insn *in, const struct x86_lanes *l)
 {
-	(void)f, (void)l;
+	(void)bytes, (void)in, (void)l;
 }
 #endif
 
@@ -109,12 +108,14 @@ static void check_broadcast(const struct insn *in, const struct x86_lanes *l,
 	want(in, "bits of a broadcast", l->bits, plain->bits);
 }
 
-static void check(const struct form *f)
+static void check(const uint8_t bytes[FORM_LEN])
 {
 	static struct x86_lanes plain; /* of the form before */
-	const struct insn *in = &f->in;
 	struct x86_lanes l = {0};
+	struct insn insn, *in = &insn;
 
+	if (x86_decode(in, bytes, FORM_LEN, X86_MODE_64) <= 0 || in->kind != X86_MASKED_MEM)
+		return;
 	n_forms++;
 	seen[in->row] = true;
 	x86_lanes(in, &l);
@@ -125,11 +126,11 @@ static void check(const struct form *f)
 		want(in, "bits by elements", l.bits % l.n, 0);
 	}
 	want(in, "disp8", (unsigned)in->disp, disp8_unit(in, &l));
-	if (f->broadcast)
+	if (in->enc == X86_EVEX && in->vex[2] & 0x10)
 		check_broadcast(in, &l, &plain);
 	else
 		plain = l;
-	compare(f, &l);
+	compare(bytes, in, &l);
 }
 
 static bool is_masked(const struct oprow *row)
@@ -156,7 +157,7 @@ static unsigned unseen(void)
 
 int main(void)
 {
-	masked_forms(check);
+	forms(check);
 	is_int(n_wrong, 0, "%u memory forms under a mask", n_forms);
 	ok(n_forms > 1000, "of which there are many");
 	is_int(unseen(), 0, "each row of the table was seen");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The decoder against Zydis, over pseudo-random byte strings in the three modes.
+ * The decoder against Zydis, over all forms of the opcode table and pseudo-random byte
+ * strings, in the three modes.
  *
  *	zydis_test [seed [count]]        compares; TAP
  *	zydis_test -v [seed [count]]     prints each kind of difference with an example
@@ -10,7 +11,8 @@
  * general registers, read and written, implicit ones too; operand and vector size;
  * and of the flags that what we call certainly written Zydis calls written (and not
  * undefined), what Zydis calls read we call read, and what it calls changed we call
- * touched; the extension of the instruction set.
+ * touched; the extension of the instruction set. And no native instruction accesses memory that
+ * ModRM does not name.
  *
  * Bytes are drawn with the encoding in mind (prefixes, escapes, VEX and EVEX
  * payloads that are mostly well-formed), or nearly all would be undefined or MOVs.
@@ -24,8 +26,8 @@
 #include <string.h>
 
 #include "tests/tap.h"
-#include "x86/decode.h"
 #include "x86/isa.h"
+#include "x86/tests/forms.h"
 
 enum { BYTES = 24 };
 
@@ -424,6 +426,10 @@ static bool differs_kind(struct pair *p)
 		DIFFER(p, "kind", "privileged, but native");
 	if (p->z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && in->kind == X86_NATIVE)
 		DIFFER(p, "kind", "branch, but native");
+	for (int i = 0; i < p->z.operand_count; i++)
+		if (p->ops[i].type == ZYDIS_OPERAND_TYPE_MEMORY && in->kind == X86_NATIVE &&
+		    p->ops[i].encoding == ZYDIS_OPERAND_ENCODING_NONE)
+			DIFFER(p, "kind", "native, with implicit memory");
 	if (in->has_mem && in->lockable != lockable)
 		DIFFER(p, "lockable", "%d, not %d", in->lockable, lockable);
 	return false;
@@ -721,11 +727,64 @@ static void count_difference(const struct pair *p)
 	tally[i].count++;
 }
 
+static unsigned long n_strings, n_defined, n_meant, n_differences;
+static bool seen[65536]; /* rows */
+
+static void compare(const uint8_t bytes[BYTES], enum x86_mode mode)
+{
+	struct pair p;
+
+	take_apart(&p, bytes, mode, BYTES);
+	n_strings++;
+	n_defined += p.in.kind != X86_UD;
+	seen[p.in.row] = true;
+	if (!differs(&p))
+		return;
+	if (expected(&p)) {
+		n_meant++;
+		return;
+	}
+	n_differences++;
+	count_difference(&p);
+}
+
+static void compare_form(const uint8_t bytes[FORM_LEN])
+{
+	uint8_t more[BYTES] = {0};
+
+	memcpy(more, bytes, FORM_LEN);
+	for (int mode = 0; mode < 3; mode++)
+		compare(more, (enum x86_mode)mode);
+}
+
+/* A row that names a group is not what an instruction ends at. */
+static unsigned unseen_rows(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < OP_INDEX_SIZE; i++) {
+		if (seen[op_index[i]] || op_rows[op_index[i]].operands >> OPF_GROUP_AT)
+			continue;
+		note("row %u, %s, was not seen", op_index[i], op_names[op_index[i]]);
+		n++;
+	}
+	return n;
+}
+
+static void report(bool verbose, const char *what)
+{
+	for (unsigned i = 0; i < tallies && (verbose || i < 20); i++)
+		note("%u times %s: %s", tally[i].count, tally[i].text,
+		     tally[i].example);
+	is_int(n_differences, 0, "%lu %s, %lu defined, %lu meant differences", n_strings, what,
+	       n_defined, n_meant);
+	n_strings = n_defined = n_meant = n_differences = tallies = 0;
+}
+
 int main(int argc, char **argv)
 {
 	bool verbose = argc > 1 && !strcmp(argv[1], "-v");
-	unsigned long count = 2000000, differences = 0, defined = 0, meant = 0;
-	struct pair p;
+	unsigned long count = 2000000;
 
 	argc -= verbose;
 	argv += verbose;
@@ -734,25 +793,15 @@ int main(int argc, char **argv)
 		count = strtoul(argv[2], NULL, 0);
 	seed = seed * 0x9e3779b97f4a7c15 | 1;
 	init_decoders();
+	forms(compare_form);
+	report(verbose, "forms");
+	is_int(unseen_rows(), 0, "each row of the table was seen");
 	for (unsigned long i = 0; i < count; i++) {
 		uint8_t bytes[BYTES];
 
 		draw(bytes);
-		take_apart(&p, bytes, one_in(2) ? X86_MODE_64 : rnd() & 1, BYTES);
-		defined += p.in.kind != X86_UD;
-		if (!differs(&p))
-			continue;
-		if (expected(&p)) {
-			meant++;
-			continue;
-		}
-		differences++;
-		count_difference(&p);
+		compare(bytes, one_in(2) ? X86_MODE_64 : rnd() & 1);
 	}
-	for (unsigned i = 0; i < tallies && (verbose || i < 20); i++)
-		note("%u times %s: %s", tally[i].count, tally[i].text,
-		     tally[i].example);
-	is_int(differences, 0, "%lu byte strings, %lu defined, %lu meant differences",
-	       count, defined, meant);
+	report(verbose, "byte strings");
 	return done_testing();
 }
