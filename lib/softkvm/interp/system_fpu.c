@@ -400,11 +400,6 @@ enum step sys_xrstor(struct vcpu *c, const struct insn *in, uint64_t next)
 
 /* -- x87 alone ---------------------------------------------------------------------------- */
 
-static unsigned env_size(const struct insn *in)
-{
-	return in->opsize == 2 ? 14 : 28;
-}
-
 #define X87_ASM(name, in, p)                                                                   \
 	do {                                                                                   \
 		if ((in)->opsize == 2)                                                         \
@@ -422,18 +417,18 @@ static bool is_x87_pending(void)
 	return status & 0x80;
 }
 
+/* An environment, or all of the state: 14, 28, 94 or 108 bytes, says the decoder. */
 static enum step check_x87_store(struct vcpu *c, const struct insn *in, uint64_t next,
-				 unsigned len, uint64_t *lin)
+				 uint64_t *lin)
 {
 	enum step rc = check_x87(c);
 
 	if (!rc)
-		rc = sys_linear(c, in, next, len, true, lin);
-	return rc ? rc : mmu_probe_write(c, *lin, len, ACC_WRITE);
+		rc = sys_linear(c, in, next, in->mem_size, true, lin);
+	return rc ? rc : mmu_probe_write(c, *lin, in->mem_size, ACC_WRITE);
 }
 
-static enum step check_x87_load(struct vcpu *c, const struct insn *in, uint64_t next,
-				unsigned len)
+static enum step check_x87_load(struct vcpu *c, const struct insn *in, uint64_t next)
 {
 	uint64_t lin;
 	enum step rc = check_x87(c);
@@ -441,23 +436,22 @@ static enum step check_x87_load(struct vcpu *c, const struct insn *in, uint64_t 
 	if (!rc && is_x87_pending())
 		return fault_set(c, X86_MF);
 	if (!rc)
-		rc = sys_linear(c, in, next, len, false, &lin);
-	return rc ? rc : mmu_read(c, lin, c->area, len, ACC_READ);
+		rc = sys_linear(c, in, next, in->mem_size, false, &lin);
+	return rc ? rc : mmu_read(c, lin, c->area, in->mem_size, ACC_READ);
 }
 
 /* These two change the state that they save (FSAVE initialises it, FSTENV masks exceptions), so
  * where the store cannot be finished now, they are undone. */
 enum step sys_fsave(struct vcpu *c, const struct insn *in, uint64_t next)
 {
-	const unsigned len = env_size(in) + 80;
 	uint64_t lin;
-	enum step rc = check_x87_store(c, in, next, len, &lin);
+	enum step rc = check_x87_store(c, in, next, &lin);
 
 	if (rc)
 		return rc;
 	X87_ASM("fnsave", in, c->area);
 	forget_environment(in, c->area);
-	rc = mmu_write(c, lin, c->area, len, ACC_WRITE);
+	rc = mmu_write(c, lin, c->area, in->mem_size, ACC_WRITE);
 	if (rc)
 		X87_ASM("frstor", in, c->area);
 	return rc;
@@ -465,15 +459,14 @@ enum step sys_fsave(struct vcpu *c, const struct insn *in, uint64_t next)
 
 enum step sys_fstenv(struct vcpu *c, const struct insn *in, uint64_t next)
 {
-	const unsigned len = env_size(in);
 	uint64_t lin;
-	enum step rc = check_x87_store(c, in, next, len, &lin);
+	enum step rc = check_x87_store(c, in, next, &lin);
 
 	if (rc)
 		return rc;
 	X87_ASM("fnstenv", in, c->area);
 	forget_environment(in, c->area);
-	rc = mmu_write(c, lin, c->area, len, ACC_WRITE);
+	rc = mmu_write(c, lin, c->area, in->mem_size, ACC_WRITE);
 	if (rc)
 		X87_ASM("fldenv", in, c->area);
 	return rc;
@@ -481,7 +474,7 @@ enum step sys_fstenv(struct vcpu *c, const struct insn *in, uint64_t next)
 
 enum step sys_frstor(struct vcpu *c, const struct insn *in, uint64_t next)
 {
-	enum step rc = check_x87_load(c, in, next, env_size(in) + 80);
+	enum step rc = check_x87_load(c, in, next);
 
 	if (!rc)
 		X87_ASM("frstor", in, c->area);
@@ -490,7 +483,7 @@ enum step sys_frstor(struct vcpu *c, const struct insn *in, uint64_t next)
 
 enum step sys_fldenv(struct vcpu *c, const struct insn *in, uint64_t next)
 {
-	enum step rc = check_x87_load(c, in, next, env_size(in));
+	enum step rc = check_x87_load(c, in, next);
 
 	if (!rc)
 		X87_ASM("fldenv", in, c->area);

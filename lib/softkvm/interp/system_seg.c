@@ -81,13 +81,13 @@ static bool is_16bit_operand(const struct vcpu *c, const struct insn *in)
 static enum step load_table(struct vcpu *c, const struct insn *in, uint64_t next,
 			    struct kvm_dtable *t)
 {
-	const unsigned width = is_64bit_code(c) ? 8 : 4;
+	const unsigned width = in->mem_size - 2u;
 	uint8_t buf[10];
 	uint64_t lin, base;
-	enum step rc = sys_linear(c, in, next, 2 + width, false, &lin);
+	enum step rc = sys_linear(c, in, next, in->mem_size, false, &lin);
 
 	if (!rc)
-		rc = mmu_read(c, lin, buf, 2 + width, ACC_READ);
+		rc = mmu_read(c, lin, buf, in->mem_size, ACC_READ);
 	if (rc)
 		return rc;
 	base = bytes_load(buf + 2, width);
@@ -103,16 +103,16 @@ static enum step load_table(struct vcpu *c, const struct insn *in, uint64_t next
 static enum step store_table(struct vcpu *c, const struct insn *in, uint64_t next,
 			     const struct kvm_dtable *t)
 {
-	const unsigned width = is_64bit_code(c) ? 8 : 4;
+	const unsigned width = in->mem_size - 2u;
 	uint8_t buf[10];
 	uint64_t lin;
-	enum step rc = sys_linear(c, in, next, 2 + width, true, &lin);
+	enum step rc = sys_linear(c, in, next, in->mem_size, true, &lin);
 
 	if (rc)
 		return rc;
 	bytes_store(buf, t->limit, 2);
 	bytes_store(buf + 2, t->base, width);
-	return mmu_write(c, lin, buf, 2 + width, ACC_WRITE);
+	return mmu_write(c, lin, buf, in->mem_size, ACC_WRITE);
 }
 
 enum step sys_lgdt(struct vcpu *c, const struct insn *in, uint64_t next)

@@ -31,9 +31,9 @@ enum step sys_invpcid(struct vcpu *c, const struct insn *in, uint64_t next)
 
 	if (!cpuid_has(c, 7, 0, CPUID_EBX, 10))
 		return ud(c);
-	rc = sys_linear(c, in, next, 16, false, &lin);
+	rc = sys_linear(c, in, next, sizeof(d), false, &lin);
 	if (!rc)
-		rc = mmu_read(c, lin, d, 16, ACC_READ);
+		rc = mmu_read(c, lin, d, sizeof(d), ACC_READ);
 	if (rc)
 		return rc;
 	if (type > 3 || (d[0] & ~0xfffull))

@@ -420,16 +420,21 @@ static bool differs_sizes(struct pair *p)
 static bool differs_kind(struct pair *p)
 {
 	const struct insn *in = &p->in;
-	bool lockable = p->z.attributes & ZYDIS_ATTRIB_ACCEPTS_LOCK;
+	bool lockable = p->z.attributes & ZYDIS_ATTRIB_ACCEPTS_LOCK, masks = false;
 
 	if (p->z.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED && in->kind == X86_NATIVE)
 		DIFFER(p, "kind", "privileged, but native");
 	if (p->z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && in->kind == X86_NATIVE)
 		DIFFER(p, "kind", "branch, but native");
-	for (int i = 0; i < p->z.operand_count; i++)
+	for (int i = 0; i < p->z.operand_count; i++) {
+		masks |= p->ops[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+			 ZydisRegisterGetClass(p->ops[i].reg.value) == ZYDIS_REGCLASS_MASK;
 		if (p->ops[i].type == ZYDIS_OPERAND_TYPE_MEMORY && in->kind == X86_NATIVE &&
 		    p->ops[i].encoding == ZYDIS_OPERAND_ENCODING_NONE)
 			DIFFER(p, "kind", "native, with implicit memory");
+	}
+	if (in->enc == X86_VEX && masks != x86_uses_masks(in))
+		DIFFER(p, "kind", "uses masks: %d, not %d", !masks, masks);
 	if (in->has_mem && in->lockable != lockable)
 		DIFFER(p, "lockable", "%d, not %d", in->lockable, lockable);
 	return false;
