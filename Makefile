@@ -7,6 +7,7 @@
 #   make check   unit and tree tests    make long    tests of minutes
 #   make soak N=50   boots in a row     make fuzz SECONDS=60   each fuzz target
 #   make bench-ways  what hosts that lack something get, beside what this one has
+#   make hostile HOURS=1   attacks with other seeds, with and without sanitizers
 #   make hosts   lodge in containers, sandboxes, guests: boots, or what is in the way
 #   make fmt, longest                   make clean   forget builds, keep downloads
 #
@@ -18,10 +19,11 @@ LODGE := $(BUILD)/gcc/prog/lodge/lodge
 GUEST := $(or $(LODGE_GUEST),$(BUILD)/guest)
 J     := $(shell nproc)
 N     := 50
+HOURS := 1
 SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all help setup run test check asan clang fuzz bench bench-ways hosts soak long fmt longest clean distclean
+.PHONY: all help setup run test check asan clang fuzz bench bench-ways hosts hostile soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
 	@ninja -C $(BUILD)/gcc -j $(J)
@@ -88,6 +90,9 @@ long: all
 hosts: all
 	@tools/guest/fetch
 	@tests/hosts/run --table long
+
+hostile: all asan
+	@tools/hostile $(HOURS) $(BUILD)/gcc $(BUILD)/asan
 
 soak: all
 	@tools/guest/fetch

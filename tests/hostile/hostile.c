@@ -64,6 +64,14 @@ static unsigned n_enemies;
 
 /* -- Numbers --------------------------------------------------------------------------------- */
 
+/* HOSTILE_SEED, of `make hostile`; else the same every time. */
+static uint64_t first_seed(void)
+{
+	const char *seed = getenv("HOSTILE_SEED");
+
+	return 88172645463325252u ^ (seed ? strtoull(seed, NULL, 10) << 20 : 0);
+}
+
 uint64_t rnd(struct enemy *e)
 {
 	e->rng ^= e->rng << 13;
@@ -430,7 +438,7 @@ struct enemy *enemy_create(const char *knobs, int cpus, bool irqchip)
 	if (!e)
 		abort();
 	e->knobs = knobs;
-	e->rng = 88172645463325252u + n_enemies;
+	e->rng = first_seed() + n_enemies;
 	make_memory(e);
 	setenv("SOFTKVM", knobs, 1);
 	must(e->sys = softkvm_open(), "softkvm");
