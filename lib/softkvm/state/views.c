@@ -12,11 +12,15 @@
  * address whether it may be written through.
  *
  * The views have the client's permissions: what it may not read or write the guest may not either,
- * and KVM_RUN says -EFAULT (mmu/guarded.h).
+ * and KVM_RUN says -EFAULT (mmu/guarded.h). But they are never executable: bytes that a guest chose.
+ *
+ * Where the first one lies is drawn at random: the range is so large and aligned that the host's own
+ * choice of places leaves few. Between two is memory that nobody may touch.
  *
  * mremap() with an old size of 0 maps the pages of a shared mapping once more. The client's memory
  * may be several mappings side by side, so it is done piece by piece, as /proc/self/maps lists them.
- * Without /proc the memory of a slot is taken for one shared mapping, which mremap() checks.
+ * Without /proc the memory of a slot is taken for one shared mapping, which mremap() checks, and that
+ * nobody may execute.
  * Private memory has no second mapping; it is *made* shared: its content is copied to a memfd,
  * and that is mapped in its place. The client sees the same bytes at the same address. What changes
  * is what fork() does to them, and stores that another thread makes during the copy are lost: a
@@ -36,15 +40,27 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #define PAGE 4096ull
 #define HUGE (2ull << 20)
+#define GAP HUGE /* before each view, and behind the last */
 
 /* -- places ------------------------------------------------------------------------------ */
 
 static uint64_t views_at, views_used;
 static pthread_mutex_t views_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* In the lower half of the room: so much is left for memory. 0 where there is no chance to be had. */
+static uint64_t draw_start(void)
+{
+	uint64_t chance = 0;
+
+	if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) != sizeof(chance))
+		return 0;
+	return chance % (SLOT_VIEW_RO / 2 / HUGE) * HUGE;
+}
 
 static uint64_t find_range(void)
 {
@@ -65,8 +81,10 @@ bool views_reserve(void)
 	bool there;
 
 	pthread_mutex_lock(&views_lock);
-	if (!views_at)
+	if (!views_at) {
 		views_at = find_range();
+		views_used = draw_start();
+	}
 	there = views_at;
 	pthread_mutex_unlock(&views_lock);
 	return there;
@@ -79,9 +97,9 @@ static uint64_t view_place(const struct slot *slot)
 	uint64_t size = (skew + slot->size + HUGE - 1) & ~(HUGE - 1);
 
 	pthread_mutex_lock(&views_lock);
-	if (views_at && views_used + size <= SLOT_VIEW_RO) {
-		at = views_at + views_used + skew;
-		views_used += size;
+	if (views_at && views_used + GAP + size <= SLOT_VIEW_RO - GAP) {
+		at = views_at + views_used + GAP + skew;
+		views_used += GAP + size;
 	}
 	pthread_mutex_unlock(&views_lock);
 	return at;
@@ -97,7 +115,7 @@ void slot_views_remove(struct slot *slot)
 	mmap(slot->ro, slot->size, PROT_NONE, flags, -1, 0);
 	pthread_mutex_lock(&views_lock);
 	if (end == views_at + views_used)
-		views_used = ((uintptr_t)slot->rw & ~(HUGE - 1)) - views_at;
+		views_used = ((uintptr_t)slot->rw & ~(HUGE - 1)) - views_at - GAP;
 	pthread_mutex_unlock(&views_lock);
 	slot->rw = slot->ro = slot->hva;
 }
@@ -265,6 +283,11 @@ static bool map_again(const struct piece *p, uint64_t to)
 	return true;
 }
 
+static bool permit(const struct piece *p, uint8_t *view, int prot)
+{
+	return !mprotect(view, p->end - p->at, p->prot & prot);
+}
+
 static bool piece_views(const struct slot *slot, const struct piece *p)
 {
 	uint64_t offset = p->at - (uintptr_t)slot->hva;
@@ -273,7 +296,8 @@ static bool piece_views(const struct slot *slot, const struct piece *p)
 		return false;
 	return map_again(p, (uintptr_t)slot->rw + offset) &&
 	       map_again(p, (uintptr_t)slot->ro + offset) &&
-	       !mprotect(slot->ro + offset, p->end - p->at, p->prot & PROT_READ);
+	       (!(p->prot & PROT_EXEC) || permit(p, slot->rw + offset, PROT_READ | PROT_WRITE)) &&
+	       permit(p, slot->ro + offset, PROT_READ);
 }
 
 int slot_views(struct slot *slot)

@@ -6,7 +6,11 @@
 #include "tests/tap.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define RW (PROT_READ | PROT_WRITE)
@@ -134,6 +138,82 @@ static void test_views(void)
 	close(fd);
 }
 
+/* Of the mapping that `at` lies in, as in /proc/self/maps; "": none. */
+static const char *permissions(const void *at)
+{
+	static char perm[5];
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long long begin, end;
+	char line[512];
+
+	while (maps && fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%llx-%llx %4s", &begin, &end, perm) == 3 &&
+		    (uintptr_t)at - begin < end - begin)
+			break;
+	if (!maps || feof(maps))
+		strcpy(perm, "");
+	if (maps)
+		fclose(maps);
+	return perm;
+}
+
+/* What a stray address would find. */
+static void test_places(void)
+{
+	uint8_t *code = mmap(NULL, MiB, RW | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct slot *s;
+
+	if (code == MAP_FAILED) {
+		skip("this host permits no memory that is writable and executable");
+		return;
+	}
+	is_int(set(4, 0, 2 * MiB, MiB, code), 0, "memory that the client may execute");
+	s = vm_slot(&vm, 2 * MiB);
+	is_str(permissions(s->rw), "rw-s", "its views are not executable");
+	is_str(permissions(s->ro), "r--s", "neither of them");
+	is_str(permissions(s->rw - 1), "---p", "before it is nothing");
+	is_str(permissions(s->ro - 1), "---p", "before the read-only one, too");
+	is_str(permissions(s->rw + MiB), "---p", "behind it is nothing");
+	is_str(permissions(s->ro + MiB), "---p", "behind the read-only one, too");
+	is_int(set(4, 0, 0, 0, NULL), 0, "deleted");
+	munmap(code, MiB);
+}
+
+/* Where the first view of a new process lies in the range of views. */
+static uint64_t drawn_place(void)
+{
+	uint64_t at = 0;
+	int pipes[2];
+
+	if (pipe2(pipes, O_CLOEXEC))
+		return 0;
+	if (!fork()) {
+		struct vm other;
+		struct kvm_userspace_memory_region r = {
+			.memory_size = MiB, .userspace_addr = (uintptr_t)shared};
+
+		if (!views_reserve() || slots_create(&other) || slots_set(&other, &r))
+			_exit(1);
+		at = (uint64_t)(uintptr_t)vm_slot(&other, 0)->rw & (SLOT_VIEW_RO - 1);
+		_exit(write(pipes[1], &at, sizeof(at)) != sizeof(at));
+	}
+	if (read(pipes[0], &at, sizeof(at)) != sizeof(at))
+		at = 0;
+	close(pipes[0]);
+	close(pipes[1]);
+	wait(NULL);
+	return at;
+}
+
+static void test_chance(void)
+{
+	uint64_t first = drawn_place(), second = drawn_place(), third = drawn_place();
+
+	ok(first && second && third && (first != second || second != third),
+	   "the place is another in each process: %llx, %llx, %llx", (unsigned long long)first,
+	   (unsigned long long)second, (unsigned long long)third);
+}
+
 static void test_dirty(void)
 {
 	uint64_t bits[4] = {~0ull, ~0ull, ~0ull, ~0ull};
@@ -164,14 +244,16 @@ static void test_dirty(void)
 
 int main(void)
 {
-	ok(views_reserve(), "as softkvm_open() does");
 	memory();
+	test_chance();
+	ok(views_reserve(), "as softkvm_open() does");
 	is_int(slots_create(&vm), 0, "an empty table");
 	ok(!vm_slot(&vm, 0), "nothing in it");
 	test_rules();
 	test_changes();
 	test_many();
 	test_views();
+	test_places();
 	test_dirty();
 	slots_destroy(&vm);
 	return done_testing();
