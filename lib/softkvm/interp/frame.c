@@ -21,7 +21,7 @@ void stack_current(const struct vcpu *c, struct stack *st)
 	st->ss = c->seg[X86_SS];
 	st->sp = c->gpr[X86_RSP];
 	st->flat = is_64bit_code(c);
-	st->acc = c->cpl == 3 ? ACC_USER : ACC_SYSTEM;
+	st->acc = c->cpl == 3 ? 0 : ACC_SYSTEM;
 	st->code = 0;
 }
 

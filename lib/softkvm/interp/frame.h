@@ -20,7 +20,7 @@ struct stack {
 	struct kvm_segment ss; /* base, limit, type and db are used; not if flat */
 	uint64_t sp;
 	bool flat;             /* a 64-bit stack */
-	unsigned acc;          /* ACC_SYSTEM or ACC_USER: whose privilege */
+	unsigned acc;          /* ACC_SYSTEM, or 0: the CPL's */
 	uint32_t code;         /* error code of #SS when it does not fit */
 };
 

@@ -97,8 +97,6 @@ static enum step move_lanes(struct vcpu *c, uint64_t lin, uint8_t *buf, const st
 			;
 		if (end == i)
 			continue;
-		if (!is_64bit_code(c)) /* FS and GS lead to the end of 4 GiB */
-			at = (uint32_t)at;
 		s = move_run(c, at, buf + i * l->in.bytes, (end - i) * l->in.bytes, how);
 		if (s != STEP_OK)
 			return s;

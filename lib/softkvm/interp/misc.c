@@ -66,7 +66,7 @@ enum step op_bound(struct vcpu *c, const struct op *op)
 	if (s == STEP_OK)
 		s = mmu_read(c, lin, &low, size, ACC_READ);
 	if (s == STEP_OK)
-		s = mmu_read(c, (uint32_t)(lin + size), &high, size, ACC_READ);
+		s = mmu_read(c, lin + size, &high, size, ACC_READ);
 	if (s != STEP_OK)
 		return s;
 	if (index < sign_extend(low, size) || index > sign_extend(high, size))

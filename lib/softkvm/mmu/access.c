@@ -73,12 +73,21 @@ static enum step translate_piece(struct vcpu *c, uint64_t lin, unsigned len, uns
 	return s;
 }
 
+/* Outside 64-bit code a linear address has 32 bits, and so has that of an operand's second word or
+ * page, which a segment's base can lead beyond 4 GiB. But descriptor tables, and the stacks of
+ * handlers, have long addresses in all of long mode. */
+static uint64_t wrapped(const struct vcpu *c, uint64_t lin, unsigned acc)
+{
+	bool own = !(acc & (ACC_SYSTEM | ACC_USER));
+
+	return (own ? is_64bit_code(c) : is_long_mode(c)) ? lin : (uint32_t)lin;
+}
+
 /* Splits at the page boundary; *n is 1 or 2. */
 static enum step find_pieces(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc,
 			     struct piece p[2], unsigned *n)
 {
 	unsigned first = PAGE - (lin & (PAGE - 1));
-	uint64_t next = lin + first;
 	enum step s;
 
 	if (event_breakpoints(c) && !(acc & (ACC_SYSTEM | ACC_FETCH)))
@@ -90,9 +99,7 @@ static enum step find_pieces(struct vcpu *c, uint64_t lin, unsigned len, unsigne
 	s = translate_piece(c, lin, first, acc, &p[0]);
 	if (s != STEP_OK)
 		return s;
-	if (!is_long_mode(c) || (!is_64bit_code(c) && !(acc & ACC_SYSTEM)))
-		next = (uint32_t)next; /* FS and GS lead there: other segments end at 4 GiB */
-	return translate_piece(c, next, len - first, acc, &p[1]);
+	return translate_piece(c, wrapped(c, lin + first, acc), len - first, acc, &p[1]);
 }
 
 static unsigned device_unit(unsigned len)
@@ -230,11 +237,13 @@ static enum step ram_probe(const struct piece p[2], unsigned n)
 
 enum step mmu_read(struct vcpu *c, uint64_t lin, void *dst, unsigned len, unsigned acc)
 {
-	uint8_t *host = tlb_pointer(c, lin, len, acc);
+	uint8_t *host;
 	struct piece p[2];
 	unsigned n;
 	enum step s;
 
+	lin = wrapped(c, lin, acc);
+	host = tlb_pointer(c, lin, len, acc);
 	if (host)
 		return ram_copy(dst, host, len);
 	s = find_pieces(c, lin, len, acc, p, &n);
@@ -250,12 +259,14 @@ enum step mmu_read(struct vcpu *c, uint64_t lin, void *dst, unsigned len, unsign
 
 enum step mmu_write(struct vcpu *c, uint64_t lin, const void *src, unsigned len, unsigned acc)
 {
-	uint8_t *host = tlb_pointer(c, lin, len, acc | ACC_WRITE);
+	uint8_t *host;
 	const uint8_t *bytes = src;
 	struct piece p[2];
 	unsigned n;
 	enum step s;
 
+	lin = wrapped(c, lin, acc);
+	host = tlb_pointer(c, lin, len, acc | ACC_WRITE);
 	if (host)
 		return ram_copy(host, src, len);
 	s = find_pieces(c, lin, len, acc | ACC_WRITE, p, &n);
@@ -276,11 +287,13 @@ enum step mmu_write(struct vcpu *c, uint64_t lin, const void *src, unsigned len,
 
 enum step mmu_probe_write(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc)
 {
-	uint8_t *host = tlb_pointer(c, lin, len, acc | ACC_WRITE);
+	uint8_t *host;
 	struct piece p[2];
 	unsigned n;
 	enum step s;
 
+	lin = wrapped(c, lin, acc);
+	host = tlb_pointer(c, lin, len, acc | ACC_WRITE);
 	if (host)
 		return guarded_can_write(host) ? STEP_OK : STEP_EFAULT;
 	s = find_pieces(c, lin, len, acc | ACC_WRITE, p, &n);
@@ -315,6 +328,7 @@ enum step mmu_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc, 
 	enum step s;
 
 	*out = NULL;
+	lin = wrapped(c, lin, acc);
 	if (!is_one_page(lin, len))
 		return STEP_OK;
 	*out = tlb_pointer(c, lin, len, acc);

@@ -310,6 +310,25 @@ static void segment_loads(void)
 
 /* -- Probes -------------------------------------------------------------------------------- */
 
+/* Outside 64-bit code linear addresses have 32 bits: the second word of an operand, too. */
+static void wrapped_pointer(void)
+{
+	uint64_t pd = PML4_AT + 0x2000, pt = PML4_AT + 0x3000;
+
+	cpu_32(c, 3, true);
+	cpu_page(c);
+	poke(PML4_AT + 0x1000 + 8 * 3, pd | 7, 8);
+	poke(pd + 8 * 511, pt | 7, 8);
+	poke(pt + 8 * 511, 0x20000 | 7, 8); /* the page below 4 GiB */
+	poke(0x20ffc, 0x12345678, 4);
+	poke(0, UDATA | 3, 2);
+	c->seg[X86_FS].base = 0xfffff000;
+	c->gpr[X86_RAX] = 0xffc;
+	is_int(cpu_run(c, "\x64\x0f\xb5\x00"), STEP_OK, "LGS, its selector at 4 GiB");
+	is_int(c->gpr[X86_RAX], 0x12345678, "the offset");
+	is_int(c->seg[X86_GS].selector, UDATA | 3, "the selector is at 0");
+}
+
 static void probes(void)
 {
 	static const struct {
@@ -475,6 +494,7 @@ int main(void)
 	tables();
 	task_register();
 	segment_loads();
+	wrapped_pointer();
 	probes();
 	invalidation();
 	identification();
