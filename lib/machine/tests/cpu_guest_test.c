@@ -74,7 +74,7 @@ static void run_guest(struct tiny *t, char *got, size_t room)
 
 	memcpy(t->mem + 0x1000, cpu_guest, (size_t)(cpu_guest_end - cpu_guest));
 	tiny_enter(t, TINY_LONG, 0x1000);
-	while (n < room - 1 && tiny_run(t, 5000) == 0 && t->run->exit_reason == KVM_EXIT_IO &&
+	while (n < room - 1 && tiny_run(t, 0) == 0 && t->run->exit_reason == KVM_EXIT_IO &&
 	       t->run->io.port == 0x11) {
 		uint8_t vector = *((uint8_t *)t->run + t->run->io.data_offset);
 
