@@ -10,11 +10,14 @@
 $LODGE names the program (build/gcc/prog/lodge/lodge if unset), and may be tools/guest/qemu.
 $LODGE_GUEST names the directory of kernels. Paths, for tests: TOP, GUEST, LODGE.
 """
+import fcntl
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -76,18 +79,24 @@ def why_not_32bit(program):
     return None
 
 
+def take_terminal():
+    """In the child: its standard input is the terminal of a session of its own."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Guest:
     """A guest that runs `run` (or whatever its console is told), and powers off. A reset ends it,
     too, unless it `reboots`.
 
     While it runs: wait(text), send(text). After finish(): .code, .out (the console), .err
     (stderr), .value (what `run` printed), .status (its exit status, None if it never ended).
-    Neither has a time limit; both end when the guest does not get on (progress.py).
+    With `terminal` its console is one, as at a shell. Neither has a time limit; both end when the guest does not get on (progress.py).
     """
 
     def __init__(self, run=None, kernel="cloud", cpus=1, memory="512M", disks=(), append="",
                  initrd=None, options=(), root=None, reboots=False, stdin=subprocess.PIPE,
-                 **more):
+                 terminal=False, **more):
         line = "console=ttyS0 quiet panic=-1 " + append
         if root:
             line += " lodge.root=" + root
@@ -106,21 +115,36 @@ class Guest:
         self._more = threading.Condition()
         self._err = bytearray()
         self.start = time.monotonic()
-        self.proc = subprocess.Popen(self.command, stdin=stdin, stdout=subprocess.PIPE,
+        stdout, slave = subprocess.PIPE, None
+        if terminal:
+            self._console, slave = pty.openpty()
+            stdin = stdout = slave
+            more["preexec_fn"] = take_terminal
+        self.proc = subprocess.Popen(self.command, stdin=stdin, stdout=stdout,
                                      stderr=subprocess.PIPE, **more)
+        if terminal:
+            os.close(slave)
+        else:
+            self._console = self.proc.stdout.fileno()
         self._threads = [threading.Thread(target=self._read_out, daemon=True),
                          threading.Thread(target=self._read_err, daemon=True)]
         for t in self._threads:
             t.start()
 
     def _read_out(self):
-        while data := os.read(self.proc.stdout.fileno(), 65536):
+        while data := self._read_console():
             with self._more:
                 self._bytes += data
                 self.arrived.append((time.monotonic(), len(self._bytes)))
                 self._more.notify_all()
         with self._more:
             self._more.notify_all()
+
+    def _read_console(self):
+        try:
+            return os.read(self._console, 65536)
+        except OSError:  # a terminal whose other end is closed
+            return b""
 
     def _read_err(self):
         while data := os.read(self.proc.stderr.fileno(), 65536):
@@ -151,6 +175,9 @@ class Guest:
         return progress.Watch(self.proc.pid, cpu=200, idle=60)
 
     def send(self, text):
+        if not self.proc.stdin:
+            os.write(self._console, text.encode())
+            return
         self.proc.stdin.write(text.encode())
         self.proc.stdin.flush()
 
