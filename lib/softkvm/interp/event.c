@@ -22,6 +22,8 @@
  *  3. An event whose delivery must stop (its stack is a device, or the MMU wants the run loop
  *     first) is put into c->event and delivered again later; nothing is lost.
  *  4. CR2 and DR6 belong to the exception, not to its delivery: event_fault() sets them once.
+ *  5. What a delivery did to devices (its stack may be one) is forgotten when it is complete: KVM_RUN
+ *     returns to nobody while an access is under way.
  *
  * Task gates lead to task.c. Left out, and noted in ERRATA: virtual-8086 mode extensions (CR4.VME).
  * Source: Intel SDM volume 3, chapter 6; volume 2, INT n.
@@ -32,6 +34,7 @@
 #include "softkvm/interp/segload.h"
 #include "softkvm/interp/task.h"
 #include "softkvm/irqchip/irqchip.h"
+#include "softkvm/run/io.h"
 
 #include <stddef.h>
 
@@ -416,6 +419,7 @@ enum step event_deliver(struct vcpu *c, uint8_t vector, enum event_type type,
 			c->stat.exceptions++;
 		else
 			c->stat.interrupts++;
+		io_commit(c);
 	} else if (rc != STEP_FAULT) {
 		keep(c, vector, type, &f);
 	}
