@@ -2,10 +2,10 @@
 /*
  * The threads of a disk: they block on the host's file so that no vCPU does.
  *
- * One list, first in first out, and up to `max` threads. A thread is added when a
- * request comes and none is free, so a guest that reads one block at a time has one
- * thread, and an idle disk costs nothing. The list needs no bound of its own: its
- * entries are the callers' request slots, of which a device has a fixed number.
+ * One list, first in first out, and `max` threads, which are all made at the start: who
+ * submits may be a vCPU's thread, and that is not to make threads (docs/why/sandbox.md).
+ * The list needs no bound of its own: its entries are the callers' request slots, of
+ * which a device has a fixed number.
  *
  * `under_way` counts a request until its done has returned; pool_drain() waits for
  * that.
@@ -13,19 +13,16 @@
 #include "block/pool.h"
 
 #include "base/scoped.h"
+#include "base/thread.h"
 #include "block/disk.h"
-
-#include <signal.h>
 
 /* The next request, or NULL when the pool ends. Lock held. */
 static struct disk_req *next_locked(struct pool *pool)
 {
 	struct disk_req *req;
 
-	pool->n_waiting++;
 	while (!pool->first && !pool->leave)
 		pthread_cond_wait(&pool->work, &pool->lock);
-	pool->n_waiting--;
 	req = pool->first;
 	if (req) {
 		pool->first = req->next;
@@ -53,25 +50,11 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* A thread that no signal is delivered to: they are for the main thread and the vCPUs.
- * */
-static int add_thread_locked(struct pool *pool)
-{
-	sigset_t all, old;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&pool->threads[pool->n_threads], NULL, work, pool);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc == 0)
-		pool->n_threads++;
-	return -rc;
-}
-
 int pool_init(struct pool *pool, unsigned max,
 	      void (*run)(void *ctx, struct disk_req *req), void *ctx)
 {
+	int rc = 0;
+
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->work, NULL);
 	pthread_cond_init(&pool->idle, NULL);
@@ -79,8 +62,11 @@ int pool_init(struct pool *pool, unsigned max,
 	pool->ctx = ctx;
 	pool->max = max < POOL_THREADS_MAX ? max : POOL_THREADS_MAX;
 	pool->last = &pool->first;
-	scoped_lock(&pool->lock);
-	return add_thread_locked(pool);
+	while (rc == 0 && pool->n_threads < pool->max) {
+		rc = thread_start(&pool->threads[pool->n_threads], "disk", work, pool);
+		pool->n_threads += rc == 0;
+	}
+	return pool->n_threads ? 0 : rc; /* if there are few, they get there */
 }
 
 void pool_fini(struct pool *pool)
@@ -104,8 +90,6 @@ void pool_add(struct pool *pool, struct disk_req *req)
 	*pool->last = req;
 	pool->last = &req->next;
 	pool->under_way++;
-	if (pool->n_waiting == 0 && pool->n_threads < pool->max)
-		add_thread_locked(pool); /* if it fails, the others get there */
 	pthread_cond_signal(&pool->work);
 }
 

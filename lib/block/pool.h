@@ -20,13 +20,13 @@ struct pool {
 	pthread_mutex_t lock;
 	pthread_cond_t work, idle;
 	struct disk_req *first, **last;
-	unsigned n_threads, n_waiting; /* of the threads, how many have nothing to do */
-	unsigned under_way;            /* requests queued or running */
+	unsigned under_way; /* requests queued or running */
 	bool leave;
+	unsigned n_threads; /* not under lock: they do not change */
 	pthread_t threads[POOL_THREADS_MAX];
 };
 
-/* Starts the first thread; others come when there is work for them. 0 or -errno. */
+/* Starts the threads, one at least. 0 or -errno. */
 int pool_init(struct pool *pool, unsigned max,
 	      void (*run)(void *ctx, struct disk_req *req), void *ctx);
 

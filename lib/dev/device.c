@@ -23,7 +23,6 @@
 #include "base/scoped.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -171,20 +170,6 @@ void regs_write(const struct reg *regs, void *dev, uint64_t at, unsigned width,
 		return;
 	regs_write(regs, dev, at, half, value);
 	regs_write(regs, dev, at + half, half, value >> (half * 8));
-}
-
-/* -- Threads ----------------------------------------------------------------------- */
-
-int device_thread(pthread_t *thread, void *(*run)(void *arg), void *arg)
-{
-	sigset_t all, old;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(thread, NULL, run, arg);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return -rc;
 }
 
 /* -- Time -------------------------------------------------------------------------- */

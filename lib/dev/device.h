@@ -88,10 +88,6 @@ uint64_t regs_read(const struct reg *regs, void *dev, uint64_t at, unsigned widt
 void regs_write(const struct reg *regs, void *dev, uint64_t at, unsigned width,
 		uint64_t value);
 
-/* Starts a thread to which no signal is delivered: they are for the main thread and the
- * vCPUs. 0 or -errno. */
-int device_thread(pthread_t *thread, void *(*run)(void *arg), void *arg);
-
 /* Nanoseconds: of a clock that never jumps, and since 1970 in UTC. Tests replace them.
  * */
 struct dev_clock {

@@ -24,7 +24,7 @@
  * Linux aims with.
  *
  * Flags of register C (periodic, alarm, update) are worked out from what time it was
- * when somebody last looked. A thread raises the interrupt, but only while one is
+ * when somebody last looked. A thread raises the interrupt, and sleeps until one is
  * enabled: a guest that does not ask for interrupts costs nothing.
  */
 #include "dev/rtc.h"
@@ -32,6 +32,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/macros.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <string.h>
@@ -311,13 +312,11 @@ static void *run_thread(void *arg)
 	return NULL;
 }
 
-/* What the thread waits for may have changed; the first enabled interrupt makes it. */
+/* What the thread waits for may have changed. */
 static void wake_thread(struct rtc *rtc)
 {
 	if (rtc->has_thread)
 		pthread_cond_signal(&rtc->changed);
-	else if (rtc->config.irq.set && (rtc->cmos[REG_B] & (B_PIE | B_AIE | B_UIE)))
-		rtc->has_thread = device_thread(&rtc->thread, run_thread, rtc) == 0;
 }
 
 /* -- Registers --------------------------------------------------------------------- */
@@ -434,6 +433,7 @@ static int init(struct device *dev, const void *config, struct err *err)
 {
 	struct rtc *rtc = (struct rtc *)dev;
 	pthread_condattr_t attr;
+	int rc;
 
 	rtc->config = *(const struct rtc_config *)config;
 	pthread_condattr_init(&attr);
@@ -446,7 +446,10 @@ static int init(struct device *dev, const void *config, struct err *err)
 	rtc->cmos[REG_D] = D_VRT;
 	put_memory_sizes(rtc);
 	rtc->seen = now(rtc);
-	return device_claim(dev, BUS_PORT, 0x70, 2, regs, err);
+	rc = device_claim(dev, BUS_PORT, 0x70, 2, regs, err);
+	if (rc == 0 && rtc->config.irq.set)
+		rtc->has_thread = thread_start(&rtc->thread, "rtc", run_thread, rtc) == 0;
+	return rc;
 }
 
 /* The battery keeps time and RAM; the reset line clears flags and enables. */

@@ -2,7 +2,8 @@
 /*
  * The life of a machine; machine.h has the picture.
  *
- * What survives a reset: the file descriptors of kernel and initrd (read again each time),
+ * What survives a reset: the file descriptors of kernel and initrd (read again each time), the
+ * engine's descriptor (nothing may be opened by then: docs/why/sandbox.md),
  * the RAM's mapping (its pages are given back), the devices (reset in place, since consoles
  * and disks hang on them). What does not: the VM and its vCPUs. They are closed and made
  * anew, because "a fresh one" is the only state that all engines agree about.
@@ -17,6 +18,7 @@
 
 #include "base/err.h"
 #include "base/size.h"
+#include "base/thread.h"
 #include "dev/acpi_pm.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
@@ -26,7 +28,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -131,7 +132,7 @@ static int make_cpuid(struct machine *m, struct err *err)
 
 static int open_vm(struct machine *m, struct err *err)
 {
-	int rc = vm_open(&m->vm, m->config.face, &m->mem, err);
+	int rc = vm_open(&m->vm, &m->mem, err);
 	int most;
 
 	if (rc < 0)
@@ -156,6 +157,7 @@ static int build(struct machine *m, struct err *err)
 	    (rc = open_files(m, err)) < 0 ||
 	    (rc = map_ram_create(&m->ram, m->config.memory, &m->mem, err)) < 0 ||
 	    (rc = load(m, err)) < 0 ||
+	    (rc = vm_engine_open(&m->vm, m->config.face, err)) < 0 ||
 	    (rc = open_vm(m, err)) < 0 ||
 	    (rc = board_create(m, err)) < 0)
 		return rc;
@@ -200,23 +202,11 @@ int machine_create(struct machine **out, const struct machine_config *config,
 
 static int start_thread(struct vcpu *v, struct err *err)
 {
-	sigset_t all, before;
-	int rc;
+	int rc = thread_start(&v->thread, "vcpu", vcpu_main, v);
 
-	/* Signals for the process are the owner's business; a vCPU gets its kick only. */
-	sigfillset(&all);
-	sigdelset(&all, SIGRTMIN);
-	sigdelset(&all, SIGSEGV);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGFPE);
-	sigdelset(&all, SIGILL);
-	sigdelset(&all, SIGTRAP);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&v->thread, NULL, vcpu_main, v);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc)
-		return err_set(err, rc, "a thread for vCPU %u: %s%s", v->id, strerror(rc),
-			       rc == EAGAIN ? " (ulimit -u, or the cgroup's pids.max)" : "");
+	if (rc < 0)
+		return err_set(err, -rc, "a thread for vCPU %u: %s%s", v->id, strerror(-rc),
+			       rc == -EAGAIN ? " (ulimit -u, or the cgroup's pids.max)" : "");
 	v->has_thread = true;
 	return 0;
 }
@@ -310,6 +300,7 @@ void machine_destroy(struct machine *m)
 	join(m);
 	board_destroy(&m->board);
 	close_vm(m);
+	vm_engine_close(&m->vm);
 	map_ram_destroy(&m->ram);
 	blob_close(&m->kernel);
 	blob_close(&m->initrd);

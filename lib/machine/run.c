@@ -58,6 +58,17 @@ void vcpu_kick_init(void)
 	sigaction(SIGRTMIN, &sa, NULL);
 }
 
+/* In the vCPU's thread, which has no other signals than those of its own instructions: one that was
+ * sent before comes now. */
+static void unblock_kick(void)
+{
+	sigset_t kick;
+
+	sigemptyset(&kick);
+	sigaddset(&kick, SIGRTMIN);
+	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
+}
+
 void vcpu_nudge(struct vcpu *v)
 {
 	if (!v->run)
@@ -329,6 +340,7 @@ void *vcpu_main(void *vcpu)
 
 	snprintf(name, sizeof(name), "vcpu%u", v->id);
 	pthread_setname_np(pthread_self(), name);
+	unblock_kick();
 	while (!atomic_load(&v->m->stopping) && run_once(v))
 		;
 	return NULL;

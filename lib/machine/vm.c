@@ -42,14 +42,24 @@ static int refused(const struct vm *vm, int rc, const char *what, struct err *er
 		       strerror(-rc));
 }
 
+int vm_engine_open(struct vm *vm, const struct kvm_face *face, struct err *err)
+{
+	*vm = (struct vm){.face = face, .fd = -1};
+	vm->sys = face->open(err);
+	return vm->sys < 0 ? vm->sys : 0;
+}
+
+void vm_engine_close(struct vm *vm)
+{
+	if (vm->sys >= 0)
+		vm->face->close(vm->sys);
+	vm->sys = -1;
+}
+
 static int create_vm(struct vm *vm, struct err *err)
 {
-	int rc;
+	int rc = vm->face->ioctl(vm->sys, KVM_GET_VCPU_MMAP_SIZE, NULL);
 
-	vm->sys = vm->face->open(err);
-	if (vm->sys < 0)
-		return vm->sys;
-	rc = vm->face->ioctl(vm->sys, KVM_GET_VCPU_MMAP_SIZE, NULL);
 	if (rc < (int)sizeof(struct kvm_run))
 		return refused(vm, rc < 0 ? rc : -EINVAL, "a size for vCPUs", err);
 	vm->run_size = (size_t)rc;
@@ -136,12 +146,10 @@ static int add_chips(const struct vm *vm, struct err *err)
 	return set_routes(vm, err);
 }
 
-int vm_open(struct vm *vm, const struct kvm_face *face, const struct guest_mem *mem,
-	    struct err *err)
+int vm_open(struct vm *vm, const struct guest_mem *mem, struct err *err)
 {
 	int rc;
 
-	*vm = (struct vm){.face = face, .sys = -1, .fd = -1};
 	if ((rc = create_vm(vm, err)) < 0 ||
 	    (rc = set_intel_pages(vm, err)) < 0 ||
 	    (rc = add_chips(vm, err)) < 0 ||
@@ -156,9 +164,7 @@ void vm_close(struct vm *vm)
 {
 	if (vm->fd >= 0)
 		vm->face->close(vm->fd);
-	if (vm->sys >= 0)
-		vm->face->close(vm->sys);
-	vm->fd = vm->sys = -1;
+	vm->fd = -1;
 }
 
 void vm_irq(void *ctx, unsigned gsi, bool level)

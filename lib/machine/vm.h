@@ -23,12 +23,14 @@ struct vm {
 	size_t run_size; /* of a vCPU's shared area */
 };
 
-/* Opens the engine and makes a VM with that memory, PIC, IOAPIC, PIT and their routing. On
- * failure vm is closed. */
-int vm_open(struct vm *vm, const struct kvm_face *face, const struct guest_mem *mem,
-	    struct err *err);
+/* Opens the engine, for any number of VMs one after the other. */
+int vm_engine_open(struct vm *vm, const struct kvm_face *face, struct err *err);
+void vm_engine_close(struct vm *vm);
 
-/* Its vCPUs are closed already. A zeroed or closed one is fine if both fds are -1. */
+/* Makes a VM with that memory, PIC, IOAPIC, PIT and their routing. On failure it is closed. */
+int vm_open(struct vm *vm, const struct guest_mem *mem, struct err *err);
+
+/* Its vCPUs are closed already. One that is closed is fine. */
 void vm_close(struct vm *vm);
 
 /* The board's side of irq_line and msi_sink; ctx is a struct vm. Any thread, while the VM is

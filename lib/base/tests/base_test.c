@@ -9,10 +9,12 @@
 #include "base/near.h"
 #include "base/scoped.h"
 #include "base/size.h"
+#include "base/thread.h"
 #include "base/word.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -266,8 +268,41 @@ static void test_memfile(void)
 	is_int(create_limited(4096, 4097), EFBIG, "a byte more, and no signal");
 }
 
+static char history[100];
+
+static void on_start(const char *role)
+{
+	snprintf(history, sizeof(history), "%s begins", role);
+}
+
+static void *thread_main(void *done)
+{
+	sigset_t mask;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &mask);
+	ok(sigismember(&mask, SIGTERM) && sigismember(&mask, SIGRTMIN) &&
+	   !sigismember(&mask, SIGSEGV) && !sigismember(&mask, SIGSYS),
+	   "signals are blocked in it but those that it raises itself");
+	*(bool *)done = true;
+	return NULL;
+}
+
+static void test_thread(void)
+{
+	bool done = false;
+	pthread_t thread;
+
+	thread_on_start(on_start);
+	is_int(thread_start(&thread, "baker", thread_main, &done), 0, "a thread starts");
+	is_str(history, "baker begins", "when that is back, its beginning is over");
+	pthread_join(thread, NULL);
+	ok(done, "it got its argument");
+	thread_on_start(NULL);
+}
+
 int main(void)
 {
+	test_thread();
 	test_size_text();
 	test_near();
 	test_word();
