@@ -27,6 +27,9 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+/* What a vCPU's code cache maps to be executed, in one piece; for calls.def. */
+#define SOFTKVM_CODE_SIZE (128u << 20)
+
 /* Opens the engine: as open("/dev/kvm"). Returns a system descriptor, or -errno if this computer or
  * this process cannot carry it:
  *

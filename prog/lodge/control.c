@@ -12,11 +12,15 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/macros.h"
+#include "base/scoped.h"
 #include "engine/kvm.h"
 #include "machine/machine.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +34,7 @@
 struct control {
 	struct machine *machine;
 	const struct machine_config *config;
+	char dir[80];
 	struct sockaddr_un addr;
 	struct timespec started;
 	int listen, client;
@@ -67,11 +72,53 @@ int control_dir(char *path, size_t len, int make, struct err *err)
 	return make ? check_dir(path, err) : 0;
 }
 
+long control_pid(const char *name)
+{
+	char *end;
+	long pid = strtol(name, &end, 10);
+
+	return pid > 0 && strcmp(end, ".sock") == 0 ? pid : 0;
+}
+
+int control_connect(const char *dir, long pid, int flags)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	scoped_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+
+	if (fd < 0)
+		return -errno;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%.80s/%ld.sock", dir, pid);
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+		return keep_fd(&fd);
+	if (errno == ECONNREFUSED)
+		unlink(addr.sun_path);
+	return -errno;
+}
+
+/* The processes that are there are left in peace. (A socket's may be in another container.) */
+static void sweep(const char *path)
+{
+	DIR *dir = opendir(path);
+	const struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		long pid = control_pid(e->d_name);
+		bool gone = pid && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+		int fd = gone ? control_connect(path, pid, SOCK_NONBLOCK) : -1;
+
+		if (fd >= 0)
+			close(fd);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* -- The socket ------------------------------------------------------------------------- */
+
 int control_open(struct control **out, struct machine *machine,
 		 const struct machine_config *config, struct err *err)
 {
 	struct control *c = calloc(1, sizeof(*c));
-	char dir[80];
 	int rc;
 
 	*out = NULL;
@@ -82,9 +129,10 @@ int control_open(struct control **out, struct machine *machine,
 	c->listen = c->client = -1;
 	c->addr.sun_family = AF_UNIX;
 	clock_gettime(CLOCK_MONOTONIC, &c->started);
-	rc = control_dir(dir, sizeof(dir), 1, err);
+	rc = control_dir(c->dir, sizeof(c->dir), 1, err);
 	if (rc == 0) {
-		snprintf(c->addr.sun_path, sizeof(c->addr.sun_path), "%s/%d.sock", dir,
+		sweep(c->dir);
+		snprintf(c->addr.sun_path, sizeof(c->addr.sun_path), "%s/%d.sock", c->dir,
 			 (int)getpid());
 		unlink(c->addr.sun_path); /* of a process that had our number before */
 		c->listen =
@@ -101,6 +149,11 @@ int control_open(struct control **out, struct machine *machine,
 	}
 	*out = c;
 	return 0;
+}
+
+const char *control_place(const struct control *c)
+{
+	return c->dir;
 }
 
 static void drop_client(struct control *c)

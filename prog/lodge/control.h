@@ -25,11 +25,21 @@ struct pollfd;
  * -errno with err. */
 int control_dir(char *path, size_t len, int make, struct err *err);
 
-/* Opens the socket of this process. */
+/* The process whose socket has this name; 0: it is no socket's. */
+long control_pid(const char *name);
+
+/* A connected socket, with `flags` of socket(); -ECONNREFUSED or -ENOENT: nobody is there (any more). A socket that nobody listens
+ * to is what a killed lodge left, or one whose sandbox could not let it clean up: it is removed. */
+int control_connect(const char *dir, long pid, int flags);
+
+/* Opens the socket of this process, and removes those of others that have ended. */
 int control_open(struct control **control, struct machine *machine,
 		 const struct machine_config *config, struct err *err);
 
-/* Removes it. NULL is fine, here and below: there is no socket then. */
+/* The directory that it is in. */
+const char *control_place(const struct control *control);
+
+/* Removes it, where the sandbox lets us. NULL is fine, here and below: there is no socket then. */
 void control_close(struct control *control);
 
 /* What the owner's loop polls, and what it does when something came. */

@@ -3,9 +3,11 @@
  * lodge run: a guest from files, here and now, with its console on this terminal.
  *
  * The order of things: parse; refuse what makes no sense and files that are not there; open
- * the disks; choose an engine and say which; make the machine; run it. What is wrong with the
- * command line is said first, so that a typing mistake does not come with a lecture on
- * virtualization.
+ * the disks; choose an engine and say which; make the machine; shut ourselves in; run it. What
+ * is wrong with the command line is said first, so that a typing mistake does not come with a
+ * lecture on virtualization.
+ *
+ * Nothing is opened once the guest runs: what it may need by then is opened before (lib/sandbox).
  */
 #include "lodge.h"
 
@@ -21,6 +23,7 @@
 #include "engine/kvm.h"
 #include "machine/cpu/cpu.h"
 #include "machine/machine.h"
+#include "sandbox/sandbox.h"
 #include "session.h"
 #include "terminal.h"
 
@@ -44,7 +47,7 @@ struct run {
 	bool has_memory; /* it was said, and may be 0 */
 	struct disk_config disks[MACHINE_DISKS_MAX];
 	unsigned n_disks;
-	bool stats, no_reboot, virtio_console;
+	bool stats, no_reboot, virtio_console, no_sandbox;
 };
 
 /* -- Options ---------------------------------------------------------------------------- */
@@ -148,6 +151,14 @@ static int set_console(void *into, char *value, struct err *err)
 	return 0;
 }
 
+static int set_sandbox(void *into, char *value, struct err *err)
+{
+	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+		return err_set(err, EINVAL, "--sandbox is on or off, not '%s'", value);
+	((struct run *)into)->no_sandbox = strcmp(value, "off") == 0;
+	return 0;
+}
+
 static int set_stats(void *into, char *value, struct err *err)
 {
 	(void)value, (void)err;
@@ -181,6 +192,7 @@ static const struct option options[] = {
 	{"--disk", "FILE[,readonly=on]", "a raw image; once for each disk", set_disk},
 	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", set_console},
 	{"--engine", "auto|kvm|soft", "what runs the guest (default: auto)", set_engine},
+	{"--sandbox", "on|off", "shut lodge in while the guest runs (default: on)", set_sandbox},
 	{"--no-reboot", NULL, "end when the guest resets, or says that it panicked", set_no_reboot},
 	{"--stats", NULL, "print counters on stderr at the end", set_stats},
 	{"--trace", "exits[:FILE]", "a line for each exit, on stderr or in a file", set_trace},
@@ -260,6 +272,34 @@ static void print_stats(const struct machine *m)
 			kvm_stat_text(stats[i].name));
 }
 
+/* -- The sandbox ------------------------------------------------------------------------ */
+
+/* A sanitizer's runtime makes system calls of its own. */
+#ifdef LODGE_SANITIZED
+#define WHY_NO_SANDBOX(r) ((void)(r), "in a build with sanitizers")
+#else
+#define WHY_NO_SANDBOX(r) ((r)->no_sandbox ? "as you asked" : NULL)
+#endif
+
+static void enter_sandbox(const struct run *r, const struct kvm_face *face,
+			  const struct control *control)
+{
+	const struct sandbox_config config = {
+		.makes_code = face == &kvm_soft,
+		.removes = control ? control_place(control) : NULL,
+		.farewell = terminal_give_back,
+	};
+	char missing[SANDBOX_MISSING];
+
+	if (WHY_NO_SANDBOX(r)) {
+		log_note("sandbox", "off, %s", WHY_NO_SANDBOX(r));
+		return;
+	}
+	sandbox_enter(&config, missing);
+	if (missing[0])
+		log_note("sandbox", "here without %s", missing);
+}
+
 /* -- The verb --------------------------------------------------------------------------- */
 
 static int run_machine(const struct run *r, struct machine *m,
@@ -275,7 +315,11 @@ static int run_machine(const struct run *r, struct machine *m,
 	if (isatty(STDIN_FILENO))
 		log_note("console", "Ctrl-] leaves");
 	s->machine = m;
+	s->output = terminal_output();
+	enter_sandbox(r, config->face, s->control);
 	code = session_run(s);
+	if (s->output != STDOUT_FILENO)
+		close(s->output);
 	if (r->stats)
 		print_stats(m);
 	control_close(s->control);
@@ -337,6 +381,8 @@ static int run_main(void *parsed)
 
 	if (r->cpu_help)
 		return list_cpus(r);
+	if (!WHY_NO_SANDBOX(r))
+		sandbox_prepare();
 	s.signals = session_signals();
 	if (s.signals < 0 || console_init(&console) < 0) {
 		fprintf(stderr, "lodge: no descriptors left\n");

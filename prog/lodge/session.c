@@ -56,7 +56,6 @@ struct loop {
 	bool raw;           /* stdin is a terminal, and ours */
 	bool input_open;    /* stdin is worth polling */
 	bool output_open;
-	int output;         /* stdout, or the same terminal */
 	bool left;          /* by Ctrl-] */
 	int signal;         /* that ended us; 0: none */
 	bool panicked, crash_kernel; /* the guest has said so since its boot */
@@ -150,7 +149,7 @@ static void write_output(struct loop *l)
 	ssize_t done = (ssize_t)n;
 
 	if (n && l->output_open) {
-		done = write(l->output, bytes, n);
+		done = write(l->s->output, bytes, n);
 		if (done < 0 && (errno == EINTR || errno == EAGAIN))
 			done = 0;
 		if (done < 0) {
@@ -169,7 +168,7 @@ static void write_output(struct loop *l)
 /* Everything that is left, unless nobody takes it. */
 static void drain_output(struct loop *l)
 {
-	struct pollfd p = {.fd = l->output, .events = POLLOUT};
+	struct pollfd p = {.fd = l->s->output, .events = POLLOUT};
 	uint8_t byte;
 
 	while (console_peek(l->s->console, &byte, 1)) {
@@ -261,7 +260,7 @@ static void fill(const struct loop *l, struct pollfd p[P_N])
 	p[P_CONSOLE] = (struct pollfd){l->s->console->fd, POLLIN, 0};
 	p[P_SIGNALS] = (struct pollfd){l->s->signals, POLLIN, 0};
 	p[P_STDIN] = (struct pollfd){reads ? STDIN_FILENO : -1, POLLIN, 0};
-	p[P_STDOUT] = (struct pollfd){l->n_output ? l->output : -1, POLLOUT, 0};
+	p[P_STDOUT] = (struct pollfd){l->n_output ? l->s->output : -1, POLLOUT, 0};
 	control_poll(l->s->control, &p[P_LISTEN], &p[P_CLIENT]);
 }
 
@@ -359,11 +358,8 @@ int session_run(struct session *s)
 	struct loop l = {.s = s, .in = &input, .input_open = true, .output_open = true};
 	int code;
 
-	l.output = terminal_output();
 	take_terminal(&l);
 	code = run_through_resets(&l);
 	terminal_give_back();
-	if (l.output != STDOUT_FILENO)
-		close(l.output);
 	return code;
 }

@@ -18,6 +18,7 @@ struct session {
 	struct console *console; /* that the machine writes to */
 	struct control *control; /* or NULL */
 	int signals;             /* a signalfd */
+	int output;              /* terminal_output() */
 	bool no_reboot;          /* a reset ends the session, and so does a panic */
 	/* What the guest said since the session looked. */
 	atomic_bool panicked, crash_kernel;

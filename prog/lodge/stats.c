@@ -11,7 +11,6 @@
 #include "lodge.h"
 
 #include "base/err.h"
-#include "base/scoped.h"
 #include "control.h"
 #include "engine/kvm.h"
 
@@ -21,8 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 struct stats {
@@ -42,31 +39,6 @@ static const struct option options[] = {
 	{0},
 };
 
-/* A connected socket; -ECONNREFUSED or -ENOENT: nobody is there (any more). */
-static int connect_to(const char *dir, long pid)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	scoped_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return -errno;
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%.80s/%ld.sock", dir, pid);
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
-		return keep_fd(&fd);
-	if (errno == ECONNREFUSED)
-		unlink(addr.sun_path);
-	return -errno;
-}
-
-/* The number in "17.sock", or 0. */
-static long pid_of(const char *name)
-{
-	char *end;
-	long pid = strtol(name, &end, 10);
-
-	return pid > 0 && strcmp(end, ".sock") == 0 ? pid : 0;
-}
-
 /* The only guest there is. */
 static int find_one(const char *dir, struct err *err)
 {
@@ -75,8 +47,8 @@ static int find_one(const char *dir, struct err *err)
 	int found = -1;
 
 	while (d && (e = readdir(d))) {
-		long pid = pid_of(e->d_name);
-		int fd = pid ? connect_to(dir, pid) : -1;
+		long pid = control_pid(e->d_name);
+		int fd = pid ? control_connect(dir, pid, 0) : -1;
 
 		if (fd < 0)
 			continue;
@@ -110,7 +82,7 @@ static int find(const char *text, struct err *err)
 	if (pid <= 0 || *end)
 		return err_set(err, ERANGE, "'%s' is not the number of a process",
 			       text);
-	rc = connect_to(dir, pid);
+	rc = control_connect(dir, pid, 0);
 	return rc >= 0 ? rc : err_set(err, ENOENT, "no guest runs in process %ld", pid);
 }
 

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See landlock.h. The kernel's Documentation/userspace-api/landlock.rst: a rule set says which rights it
+ * handles, and what it handles is denied but where a rule allows it. Which rights there are, a kernel
+ * says by the number of its ABI; one that is asked for more refuses all.
+ */
+#include "sandbox/landlock.h"
+
+#include "base/macros.h"
+#include "base/scoped.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* <linux/landlock.h>, of which a distribution may have an old one. */
+#define SYS_CREATE_RULESET 444
+#define SYS_ADD_RULE       445
+#define SYS_RESTRICT_SELF  446
+#define ASK_VERSION        1u
+#define RULE_PATH_BENEATH  1
+#define MAY_WRITE_FILE     (1ull << 1)
+#define MAY_READ_FILE      (1ull << 2)
+#define MAY_REMOVE_FILE    (1ull << 5)
+#define MAY_MAKE_FILE      (1ull << 8)
+
+struct ruleset {
+	uint64_t files, net, scopes;
+};
+
+struct path_rule {
+	uint64_t may;
+	int32_t dir;
+} __attribute__((packed));
+
+/* From which ABI on the kernel knows which bits, and how long a struct ruleset. */
+static const struct {
+	unsigned abi;
+	uint64_t files, net, scopes;
+	size_t size;
+} abis[] = {
+	{1, 0x1fff, 0, 0, 8},
+	{2, 0x3fff, 0, 0, 8},    /* REFER */
+	{3, 0x7fff, 0, 0, 8},    /* TRUNCATE */
+	{4, 0x7fff, 3, 0, 16},   /* TCP: bind, connect */
+	{5, 0xffff, 3, 0, 16},   /* IOCTL_DEV */
+	{6, 0xffff, 3, 3, 24},   /* abstract sockets, signals */
+};
+
+static int create_ruleset(void)
+{
+	long abi = syscall(SYS_CREATE_RULESET, NULL, 0, ASK_VERSION);
+	struct ruleset all;
+	unsigned i = 0;
+	long fd;
+
+	if (abi < 1)
+		return abi < 0 ? -errno : -EOPNOTSUPP;
+	while (i + 1 < ARRAY_SIZE(abis) && abis[i + 1].abi <= (unsigned)abi)
+		i++;
+	all = (struct ruleset){abis[i].files, abis[i].net, abis[i].scopes};
+	fd = syscall(SYS_CREATE_RULESET, &all, abis[i].size, 0);
+	return fd < 0 ? -errno : (int)fd;
+}
+
+static int allow(int ruleset, const char *path, uint64_t may)
+{
+	scoped_fd int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct path_rule rule = {.may = may, .dir = dir};
+
+	if (dir < 0)
+		return -errno;
+	return syscall(SYS_ADD_RULE, ruleset, RULE_PATH_BENEATH, &rule, 0) ? -errno : 0;
+}
+
+/*
+ * The kernel writes a core file with the rights of who died. Where: core(5). A program that it
+ * is given to is not ours.
+ */
+static void allow_core(int ruleset)
+{
+	scoped_fd int fd = open("/proc/sys/kernel/core_pattern", O_RDONLY | O_CLOEXEC);
+	struct rlimit limit;
+	char dir[256] = "";
+	char *end;
+
+	if (getrlimit(RLIMIT_CORE, &limit) < 0 || !limit.rlim_cur)
+		return;
+	if (fd >= 0 && read(fd, dir, sizeof(dir) - 1) < 0)
+		return;
+	if (dir[0] == '|' || dir[0] == '@')
+		return;
+	dir[strcspn(dir, "%\n")] = 0;
+	end = strrchr(dir, '/');
+	if (end)
+		end[end == dir] = 0;
+	allow(ruleset, end ? dir : ".", MAY_READ_FILE | MAY_WRITE_FILE | MAY_MAKE_FILE);
+}
+
+int landlock_enter(const char *removes)
+{
+	scoped_fd int ruleset = create_ruleset();
+	int rc = 0;
+
+	if (ruleset < 0)
+		return ruleset;
+	allow_core(ruleset);
+	if (removes)
+		rc = allow(ruleset, removes, MAY_REMOVE_FILE);
+	if (rc == 0 && syscall(SYS_RESTRICT_SELF, ruleset, 0))
+		rc = -errno;
+	return rc;
+}

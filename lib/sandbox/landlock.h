@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* Landlock (Linux 5.13): a thread gives up the file system, by its own will and without privilege. */
+#ifndef SANDBOX_LANDLOCK_H
+#define SANDBOX_LANDLOCK_H
+
+/*
+ * From here on this thread, and those that it starts, reach no file by its name; of what is open
+ * nothing changes. Nor do they bind or connect TCP (Linux 6.7), or reach others by signals and abstract
+ * sockets (6.12). `removes` is a directory in which files may be removed, or NULL. The kernel goes on to
+ * write core dumps, if ulimit -c says that they are wanted. 0 or -errno.
+ */
+int landlock_enter(const char *removes);
+
+#endif
