@@ -64,12 +64,15 @@ __asm__(".section .rodata\n"
 	"	visit \"lea 8(%rsi), %rsp\", \"push %rax\"\n"
 	"	visit \"sidt (%rsi)\"\n" /* by C */
 	"	visit \"mov %rsi, %rax\", \"mov $2, %r8\", \"xlat\"\n"
+	"	visit \"dec %rsi\", \"mov %ecx, %eax; mov $1, %ecx; rep movsw; mov %eax, %ecx\"\n"
+	"	visit \"dec %rdi\", \"mov %ecx, %eax; mov $1, %ecx; rep stosw; mov %eax, %ecx\"\n"
 	"room_end:\n"
 	".text\n");
 
 static const char *const kinds[] = {
 	"lodsb", "stosb", "movsb", "stores", "vectors", "lock inc", "invlpg", "groups",
-	"two pages", "lock inc on two pages", "cmpxchg16b", "fxsave", "push", "sidt", "xlat"};
+	"two pages", "lock inc on two pages", "cmpxchg16b", "fxsave", "push", "sidt", "xlat",
+	"rep movs on two pages", "rep stos on two pages"};
 
 #define STEP ((1 << 30) + (2 << 20)) /* pages of a table in as many pages of the host's page tables */
 

@@ -10,6 +10,20 @@
 #include "softkvm/translate/helpers.h"
 #include "softkvm/translate/translate.h"
 
+/* -- The table ----------------------------------------------------------------------- */
+
+/* The view's entry was read by translated code, which could not use it; or is to be read. */
+static void touch(struct vcpu *c, uint64_t lin)
+{
+	view_touch(c->engine, c->engine->view, lin << 16 >> 28);
+}
+
+static uint64_t entry(struct vcpu *c, uint64_t lin)
+{
+	touch(c, lin);
+	return c->engine->view->table[lin << 16 >> 28];
+}
+
 /* -- Instructions that C executes -------------------------------------------------- */
 
 /* After C executed an instruction (or tried): where to go on. `next` is the host address of the
@@ -85,15 +99,16 @@ static uint64_t execute_decoded(struct vcpu *c, struct block *b, unsigned index)
 /* Next time the thunk of REP MOVS or STOS (rep.c) finds the pages. */
 static void fill_for_rep(struct vcpu *c, const struct insn *in)
 {
-	const uint64_t *table = c->engine->view->table;
 	uint64_t src = c->gpr[X86_RSI], dst = c->gpr[X86_RDI];
+	bool has_src = in->kind != X86_MOVS || entry(c, src);
+	bool has_dst = entry(c, dst);
 	enum step step;
 
 	if (!c->gpr[X86_RCX] || !is_64bit_code(c) || !is_canonical(src) || !is_canonical(dst))
 		return;
-	if (in->kind == X86_MOVS && !table[src << 16 >> 28] && !tlb_fill(c, src, false, &step))
+	if (!has_src && !tlb_fill(c, src, false, &step))
 		return;
-	if (!table[dst << 16 >> 28])
+	if (!has_dst)
 		tlb_fill(c, dst, true, &step);
 }
 
@@ -238,23 +253,16 @@ static uint64_t change_habit(struct vcpu *c, struct site *s, uint64_t lin)
 }
 
 /* Has the table an entry that permits the access? */
-static bool is_filled(const struct vcpu *c, uint64_t lin, bool write)
+static bool is_filled(struct vcpu *c, uint64_t lin, bool write)
 {
-	uint64_t addend = c->engine->view->table[lin << 16 >> 28];
+	uint64_t addend = entry(c, lin);
 
 	return addend && !(write && (lin + addend) & SLOT_VIEW_RO);
-}
-
-/* The table's entry was read by translated code, which could not use it. */
-static void touch(struct vcpu *c, uint64_t lin)
-{
-	view_touch(c->engine, c->engine->view, lin << 16 >> 28);
 }
 
 /* An access that crosses pages: if both get one addend the thunk finds that next time. */
 static bool fill_neighbours(struct vcpu *c, uint64_t lin, uint64_t last, bool write)
 {
-	const uint64_t *table = c->engine->view->table;
 	enum step step;
 
 	if (!is_canonical(lin) || !is_canonical(last) || lin >> 32 != last >> 32)
@@ -263,7 +271,7 @@ static bool fill_neighbours(struct vcpu *c, uint64_t lin, uint64_t last, bool wr
 		return false;
 	if (!is_filled(c, last, write) && !tlb_fill(c, last, write, &step))
 		return false;
-	return is_filled(c, lin, write) && table[lin << 16 >> 28] == table[last << 16 >> 28];
+	return is_filled(c, lin, write) && entry(c, lin) == entry(c, last);
 }
 
 uint64_t helper_miss(struct vcpu *c)
@@ -276,8 +284,7 @@ uint64_t helper_miss(struct vcpu *c)
 	enum step step;
 
 	touch(c, lin);
-	if (crosses)
-		touch(c, lin + s->size - 1);
+	touch(c, lin + (1u << log2_up(s->size)) - 1); /* the thunk is of a power of two */
 	if (s->misses == SITE_MISSES)
 		return change_habit(c, s, lin);
 	if (crosses)
@@ -307,8 +314,7 @@ uint64_t helper_check(struct vcpu *c)
 	enum step step;
 
 	touch(c, lin);
-	if (crosses)
-		touch(c, lin + (access & ACCESS_SIZE));
+	touch(c, lin + (access & ACCESS_SIZE));
 	if (!crosses && is_canonical(lin) &&
 	    tlb_fill(c, lin, access & ACCESS_WRITE, &step))
 		return code_addr(e, b->main + e->map[b->map + i].host);
