@@ -13,6 +13,7 @@
  *	levels 1 and 2             may not do what level 0 may
  *	mask registers             while XCR0 has AVX but not AVX-512
  *	a known jump               to code that was translated while CR0.TS was clear
+ *	a handler that comes next  behind the instruction that faults, for 64-bit code
  *	a page of the same sum     new code, loaded by the client, that a simple sum takes for the old
  */
 #include "tests/hostile/hostile.h"
@@ -284,6 +285,16 @@ static void own_table(struct enemy *e)
 	is_int(go(e), 2, "code that is rewritten in its own page table");
 }
 
+/* 32-bit code divides by zero; what follows is the handler, and 64-bit code to it: 48 is no DEC there. */
+static void next_handler(struct enemy *e)
+{
+	BEGIN(e, COMPAT_RING3, "\xb8\x07\0\0\0\x31\xc9"  /* mov eax, 7; xor ecx, ecx */
+			       "\x83\xe2\0\xf7\xf1"       /* and edx, 0; div ecx */
+			       "\x48\x90\xf4");            /* rex.w nop; hlt */
+	set_gate(e, 0, CODE_AT + 12);
+	is_int(go(e), 7, "a handler right behind the instruction that faults, of another mode");
+}
+
 /* Of a product by an odd number the highest bit changes if that of the factor does, whatever
  * else it is: after a rotation by 29 the next word but three can take that back. */
 static void same_sum(struct enemy *e)
@@ -317,6 +328,7 @@ int main(void)
 		no_masks(e);
 		jump_and_mode(e);
 		own_table(e);
+		next_handler(e);
 		same_sum(e);
 		enemy_destroy(e);
 	}

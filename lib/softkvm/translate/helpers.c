@@ -34,8 +34,10 @@ static uint64_t after_step(struct vcpu *c, enum step step, uint64_t next_rip, ui
 
 	if (e->n_changes)
 		post_changes(c);
-	if (step == STEP_FAULT)
+	if (step == STEP_FAULT) { /* to a handler of any mode, wherever that is */
 		step = event_fault(c);
+		next = 0;
+	}
 	if (step != STEP_OK) {
 		flags_to_memory(c);
 		return dispatch_leave(e, step);
