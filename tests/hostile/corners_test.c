@@ -14,6 +14,7 @@
  *	mask registers             while XCR0 has AVX but not AVX-512
  *	a known jump               to code that was translated while CR0.TS was clear
  *	a handler that comes next  behind the instruction that faults, for 64-bit code
+ *	an XRSTOR                  that the host refuses, though we did not
  *	a page of the same sum     new code, loaded by the client, that a simple sum takes for the old
  */
 #include "tests/hostile/hostile.h"
@@ -24,6 +25,7 @@
 
 #include "softkvm/abi/object.h"
 #include "softkvm/softkvm.h"
+#include "softkvm/state/xsave.h"
 #include "softkvm/translate/engine.h"
 
 enum { STACK_AT = STACK3_AT + 0x1000, FUNCTION_AT = 0x80000, OTHER_AT = 0x81000,
@@ -295,6 +297,32 @@ static void next_handler(struct enemy *e)
 	is_int(go(e), 7, "a handler right behind the instruction that faults, of another mode");
 }
 
+/* A header with which our own check finds no fault, but this CPU does, as one that knows no compacted
+ * format does with that: here a component that no CPU has beside AVX-512. */
+static void refused(struct enemy *e)
+{
+	struct object *o = object_get(e->cpu[0].fd);
+	struct kvm_sregs s;
+
+	BEGIN(e, LONG_RING0, "\x83\xc8\xff\x83\xca\xff"       /* or eax, -1; or edx, -1 */
+			     "\x48\x0f\xae\x2c\x25\0\0\x08\0"  /* xrstor64 [FUNCTION_AT] */
+			     "\xf4\xb8\x0d\0\0\0\xf4");          /* hlt; mov eax, 13; hlt */
+	set_gate(e, 13, CODE_AT + 16);
+	put64(e, FUNCTION_AT + 24, 0x1f80);
+	put64(e, FUNCTION_AT + 512, 1ull << 62);
+	softkvm_ioctl(e->cpu[0].fd, KVM_GET_SREGS, &s);
+	s.cr0 &= ~0xcull;
+	s.cr4 |= 0x40200;
+	softkvm_ioctl(e->cpu[0].fd, KVM_SET_SREGS, &s);
+	o->vcpu->xcr0 |= 1ull << 62;
+	if (vec_has_xsave())
+		is_int(go(e), 13, "#GP by an XRSTOR that the host refuses");
+	else
+		skip("this host has no XSAVE");
+	o->vcpu->xcr0 &= ~(1ull << 62);
+	object_put(o);
+}
+
 /* Of a product by an odd number the highest bit changes if that of the factor does, whatever
  * else it is: after a rotation by 29 the next word but three can take that back. */
 static void same_sum(struct enemy *e)
@@ -329,6 +357,7 @@ int main(void)
 		jump_and_mode(e);
 		own_table(e);
 		next_handler(e);
+		refused(e);
 		same_sum(e);
 		enemy_destroy(e);
 	}

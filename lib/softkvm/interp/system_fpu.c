@@ -29,6 +29,7 @@
  */
 #include "softkvm/interp/system.h"
 
+#include "softkvm/mmu/guarded.h"
 #include "softkvm/run/bytes.h"
 #include "softkvm/state/cpuid.h"
 #include "softkvm/state/xsave.h"
@@ -102,12 +103,21 @@ static void host_xsave(void *p, uint64_t mask, bool compact, bool wide)
 		XSAVE_ASM("xsave", p, mask);
 }
 
-static void host_xrstor(void *p, uint64_t mask, bool wide)
+#define XRSTOR_ASM(name, p, mask)                                                              \
+	__asm__ goto volatile("1: " name " (%0)\n\t" GUARDED(1)                                \
+			      : : "r"(p), "a"((uint32_t)(mask)), "d"((uint32_t)((mask) >> 32)) \
+			      : "memory" : bad)
+
+/* False: the host says #GP, and nothing is loaded. An old one knows no compacted format. */
+static bool host_xrstor(void *p, uint64_t mask, bool wide)
 {
 	if (wide)
-		XSAVE_ASM("xrstor64", p, mask);
+		XRSTOR_ASM("xrstor64", p, mask);
 	else
-		XSAVE_ASM("xrstor", p, mask);
+		XRSTOR_ASM("xrstor", p, mask);
+	return true;
+bad:
+	return false;
 }
 
 static void host_fxsave(void *p, bool wide)
@@ -394,8 +404,7 @@ enum step sys_xrstor(struct vcpu *c, const struct insn *in, uint64_t next)
 		rc = mmu_read(c, lin + 576, c->area + 576, size - 576, ACC_READ);
 	if (rc)
 		return rc;
-	host_xrstor(c->area, mask, in->rex & 8);
-	return STEP_OK;
+	return host_xrstor(c->area, mask, in->rex & 8) ? STEP_OK : gp0(c);
 }
 
 /* -- x87 alone ---------------------------------------------------------------------------- */
