@@ -102,6 +102,8 @@ static void do_step(struct vq *vq, uint8_t *ram, struct vq_chain *chain,
 				 (uint16_t)(le16_get(vq->avail + 2) + 1));
 		break;
 	case 9:
+		vq_begin(vq);
+		/* fallthrough */
 	case 10:
 		if (vq_pop(vq, chain) > 0) {
 			use_chain(vq, ram, chain);

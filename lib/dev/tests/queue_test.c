@@ -9,6 +9,11 @@
 #include "tests/tap.h"
 
 #include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define SIZE 8u
 #define RAM  0x100000u
@@ -56,23 +61,29 @@ static void offer(unsigned head)
 	le16_put(ram + AVAIL + 2, (uint16_t)(idx + 1));
 }
 
+static int pop(void)
+{
+	vq_begin(&vq);
+	return vq_pop(&vq, &chain);
+}
+
 static void test_honest(void)
 {
 	start();
-	is_int(vq_pop(&vq, &chain), 0, "an empty ring");
+	is_int(pop(), 0, "an empty ring");
 	desc(3, RAM + DATA, 16, NEXT, 5);
 	desc(5, ROM, 32, NEXT, 0);
 	desc(0, RAM + DATA + 64, 512, NEXT | WRITE, 7);
 	desc(7, RAM + DATA + 4096, 1, WRITE, 99);
 	offer(3);
-	is_int(vq_pop(&vq, &chain), 1, "a chain of four");
+	is_int(pop(), 1, "a chain of four");
 	is_int(chain.n_out, 2, "two out (one of them ROM)");
 	is_int(chain.n_in, 2, "two in");
 	is_int(chain.out_len, 48, "48 bytes out");
 	is_int(chain.in_len, 513, "513 in");
 	ok(chain.iov[0].iov_base == ram + DATA, "the first piece is where it was put");
 	ok(chain.iov[3].iov_base == ram + DATA + 4096, "and the last");
-	is_int(vq_pop(&vq, &chain), 0, "no more");
+	is_int(pop(), 0, "no more");
 	ok(!vq_wants_interrupt(&vq), "nothing to tell yet");
 	vq_push(&vq, 3, 513);
 	is_int(le16_get(ram + USED + 2), 1, "used counts");
@@ -82,9 +93,9 @@ static void test_honest(void)
 	ok(!vq_wants_interrupt(&vq), "once");
 	le16_put(ram + AVAIL, 1);
 	offer(3);
-	is_int(vq_pop(&vq, &chain), 1, "again");
+	is_int(pop(), 1, "again");
 	vq_unpop(&vq);
-	is_int(vq_pop(&vq, &chain), 1, "taken back and popped");
+	is_int(pop(), 1, "taken back and popped");
 	vq_push(&vq, 3, 0);
 	ok(!vq_wants_interrupt(&vq), "NO_INTERRUPT is heard");
 }
@@ -98,14 +109,14 @@ static void test_indirect(void)
 	desc_at(TABLE + 32, RAM + DATA + 32, 8, NEXT | WRITE, 1);
 	desc_at(TABLE + 16, RAM + DATA + 64, 2, WRITE, 0);
 	offer(0);
-	is_int(vq_pop(&vq, &chain), 1, "a table behind a descriptor");
+	is_int(pop(), 1, "a table behind a descriptor");
 	is_int(chain.out_len, 20, "out");
 	is_int(chain.in_len, 10, "in");
 	desc(0, RAM + TABLE, 256 * 16, INDIRECT, 0);
 	for (unsigned i = 0; i < 256; i++)
 		desc_at(TABLE + i * 16, RAM + DATA, 1, i < 255 ? NEXT : 0, i + 1);
 	offer(0);
-	is_int(vq_pop(&vq, &chain), 1, "a table of 256");
+	is_int(pop(), 1, "a table of 256");
 	is_int(chain.n_out, 256, "all of them");
 }
 
@@ -121,13 +132,79 @@ static void test_wrap(void)
 		le16_put(ram + AVAIL + 4 + 2 * SIZE,
 			 (uint16_t)(i / 10 * 10)); /* used_event */
 		offer(2);
-		bad += vq_pop(&vq, &chain) != 1 || vq_pop(&vq, &chain) != 0;
+		bad += pop() != 1 || pop() != 0;
 		bad += le16_get(ram + USED + 4 + 8 * SIZE) != (uint16_t)(i + 1);
 		vq_push(&vq, 2, 64);
 		told += vq_wants_interrupt(&vq);
 	}
 	is_int(bad, 0, "70000 requests, and avail_event follows each");
 	is_int(told, 7000, "an interrupt for each tenth, as used_event asked");
+}
+
+/* A driver that offers another one whenever it gets one back does not keep us. */
+static void test_endless(void)
+{
+	unsigned n = 0;
+
+	start();
+	vq.event_idx = true;
+	desc(2, RAM + DATA, 64, WRITE, 0);
+	offer(2);
+	offer(2);
+	vq_begin(&vq);
+	while (n < 1000 && vq_pop(&vq, &chain) > 0) {
+		vq_push(&vq, 2, 64);
+		offer(2);
+		n++;
+	}
+	is_int(n, 2, "what was there when we began");
+	is_int(le16_get(ram + USED + 4 + 8 * SIZE), 2, "for the rest we want a kick");
+	is_int(pop(), 1, "after which it comes");
+}
+
+/* A driver on another CPU that kicks only when avail_event asks for it, as fast as it can. */
+#define OFFERS 300000u
+static uint32_t kicks; /* and a futex */
+
+static void *drive(void *arg)
+{
+	uint8_t *idx = ram + AVAIL + 2, *event = ram + USED + 4 + 8 * SIZE;
+
+	for (unsigned i = 0; i < OFFERS; i++) {
+		while ((uint16_t)(i - __atomic_load_n((uint16_t *)(void *)(ram + USED + 2),
+						      __ATOMIC_ACQUIRE)) >= SIZE)
+			sched_yield();
+		__atomic_store_n((uint16_t *)(void *)idx, (uint16_t)(i + 1), __ATOMIC_SEQ_CST);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		if (__atomic_load_n((uint16_t *)(void *)event, __ATOMIC_SEQ_CST) != (uint16_t)i)
+			continue;
+		__atomic_fetch_add(&kicks, 1, __ATOMIC_SEQ_CST);
+		syscall(SYS_futex, &kicks, FUTEX_WAKE, 1, NULL, NULL, 0);
+	}
+	return arg;
+}
+
+static void test_kicks(void)
+{
+	unsigned n = 0, seen = 0;
+	pthread_t driver;
+
+	start();
+	vq.event_idx = true;
+	desc(0, RAM + DATA, 64, WRITE, 0);
+	pthread_create(&driver, NULL, drive, NULL);
+	while (n < OFFERS) {
+		while (__atomic_load_n(&kicks, __ATOMIC_SEQ_CST) == seen)
+			syscall(SYS_futex, &kicks, FUTEX_WAIT, seen, NULL, NULL, 0);
+		seen = __atomic_load_n(&kicks, __ATOMIC_SEQ_CST);
+		vq_begin(&vq);
+		while (vq_pop(&vq, &chain) > 0) {
+			vq_push(&vq, 0, 64);
+			n++;
+		}
+	}
+	pthread_join(driver, NULL);
+	is_int(n, OFFERS, "%u requests of another CPU, and no kick was missing", OFFERS);
 }
 
 /* -- Lies -------------------------------------------------------------------------- */
@@ -312,9 +389,9 @@ static void test_lies(void)
 	for (unsigned i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
 		start();
 		lies[i].tell();
-		is_int(vq_pop(&vq, &chain), -EPROTO, "%s", lies[i].name);
+		is_int(pop(), -EPROTO, "%s", lies[i].name);
 		is_str(vq.broken, lies[i].why, "  is named");
-		is_int(vq_pop(&vq, &chain), -EPROTO, "  and ends it");
+		is_int(pop(), -EPROTO, "  and ends it");
 	}
 }
 
@@ -327,11 +404,11 @@ static void test_in_flight(void)
 	desc(1, RAM + DATA, 4, 0, 0);
 	for (unsigned i = 0; i < SIZE; i++) {
 		offer(1);
-		n += vq_pop(&vq, &chain) == 1;
+		n += pop() == 1;
 	}
 	is_int(n, SIZE, "as many requests as descriptors");
 	offer(1);
-	is_int(vq_pop(&vq, &chain), -EPROTO, "and not one more");
+	is_int(pop(), -EPROTO, "and not one more");
 }
 
 static const struct {
@@ -362,7 +439,7 @@ static void test_layouts(void)
 		vq.avail_gpa = layouts[i].avail;
 		vq.used_gpa = layouts[i].used;
 		is_int(vq_enable(&vq), -EINVAL, "refused: %s", layouts[i].name);
-		ok(!vq.enabled && vq_pop(&vq, &chain) < 0, "  and stays off");
+		ok(!vq.enabled && pop() < 0, "  and stays off");
 	}
 }
 
@@ -396,6 +473,8 @@ int main(void)
 	test_honest();
 	test_indirect();
 	test_wrap();
+	test_endless();
+	test_kicks();
 	test_lies();
 	test_in_flight();
 	test_layouts();

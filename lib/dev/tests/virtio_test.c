@@ -199,6 +199,35 @@ static void test_console(void)
 	device_destroy(con);
 }
 
+/* The other end, and with it another vCPU of the guest, which offers one more each time. */
+static size_t print_and_offer(void *ctx, const uint8_t *bytes, size_t n)
+{
+	(void)ctx, (void)bytes;
+	if (++n_printed < 10000)
+		offer(1, SIZE, 0);
+	return n;
+}
+
+static void test_console_endless(void)
+{
+	struct device *con = device_create(&virtio_console_model, g_bus,
+		&(struct virtio_console_config){
+			.pci = {.host = g_host, .mem = &g_mem, .slot = 2},
+			.output = print_and_offer}, NULL);
+
+	device_reset(g_host);
+	ok(drive(2, F_EVENT_IDX, 2, SIZE), "a console for a guest that never stops");
+	put_desc(1, 0, FREE_RAM, 6, 0, 0);
+	n_printed = 0;
+	offer(1, SIZE, 0);
+	kick(2, 1);
+	ok(n_printed <= SIZE, "its kick ends (%zu times printed)", n_printed);
+	n_printed = 0;
+	virtio_console_output_ready(con);
+	ok(n_printed > 0 && n_printed <= SIZE, "and so does the other end's call");
+	device_destroy(con);
+}
+
 /* -- Disk -------------------------------------------------------------------------- */
 
 #define HEADER FREE_RAM
@@ -454,6 +483,7 @@ int main(void)
 	test_transport();
 	test_rng();
 	test_console();
+	test_console_endless();
 	test_disk();
 	g_stop();
 	return done_testing();

@@ -259,6 +259,7 @@ static void kick(struct virtio *v, unsigned n)
 	struct request *req;
 	int rc;
 
+	vq_begin(vq);
 	while (blk->free && (rc = vq_pop(vq, &blk->free->chain)) != 0) {
 		if (rc < 0) {
 			virtio_broken(v, vq->broken);

@@ -58,6 +58,7 @@ static void print_all(struct console *con)
 	struct vq *vq = &v->queues[OUTPUT];
 	int rc;
 
+	vq_begin(vq);
 	while ((rc = vq_pop(vq, &con->chain)) > 0) {
 		if (!print(con)) {
 			vq_unpop(vq);
@@ -116,6 +117,7 @@ size_t virtio_console_input(struct device *dev, const uint8_t *bytes, size_t n)
 		con->full = true;
 		return 0;
 	}
+	vq_begin(vq);
 	while (taken < n && (rc = vq_pop(vq, chain)) > 0) {
 		uint64_t put = iov_scatter(chain->iov + chain->n_out, chain->n_in,
 					   bytes + taken, n - taken);

@@ -14,17 +14,19 @@
  *  4. A chain has at most VQ_IOV_MAX descriptors, so a loop ends there. An indirect table is
  *     one level deep, whole descriptors, at most VQ_IOV_MAX of them, and ends its chain.
  *  5. A descriptor's memory is all RAM (or, if it is only read, ROM), and not empty.
+ *  6. Between two vq_begin() there are at most `size` requests, though another vCPU, or the data
+ *     that a request writes, may offer more all the time.
  *
  * When one of these is not so, the queue is broken: vq_pop() says -EPROTO from then on,
  * the device sets NEEDS_RESET, and the driver may start over.
  *
  * Two memory orders matter. We read avail's idx before the entries it covers (acquire)
- * and write used's entries before its idx (release). And when we go to sleep or skip an
- * interrupt, there is a full barrier between writing our index and reading the other's,
- * for each side writes one and reads the other:
+ * and write used's entries before its idx (release). And when we say from where on we want
+ * kicks, or skip an interrupt, there is a full barrier between writing our index and reading the
+ * other's, for each side writes one and reads the other:
  *
  *	device                          driver
- *	avail_event = last_avail        avail idx = n
+ *	avail_event = end               avail idx = n
  *	-- full barrier --              -- full barrier --
  *	read avail idx                  read avail_event
  *
@@ -186,19 +188,31 @@ static int walk_indirect(struct vq *vq, struct vq_chain *chain, const struct des
 	return walk(vq, chain, table, n, 0, NULL);
 }
 
-/* Whether the driver has put something there; if not, asks it to kick when it does. */
-static int available(struct vq *vq)
+/* Who offers more before it can see our avail_event does not kick, so we look again; an honest
+ * driver has no more than `size` to offer, so that often. */
+void vq_begin(struct vq *vq)
 {
-	uint16_t idx = load(vq->avail + 2);
+	uint16_t idx;
 
-	if (idx == vq->last_avail && vq->event_idx) {
-		store(avail_event(vq), vq->last_avail);
+	if (!vq->enabled)
+		return;
+	idx = load(vq->avail + 2);
+	for (unsigned n = 0; vq->event_idx && n <= vq->size; n++) {
+		vq->end = idx;
+		store(avail_event(vq), idx);
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		idx = load(vq->avail + 2);
+		if (idx == vq->end)
+			break;
 	}
-	if (idx == vq->last_avail)
+	vq->end = idx;
+}
+
+static int available(struct vq *vq)
+{
+	if (vq->end == vq->last_avail)
 		return 0;
-	if ((uint16_t)(idx - vq->last_avail) > vq->size)
+	if ((uint16_t)(vq->end - vq->last_avail) > vq->size)
 		return broken(vq, "an index that jumps ahead");
 	if (vq->in_flight == vq->size)
 		return broken(vq, "more requests than descriptors");

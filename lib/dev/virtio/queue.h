@@ -13,6 +13,7 @@
  *	struct vq_chain chain;
  *	int rc;
  *
+ *	vq_begin(vq);
  *	while ((rc = vq_pop(vq, &chain)) > 0) {
  *		...                                 // chain.iov is guest RAM, bounded
  *		vq_push(vq, chain.head, written);
@@ -47,6 +48,7 @@ struct vq {
 	uint8_t *avail,
 		*used_ring; /* guest RAM, checked for size entries and the event */
 	uint16_t last_avail;        /* the next entry of avail to take */
+	uint16_t end;               /* where vq_pop() stops until the next vq_begin() */
 	uint16_t used;              /* the next entry of used to fill */
 	uint16_t signalled;         /* `used` when vq_wants_interrupt() last looked */
 	uint16_t in_flight; /* popped and not yet pushed: never more than size */
@@ -68,9 +70,12 @@ void vq_reset(struct vq *vq);
  * be. */
 int vq_enable(struct vq *vq);
 
-/* The next request: 1; 0 when there is none (and the driver will kick for the next
- * one); -EPROTO when the ring makes no sense: vq->broken says why, and nothing works
- * until reset. */
+/* What the driver has offered by now is what vq_pop() will give; for all that it offers later it
+ * kicks again. So a loop around vq_pop() has an end, whatever the guest does meanwhile. */
+void vq_begin(struct vq *vq);
+
+/* The next request: 1; 0 when there was no more at vq_begin(); -EPROTO when the ring makes no
+ * sense: vq->broken says why, and nothing works until reset. */
 int vq_pop(struct vq *vq, struct vq_chain *chain);
 
 /* Takes the last vq_pop() back: the request comes again. For who found no room for it.

@@ -36,6 +36,7 @@ static void kick(struct virtio *v, unsigned n)
 	struct vq_chain chain;
 	int rc;
 
+	vq_begin(vq);
 	while ((rc = vq_pop(vq, &chain)) > 0)
 		vq_push(vq, chain.head, fill(&chain));
 	if (rc < 0)

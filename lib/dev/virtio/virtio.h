@@ -8,6 +8,7 @@
  *
  *	static void kick(struct virtio *v, unsigned n)
  *	{
+ *		vq_begin(&v->queues[n]);
  *		while ((rc = vq_pop(&v->queues[n], &chain)) > 0)
  *			vq_push(&v->queues[n], chain.head, fill(&chain));
  *		if (rc < 0)
