@@ -54,6 +54,7 @@ struct disk {
 	/* Relaxed atomics: hints and latches that any thread sets. */
 	bool no_quick;   /* the file system cannot say whether it would block */
 	bool sync_failed;
+	bool cancelled;
 	unsigned complaints;
 };
 
@@ -228,9 +229,14 @@ static void advance(struct disk_req *req, uint64_t n)
 	}
 }
 
+static bool is_cancelled(const struct disk *disk)
+{
+	return __atomic_load_n(&disk->cancelled, __ATOMIC_RELAXED);
+}
+
 static int transfer(struct disk *disk, struct disk_req *req)
 {
-	while (req->n_iov) {
+	while (req->n_iov && !is_cancelled(disk)) {
 		ssize_t n = req->op == DISK_READ
 			? preadv(disk->fd, req->iov, (int)req->n_iov, (off_t)req->at)
 			: pwritev(disk->fd, req->iov, (int)req->n_iov, (off_t)req->at);
@@ -243,7 +249,7 @@ static int transfer(struct disk *disk, struct disk_req *req)
 			return -EIO; /* the file has become shorter */
 		advance(req, (uint64_t)n);
 	}
-	return 0;
+	return req->n_iov ? -ECANCELED : 0;
 }
 
 static int flush(struct disk *disk)
@@ -272,7 +278,7 @@ static int write_zeroes(struct disk *disk, const struct disk_req *req)
 	static const uint8_t zeroes[64 * KiB];
 	uint64_t at = req->at, left = req->len;
 
-	while (left) {
+	while (left && !is_cancelled(disk)) {
 		size_t part = left < sizeof(zeroes) ? left : sizeof(zeroes);
 		ssize_t n = pwrite(disk->fd, zeroes, part, (off_t)at);
 
@@ -283,7 +289,7 @@ static int write_zeroes(struct disk *disk, const struct disk_req *req)
 		at += (uint64_t)n;
 		left -= (uint64_t)n;
 	}
-	return 0;
+	return left ? -ECANCELED : 0;
 }
 
 static int zero(struct disk *disk, const struct disk_req *req)
@@ -338,10 +344,10 @@ static void run(void *ctx, struct disk_req *req)
 {
 	struct disk *disk = ctx;
 
-	req->rc = perform(disk, req);
+	req->rc = is_cancelled(disk) ? -ECANCELED : perform(disk, req);
 	if (req->rc == 0 && req->sync)
 		req->rc = flush(disk);
-	if (req->rc < 0)
+	if (req->rc < 0 && req->rc != -ECANCELED)
 		complain(disk, req);
 }
 
@@ -394,6 +400,11 @@ bool disk_submit(struct disk *disk, struct disk_req *req)
 		return true;
 	pool_add(&disk->pool, req);
 	return false;
+}
+
+void disk_cancel(struct disk *disk, bool on)
+{
+	__atomic_store_n(&disk->cancelled, on, __ATOMIC_RELAXED);
 }
 
 void disk_drain(struct disk *disk)

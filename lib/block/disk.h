@@ -15,7 +15,8 @@
  * a FLUSH makes lasting what was done *before it was submitted*.
  *
  * Errors are -errno, in err with one sentence when a disk is opened, in req.rc when it is used:
- * -EIO from the host, -EINVAL for what is out of range, -EROFS for a change to a readonly disk.
+ * -EIO from the host, -EINVAL for what is out of range, -EROFS for a change to a readonly disk,
+ * -ECANCELED for what disk_cancel() ended.
  */
 #ifndef BLOCK_DISK_H
 #define BLOCK_DISK_H
@@ -71,6 +72,10 @@ const struct disk_info *disk_info(const struct disk *disk);
  * not called. What is out of range or not made of whole sectors ends with -EINVAL, a
  * change to a readonly disk with -EROFS. Any thread. */
 bool disk_submit(struct disk *disk, struct disk_req *req);
+
+/* From on to off, requests end as soon as they can, done or not: nobody wants them any more. Never
+ * waits. Any thread. */
+void disk_cancel(struct disk *disk, bool on);
 
 /* Waits until no request is under way. The caller holds no lock that a done needs. */
 void disk_drain(struct disk *disk);

@@ -248,6 +248,43 @@ static void test_many(void)
 	disk_close(disk);
 }
 
+/* -- Requests that nobody wants any more --------------------------------------------- */
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+
+/* Holds up the disk's only thread. */
+static void done_at_gate(struct disk_req *req)
+{
+	pthread_mutex_lock(&gate);
+	pthread_mutex_unlock(&gate);
+	done(req);
+}
+
+static void test_cancel(void)
+{
+	static uint8_t a[512], b[512];
+	struct iovec iov = {a, 512};
+	struct disk_req first = {.op = DISK_FLUSH, .done = done_at_gate},
+			second = {.op = DISK_WRITE, .iov = &iov, .n_iov = 1, .done = done};
+	struct disk *disk;
+
+	make(path, 4096);
+	disk_open(&disk, &(struct disk_config){.path = path, .threads = 1}, NULL);
+	memset(a, 1, sizeof(a));
+	n_done = 0;
+	pthread_mutex_lock(&gate);
+	disk_submit(disk, &first);
+	disk_submit(disk, &second);
+	disk_cancel(disk, true);
+	pthread_mutex_unlock(&gate);
+	wait_for(2);
+	is_int(second.rc, -ECANCELED, "a request that waits is cancelled");
+	disk_cancel(disk, false);
+	is_int(io(disk, DISK_READ, 0, b, 512), 0, "later ones are done");
+	is_int(b[0], 0, "it was not");
+	disk_close(disk);
+}
+
 /* -- A host that loses data -------------------------------------------------------- */
 
 static bool sync_fails;
@@ -291,6 +328,7 @@ int main(void)
 	test_locks();
 	test_requests();
 	test_many();
+	test_cancel();
 	test_lost();
 	unlink(path);
 	rmdir(dir);

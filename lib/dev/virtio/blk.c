@@ -17,7 +17,8 @@
  * There are as many slots as the queue has entries, and the gate never lets more
  * requests in (invariant 3 of queue.c), so there always is one. A slot belongs to its
  * request until done, through a reset of the driver too: the reset ends when the last
- * request has.
+ * request has. A ring holds 256 requests of 254 MiB, and a machine that is to end resets its
+ * devices; so those that have not begun are cancelled then, as a reset of real disks does.
  *
  * Writes and the cache: with FLUSH negotiated the driver decides (CONFIG_WCE's
  * `writeback`); without it each write is lasting before it is done, which is what a
@@ -301,8 +302,14 @@ static void negotiated(struct virtio *v)
 		virtio_has(v, F_FLUSH) || virtio_has(v, F_CONFIG_WCE);
 }
 
+static void cancel(struct virtio *v)
+{
+	disk_cancel(((struct blk *)v)->disk, true);
+}
+
 static void reset(struct virtio *v)
 {
+	disk_cancel(((struct blk *)v)->disk, false);
 	((struct blk *)v)->config[CONFIG_WRITEBACK] = 1;
 }
 
@@ -339,6 +346,7 @@ static const struct virtio_type type = {
 	.config_read = config_read,
 	.config_write = config_write,
 	.negotiated = negotiated,
+	.cancel = cancel,
 	.reset = reset,
 };
 

@@ -91,6 +91,8 @@ static void start_reset(struct virtio *v)
 		v->queues[n].enabled = false;
 	if (v->under_way == 0)
 		finish_reset(v);
+	else if (v->type->cancel)
+		v->type->cancel(v);
 }
 
 void virtio_begin(struct virtio *v)

@@ -57,6 +57,8 @@ struct virtio_type {
 	void (*config_write)(struct virtio *v, unsigned at, uint8_t value);
 	/* Features are settled: adapt. May be NULL. */
 	void (*negotiated)(struct virtio *v);
+	/* The driver resets: what is under way need not be done any more. May be NULL. */
+	void (*cancel)(struct virtio *v);
 	/* No request is under way: forget everything. May be NULL. */
 	void (*reset)(struct virtio *v);
 };
