@@ -119,7 +119,7 @@ void machine_destroy(struct machine *m);
 /* Bytes for the guest; returns how many it took now. */
 size_t machine_console_input(struct machine *m, const uint8_t *bytes, size_t n);
 
-/* The other end takes output again. */
+/* The other end takes output again. When the machine has ended the rest comes, up to a bound. */
 void machine_console_ready(struct machine *m);
 
 /* Asks the guest to shut down, as a power button does. */

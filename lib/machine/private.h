@@ -42,6 +42,7 @@ struct machine {
 	struct blob kernel, initrd;
 	struct boot_entry entry;
 	char boot_text[64];
+	unsigned last_words; /* calls of machine_console_ready() since the end */
 	struct timespec made; /* CLOCK_MONOTONIC, for traces */
 
 	int fd;                /* an eventfd: readable once the machine has ended */
