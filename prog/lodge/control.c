@@ -4,8 +4,9 @@
  * time and never blocking: a client that sends nothing is dropped when the next one comes.
  *
  * Who may connect: whoever may enter the directory, which is the user alone (0700). The
- * place is $XDG_RUNTIME_DIR/lodge, or /tmp/lodge-UID where that is not set; the latter is
- * used only if it is a directory of this user that nobody else may write to.
+ * place is $XDG_RUNTIME_DIR/lodge, or /tmp/lodge-UID where that is not set. In /tmp anybody can
+ * make that name first, and would be the guest whose counters are shown; so it is used, by both
+ * ends, only if it is a directory of this user that nobody else may enter.
  */
 #include "control.h"
 
@@ -49,8 +50,8 @@ static int check_dir(const char *path, struct err *err)
 	struct stat st;
 
 	if (lstat(path, &st) < 0)
-		return err_sys(err, errno, "%s", path);
-	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022))
+		return errno == ENOENT ? 0 : err_sys(err, errno, "%s", path);
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
 		return err_set(err, EPERM, "%s is not a directory that is yours alone",
 			       path);
 	return 0;
@@ -69,7 +70,7 @@ int control_dir(char *path, size_t len, int make, struct err *err)
 		return err_set(err, ENAMETOOLONG, "XDG_RUNTIME_DIR is too long");
 	if (make && mkdir(path, 0700) < 0 && errno != EEXIST)
 		return err_sys(err, errno, "%s", path);
-	return make ? check_dir(path, err) : 0;
+	return check_dir(path, err);
 }
 
 long control_pid(const char *name)
