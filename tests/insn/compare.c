@@ -284,7 +284,8 @@ static void compare_registers(struct text *t, const struct outcome *a, const str
 	number(t, "es", selector(a->sel_es), selector(b->sel_es));
 	number(t, "fs", selector(a->sel_fs), selector(b->sel_fs));
 	number(t, "gs", selector(a->sel_gs), selector(b->sel_gs));
-	number(t, "fs.base", a->fs, b->fs);
+	if (!native_lost_fs(a))
+		number(t, "fs.base", a->fs, b->fs);
 	if (native_host.keeps_gs || a->gs || (int64_t)b->gs >= 0)
 		number(t, "gs.base", a->gs, b->gs);
 }

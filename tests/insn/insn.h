@@ -162,6 +162,10 @@ struct native_host {
 extern struct native_host native_host;
 void native_ask(struct native *n);
 
+/* A kernel without FSGSBASE puts FS base back to this process's own at a switch of tasks, also on the way from
+ * the fault to its handler. */
+bool native_lost_fs(const struct outcome *o);
+
 /* -- guest.c ------------------------------------------------------------------------------------ */
 
 struct guest;

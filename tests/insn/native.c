@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -412,6 +413,11 @@ void native_wait(struct native *n)
 }
 
 struct native_host native_host;
+
+bool native_lost_fs(const struct outcome *o)
+{
+	return !(getauxval(AT_HWCAP2) & 2) && o->fs == (uintptr_t)__builtin_thread_pointer();
+}
 
 void native_ask(struct native *n)
 {
