@@ -14,6 +14,7 @@
  *	mask registers             while XCR0 has AVX but not AVX-512
  *	a known jump               to code that was translated while CR0.TS was clear
  *	a handler that comes next  behind the instruction that faults, for 64-bit code
+ *	a program's first page     where another has run before, and nothing has been flushed yet
  *	an XRSTOR                  that the host refuses, though we did not
  *	a page of the same sum     new code, loaded by the client, that a simple sum takes for the old
  */
@@ -297,6 +298,40 @@ static void next_handler(struct enemy *e)
 	is_int(go(e), 7, "a handler right behind the instruction that faults, of another mode");
 }
 
+/* Two programs, each with a PCID, have other code at one address. The first comes back by #GP, its HLT. */
+static void first_page(const char *knobs)
+{
+	struct enemy *e = enemy_create(knobs, 1, false);
+	struct kvm_sregs s;
+
+	BEGIN(e, LONG_RING0, "\xbb\x02\x50\x04\0"           /* mov ebx, 0x45002 */
+			     "\x0f\x22\xdb"                  /* 1: mov cr3, rbx */
+			     "\x6a\x2b\x68\0\0\x03\0"        /* push 0x2b; push 0x30000 */
+			     "\x6a\x02\x6a\x33"              /* push 2; push 0x33 */
+			     "\x68\0\0\x80\0\x48\xcf"        /* push 0x800000; iretq */
+			     "\x85\xd2\x75\x09"              /* #GP: test edx, edx; jnz 2f */
+			     "\xff\xc2\xbb\x01\0\x04\0"      /* inc edx; mov ebx, 0x40001 */
+			     "\xeb\xde\xf4");                /* jmp 1b; 2: hlt */
+	set_gate(e, 13, CODE_AT + 26);
+	for (unsigned p = 0; p < 2; p++) { /* PML4, PDPT, PD, PT of each */
+		uint32_t t = TABLES_AT + p * 5 * PAGE;
+
+		put64(e, t, (t + PAGE) | 7);
+		put64(e, t + PAGE, (t + 2 * PAGE) | 7);
+		put64(e, t + 2 * PAGE, 0xe7);
+		put64(e, t + 2 * PAGE + 4 * 8, (t + 3 * PAGE) | 7);
+		put64(e, t + 3 * PAGE, (p ? OTHER_AT : FUNCTION_AT) | 7);
+	}
+	memcpy(e->ram + FUNCTION_AT, "\xb8\x01\0\0\0\xf4", 6); /* mov eax, 1; hlt */
+	memcpy(e->ram + OTHER_AT, "\xb8\x02\0\0\0\xf4", 6);
+	softkvm_ioctl(e->cpu[0].fd, KVM_GET_SREGS, &s);
+	s.cr4 |= 0x20000;
+	s.cr3 = TABLES_AT;
+	softkvm_ioctl(e->cpu[0].fd, KVM_SET_SREGS, &s);
+	is_int(go(e), 1, "the second program's own code");
+	enemy_destroy(e);
+}
+
 /* A header with which our own check finds no fault, but this CPU does, as one that knows no compacted
  * format does with that: here a component that no CPU has beside AVX-512. */
 static void refused(struct enemy *e)
@@ -360,6 +395,7 @@ int main(void)
 		refused(e);
 		same_sum(e);
 		enemy_destroy(e);
+		first_page(knobs[i]);
 	}
 	return done_testing();
 }

@@ -42,6 +42,7 @@ static bool view_create(struct engine *e, struct view *v, unsigned n)
 	v->log = space_create(VIEW_LOG * 8ul);
 	v->global_log = space_create(VIEW_LOG * 8ul);
 	v->jc_log = space_create(JC_SIZE * 4ul);
+	itlb_flush(e, v); /* no two views have one age */
 	return v->log && v->global_log && v->jc_log;
 }
 
