@@ -416,13 +416,14 @@ void view_note(struct view *v, const struct walk *w, uint64_t lin)
 		v->large[bit / 64] |= 1ull << (bit % 64);
 }
 
-/* Without views of our own the client's addresses are used: not one that looks like a read-only
- * view's, nor one beyond 47 bits (docs/why/tlb.md, point 3). */
+/* Without views of our own the client's addresses are used: none that looks like a read-only view's, nor
+ * one beyond 47 bits (docs/why/tlb.md, point 3). A slot whose memory goes from one half to the other is
+ * in neither. */
 static bool is_enterable(const struct slot *slot)
 {
-	uint64_t hva = (uintptr_t)slot->hva;
+	uint64_t first = (uintptr_t)slot->hva, last = first + slot->size - 1;
 
-	return slot->ro != slot->hva || (!(hva & SLOT_VIEW_RO) && !((hva + slot->size) >> 47));
+	return slot->ro != slot->hva || (!((first | last) & SLOT_VIEW_RO) && !(last >> 47));
 }
 
 bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
