@@ -14,6 +14,7 @@
  *	mask registers             while XCR0 has AVX but not AVX-512
  *	a known jump               to code that was translated while CR0.TS was clear
  *	a handler that comes next  behind the instruction that faults, for 64-bit code
+ *	flat segments              that expand down, or may not be written or read
  *	a program's first page     where another has run before, and nothing has been flushed yet
  *	an XRSTOR                  that the host refuses, though we did not
  *	a page of the same sum     new code, loaded by the client, that a simple sum takes for the old
@@ -298,6 +299,38 @@ static void next_handler(struct enemy *e)
 	is_int(go(e), 7, "a handler right behind the instruction that faults, of another mode");
 }
 
+/* 32-bit code: an access through a segment of 4 GiB whose type forbids it is #GP. */
+static void flat_types(struct enemy *e)
+{
+	static const struct {
+		const char *code; /* 7 bytes */
+		unsigned cs, ds, fs;
+	} tries[] = {
+		{"\x90\xa1\0\0\x08\0\xf4", 11, 7, 3},          /* mov eax, [FUNCTION_AT] */
+		{"\x64\xa1\0\0\x08\0\xf4", 11, 3, 7},          /* with fs: */
+		{"\x64\xa3\0\0\x08\0\xf4", 11, 3, 1},          /* mov fs:[FUNCTION_AT], eax */
+		{"\x64\xa1\0\0\x08\0\xf4", 11, 3, 9},          /* mov eax, fs:[..], only executed */
+		{"\x2e\xa1\0\0\x08\0\xf4", 9, 3, 3},           /* with cs: */
+	};
+	unsigned faults = 0;
+
+	for (unsigned i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
+		struct kvm_sregs s;
+
+		begin(e, PROTECTED_RING0, tries[i].code, 7);
+		put64(e, IDT32_AT + 13 * 8, (CODE_AT + 0x40) % 0x10000 | SEL_CODE32 << 16 |
+						    0x8eull << 40 | 1ull << 48);
+		memcpy(e->ram + CODE_AT + 0x40, "\xb8\x0d\0\0\0\xf4", 6); /* mov eax, 13; hlt */
+		softkvm_ioctl(e->cpu[0].fd, KVM_GET_SREGS, &s);
+		s.cs.type = (uint8_t)tries[i].cs;
+		s.ds.type = (uint8_t)tries[i].ds;
+		s.fs.type = (uint8_t)tries[i].fs;
+		softkvm_ioctl(e->cpu[0].fd, KVM_SET_SREGS, &s);
+		faults += go(e) == 13;
+	}
+	is_int(faults, 5, "flat segments have types, too");
+}
+
 /* Two programs, each with a PCID, have other code at one address. The first comes back by #GP, its HLT. */
 static void first_page(const char *knobs)
 {
@@ -393,6 +426,7 @@ int main(void)
 		own_table(e);
 		next_handler(e);
 		refused(e);
+		flat_types(e);
 		same_sum(e);
 		enemy_destroy(e);
 		first_page(knobs[i]);

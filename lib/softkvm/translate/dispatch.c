@@ -72,13 +72,19 @@ void jc_forget_page(struct engine *e, struct view *v, uint64_t lin)
 
 /* -- Pages and blocks ----------------------------------------------------------------------------------- */
 
+/* All 4 GiB, to read and write: what translated code does not ask about a segment. */
+static bool is_open(const struct kvm_segment *s)
+{
+	return s->limit == ~0u && !s->unusable && (s->type & 14) == 2; /* data, up, writable */
+}
+
 uint8_t current_mode(const struct vcpu *c)
 {
 	uint8_t mode = 0;
 
 	if (is_64bit_code(c))
 		mode |= c->cr4 & CR4_FSGSBASE ? MODE_64 | MODE_FSGSBASE : MODE_64;
-	else if (c->seg[X86_FS].limit == ~0u && c->seg[X86_GS].limit == ~0u)
+	else if (is_open(&c->seg[X86_FS]) && is_open(&c->seg[X86_GS]))
 		mode |= MODE_FSGS;
 	if (c->cr0 & (CR0_EM | CR0_TS) || !(c->cr4 & CR4_OSFXSR))
 		mode |= MODE_NOFPU;
@@ -91,14 +97,15 @@ uint8_t current_mode(const struct vcpu *c)
 	return mode;
 }
 
-static bool is_flat(const struct kvm_segment *s)
-{
-	return s->base == 0 && s->limit == ~0u && !s->unusable;
-}
-
 static bool is_flat_data(const struct kvm_segment *s)
 {
-	return is_flat(s) && !(s->type & 8) && s->type & 2; /* not code, writable */
+	return s->base == 0 && is_open(s);
+}
+
+/* Operands may be read through it, too. */
+static bool is_flat_code(const struct kvm_segment *s)
+{
+	return s->base == 0 && s->limit == ~0u && !s->unusable && s->type & 2 && s->db;
 }
 
 /* Can code be translated in the present mode? What cannot is interpreted. */
@@ -108,8 +115,8 @@ static bool translatable(const struct vcpu *c)
 		return false;
 	if (is_64bit_code(c))
 		return true;
-	return c->cr0 & CR0_PE && !is_vm86(c) && c->seg[X86_CS].db && c->seg[X86_SS].db &&
-	       is_flat(&c->seg[X86_CS]) && is_flat_data(&c->seg[X86_SS]) &&
+	return c->cr0 & CR0_PE && !is_vm86(c) && c->seg[X86_SS].db &&
+	       is_flat_code(&c->seg[X86_CS]) && is_flat_data(&c->seg[X86_SS]) &&
 	       is_flat_data(&c->seg[X86_DS]) && is_flat_data(&c->seg[X86_ES]);
 }
 

@@ -226,7 +226,7 @@ struct code_page {
 
 /* What the same bytes at the same place may be translated to differently. */
 enum mode_bits { MODE_64 = 1, MODE_NOFPU = 2 /* CR0.EM or TS, or no OSFXSR */, MODE_FSGS = 4
-		 /* 32-bit: FS and GS have full limits */, MODE_NOAVX = 8, MODE_AVX512 = 16,
+		 /* 32-bit: FS and GS are of all memory */, MODE_NOAVX = 8, MODE_AVX512 = 16,
 		 MODE_USER = 32 /* CPL 1 to 3 */, MODE_NOTSC = 64 /* RDTSC faults */,
 		 MODE_FSGSBASE = 128 /* CR4 permits RDFSBASE */,
 		 /* of no CPU's: each access is checked by itself (group.c) */
