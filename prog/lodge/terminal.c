@@ -13,6 +13,7 @@
  */
 #include "terminal.h"
 
+#include "base/log.h"
 #include "base/macros.h"
 
 #include <errno.h>
@@ -99,14 +100,12 @@ int terminal_output(void)
 
 void terminal_note(const char *fmt, ...)
 {
-	char text[400];
+	char text[400], line[sizeof(text) + 16];
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	if (taken)
-		dprintf(STDERR_FILENO, "\r\nlodge: %s\r\n", text);
-	else
-		dprintf(STDERR_FILENO, "lodge: %s\n", text);
+	snprintf(line, sizeof(line), taken ? "\r\nlodge: %s\r\n" : "lodge: %s\n", text);
+	log_line(line);
 }
