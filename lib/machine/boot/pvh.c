@@ -12,7 +12,8 @@
  *	  memmap                E820 in other clothes
  *
  * Program headers name physical places (p_paddr); each is bounds-checked against the file
- * and against RAM from 1 MiB up, so a hostile file can fill its own guest and nothing else.
+ * and against RAM from 1 MiB up, so a hostile file can fill its own guest and nothing else; and none
+ * may lie over another, so it does that once and not sixty times.
  */
 #include "machine/boot/boot.h"
 
@@ -141,6 +142,21 @@ static bool is_within(gpa_t entry, const Elf64_Phdr *ph, unsigned n)
 	return false;
 }
 
+static bool overlap(const Elf64_Phdr *a, const Elf64_Phdr *b)
+{
+	return a->p_type == PT_LOAD && b->p_type == PT_LOAD && a->p_memsz && b->p_memsz &&
+	       a->p_paddr < b->p_paddr + b->p_memsz && b->p_paddr < a->p_paddr + a->p_memsz;
+}
+
+/* SAFE: those before have been placed, so their ends do not wrap. */
+static bool is_alone(const Elf64_Phdr *ph, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (overlap(&ph[i], &ph[n]))
+			return false;
+	return true;
+}
+
 static int put_segments(const struct boot_plan *plan, gpa_t *entry, gpa_t *top,
 			struct err *err)
 {
@@ -154,6 +170,8 @@ static int put_segments(const struct boot_plan *plan, gpa_t *entry, gpa_t *top,
 	for (unsigned i = 0; rc >= 0 && i < eh.e_phnum; i++) {
 		if (ph[i].p_type == PT_NOTE && !*entry)
 			rc = find_entry(kernel, &ph[i], entry, err);
+		else if (ph[i].p_type == PT_LOAD && !is_alone(ph, i))
+			rc = bad(kernel, "has segments that lie over each other", err);
 		else if (ph[i].p_type == PT_LOAD)
 			rc = put_segment(plan, &ph[i], top, err);
 	}

@@ -281,6 +281,33 @@ static void test_bad(void)
 	}
 }
 
+/* The note, too, becomes a segment. */
+static int load_two(uint64_t at, uint64_t len, struct err *err)
+{
+	static uint8_t file[ELF_FILE_MAX];
+	size_t n = make_elf(file);
+	struct boot_entry entry;
+	Elf64_Phdr two = {.p_type = PT_LOAD, .p_paddr = at, .p_memsz = len};
+
+	memcpy(file + sizeof(Elf64_Ehdr) + sizeof(two), &two, sizeof(two));
+	return load(file, n, NULL, "", &entry, err);
+}
+
+static void test_two_segments(void)
+{
+	const uint64_t end = ELF_BASE + 64 + 0x10000;
+	struct err err;
+
+	ok(load_two(end - 1, 1, &err) < 0 && strstr(err.text, "lie over each other"),
+	   "a segment over the last byte of another: %s", err.text);
+	ok(load_two(ELF_BASE, end, &err) < 0 && strstr(err.text, "lie over each other"),
+	   "over all of it: %s", err.text);
+	ok(load_two(end, 4096, &err) < 0 && strstr(err.text, "without a PVH entry note"),
+	   "behind it is well: %s", err.text);
+	ok(load_two(ELF_BASE + 1, 0, &err) < 0 && strstr(err.text, "without a PVH entry note"),
+	   "and so is an empty one: %s", err.text);
+}
+
 static void test_limits(void)
 {
 	static uint8_t file[SETUP + KERNEL];
@@ -370,6 +397,7 @@ int main(void)
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(layouts); i++)
 		test_layout(&layouts[i]);
+	test_two_segments();
 	test_limits();
 	test_wrong_files();
 	test_blobs();
