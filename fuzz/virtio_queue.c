@@ -103,7 +103,7 @@ static void do_step(struct vq *vq, uint8_t *ram, struct vq_chain *chain,
 		break;
 	case 9:
 		vq_begin(vq);
-		/* fallthrough */
+		__attribute__((fallthrough));
 	case 10:
 		if (vq_pop(vq, chain) > 0) {
 			use_chain(vq, ram, chain);
