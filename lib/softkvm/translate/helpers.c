@@ -72,6 +72,7 @@ static uint64_t execute(struct vcpu *c, struct block *b, unsigned index, const s
 	const struct insn_map *m = &e->map[b->map + index];
 	uint64_t rip = c->rip_page + b->at + m->guest;
 	uint64_t next_rip = c->rip_page + b->at + m[1].guest, next = 0;
+	uint64_t flushes = c->stat.cache_flushes;
 	enum step step;
 
 	flags_from_memory(c);
@@ -82,7 +83,7 @@ static uint64_t execute(struct vcpu *c, struct block *b, unsigned index, const s
 	step = interp_insn(c, in);
 	if ((step == STEP_AGAIN || step == STEP_EXIT || step == STEP_EFAULT) && c->rip == rip)
 		keep_shadow(c, b, index);
-	if (b->dead) /* it was written to */
+	if (b->dead || c->stat.cache_flushes != flushes) /* it was written to, or is no more */
 		next = 0;
 	return after_step(c, step, next_rip, next);
 }
