@@ -184,16 +184,21 @@ static bool find_gates(struct audit *a)
 	return true;
 }
 
-/* A gate by which S1 = lin may go on in this view: alive and right, or dead. */
-static bool is_right_gate(const struct audit *a, uint32_t at, uint64_t lin, const struct view *v)
+static const struct block *block_of_gate(const struct audit *a, uint32_t at)
 {
 	const struct gate key = {.at = at};
 	const struct gate *g = bsearch(&key, a->gates, a->n_gates, sizeof(key), by_place);
-	const struct block *b;
 
-	if (!g)
+	return g ? &a->e->block[g->block] : NULL;
+}
+
+/* A gate by which S1 = lin may go on in this view: alive and right, or dead. */
+static bool is_right_gate(const struct audit *a, uint32_t at, uint64_t lin, const struct view *v)
+{
+	const struct block *b = block_of_gate(a, at);
+
+	if (!b)
 		return false;
-	b = &a->e->block[g->block];
 	if (b->dead)
 		return a->e->code[at] == 0xe9 && leads_to(a->e, at + 1) == a->e->thunk.gate_miss;
 	return b->at == (lin & 4095) && b->mode == v->jc_mode;
@@ -201,9 +206,7 @@ static bool is_right_gate(const struct audit *a, uint32_t at, uint64_t lin, cons
 
 static bool is_right_page(const struct audit *a, uint32_t at, uint64_t lin, const struct view *v)
 {
-	const struct gate key = {.at = at};
-	const struct gate *g = bsearch(&key, a->gates, a->n_gates, sizeof(key), by_place);
-	const struct block *b = &a->e->block[g->block];
+	const struct block *b = block_of_gate(a, at);
 
 	for (unsigned i = 0; i < ITLB && !b->dead; i++)
 		if (a->e->itlb[i].lin == ((lin & ~4095ull) | 1) && a->e->itlb[i].age == v->age)

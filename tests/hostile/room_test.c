@@ -1,22 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How much of the host's memory a guest of 2 MiB takes by visiting its address space.
+ * How much of the host's memory a guest of 1 MiB takes by visiting its address space.
  *
- * All of it is mapped, by four pages of page table, or nothing is; the guest visits a place in each 2 MiB,
- * or in each GiB, by instructions of each kind that looks into the views' tables. Every one makes the host
+ * All of it is mapped, by four pages of page table, or nothing is; the guest visits a place in each
+ * GiB, by instructions of each kind that looks into the views' tables. Every one makes the host
  * touch another page of a table, and every other one a page of its page tables. What lodge has must
  * stay below a bound, whatever the guest does; without one it would be hundreds of MiB in a second.
- *
- * With ulimit -d the tables are a file's memory (softkvm/state/space.h), of which reading takes pages, too.
  */
 #include "tests/hostile/hostile.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/macros.h"
 #include "tests/tap.h"

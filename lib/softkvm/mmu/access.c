@@ -165,10 +165,10 @@ static uint8_t *tlb_hit(struct engine *e, struct view *v, uint64_t lin, unsigned
 
 	if (!is_canonical(lin)) /* entries are found by bits 12 to 47 */
 		return NULL;
-	addend = v->table[lin << 16 >> 28];
+	addend = v->table[vpn_of(lin)];
 	host = lin + addend;
 	if (!addend) {
-		view_touch(e, v, lin << 16 >> 28);
+		view_touch(e, v, vpn_of(lin));
 		return NULL;
 	}
 	if ((acc & ACC_WRITE) && host & SLOT_VIEW_RO)

@@ -25,11 +25,6 @@
 #include "softkvm/state/space.h"
 #include "softkvm/translate/engine.h"
 
-static uint64_t vpn_of(uint64_t lin)
-{
-	return lin << 16 >> 28;
-}
-
 /* -- Making and ending ----------------------------------------------------------------------------- */
 
 static bool view_create(struct engine *e, struct view *v, unsigned n)
@@ -67,7 +62,7 @@ int tlb_create(struct engine *e)
 	e->view_arena = space_create(VIEW_ARENA_LEN);
 	if (!e->view_arena)
 		return -ENOMEM;
-	view_small_pages((uint64_t *)(void *)e->view_arena, VIEW_ARENA_LEN);
+	view_small_pages(e->view_arena, VIEW_ARENA_LEN);
 	/* Terabytes in which nobody who reads a core file finds anything. */
 	sys_call3(SYS_madvise, (long)e->view_arena, (long)VIEW_ARENA_LEN, MADV_DONTDUMP);
 	if (!view_create(e, &e->kernel, 0))
@@ -103,12 +98,12 @@ void tlb_destroy(struct engine *e)
 /* -- Flushing ------------------------------------------------------------------------------------------ */
 
 /* Clears what a log names; a log that overflowed means the whole table. */
-static void clear_log(struct engine *e, struct view *v, const uint64_t *log, uint32_t *n)
+static void clear_log(struct view *v, const uint64_t *log, uint32_t *n)
 {
 	uint32_t i;
 
 	if (*n >= VIEW_LOG) {
-		view_empty(e, v);
+		view_empty(v);
 		return;
 	}
 	for (i = 0; i < *n; i++)
@@ -118,8 +113,8 @@ static void clear_log(struct engine *e, struct view *v, const uint64_t *log, uin
 
 static void view_flush(struct engine *e, struct view *v)
 {
-	clear_log(e, v, v->log, &v->n_log);
-	clear_log(e, v, v->global_log, &v->n_global);
+	clear_log(v, v->log, &v->n_log);
+	clear_log(v, v->global_log, &v->n_global);
 	fill_words(v->large, 0, LARGE_WORDS);
 	v->huge = 0;
 	v->has_global = false;
@@ -142,7 +137,7 @@ static void kernel_flush_local(struct engine *e)
 {
 	struct view *v = &e->kernel;
 
-	clear_log(e, v, v->log, &v->n_log);
+	clear_log(v, v->log, &v->n_log);
 	if (e->kernel_exec_local) {
 		jc_flush(e, v);
 		itlb_flush(e, v);
@@ -447,8 +442,8 @@ bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
 	if (!rw && (write || slot->ro == slot->hva))
 		return false;
 	if (e->opt.tiny_tlb && c->stat.tlb_fills % 16 == 15) {
-		clear_log(e, v, v->log, &v->n_log);
-		clear_log(e, v, v->global_log, &v->n_global);
+		clear_log(v, v->log, &v->n_log);
+		clear_log(v, v->global_log, &v->n_global);
 	}
 	view_touch(e, v, vpn_of(lin));
 	page = (w.gpa - slot->gpa) & ~4095ull;

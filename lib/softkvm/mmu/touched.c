@@ -28,6 +28,15 @@
 #define PAGES_TINY 24u /* SOFTKVM=tlb */
 #define RAM_PER_PAGE (256u << 10)
 
+static uint64_t pages(const struct engine *e)
+{
+	uint64_t n = e->kernel.n_touched;
+
+	for (unsigned i = 0; i < USER_VIEWS; i++)
+		n += e->user[i].n_touched;
+	return n;
+}
+
 static uint64_t pages_max(const struct engine *e)
 {
 	const struct slot_table *t = atomic_load_explicit(&e->c->vm->slots, memory_order_acquire);
@@ -41,38 +50,33 @@ static uint64_t pages_max(const struct engine *e)
 }
 
 /* A touched entry must cost one small page, not a huge one. */
-void view_small_pages(uint64_t *table, uint64_t len)
+void view_small_pages(void *table, uint64_t len)
 {
 	sys_call3(SYS_madvise, (long)table, (long)len, MADV_NOHUGEPAGE);
 }
 
-void view_empty(struct engine *e, struct view *v)
+void view_empty(struct view *v)
 {
 	space_clear(v->table, TABLE_LEN + TOUCHED_LEN);
 	view_small_pages(v->table, TABLE_LEN + TOUCHED_LEN);
 	v->n_log = v->n_global = 0;
-	e->touched -= v->n_touched;
 	v->n_touched = 0;
 }
 
 static void empty_all(struct engine *e)
 {
-	view_empty(e, &e->kernel);
+	view_empty(&e->kernel);
 	for (unsigned i = 0; i < USER_VIEWS; i++)
 		if (e->user[i].n_touched)
-			view_empty(e, &e->user[i]);
+			view_empty(&e->user[i]);
 	e->c->stat.table_drops++;
 }
 
 void view_touch_new(struct engine *e, struct view *v, uint64_t vpn)
 {
-	if (e->touched >= e->touched_max) {
-		e->touched_max = pages_max(e);
-		if (e->touched >= e->touched_max)
-			empty_all(e);
-	}
+	if (pages(e) >= pages_max(e))
+		empty_all(e);
 	v->touched[vpn >> 15] |= 1ull << (vpn >> 9 & 63);
 	v->n_touched++;
-	e->touched++;
 	e->c->stat.table_pages++;
 }

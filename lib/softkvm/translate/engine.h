@@ -327,7 +327,6 @@ struct engine {
 	uint64_t view_clock;
 	uint64_t ages;         /* given out to views */
 	uint8_t *view_arena;
-	uint64_t touched, touched_max; /* pages of all tables */
 	bool kernel_exec_local; /* non-global pages are in the supervisor's instruction TLB */
 
 	/* offsets of the thunks in the code cache */
@@ -433,9 +432,15 @@ void page_check(struct engine *e, struct code_page *p);
 
 /* mmu/touched.c */
 void view_touch_new(struct engine *e, struct view *v, uint64_t vpn);
-void view_small_pages(uint64_t *table, uint64_t len);
+void view_small_pages(void *table, uint64_t len);
 /* All entries are 0, and their memory is the host's again. */
-void view_empty(struct engine *e, struct view *v);
+void view_empty(struct view *v);
+
+/* The page number of a linear address: its bits 12 to 47. */
+static inline uint64_t vpn_of(uint64_t lin)
+{
+	return lin << 16 >> 28;
+}
 
 static inline bool view_touched(const struct view *v, uint64_t vpn)
 {

@@ -15,13 +15,13 @@
 /* The view's entry was read by translated code, which could not use it; or is to be read. */
 static void touch(struct vcpu *c, uint64_t lin)
 {
-	view_touch(c->engine, c->engine->view, lin << 16 >> 28);
+	view_touch(c->engine, c->engine->view, vpn_of(lin));
 }
 
 static uint64_t entry(struct vcpu *c, uint64_t lin)
 {
 	touch(c, lin);
-	return c->engine->view->table[lin << 16 >> 28];
+	return c->engine->view->table[vpn_of(lin)];
 }
 
 /* -- Instructions that C executes -------------------------------------------------- */
@@ -300,7 +300,7 @@ uint64_t helper_miss(struct vcpu *c)
 		struct block *b = &e->block[s->block];
 
 		if (!crosses)
-			e->slots[n] = e->view->table[lin << 16 >> 28];
+			e->slots[n] = e->view->table[vpn_of(lin)];
 		return code_addr(e, b->main + e->map[b->map + s->insn].host);
 	}
 	return slow_access(c, &e->block[s->block], s->insn, s->group, crosses);
