@@ -19,6 +19,7 @@
 #include "dev/acpi_pm.h"
 
 #include "base/scoped.h"
+#include "state/state.h"
 
 #define PM_TMR_HZ UINT64_C(3579545)
 #define SECOND    UINT64_C(1000000000) /* ns */
@@ -38,6 +39,7 @@ struct acpi_pm {
 	struct device dev;
 	struct acpi_pm_config config;
 	uint64_t start; /* monotonic ns when the timer was 0 */
+	uint64_t elapsed; /* since then, when it was saved */
 	uint16_t status, enable, control;
 	uint16_t gpe_status, gpe_enable;
 };
@@ -176,10 +178,42 @@ static void reset(struct device *dev)
 	update(pm);
 }
 
+static void saving(struct device *dev)
+{
+	struct acpi_pm *pm = (struct acpi_pm *)dev;
+
+	pm->elapsed = dev_monotonic(&pm->config.clock) - pm->start;
+}
+
+static int loaded(struct device *dev, uint64_t away, struct err *err)
+{
+	struct acpi_pm *pm = (struct acpi_pm *)dev;
+
+	(void)err;
+	pm->start = dev_monotonic(&pm->config.clock) - pm->elapsed - away;
+	return 0;
+}
+
+static const struct state_field fields[] = {
+	STATE(struct acpi_pm, elapsed),
+	STATE(struct acpi_pm, status),
+	STATE(struct acpi_pm, enable),
+	STATE(struct acpi_pm, control),
+	STATE(struct acpi_pm, gpe_status),
+	STATE(struct acpi_pm, gpe_enable),
+	{0},
+};
+
+static const struct state_table table = {.name = "pm", .version = 1, .fields = fields};
+static const struct state_table *const state[] = {&table, NULL};
+
 const struct device_model acpi_pm_model = {
 	.name = "acpi_pm",
 	.summary = "ACPI power management block and timer",
 	.size = sizeof(struct acpi_pm),
+	.state = state,
 	.init = init,
 	.reset = reset,
+	.saving = saving,
+	.loaded = loaded,
 };

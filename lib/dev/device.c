@@ -21,6 +21,7 @@
 
 #include "base/err.h"
 #include "base/scoped.h"
+#include "state/state.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -68,6 +69,64 @@ void device_destroy(struct device *dev)
 		dev->model->fini(dev);
 	pthread_mutex_destroy(&dev->lock);
 	free(dev);
+}
+
+/* -- State ------------------------------------------------------------------------- */
+
+void device_pause(struct device *dev)
+{
+	scoped_lock(&dev->lock);
+	if (dev->model->pause)
+		dev->model->pause(dev);
+}
+
+void device_resume(struct device *dev)
+{
+	scoped_lock(&dev->lock);
+	if (dev->model->resume)
+		dev->model->resume(dev);
+}
+
+static void section_name(char name[STATE_NAME_MAX + 1], const char *id,
+			 const struct state_table *table)
+{
+	snprintf(name, STATE_NAME_MAX + 1, "%s/%s", id, table->name);
+}
+
+int device_save(struct device *dev, const char *id, struct state_out *out)
+{
+	const struct state_table *const *t = dev->model->state;
+	char name[STATE_NAME_MAX + 1];
+	int rc = 0;
+
+	scoped_lock(&dev->lock);
+	if (dev->model->saving)
+		dev->model->saving(dev);
+	for (; t && *t && rc == 0; t++) {
+		section_name(name, id, *t);
+		rc = state_save(out, name, *t, dev);
+	}
+	return rc;
+}
+
+int device_load(struct device *dev, const char *id, const struct state_in *in, uint64_t away,
+		unsigned *used, struct err *err)
+{
+	const struct state_table *const *t = dev->model->state;
+	char name[STATE_NAME_MAX + 1];
+	struct state_section section;
+	int rc = 0;
+
+	device_pause(dev);
+	for (; t && *t && rc == 0; t++, ++*used) {
+		section_name(name, id, *t);
+		rc = state_find(in, name, &section, err);
+		if (rc == 0)
+			rc = state_load(&section, *t, dev, err);
+	}
+	if (rc == 0 && dev->model->loaded)
+		rc = dev->model->loaded(dev, away, err);
+	return rc < 0 ? err_at(err, rc, "%s", id) : 0;
 }
 
 /* -- Windows ----------------------------------------------------------------------- */

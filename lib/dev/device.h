@@ -8,6 +8,9 @@
  *		.irq = irq8, .low_memory = 640 << 10 }, &err);
  *	...
  *	device_reset(rtc);    // the machine's reset line; no vCPU runs
+ *	device_pause(rtc);    // no vCPU runs; its timers stop, what it had begun ends
+ *	device_save(rtc, "rtc", &out);
+ *	device_resume(rtc);
  *	device_destroy(rtc);  // no vCPU runs any more
  *
  * The file of a model has a private struct that begins with `struct device`, handlers
@@ -25,6 +28,9 @@
 
 struct err;
 struct device;
+struct state_in;
+struct state_out;
+struct state_table;
 
 /*
  * A register, or `count` equal ones in a row. An access that fits one is one call; a
@@ -44,12 +50,25 @@ struct device_model {
 	const char *name;    /* what a person asks for */
 	const char *summary; /* one line */
 	size_t size;         /* of the private struct */
+	/* What of the private struct is the guest's (state/state.h). What a device has of the host, and what follows
+	 * from other fields, is no state. Ends with NULL; NULL: none at all. */
+	const struct state_table *const *state;
 	/* Takes over config (which the model's header defines). On failure fini is
 	 * called. */
 	int (*init)(struct device *dev, const void *config, struct err *err);
 	void (*reset)(struct device *dev); /* lock held; the state after power-on */
-	void (*fini)(struct device
-			     *dev); /* of a device that may be half made; may be NULL */
+	void (*fini)(struct device *dev); /* of a device that may be half made; may be NULL */
+
+	/* Around a pause of the machine; lock held, may be NULL. After pause() it changes nothing, neither
+	 * itself nor guest memory nor a line, until resume(), which takes up what waits. */
+	void (*pause)(struct device *dev);
+	void (*resume)(struct device *dev);
+	/* Fills in fields that are kept for the table only. May be NULL. */
+	void (*saving)(struct device *dev);
+	/* The tables are loaded, into a device that was just made, and `away` ns have passed since they were
+	 * saved: checks what the values say together and makes what follows from them. Raises no line: the
+	 * interrupt controllers know. No thread but this one knows the device. May be NULL. */
+	int (*loaded)(struct device *dev, uint64_t away, struct err *err);
 };
 
 #define DEVICE_WINDOWS_MAX 8
@@ -74,6 +93,18 @@ struct device *device_create(const struct device_model *model, struct bus *bus,
 			     const void *config, struct err *err);
 void device_reset(struct device *dev);
 void device_destroy(struct device *dev); /* NULL is fine */
+
+/* No vCPU runs between the two. What is under way ends first: may take as long as a disk does. */
+void device_pause(struct device *dev);
+void device_resume(struct device *dev);
+
+/* Of a paused device, in sections "id/table": 0 or -ENOMEM. */
+int device_save(struct device *dev, const char *id, struct state_out *out);
+
+/* Into a device that was just made; it is paused then. 0, or -EINVAL or -ENOENT with err, and it is good for nothing but
+ * device_destroy(). Counts the sections it used. */
+int device_load(struct device *dev, const char *id, const struct state_in *in, uint64_t away,
+		unsigned *used, struct err *err);
 
 /* -- For models -------------------------------------------------------------------- */
 

@@ -11,6 +11,8 @@
  */
 #include "dev/i8042.h"
 
+#include "state/state.h"
+
 #define STATUS_FULL   0x01u /* a byte waits at 0x60 */
 #define STATUS_SYSTEM 0x04u /* self-test passed */
 #define STATUS_KEYLOCK 0x10u /* not locked */
@@ -125,10 +127,22 @@ static void reset(struct device *dev)
 	kbc->pending = 0;
 }
 
+static const struct state_field fields[] = {
+	STATE(struct i8042, mode),
+	STATE(struct i8042, answer),
+	STATE(struct i8042, full),
+	STATE(struct i8042, pending),
+	{0},
+};
+
+static const struct state_table table = {.name = "controller", .version = 1, .fields = fields};
+static const struct state_table *const state[] = {&table, NULL};
+
 const struct device_model i8042_model = {
 	.name = "i8042",
 	.summary = "keyboard controller without a keyboard",
 	.size = sizeof(struct i8042),
+	.state = state,
 	.init = init,
 	.reset = reset,
 };

@@ -6,6 +6,8 @@
  */
 #include "dev/port92.h"
 
+#include "state/state.h"
+
 #define FAST_RESET 0x01u
 #define A20        0x02u
 
@@ -48,10 +50,19 @@ static void reset(struct device *dev)
 	((struct port92 *)dev)->value = A20;
 }
 
+static const struct state_field fields[] = {
+	STATE(struct port92, value),
+	{0},
+};
+
+static const struct state_table table = {.name = "control", .version = 1, .fields = fields};
+static const struct state_table *const state[] = {&table, NULL};
+
 const struct device_model port92_model = {
 	.name = "port92",
 	.summary = "system control port A: fast reset",
 	.size = sizeof(struct port92),
+	.state = state,
 	.init = init,
 	.reset = reset,
 };

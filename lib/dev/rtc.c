@@ -33,6 +33,7 @@
 #include "base/err.h"
 #include "base/macros.h"
 #include "base/thread.h"
+#include "state/state.h"
 
 #include <errno.h>
 #include <string.h>
@@ -79,7 +80,7 @@ struct rtc {
 	uint64_t frozen;         /* ns since 1970, while stopped */
 	uint64_t seen;           /* guest time up to which C's flags are worked out */
 	pthread_t thread;        /* raises the interrupt */
-	bool has_thread, leave;
+	bool has_thread, leave, paused;
 	bool line;               /* what the interrupt line was told last */
 	pthread_cond_t changed;  /* what the thread waits for may be different now */
 };
@@ -293,11 +294,13 @@ static void *run_thread(void *arg)
 
 	pthread_mutex_lock(&rtc->dev.lock);
 	while (!rtc->leave) {
-		uint64_t ns;
+		uint64_t ns = 0;
 		struct timespec until;
 
-		update(rtc);
-		ns = wait_ns(rtc);
+		if (!rtc->paused) {
+			update(rtc);
+			ns = wait_ns(rtc);
+		}
 		if (ns == 0) {
 			pthread_cond_wait(&rtc->changed, &rtc->dev.lock);
 			continue;
@@ -477,11 +480,55 @@ static void fini(struct device *dev)
 	pthread_cond_destroy(&rtc->changed);
 }
 
+static void pause_rtc(struct device *dev)
+{
+	((struct rtc *)dev)->paused = true;
+}
+
+static void resume(struct device *dev)
+{
+	struct rtc *rtc = (struct rtc *)dev;
+
+	rtc->paused = false;
+	update(rtc);
+	wake_thread(rtc);
+}
+
+/* `offset` is to the host's clock, so a clock that ran has the right time again whenever it is
+ * loaded, and `seen` tells it what it missed. The date of a host that is behind is no time of ours:
+ * then nothing has happened yet. */
+static int loaded(struct device *dev, uint64_t away, struct err *err)
+{
+	struct rtc *rtc = (struct rtc *)dev;
+
+	(void)away, (void)err;
+	if (rtc->seen > now(rtc))
+		rtc->seen = now(rtc);
+	return 0;
+}
+
+static const struct state_field fields[] = {
+	STATE_UPTO(struct rtc, index, CMOS_SIZE - 1),
+	STATE_ARRAY(struct rtc, cmos),
+	STATE(struct rtc, offset),
+	STATE(struct rtc, frozen),
+	STATE(struct rtc, seen),
+	STATE(struct rtc, line),
+	{0},
+};
+
+static const struct state_table table = {.name = "mc146818", .version = 1, .fields = fields};
+static const struct state_table *const state[] = {&table, NULL};
+
 const struct device_model rtc_model = {
 	.name = "rtc",
 	.summary = "MC146818 clock and battery RAM",
 	.size = sizeof(struct rtc),
+	.state = state,
 	.init = init,
 	.reset = reset,
 	.fini = fini,
+	.pause = pause_rtc,
+	.resume = resume,
+	.loaded = loaded,
 };

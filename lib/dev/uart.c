@@ -37,7 +37,9 @@
  */
 #include "dev/uart.h"
 
+#include "base/macros.h"
 #include "base/scoped.h"
+#include "state/state.h"
 
 #define FIFO 16u
 #define POLLS_IN_EARNEST 64u /* reads of LSR in a row */
@@ -465,10 +467,48 @@ static void reset(struct device *dev)
 	update(uart);
 }
 
+/* Whoever had a byte for the guest before tries again. */
+static void resume(struct device *dev)
+{
+	struct uart *uart = (struct uart *)dev;
+
+	if (uart->tx.n)
+		transmit(uart);
+	update(uart);
+}
+
+static const struct state_field fifo_state[] = {
+	STATE_ARRAY(struct fifo, bytes),
+	STATE_ARRAY(struct fifo, status),
+	STATE_UPTO(struct fifo, first, FIFO - 1),
+	STATE_UPTO(struct fifo, n, FIFO),
+	{0},
+};
+
+static const struct state_field fields[] = {
+	STATE_PART(struct uart, rx, fifo_state),
+	STATE_PART(struct uart, tx, fifo_state),
+	STATE(struct uart, divisor),
+	STATE_UPTO(struct uart, ier, IER_ALL),
+	STATE(struct uart, lcr),
+	STATE_UPTO(struct uart, mcr, MCR_ALL),
+	STATE(struct uart, fcr),
+	STATE(struct uart, scr),
+	STATE(struct uart, overrun),
+	STATE(struct uart, tx_latch),
+	STATE_UPTO(struct uart, polls, POLLS_IN_EARNEST),
+	{0},
+};
+
+static const struct state_table table = {.name = "16550", .version = 1, .fields = fields};
+static const struct state_table *const state[] = {&table, NULL};
+
 const struct device_model uart_model = {
 	.name = "uart",
 	.summary = "16550A serial port",
 	.size = sizeof(struct uart),
+	.state = state,
 	.init = init,
 	.reset = reset,
+	.resume = resume,
 };

@@ -211,6 +211,32 @@ uint32_t pci_config_read(struct pci_function *fn, unsigned at, unsigned width)
 	return value;
 }
 
+void pci_function_saving(struct pci_function *fn)
+{
+	memcpy(fn->saved, fn->config, sizeof(fn->saved));
+}
+
+/* The line's level is known to the interrupt controllers, so nobody is told. */
+static void remember_intx(struct pci_function *fn)
+{
+	struct pci_host *host = pci_host_of(fn);
+
+	if (fn->pin && fn->intx && !(le16_get(fn->config + PCI_COMMAND) & PCI_COMMAND_NO_INTX))
+		host->intx[pci_intx(fn->slot, fn->pin)] |= 1u << fn->slot;
+}
+
+void pci_function_loaded(struct pci_function *fn)
+{
+	scoped_lock(&fn->host->lock);
+	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++)
+		fn->config[i] = (uint8_t)((fn->config[i] & ~fn->writable[i]) |
+					  (fn->saved[i] & fn->writable[i]));
+	remember_intx(fn);
+	pci_update_decoders(fn);
+	if (fn->msix)
+		msix_config_written(fn->msix);
+}
+
 static bool touches(unsigned at, unsigned width, unsigned first, unsigned end)
 {
 	return at < end && at + width > first;

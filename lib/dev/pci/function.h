@@ -84,7 +84,18 @@ struct pci_function {
 	struct device *host;
 	uint8_t slot, last_cap, cap_end;
 	bool intx; /* what the device wants of its pin */
+	uint8_t saved[PCI_CONFIG_SIZE]; /* `config` on its way to a file, or from there */
 };
+
+/* The state of a function inside the struct `type`, for the model's table; its saving() and loaded() call
+ * the two below. */
+#define PCI_FUNCTION_STATE(type, fn)                                                       \
+	STATE_ARRAY(type, fn.saved), STATE(type, fn.intx)
+
+void pci_function_saving(struct pci_function *fn);
+
+/* Takes what the guest may write of configuration space; BARs are where they were. Before the machine runs. */
+void pci_function_loaded(struct pci_function *fn);
 
 /* Puts a function into a slot (0: the first free one); -EBUSY, -ENOSPC. The BARs have
  * no addresses before the host is reset. */

@@ -25,6 +25,7 @@
 #include "base/err.h"
 #include "base/scoped.h"
 #include "dev/pci/private.h"
+#include "state/state.h"
 
 #include <errno.h>
 
@@ -233,11 +234,36 @@ static void fini(struct device *dev)
 	pthread_mutex_destroy(&host->intx_lock);
 }
 
+static void saving(struct device *dev)
+{
+	pci_function_saving(&((struct pci_host *)dev)->self);
+}
+
+static int loaded(struct device *dev, uint64_t away, struct err *err)
+{
+	(void)away, (void)err;
+	pci_function_loaded(&((struct pci_host *)dev)->self);
+	return 0;
+}
+
+static const struct state_field fields[] = {
+	STATE(struct pci_host, address),
+	STATE(struct pci_host, rst_cnt),
+	PCI_FUNCTION_STATE(struct pci_host, self),
+	{0},
+};
+
+static const struct state_table table = {.name = "bridge", .version = 1, .fields = fields};
+static const struct state_table *const state[] = {&table, NULL};
+
 const struct device_model pci_host_model = {
 	.name = "pci-host",
 	.summary = "PCI host bridge: mechanism 1 and ECAM",
 	.size = sizeof(struct pci_host),
+	.state = state,
 	.init = init,
 	.reset = reset,
 	.fini = fini,
+	.saving = saving,
+	.loaded = loaded,
 };

@@ -28,6 +28,9 @@ struct msix {
 	uint64_t pending; /* a bit for each vector that was masked when it was needed */
 };
 
+/* Its state inside the struct `type`, for the model's table. The function's capability says whether it is on. */
+#define MSIX_STATE(type, msix) STATE_ARRAY(type, msix.table), STATE(type, msix.pending)
+
 /* Before pci_add(): makes the BAR. After it: msix_add_cap(). */
 void msix_init(struct msix *msix, struct pci_function *fn, unsigned n, unsigned bar);
 void msix_add_cap(struct msix *msix, unsigned bar);

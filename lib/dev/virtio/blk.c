@@ -32,6 +32,7 @@
 #include "base/scoped.h"
 #include "block/disk.h"
 #include "dev/virtio/virtio.h"
+#include "state/state.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -391,11 +392,25 @@ static void fini(struct device *dev)
 	free(((struct blk *)dev)->requests);
 }
 
+/* The rest of its configuration is the disk's. */
+static const struct state_field fields[] = {
+	STATE_UPTO(struct blk, config[CONFIG_WRITEBACK], 1),
+	{0},
+};
+
+static const struct state_table table = {.name = "blk", .version = 1, .fields = fields};
+static const struct state_table *const state[] = {&virtio_state, &table, NULL};
+
 const struct device_model virtio_blk_model = {
 	.name = "virtio-blk",
 	.summary = "virtio disk",
 	.size = sizeof(struct blk),
+	.state = state,
 	.init = init,
 	.reset = virtio_reset,
 	.fini = fini,
+	.pause = virtio_pause,
+	.resume = virtio_resume,
+	.saving = virtio_saving,
+	.loaded = virtio_loaded,
 };

@@ -17,6 +17,7 @@
  */
 #include "base/scoped.h"
 #include "dev/virtio/virtio.h"
+#include "state/state.h"
 
 enum { INPUT, OUTPUT };
 
@@ -158,11 +159,25 @@ static int init(struct device *dev, const void *config, struct err *err)
 	return virtio_init(dev, &type, 0, &con->config.pci, err);
 }
 
+static const struct state_field fields[] = {
+	STATE(struct console, part),
+	STATE(struct console, spoken),
+	{0},
+};
+
+static const struct state_table table = {.name = "console", .version = 1, .fields = fields};
+static const struct state_table *const state[] = {&virtio_state, &table, NULL};
+
 const struct device_model virtio_console_model = {
 	.name = "virtio-console",
 	.summary = "virtio console with one port",
 	.size = sizeof(struct console),
+	.state = state,
 	.init = init,
 	.reset = virtio_reset,
 	.fini = virtio_fini,
+	.pause = virtio_pause,
+	.resume = virtio_resume,
+	.saving = virtio_saving,
+	.loaded = virtio_loaded,
 };

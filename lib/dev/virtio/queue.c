@@ -122,6 +122,17 @@ int vq_enable(struct vq *vq)
 	return 0;
 }
 
+int vq_loaded(struct vq *vq)
+{
+	bool enabled = vq->enabled;
+
+	vq->enabled = false;
+	vq->broken = NULL;
+	vq->in_flight = 0;
+	vq->end = vq->last_avail;
+	return enabled ? vq_enable(vq) : 0;
+}
+
 /* -- Taking a request -------------------------------------------------------------- */
 
 static int add_piece(struct vq *vq, struct vq_chain *chain, const struct desc *d)

@@ -66,6 +66,9 @@ struct vq_chain {
 /* As after power-on: off, of the largest size, not broken. */
 void vq_reset(struct vq *vq);
 
+/* Its fields are loaded: finds the rings again. -EINVAL if they cannot be. Nothing is in flight. */
+int vq_loaded(struct vq *vq);
+
 /* Resolves the three rings' addresses. -EINVAL (and vq->broken says why) if they cannot
  * be. */
 int vq_enable(struct vq *vq);

@@ -60,11 +60,18 @@ static int init(struct device *dev, const void *config, struct err *err)
 	return virtio_init(dev, &type, 0, &c->pci, err);
 }
 
+static const struct state_table *const state[] = {&virtio_state, NULL};
+
 const struct device_model virtio_rng_model = {
 	.name = "virtio-rng",
 	.summary = "virtio entropy source",
 	.size = sizeof(struct rng),
+	.state = state,
 	.init = init,
 	.reset = virtio_reset,
 	.fini = virtio_fini,
+	.pause = virtio_pause,
+	.resume = virtio_resume,
+	.saving = virtio_saving,
+	.loaded = virtio_loaded,
 };

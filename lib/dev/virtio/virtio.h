@@ -84,9 +84,18 @@ struct virtio {
 int virtio_init(struct device *dev, const struct virtio_type *type, uint64_t extra,
 		const struct virtio_place *place, struct err *err);
 
-/* A model's reset and fini; they wait until no request is under way. */
+/* A model's reset, fini and pause; they wait until no request is under way. */
 void virtio_reset(struct device *dev);
 void virtio_fini(struct device *dev);
+void virtio_pause(struct device *dev);
+
+/* A model's resume: all queues are looked at, as if the driver had kicked them. */
+void virtio_resume(struct device *dev);
+
+/* A model's saving and loaded, and the first of its tables. */
+void virtio_saving(struct device *dev);
+int virtio_loaded(struct device *dev, uint64_t away, struct err *err);
+extern const struct state_table virtio_state;
 
 static inline bool virtio_has(const struct virtio *v, uint64_t feature)
 {
