@@ -2,12 +2,14 @@
 /*
  * A JSON writer (RFC 8259). It keeps two facts per level: which bracket closes it, and whether
  * a comma is due. Containers are broken over lines and indented by two spaces, because what
- * programs read, people read first.
+ * programs read, people read first; unless lines are what separates one document from the next.
  *
  * Strings are bytes: what is printable or above 0x7f passes, the rest is escaped. Strings that
  * came from a guest may not be UTF-8; a caller that passes such has to know its reader.
  */
 #include "base/json.h"
+
+#include "base/json_read.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -32,14 +34,15 @@ static void put_string(FILE *out, const char *s)
 
 static void new_line(struct json *j)
 {
-	fprintf(j->out, "\n%*s", (int)(2 * j->depth), "");
+	if (!j->one_line)
+		fprintf(j->out, "\n%*s", (int)(2 * j->depth), "");
 }
 
 /* The comma, the line and the key that stand before a value. */
 static void begin(struct json *j, const char *key)
 {
 	if (j->more[j->depth])
-		putc(',', j->out);
+		fputs(j->one_line ? ", " : ",", j->out);
 	j->more[j->depth] = true;
 	if (j->depth)
 		new_line(j);
@@ -113,4 +116,20 @@ void json_bool(struct json *j, const char *key, bool value)
 	begin(j, key);
 	fputs(value ? "true" : "false", j->out);
 	end(j);
+}
+
+void json_copy(struct json *j, const char *key, const struct json_value *v)
+{
+	if (v->type == JSON_STRING) {
+		json_str(j, key, v->text);
+	} else if (v->text || j->depth == JSON_DEPTH) {
+		begin(j, key);
+		fputs(v->text ? v->text : "null", j->out);
+		end(j);
+	} else {
+		json_open(j, key, v->type == JSON_OBJECT ? '{' : '[');
+		for (const struct json_value *part = v->first; part; part = part->next)
+			json_copy(j, part->key, part);
+		json_close(j);
+	}
 }

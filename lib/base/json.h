@@ -12,7 +12,8 @@
  *	json_close(&j);                         // {"engine": "soft", "exits": [17]}
  *
  * A key is given inside an object and NULL inside an array. The outermost value is followed
- * by a newline. Write errors are the stream's: ask ferror() or fclose() at the end.
+ * by a newline; there is none inside it if `one_line` is set. Write errors are the stream's: ask
+ * ferror() or fclose() at the end.
  */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
@@ -21,10 +22,13 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct json_value;
+
 #define JSON_DEPTH 15
 
 struct json {
 	FILE *out;
+	bool one_line;
 	unsigned depth;
 	char ends[JSON_DEPTH + 1]; /* the brackets that are still to come */
 	bool more[JSON_DEPTH + 1]; /* the level already has an element */
@@ -39,5 +43,8 @@ void json_str(struct json *j, const char *key, const char *value); /* NULL write
 void json_uint(struct json *j, const char *key, uint64_t value);
 void json_real(struct json *j, const char *key, double value);
 void json_bool(struct json *j, const char *key, bool value);
+
+/* One that was read (base/json_read.h), with all its parts; null for those that are too deep here. */
+void json_copy(struct json *j, const char *key, const struct json_value *value);
 
 #endif
