@@ -207,6 +207,20 @@ void disk_close(struct disk *disk)
 	free(disk);
 }
 
+const char *disk_path(const struct disk *disk)
+{
+	return disk->path;
+}
+
+uint64_t disk_written(const struct disk *disk)
+{
+	struct stat st;
+
+	if (fstat(disk->fd, &st) < 0)
+		return 0;
+	return (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+}
+
 const struct disk_info *disk_info(const struct disk *disk)
 {
 	return &disk->info;

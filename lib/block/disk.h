@@ -68,6 +68,10 @@ void disk_close(struct disk *disk);
 /* What it is; the same for its whole life, which the pointer shares. Any thread. */
 const struct disk_info *disk_info(const struct disk *disk);
 
+/* Its file, as it was named; when that was last written, in ns since 1970. */
+const char *disk_path(const struct disk *disk);
+uint64_t disk_written(const struct disk *disk);
+
 /* Starts a request, and never waits for the disk. True: it is finished already, done is
  * not called. What is out of range or not made of whole sectors ends with -EINVAL, a
  * change to a readonly disk with -EROFS. Any thread. */

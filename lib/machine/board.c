@@ -26,6 +26,7 @@
 #include "dev/rtc.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
+#include "state/state.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -153,6 +154,22 @@ int board_create(struct machine *m, struct err *err)
 	/* The addresses of all functions are given when the last one is there. */
 	device_reset(b->pci);
 	return 0;
+}
+
+const char *board_id(const struct board *b, unsigned i, char *id)
+{
+	const struct device_model *model = b->devices[i]->model;
+	unsigned before = 0, all = 0;
+
+	for (unsigned j = 0; j < b->n; j++) {
+		all += b->devices[j]->model == model;
+		before += j < i && b->devices[j]->model == model;
+	}
+	if (all > 1)
+		snprintf(id, STATE_NAME_MAX + 1, "%s.%u", model->name, before);
+	else
+		snprintf(id, STATE_NAME_MAX + 1, "%s", model->name);
+	return id;
 }
 
 /* Functions before the host bridge, which then gives them their addresses again. */

@@ -23,7 +23,10 @@
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
 #include "engine/kvm.h"
+#include "state/state.h"
 #include "machine/cpu/cpu.h"
+#include "machine/saved.h"
+#include "machine/saved/parts.h"
 #include "machine/tables/tables.h"
 
 #include <errno.h>
@@ -58,6 +61,16 @@ static int check_config(const struct machine_config *c, struct err *err)
 	return 0;
 }
 
+/* A machine that goes on needs them only when it is reset, and perhaps never. */
+static int open_files_for_reset(struct machine *m)
+{
+	if (m->config.kernel)
+		blob_open(&m->kernel, "kernel", m->config.kernel, NULL);
+	if (m->config.initrd)
+		blob_open(&m->initrd, "initrd", m->config.initrd, NULL);
+	return 0;
+}
+
 static int open_files(struct machine *m, struct err *err)
 {
 	int rc = blob_open(&m->kernel, "kernel", m->config.kernel, err);
@@ -72,7 +85,8 @@ int machine_check(const struct machine_config *config, struct err *err)
 	struct blob kernel, initrd = {.fd = -1};
 	int rc = check_config(config, err);
 
-	if (rc < 0 || (rc = blob_open(&kernel, "kernel", config->kernel, err)) < 0)
+	if (rc < 0 || config->saved ||
+	    (rc = blob_open(&kernel, "kernel", config->kernel, err)) < 0)
 		return rc;
 	if (config->initrd)
 		rc = blob_open(&initrd, "initrd", config->initrd, err);
@@ -98,8 +112,13 @@ static int load(struct machine *m, struct err *err)
 		.cpus = m->config.cpus,
 		.memory = m->config.memory,
 	};
-	int rc = boot_load(&plan, &m->entry, err);
+	int rc;
 
+	if (m->kernel.fd < 0 || (m->config.initrd && m->initrd.fd < 0))
+		return err_set(err, ENOENT,
+			       "kernel '%s' or its initrd is not there any more: the guest cannot "
+			       "boot again", m->config.kernel ? m->config.kernel : "");
+	rc = boot_load(&plan, &m->entry, err);
 	if (rc == 0)
 		rc = acpi_put(&tables, err);
 	if (rc == 0)
@@ -119,13 +138,35 @@ static void close_vm(struct machine *m)
 	vm_close(&m->vm);
 }
 
+/* The CPU that a saved machine had, if this engine has it. */
+static int cpuid_load_offered(struct machine *m, struct err *err)
+{
+	struct state_in in = saved_sections(m->config.saved);
+	struct cpu_set offered = cpu_table_features(&m->cpuid), has, lacks;
+	char names[200];
+	int rc = cpuid_load(&m->cpuid, &in, err);
+
+	has = cpu_table_features(&m->cpuid);
+	lacks = cpu_set_minus(&has, &offered);
+	if (rc < 0 || cpu_set_is_empty(&lacks))
+		return rc;
+	cpu_set_text(&lacks, ", ", names, sizeof(names));
+	return err_set(err, ERANGE, "the saved machine's CPU has %s, which engine '%s' does not "
+		       "offer on this computer", names, m->vm.face->name);
+}
+
 /* What all vCPUs have in common of CPUID. */
 static int make_cpuid(struct machine *m, struct err *err)
 {
 	static const struct cpu_model host;
 	const struct cpu_model *model = m->config.cpu ? m->config.cpu : &host;
-	int rc = cpu_table_offered(m->vm.face, m->vm.sys, &m->cpuid, err);
+	int rc;
 
+	if (m->cpuid.n) /* a reset changes no CPU, nor does a file */
+		return 0;
+	rc = cpu_table_offered(m->vm.face, m->vm.sys, &m->cpuid, err);
+	if (rc == 0 && m->config.saved)
+		return cpuid_load_offered(m, err);
 	return rc < 0 ? rc : cpu_model_apply(model, map_phys_bits(m->config.memory),
 					     m->vm.face->name, &m->cpuid, err);
 }
@@ -144,23 +185,31 @@ static int open_vm(struct machine *m, struct err *err)
 	rc = make_cpuid(m, err);
 	for (unsigned i = 0; rc == 0 && i < m->config.cpus; i++)
 		rc = vcpu_open(&m->vcpus[i], m, &m->vm, i, m->config.cpus, &m->cpuid, err);
-	if (rc == 0)
-		rc = vcpu_set_entry(&m->vcpus[0], &m->entry, err);
 	return rc;
+}
+
+/* The first vCPU as the boot protocol wants it. */
+static int enter(struct machine *m, struct err *err)
+{
+	return vcpu_set_entry(&m->vcpus[0], &m->entry, err);
 }
 
 static int build(struct machine *m, struct err *err)
 {
 	int rc;
 
+	const struct saved *saved = m->config.saved;
+
 	if ((rc = check_config(&m->config, err)) < 0 ||
-	    (rc = open_files(m, err)) < 0 ||
+	    (rc = saved ? open_files_for_reset(m) : open_files(m, err)) < 0 ||
 	    (rc = map_ram_create(&m->ram, m->config.memory, &m->mem, err)) < 0 ||
-	    (rc = load(m, err)) < 0 ||
+	    (rc = saved ? machine_load_memory(m, err) : load(m, err)) < 0 ||
 	    (rc = vm_engine_open(&m->vm, m->config.face, err)) < 0 ||
 	    (rc = open_vm(m, err)) < 0 ||
-	    (rc = board_create(m, err)) < 0)
+	    (rc = board_create(m, err)) < 0 ||
+	    (rc = saved ? machine_load_state(m, err) : enter(m, err)) < 0)
 		return rc;
+	m->paused = saved; /* its devices are, until start() */
 	m->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return m->fd >= 0 ? 0 : err_sys(err, errno, "an eventfd");
 }
@@ -176,6 +225,7 @@ static struct machine *allocate(const struct machine_config *config)
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
 		m->vcpus[i].fd = -1;
 	pthread_mutex_init(&m->lock, NULL);
+	pthread_cond_init(&m->parked, NULL);
 	clock_gettime(CLOCK_MONOTONIC, &m->made);
 	return m;
 }
@@ -225,9 +275,15 @@ int machine_start(struct machine *m, struct err *err)
 	int rc = 0;
 
 	vcpu_kick_init();
+	if (m->paused && !atomic_load(&m->pausing))
+		machine_resume(m, NULL); /* the devices of one that was loaded */
 	pthread_mutex_lock(&m->lock);
+	m->n_parked = 0;
 	for (unsigned i = 0; rc == 0 && i < m->config.cpus; i++)
 		rc = start_thread(&m->vcpus[i], err);
+	m->started = rc == 0;
+	while (rc == 0 && atomic_load(&m->pausing) && m->n_parked < m->config.cpus)
+		pthread_cond_wait(&m->parked, &m->lock);
 	pthread_mutex_unlock(&m->lock);
 	if (rc < 0) {
 		machine_stop(m);
@@ -250,6 +306,7 @@ void machine_over(struct machine *m, const struct machine_end *end)
 		m->ended = true;
 		m->end = *end;
 		atomic_store(&m->stopping, true);
+		pthread_cond_broadcast(&m->parked);
 		for (unsigned i = 0; i < m->config.cpus; i++)
 			vcpu_nudge(&m->vcpus[i]);
 		if (write(m->fd, &one, sizeof(one)) < 0)
@@ -285,11 +342,14 @@ int machine_reset(struct machine *m, struct err *err)
 	map_ram_clear(&m->ram);
 	if (read(m->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		return err_sys(err, errno, "an eventfd");
-	m->ended = false;
+	m->ended = m->started = m->paused = false;
+	atomic_store(&m->pausing, false);
 	m->last_words = 0;
 	atomic_store(&m->stopping, false);
 	rc = load(m, err);
-	return rc < 0 ? rc : open_vm(m, err);
+	if (rc == 0)
+		rc = open_vm(m, err);
+	return rc < 0 ? rc : enter(m, err);
 }
 
 void machine_destroy(struct machine *m)
@@ -307,6 +367,7 @@ void machine_destroy(struct machine *m)
 	blob_close(&m->initrd);
 	if (m->fd >= 0)
 		close(m->fd);
+	pthread_cond_destroy(&m->parked);
 	pthread_mutex_destroy(&m->lock);
 	free(m);
 }

@@ -14,10 +14,18 @@
  *
  * Life:
  *
- *	            start               (guest, vCPU or stop)
- *	created ------------> running ------------------------> ended
- *	   ^                                                      |
- *	   +------------------------ reset -----------------------+
+ *	          start              (guest, vCPU or stop)
+ *	created ----------> running -----------------------> ended
+ *	   ^                 |   ^                             | ^
+ *	   |           pause |   | resume                      | |
+ *	   |                 v   |                 stop        | |
+ *	   |                paused ------------------------------+
+ *	   +----------------------- reset ---------------------+
+ *
+ * What a paused machine is, in the order in which pause() makes it so: no vCPU runs, each is between two
+ * instructions, and no device access is half done; the devices have ended what they had begun, and their
+ * timers stand. Nothing changes guest memory or the state of a device then, and both can be saved.
+ * (The guest's clocks go on, as they do while a host is suspended.)
  *
  * create() reads and checks everything that can be wrong with a configuration and puts the
  * kernel into memory, so that start() fails only when the host does. All calls but those
@@ -57,6 +65,8 @@ struct machine_panic {
 	void *ctx;
 };
 
+struct saved;
+
 struct machine_config {
 	const struct kvm_face *face;
 	unsigned cpus;   /* 1 to MACHINE_CPUS_MAX */
@@ -70,6 +80,7 @@ struct machine_config {
 	struct machine_console console; /* at the other end of COM1 */
 	struct machine_panic panic;     /* nobody listens: zeros */
 	bool virtio_console;            /* at that of a virtio console instead: hvc0 */
+	const struct saved *saved;      /* the machine goes on from there (saved.h); NULL: it boots */
 	FILE *trace;                    /* a line for each exit; NULL: none */
 };
 
@@ -83,6 +94,21 @@ int machine_create(struct machine **m, const struct machine_config *config,
 
 /* Starts the vCPUs' threads. */
 int machine_start(struct machine *m, struct err *err);
+
+enum machine_life { MACHINE_CREATED, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_ENDED };
+
+/* Any thread. */
+enum machine_life machine_life(struct machine *m);
+
+/* Back when the machine is paused: within milliseconds, if no disk is slow. One that is paused already is fine, as
+ * is resuming one that runs; -EINVAL for one that has not started, or has ended. A machine that was
+ * created can be paused before it starts: then start() makes it a paused one. */
+int machine_pause(struct machine *m, struct err *err);
+int machine_resume(struct machine *m, struct err *err);
+
+/* Writes a paused machine to a file that is open for writing, empty, and can be seeked in. 0, or -errno: then what is in
+ * the file is nothing. The machine stays paused. saved.h tells what is written. */
+int machine_save(struct machine *m, int fd, struct err *err);
 
 /* Why a machine ended. */
 enum machine_reason {

@@ -47,8 +47,11 @@ struct machine {
 
 	int fd;                /* an eventfd: readable once the machine has ended */
 	atomic_bool stopping;  /* vCPU threads leave */
-	pthread_mutex_t lock;  /* guards end, the first reason wins */
-	bool ended;
+	atomic_bool pausing;   /* vCPU threads wait */
+	pthread_mutex_t lock;  /* guards all below; the first reason wins */
+	pthread_cond_t parked; /* n_parked has changed, or there is no reason to be parked any more */
+	unsigned n_parked;     /* vCPU threads that wait, or have left */
+	bool started, paused, ended;
 	struct machine_end end;
 };
 
@@ -57,11 +60,29 @@ struct machine {
 /* Makes the devices; what they raise goes to m->vm, wherever that is at the time. */
 int board_create(struct machine *m, struct err *err);
 void board_reset(struct board *b);
+
+/* "uart", "virtio-blk.1": a device's name among all, in a buffer of STATE_NAME_MAX + 1 bytes. */
+const char *board_id(const struct board *b, unsigned i, char *id);
 void board_destroy(struct board *b);
 
 /* -- machine.c ------------------------------------------------------------------------- */
 
 /* Ends the machine for this reason, unless it has one already. Any thread. */
 void machine_over(struct machine *m, const struct machine_end *end);
+
+/* -- life.c ---------------------------------------------------------------------------- */
+
+/* A vCPU's thread is at rest: waits until the machine goes on, or is over. */
+void machine_park(struct machine *m);
+
+/* A vCPU's thread ends, and is not waited for. */
+void machine_leave(struct machine *m);
+
+/* -- saved/load.c ---------------------------------------------------------------------- */
+
+/* From the file of the configuration: into RAM that was just made; and, after all else was, what devices, chips and vCPUs
+ * were. The devices are paused then. */
+int machine_load_memory(struct machine *m, struct err *err);
+int machine_load_state(struct machine *m, struct err *err);
 
 #endif

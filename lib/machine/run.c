@@ -16,7 +16,11 @@
  * Kicks. Whoever wants the vCPUs back sets m->stopping, then kvm_run.immediate_exit, then
  * sends SIGRTMIN to the thread; the handler does nothing, it only has to exist. The order
  * closes the gap: a signal that comes before KVM_RUN finds immediate_exit set when it starts.
- * Nobody clears immediate_exit: a vCPU that was kicked is not run again before it is reopened.
+ * The vCPU's thread clears immediate_exit when it goes on from a pause.
+ *
+ * Pauses (life.c). A thread that finds m->pausing set first settles: KVM_RUN with immediate_exit completes
+ * the access that an exit was for, and returns -EINTR between two instructions. An instruction
+ * with several accesses comes back with the next one, which is served.
  *
  * Away. A vCPU whose thread does not run for seconds is, to the guest's watchdogs, a CPU that
  * hangs: somebody has stopped us (SIGSTOP, Ctrl-Z, a debugger), a container or a laptop was
@@ -333,6 +337,29 @@ static bool run_once(struct vcpu *v)
 		    v->vm->face->name, v->id, strerror(-rc));
 }
 
+/* To where state may be read. False: the machine is over. */
+static bool settle(struct vcpu *v)
+{
+	int rc;
+
+	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	while ((rc = v->vm->face->ioctl(v->fd, KVM_RUN, NULL)) >= 0)
+		if (!handle(v))
+			return false;
+	return rc == -EINTR || rc == -EAGAIN ||
+	       over(v, MACHINE_FAILED, "engine '%s' cannot stop vCPU %u: %s",
+		    v->vm->face->name, v->id, strerror(-rc));
+}
+
+/* Waits until the pause is over; its guest is told that time has passed. */
+static void park(struct vcpu *v)
+{
+	settle(v);
+	machine_park(v->m);
+	__atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	was_away(v);
+}
+
 void *vcpu_main(void *vcpu)
 {
 	struct vcpu *v = vcpu;
@@ -341,7 +368,12 @@ void *vcpu_main(void *vcpu)
 	snprintf(name, sizeof(name), "vcpu%u", v->id);
 	pthread_setname_np(pthread_self(), name);
 	unblock_kick();
-	while (!atomic_load(&v->m->stopping) && run_once(v))
-		;
+	while (!atomic_load(&v->m->stopping)) {
+		if (atomic_load(&v->m->pausing))
+			park(v);
+		else if (!run_once(v))
+			break;
+	}
+	machine_leave(v->m);
 	return NULL;
 }

@@ -20,21 +20,18 @@ static int walk_fields(const struct walk *w, const struct state_field *fields,
 		       const char *prefix, uint8_t *object);
 
 /* The elements of a part, the names of whose fields begin with its own. */
-static int walk_part(const struct walk *w, const struct state_field *f, const char *name,
-		     uint8_t *at)
+static int walk_part(const struct walk *w, const struct state_place *place)
 {
-	char prefix[STATE_NAME_MAX + 1];
+	const struct state_field *f = place->field;
+	char prefix[STATE_NAME_MAX + 12];
 	int rc = 0;
 
-	if (!f->count) {
-		if (snprintf(prefix, sizeof(prefix), "%s.", name) >= (int)sizeof(prefix))
-			return -ENAMETOOLONG;
-		return walk_fields(w, f->part, prefix, at);
-	}
-	for (uint32_t i = 0; rc == 0 && i < f->count; i++) {
-		if (snprintf(prefix, sizeof(prefix), "%s.%u.", name, i) >= (int)sizeof(prefix))
-			return -ENAMETOOLONG;
-		rc = walk_fields(w, f->part, prefix, at + (size_t)i * f->size);
+	for (uint32_t i = 0; rc == 0 && i < state_count(place); i++) {
+		if (f->count)
+			snprintf(prefix, sizeof(prefix), "%s.%u.", place->name, i);
+		else
+			snprintf(prefix, sizeof(prefix), "%s.", place->name);
+		rc = walk_fields(w, f->part, prefix, place->at + (size_t)i * f->size);
 	}
 	return rc;
 }
@@ -52,7 +49,7 @@ static int walk_fields(const struct walk *w, const struct state_field *fields,
 		if (snprintf(place.name, sizeof(place.name), "%s%s", prefix, f->name) >=
 		    (int)sizeof(place.name))
 			return -ENAMETOOLONG;
-		rc = f->part ? walk_part(w, f, place.name, place.at) : w->visit(w->ctx, &place);
+		rc = f->part ? walk_part(w, &place) : w->visit(w->ctx, &place);
 	}
 	return rc;
 }

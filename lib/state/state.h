@@ -99,6 +99,13 @@ struct state_table {
 	 .size = sizeof(STATE_MEMBER(type, member)[0]),                                    \
 	 .count = sizeof(STATE_MEMBER(type, member)) / sizeof(STATE_MEMBER(type, member)[0])}
 
+/* The first n of an array of structs. */
+#define STATE_PARTS_COUNTED(type, member, n, list)                                         \
+	{.name = #member, .offset = offsetof(type, member), .part = (list),                \
+	 .size = sizeof(STATE_MEMBER(type, member)[0]), .counted = true,                   \
+	 .n_at = offsetof(type, n),                                                        \
+	 .count = sizeof(STATE_MEMBER(type, member)) / sizeof(STATE_MEMBER(type, member)[0])}
+
 /* -- Saving ------------------------------------------------------------------------ */
 
 /* Sections, one behind the other. Zeros: none yet. `bytes` is the owner's, to be freed. */

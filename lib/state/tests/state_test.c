@@ -20,6 +20,8 @@ struct thing {
 	uint32_t n;
 	uint64_t list[4];
 	struct point one, points[2];
+	uint32_t n_some;
+	struct point some[3];
 	uint8_t bytes[5];
 	uint32_t young; /* since version 2 */
 	uint32_t host;  /* no state */
@@ -39,6 +41,8 @@ static const struct state_field fields[] = {
 	STATE_COUNTED(struct thing, list, n),
 	STATE_PART(struct thing, one, point_fields),
 	STATE_PARTS(struct thing, points, point_fields),
+	STATE_UPTO(struct thing, n_some, 3),
+	STATE_PARTS_COUNTED(struct thing, some, n_some, point_fields),
 	STATE_SINCE(2, struct thing, young),
 	STATE_ARRAY(struct thing, bytes),
 	{0},
@@ -49,7 +53,8 @@ static const struct state_table new = {.name = "thing", .version = 2, .fields = 
 
 static const struct thing full = {
 	.small = 0x12, .big = -5, .flag = true, .n = 2, .list = {7, UINT64_MAX},
-	.one = {1, 2}, .points = {{3, 4}, {5, 100}}, .bytes = {9, 8, 7, 6, 5}, .young = 77,
+	.one = {1, 2}, .points = {{3, 4}, {5, 100}},
+	.n_some = 1, .some = {{8, 9}}, .bytes = {9, 8, 7, 6, 5}, .young = 77,
 };
 
 static struct state_in saved(struct state_out *out, const struct state_table *t,

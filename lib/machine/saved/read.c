@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening a saved machine, and what its description says; saved.h has the form. The file is a
+ * stranger's: each length is compared with the file's before anything is made of it.
+ */
+#include "machine/saved.h"
+
+#include "base/err.h"
+#include "base/json_read.h"
+#include "block/disk.h"
+#include "machine/machine.h"
+#include "machine/saved/form.h"
+#include "machine/saved/inside.h"
+#include "state/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* -- Bytes ------------------------------------------------------------------------- */
+
+static int get(const struct saved *s, void *to, size_t len, uint64_t at, struct err *err)
+{
+	while (len) {
+		ssize_t n = pread(s->fd, to, len, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, errno, "reading");
+		if (n == 0)
+			return err_set(err, EINVAL, "the file is cut: there is no byte %" PRIu64, at);
+		to = (uint8_t *)to + n;
+		len -= (size_t)n;
+		at += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* -- Header and body --------------------------------------------------------------- */
+
+static int check_lengths(struct saved *s, uint64_t size, uint32_t version, struct err *err)
+{
+	uint64_t body;
+
+	if (version != SAVED_VERSION)
+		return err_set(err, EINVAL, "its form is version %u: this lodge knows %u", version,
+			       SAVED_VERSION);
+	if (s->description_len > JSON_TEXT_MAX || s->sections_len > SAVED_SECTIONS_MAX ||
+	    s->memory_len % SAVED_PAGE || s->memory_len == 0 || s->memory_at % SAVED_CHUNK ||
+	    s->memory_at > size || s->memory_len > size - s->memory_at)
+		return err_set(err, EINVAL, "the file is cut, or its header makes no sense");
+	body = s->description_len + s->sections_len + saved_chunks(s->memory_len) * 8;
+	if (body > s->memory_at - SAVED_HEADER)
+		return err_set(err, EINVAL, "its header makes no sense");
+	s->body_len = body;
+	return 0;
+}
+
+static int read_header(struct saved *s, struct err *err)
+{
+	uint8_t header[SAVED_HEADER];
+	struct stat st;
+	int rc;
+
+	if (fstat(s->fd, &st) < 0)
+		return err_sys(err, errno, "asking for its size");
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, EINVAL, "is not a regular file");
+	if (st.st_size < (off_t)sizeof(header))
+		return err_set(err, EINVAL, "is not a saved machine");
+	rc = get(s, header, sizeof(header), 0, err);
+	if (rc < 0)
+		return rc;
+	if (memcmp(header, SAVED_MAGIC, 8) != 0)
+		return err_set(err, EINVAL, "is not a saved machine");
+	if (le64_get(header + AT_HEADER_SUM) != saved_sum(header, AT_HEADER_SUM))
+		return err_set(err, EINVAL, "its header has changed since it was written");
+	s->description_len = le32_get(header + AT_DESCRIPTION);
+	s->sections_len = le64_get(header + AT_SECTIONS);
+	s->memory_at = le64_get(header + AT_MEMORY);
+	s->memory_len = le64_get(header + AT_MEMORY_LEN);
+	s->body_sum = le64_get(header + AT_BODY_SUM);
+	return check_lengths(s, (uint64_t)st.st_size, le32_get(header + AT_VERSION), err);
+}
+
+static int read_body(struct saved *s, struct err *err)
+{
+	int rc;
+
+	s->body = malloc(s->body_len ? s->body_len : 1);
+	if (!s->body)
+		return err_set(err, ENOMEM, "no memory");
+	rc = get(s, s->body, s->body_len, SAVED_HEADER, err);
+	if (rc == 0 && saved_sum(s->body, s->body_len) != s->body_sum)
+		rc = err_set(err, EINVAL, "its description or state has changed since it was written");
+	if (rc == 0)
+		rc = json_parse(&s->description, (const char *)s->body, s->description_len, err);
+	return rc;
+}
+
+/* -- Disks ------------------------------------------------------------------------- */
+
+static int read_disk(struct saved *s, const struct json_value *v, struct err *err)
+{
+	struct saved_disk *d = &s->disks[s->n_disks];
+	int rc;
+
+	if (s->n_disks == MACHINE_DISKS_MAX)
+		return err_set(err, EINVAL, "it has more than %d disks", MACHINE_DISKS_MAX);
+	if ((rc = json_get_str(v, "path", &d->path, err)) < 0 ||
+	    (rc = json_get_bool(v, "readonly", &d->readonly, err)) < 0 ||
+	    (rc = json_get_uint(v, "size", UINT64_MAX, &d->size, err)) < 0 ||
+	    (rc = json_get_uint(v, "written", UINT64_MAX, &d->written, err)) < 0)
+		return rc;
+	s->n_disks++;
+	return 0;
+}
+
+static int read_disks(struct saved *s, struct err *err)
+{
+	const struct json_value *list;
+	int rc = json_get(s->description, "disks", JSON_ARRAY, &list, err);
+
+	for (const struct json_value *v = rc == 0 ? list->first : NULL; v && rc == 0; v = v->next)
+		rc = read_disk(s, v, err);
+	return rc;
+}
+
+unsigned saved_disks(const struct saved *s)
+{
+	return s->n_disks;
+}
+
+const struct saved_disk *saved_disk(const struct saved *s, unsigned i)
+{
+	return i < s->n_disks ? &s->disks[i] : NULL;
+}
+
+int saved_check_disk(const struct saved *s, unsigned i, const struct disk *disk, struct err *err)
+{
+	const struct saved_disk *d = &s->disks[i];
+	uint64_t size = disk_info(disk)->size;
+
+	if (size != d->size)
+		return err_set(err, EINVAL,
+			       "disk '%s' has %" PRIu64 " bytes; when the machine was saved it had %"
+			       PRIu64, d->path, size, d->size);
+	if (disk_written(disk) != d->written)
+		return err_set(err, EINVAL,
+			       "disk '%s' has been written since the machine was saved: the guest "
+			       "would find another disk than it remembers", d->path);
+	return 0;
+}
+
+/* -- Opening ----------------------------------------------------------------------- */
+
+bool saved_is(const char *path)
+{
+	char magic[8];
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	bool is = fd >= 0 && pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+		  memcmp(magic, SAVED_MAGIC, sizeof(magic)) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return is;
+}
+
+int saved_open_fd(struct saved **out, int fd, const char *path, struct err *err)
+{
+	struct saved *s = calloc(1, sizeof(*s));
+	int rc;
+
+	*out = NULL;
+	if (!s) {
+		close(fd);
+		return err_set(err, ENOMEM, "no memory");
+	}
+	s->fd = fd;
+	if ((rc = read_header(s, err)) < 0 || (rc = read_body(s, err)) < 0 ||
+	    (rc = read_disks(s, err)) < 0) {
+		saved_close(s);
+		return err_at(err, rc, "'%s'", path);
+	}
+	*out = s;
+	return 0;
+}
+
+int saved_open(struct saved **out, const char *path, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	*out = NULL;
+	return fd < 0 ? err_sys(err, errno, "'%s'", path) : saved_open_fd(out, fd, path, err);
+}
+
+void saved_close(struct saved *s)
+{
+	if (!s)
+		return;
+	close(s->fd);
+	free(s->description);
+	free(s->body);
+	free(s);
+}
+
+/* -- What it says ------------------------------------------------------------------ */
+
+/* A string, or null. */
+static int get_path(const struct saved *s, const char *key, const char **text, struct err *err)
+{
+	const struct json_value *v = json_find(s->description, key);
+
+	*text = NULL;
+	if (v && v->type == JSON_NULL)
+		return 0;
+	return json_get_str(s->description, key, text, err);
+}
+
+int saved_config(const struct saved *s, struct machine_config *config, struct err *err)
+{
+	const char *console;
+	uint64_t cpus, memory;
+	int rc;
+
+	if ((rc = json_get_uint(s->description, "cpus", MACHINE_CPUS_MAX, &cpus, err)) < 0 ||
+	    (rc = json_get_uint(s->description, "memory", UINT64_MAX, &memory, err)) < 0 ||
+	    (rc = get_path(s, "kernel", &config->kernel, err)) < 0 ||
+	    (rc = get_path(s, "initrd", &config->initrd, err)) < 0 ||
+	    (rc = get_path(s, "append", &config->cmdline, err)) < 0 ||
+	    (rc = json_get_str(s->description, "console", &console, err)) < 0)
+		return rc;
+	if (memory != s->memory_len)
+		return err_set(err, EINVAL, "its header and its description disagree about memory");
+	config->cpus = (unsigned)cpus;
+	config->memory = memory;
+	config->virtio_console = strcmp(console, "virtio") == 0;
+	config->saved = s;
+	return 0;
+}
+
+const struct json_value *saved_description(const struct saved *s)
+{
+	return s->description;
+}
+
+struct state_in saved_sections(const struct saved *s)
+{
+	return (struct state_in){.bytes = s->body + s->description_len, .len = s->sections_len};
+}
+
+/* -- Memory ------------------------------------------------------------------------ */
+
+static const uint8_t *sums(const struct saved *s)
+{
+	return s->body + s->description_len + s->sections_len;
+}
+
+int saved_memory(const struct saved *s, int (*take)(void *ctx, uint64_t at, uint64_t len),
+		 void *ctx)
+{
+	uint64_t at = 0;
+	int rc = 0;
+
+	while (rc == 0 && at < s->memory_len) {
+		off_t data = lseek(s->fd, (off_t)(s->memory_at + at), SEEK_DATA);
+		off_t hole = data < 0 ? -1 : lseek(s->fd, data, SEEK_HOLE);
+		uint64_t end = s->memory_len;
+
+		if (data < 0 && errno == ENXIO)
+			return 0;
+		if (data >= 0)
+			at = (uint64_t)data - s->memory_at;
+		if (hole >= 0 && (uint64_t)hole - s->memory_at < end)
+			end = (uint64_t)hole - s->memory_at;
+		if (at < s->memory_len)
+			rc = take(ctx, at, end - at);
+		at = end;
+	}
+	return rc;
+}
+
+static int add_len(void *ctx, uint64_t at, uint64_t len)
+{
+	(void)at;
+	*(uint64_t *)ctx += len;
+	return 0;
+}
+
+uint64_t saved_stored(const struct saved *s)
+{
+	uint64_t sum = 0;
+
+	saved_memory(s, add_len, &sum);
+	return sum;
+}
+
+/* All zeros are 0, whether they are stored or not. */
+static uint64_t sum_of(const uint8_t *chunk, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (chunk[i])
+			return saved_sum(chunk, len);
+	return 0;
+}
+
+int saved_check(const struct saved *s, struct err *err)
+{
+	uint8_t *chunk = malloc(SAVED_CHUNK);
+	int rc = chunk ? 0 : err_set(err, ENOMEM, "no memory");
+
+	for (uint64_t at = 0; rc == 0 && at < s->memory_len; at += SAVED_CHUNK) {
+		uint64_t left = s->memory_len - at;
+		size_t len = (size_t)(left < SAVED_CHUNK ? left : SAVED_CHUNK);
+
+		rc = get(s, chunk, len, s->memory_at + at, err);
+		if (rc == 0 && sum_of(chunk, len) != le64_get(sums(s) + at / SAVED_CHUNK * 8))
+			rc = err_set(err, EINVAL,
+				     "memory between 0x%" PRIx64 " and 0x%" PRIx64
+				     " has changed since it was written", at, at + len);
+	}
+	free(chunk);
+	return rc;
+}

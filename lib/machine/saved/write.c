@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing a saved machine; saved.h has the form.
+ *
+ * The header is written last: what was cut short has no magic, and is no saved machine. (That a file is
+ * there under its name only when it is whole is its maker's care: prog/lodge.)
+ *
+ * A chunk of memory that the host never had is skipped unread. In others the pages that are not all
+ * zeros are written, as many at once as lie side by side.
+ */
+#include "machine/private.h"
+
+#include "base/err.h"
+#include "base/json.h"
+#include "block/disk.h"
+#include "dev/device.h"
+#include "engine/kvm.h"
+#include "machine/saved/form.h"
+#include "machine/saved/parts.h"
+#include "state/state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* -- Bytes ------------------------------------------------------------------------- */
+
+static int put(int fd, const void *bytes, size_t len, uint64_t at, struct err *err)
+{
+	while (len) {
+		ssize_t n = pwrite(fd, bytes, len, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return err_sys(err, n < 0 ? errno : EIO, "writing the saved machine");
+		bytes = (const uint8_t *)bytes + n;
+		len -= (size_t)n;
+		at += (uint64_t)n;
+	}
+	return 0;
+}
+
+static bool is_zero(const uint8_t *page)
+{
+	uint64_t words[8], any = 0;
+
+	for (unsigned at = 0; at < SAVED_PAGE && !any; at += sizeof(words)) {
+		memcpy(words, page + at, sizeof(words));
+		for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
+			any |= words[i];
+	}
+	return !any;
+}
+
+/* -- Memory ------------------------------------------------------------------------ */
+
+/* The pages of a chunk that are not zeros; whether there are any. */
+static int put_chunk(int fd, const uint8_t *chunk, size_t len, uint64_t at, bool *any,
+		     struct err *err)
+{
+	int rc = 0;
+
+	*any = false;
+	for (size_t from = 0, to; rc == 0 && from < len; from = to) {
+		to = from + SAVED_PAGE;
+		if (is_zero(chunk + from))
+			continue;
+		while (to < len && !is_zero(chunk + to))
+			to += SAVED_PAGE;
+		*any = true;
+		rc = put(fd, chunk + from, to - from, at + from, err);
+	}
+	return rc;
+}
+
+/* Where the host has memory at or behind `at`. All of it, where it cannot say. */
+static uint64_t next_data(const struct map_ram *ram, uint64_t at)
+{
+	off_t data = lseek(ram->fd, (off_t)at, SEEK_DATA);
+
+	if (data >= 0)
+		return (uint64_t)data;
+	return errno == ENXIO ? ram->size : at;
+}
+
+static int put_memory(const struct map_ram *ram, int fd, uint64_t begin, uint8_t *sums,
+		      struct err *err)
+{
+	uint64_t at = next_data(ram, 0);
+	int rc = 0;
+
+	while (rc == 0 && at < ram->size) {
+		uint64_t chunk = align_down(at, SAVED_CHUNK);
+		size_t len = (size_t)(ram->size - chunk < SAVED_CHUNK ? ram->size - chunk : SAVED_CHUNK);
+		bool any;
+
+		rc = put_chunk(fd, ram->host + chunk, len, begin + chunk, &any, err);
+		if (any)
+			le64_put(sums + chunk / SAVED_CHUNK * 8, saved_sum(ram->host + chunk, len));
+		at = next_data(ram, chunk + len);
+	}
+	if (rc == 0 && ftruncate(fd, (off_t)(begin + ram->size)) < 0)
+		rc = err_sys(err, errno, "writing the saved machine");
+	return rc;
+}
+
+/* -- Description ------------------------------------------------------------------- */
+
+static void describe_disks(const struct machine *m, struct json *j)
+{
+	json_open(j, "disks", '[');
+	for (unsigned i = 0; i < m->config.n_disks; i++) {
+		const struct disk_info *info = disk_info(m->config.disks[i]);
+
+		json_open(j, NULL, '{');
+		json_str(j, "path", disk_path(m->config.disks[i]));
+		json_bool(j, "readonly", info->readonly);
+		json_uint(j, "size", info->size);
+		json_uint(j, "written", disk_written(m->config.disks[i]));
+		json_close(j);
+	}
+	json_close(j);
+}
+
+static void describe_features(const struct machine *m, struct json *j)
+{
+	struct cpu_set has = cpu_table_features(&m->cpuid);
+
+	json_open(j, "features", '[');
+	for (unsigned i = 0; i < CPU_FEATURES; i++)
+		if (cpu_set_has(&has, i))
+			json_str(j, NULL, cpu_features[i].name);
+	json_close(j);
+}
+
+static char *describe(const struct machine *m, size_t *len)
+{
+	char *text = NULL;
+	struct json j = {.out = open_memstream(&text, len)};
+
+	if (!j.out)
+		return NULL;
+	json_open(&j, NULL, '{');
+	json_str(&j, "engine", m->vm.face->name);
+	json_uint(&j, "cpus", m->config.cpus);
+	json_uint(&j, "memory", m->config.memory);
+	json_str(&j, "boot", m->boot_text);
+	json_str(&j, "kernel", m->kernel.path);
+	json_str(&j, "initrd", m->initrd.path);
+	json_str(&j, "append", m->config.cmdline);
+	json_str(&j, "console", m->config.virtio_console ? "virtio" : "serial");
+	describe_disks(m, &j);
+	describe_features(m, &j);
+	json_close(&j);
+	if (fclose(j.out) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+/* -- Sections ---------------------------------------------------------------------- */
+
+static int save_state(struct machine *m, struct state_out *out, struct err *err)
+{
+	char id[STATE_NAME_MAX + 1];
+	int rc = cpuid_save(&m->cpuid, out);
+
+	for (unsigned i = 0; rc == 0 && i < m->board.n; i++)
+		rc = device_save(m->board.devices[i], board_id(&m->board, i, id), out);
+	for (unsigned i = 0; rc == 0 && i < m->config.cpus; i++)
+		rc = vcpu_save(&m->vcpus[i], out, err);
+	if (rc == 0)
+		rc = vm_save(&m->vm, out, err);
+	return rc == -ENOMEM ? err_set(err, ENOMEM, "no memory") : rc;
+}
+
+/* -- All --------------------------------------------------------------------------- */
+
+/* What stands between header and memory, in one piece. */
+struct body {
+	uint8_t *bytes;
+	size_t description, sections, sums;
+};
+
+static size_t body_len(const struct body *b)
+{
+	return b->description + b->sections + b->sums;
+}
+
+static int make_body(struct machine *m, struct body *b, struct err *err)
+{
+	struct state_out out = {0};
+	char *text = describe(m, &b->description);
+	int rc = text ? save_state(m, &out, err) : err_set(err, ENOMEM, "no memory");
+
+	b->sections = out.len;
+	b->sums = saved_chunks(m->config.memory) * 8;
+	if (rc == 0) {
+		b->bytes = calloc(1, body_len(b));
+		rc = b->bytes ? 0 : err_set(err, ENOMEM, "no memory");
+	}
+	if (rc == 0) {
+		memcpy(b->bytes, text, b->description);
+		memcpy(b->bytes + b->description, out.bytes, out.len);
+	}
+	free(text);
+	free(out.bytes);
+	return rc;
+}
+
+static int put_header(const struct machine *m, const struct body *b, int fd, uint64_t memory,
+		      struct err *err)
+{
+	uint8_t header[SAVED_HEADER] = SAVED_MAGIC;
+
+	le32_put(header + AT_VERSION, SAVED_VERSION);
+	le32_put(header + AT_DESCRIPTION, (uint32_t)b->description);
+	le64_put(header + AT_SECTIONS, b->sections);
+	le64_put(header + AT_MEMORY, memory);
+	le64_put(header + AT_MEMORY_LEN, m->config.memory);
+	le64_put(header + AT_BODY_SUM, saved_sum(b->bytes, body_len(b)));
+	le64_put(header + AT_HEADER_SUM, saved_sum(header, AT_HEADER_SUM));
+	return put(fd, header, sizeof(header), 0, err);
+}
+
+int machine_save(struct machine *m, int fd, struct err *err)
+{
+	struct body b = {0};
+	uint64_t memory;
+	int rc;
+
+	if (machine_life(m) != MACHINE_PAUSED)
+		return err_set(err, EINVAL, "only a paused machine can be saved");
+	rc = make_body(m, &b, err);
+	memory = align_up(SAVED_HEADER + body_len(&b), SAVED_CHUNK);
+	if (rc == 0)
+		rc = put_memory(&m->ram, fd, memory, b.bytes + b.description + b.sections, err);
+	if (rc == 0)
+		rc = put(fd, b.bytes, body_len(&b), SAVED_HEADER, err);
+	if (rc == 0)
+		rc = put_header(m, &b, fd, memory, err);
+	free(b.bytes);
+	return rc;
+}

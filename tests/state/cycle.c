@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A guest that is saved and restored while it works: cycle HOW TIMES MIN_MS MAX_MS OPTION...
+ *
+ *	cycle save 20 1 50 --kernel K --initrd I --append TEXT --cpus 2 --memory 256 --disk D
+ *
+ * At random moments, MIN_MS to MAX_MS apart, the machine is paused, and
+ *
+ *	pause   goes on
+ *	save    is written to a file, destroyed, and made again from that file
+ *	keep    is written to a file, and goes on; the file is thrown away
+ *
+ * The guest's console is stdout. The last lines are "# cycles N" and "# end REASON". The moments come from SEED in
+ * the environment, which is printed. No sandbox, no session: the machine alone.
+ */
+#include "base/err.h"
+#include "block/disk.h"
+#include "engine/kvm.h"
+#include "machine/machine.h"
+#include "machine/saved.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct machine *m;
+static struct saved *s;
+static struct err err;
+static struct disk *disk;
+static const char *disk_file;
+static bool virtio;
+
+static void die(const char *what)
+{
+	printf("# failed: %s: %s\n", what, err.text);
+	exit(1);
+}
+
+static size_t put(void *ctx, const uint8_t *bytes, size_t n)
+{
+	(void)ctx;
+	return fwrite(bytes, 1, n, stdout);
+}
+
+static struct machine_config config = {
+	.face = &kvm_soft, .cpus = 1, .memory = 256ull << 20, .cmdline = "console=ttyS0",
+	.console = {.output = put},
+};
+
+static void take_option(const char *name, const char *value)
+{
+	if (!strcmp(name, "--kernel"))
+		config.kernel = value;
+	else if (!strcmp(name, "--initrd"))
+		config.initrd = value;
+	else if (!strcmp(name, "--append"))
+		config.cmdline = value;
+	else if (!strcmp(name, "--cpus"))
+		config.cpus = (unsigned)atoi(value);
+	else if (!strcmp(name, "--memory"))
+		config.memory = (uint64_t)atoi(value) << 20;
+	else if (!strcmp(name, "--console"))
+		virtio = !strcmp(value, "virtio");
+	else if (!strcmp(name, "--disk"))
+		disk_file = value;
+	else
+		exit(2);
+}
+
+static void open_disk(void)
+{
+	if (!disk_file)
+		return;
+	if (disk_open(&disk, &(struct disk_config){.path = disk_file}, &err) < 0)
+		die("disk");
+	config.disks[0] = disk;
+	config.n_disks = 1;
+}
+
+static void start(void)
+{
+	if (machine_create(&m, &config, &err) < 0)
+		die("create");
+	if (machine_start(m, &err) < 0)
+		die("start");
+}
+
+static void restore(int fd)
+{
+	machine_destroy(m);
+	disk_close(disk);
+	saved_close(s);
+	config.n_disks = 0;
+	if (saved_open_fd(&s, dup(fd), "file", &err) < 0 || saved_config(s, &config, &err) < 0)
+		die("open");
+	open_disk();
+	if (disk && saved_check_disk(s, 0, disk, &err) < 0)
+		die("disk");
+	start();
+}
+
+/* False: it has ended meanwhile. */
+static bool once(const char *how)
+{
+	int fd;
+
+	if (machine_pause(m, &err) < 0)
+		return false;
+	if (strcmp(how, "pause") != 0) {
+		fd = open(".", O_TMPFILE | O_RDWR, 0600);
+		if (fd < 0 || machine_save(m, fd, &err) < 0)
+			die("save");
+		if (!strcmp(how, "save"))
+			restore(fd);
+		close(fd);
+	}
+	if (strcmp(how, "save") != 0 && machine_resume(m, &err) < 0)
+		die("resume");
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const reasons[] = {"off", "reset", "stopped", "triple fault", "failed"};
+	const char *seed = getenv("SEED");
+	struct machine_end end;
+	int times, min, max, n = 0;
+
+	if (argc < 5 || (argc - 5) % 2)
+		return 2;
+	times = atoi(argv[2]);
+	min = atoi(argv[3]);
+	max = atoi(argv[4]);
+	for (int i = 5; i < argc; i += 2)
+		take_option(argv[i], argv[i + 1]);
+	config.virtio_console = virtio;
+	srandom(seed ? (unsigned)atoi(seed) : (unsigned)time(NULL));
+	setvbuf(stdout, NULL, _IONBF, 0);
+	open_disk();
+	start();
+	for (;;) {
+		struct pollfd p = {.fd = machine_fd(m), .events = POLLIN};
+		int ms = n < times ? min + (int)(random() % (max - min + 1)) : -1;
+
+		if (poll(&p, 1, ms) > 0 || !once(argv[1]))
+			break;
+		n++;
+	}
+	machine_end(m, &end);
+	machine_destroy(m);
+	disk_close(disk);
+	saved_close(s);
+	printf("\n# cycles %d\n# end %s: %s\n", n, reasons[end.reason], end.text);
+	return 0;
+}
