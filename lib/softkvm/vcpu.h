@@ -131,7 +131,8 @@ struct io_log {
 	uint8_t n;       /* accesses done */
 	uint8_t at;      /* the next one when the instruction runs again */
 	bool waiting;    /* entry[n] was given to the client and is not complete */
-	uint64_t rip;    /* of the instruction, while waiting */
+	bool delivery;   /* they are those of an event's delivery, not of an instruction */
+	uint64_t rip;    /* of the instruction */
 };
 
 struct vcpu_msrs {
