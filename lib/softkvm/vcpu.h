@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "x86/decode.h"
+#include "x86/feature.h"
 
 /* What became of an attempt to execute (a part of) a guest instruction. */
 enum step {
@@ -131,7 +132,8 @@ struct io_log {
 	uint8_t n;       /* accesses done */
 	uint8_t at;      /* the next one when the instruction runs again */
 	bool waiting;    /* entry[n] was given to the client and is not complete */
-	uint64_t rip;    /* of the instruction, while waiting */
+	bool delivery;   /* they are those of an event's delivery, not of an instruction */
+	uint64_t rip;    /* of the instruction */
 };
 
 struct vcpu_msrs {
@@ -222,6 +224,7 @@ struct vcpu {
 	/* -- CPUID as the client set it -- */
 	struct kvm_cpuid_entry2 cpuid[128];
 	int n_cpuid;
+	struct cpu_set features; /* of that list; none that would be the host's and is not */
 	uint8_t max_phys_bits;   /* 36..52, from leaf 0x80000008 */
 	bool amd;                /* the vendor is AMD or Hygon: SYSCALL in compatibility mode,
 				  * no SYSENTER in long mode, ... */

@@ -597,7 +597,7 @@ static void attack(struct enemy *e, unsigned rounds)
 	m = (struct machine){.e = e, .o = object_get(e->cpu[0].fd)};
 	m.c = m.o->vcpu;
 	m.truth = truth_create(m.c->max_phys_bits);
-	m.has_invpcid = cpuid_has(m.c, 7, 0, CPUID_EBX, 10);
+	m.has_invpcid = cpuid_has(m.c, FEATURE_invpcid);
 	seen = (struct seen){0};
 	for (n = 0; n < rounds && fine; n++) {
 		prepare();

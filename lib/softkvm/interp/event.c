@@ -376,7 +376,7 @@ static void note_fault(struct vcpu *c, const struct fault *f)
 	}
 }
 
-/* Delivery could not be finished now. */
+/* Delivery could not be finished now. (That of INT n is begun again by the instruction.) */
 static void keep(struct vcpu *c, uint8_t vector, enum event_type type,
 		 const struct fault *fault)
 {
@@ -390,6 +390,7 @@ static void keep(struct vcpu *c, uint8_t vector, enum event_type type,
 	} else if (type == EVENT_NMI) {
 		c->event.nmi_pending++;
 	}
+	c->io.delivery = type != EVENT_SOFT;
 }
 
 enum step event_deliver(struct vcpu *c, uint8_t vector, enum event_type type,
@@ -400,9 +401,12 @@ enum step event_deliver(struct vcpu *c, uint8_t vector, enum event_type type,
 	enum step rc;
 
 	for (;;) {
+		if (type != EVENT_SOFT)
+			io_begin(c);
 		rc = through_table(c, vector, type, &f);
 		if (rc != STEP_FAULT || type == EVENT_SOFT)
 			break;
+		io_commit(c); /* what is delivered now has its own */
 		note_fault(c, &c->fault); /* also of one that becomes #DF */
 		if (!combine(c, severity(vector, type)))
 			return STEP_TRIPLE;
@@ -437,6 +441,7 @@ enum step event_fault(struct vcpu *c)
 		f.dr6 |= c->event.watch_hits;
 	c->event.watch_hits = 0;
 	note_fault(c, &f);
+	io_commit(c); /* the instruction's: it is over */
 	return event_deliver(c, f.vector, EVENT_EXCEPTION, &f);
 }
 
@@ -476,6 +481,7 @@ enum step event_inject(struct vcpu *c, bool *delivered)
 			return event_deliver(c, (uint8_t)vector, EVENT_INTERRUPT, NULL);
 	}
 	c->stat.irq_windows += ev->window;
+	io_commit(c); /* of one that the client took back */
 	*delivered = false;
 	return STEP_OK;
 }

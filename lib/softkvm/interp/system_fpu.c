@@ -47,9 +47,10 @@ static enum step check_x87(struct vcpu *c)
 static bool is_offered(const struct vcpu *c, enum x86_kind kind)
 {
 	switch (kind) {
-	case X86_XSAVEOPT: return cpuid_has(c, 0xd, 1, CPUID_EAX, 0);
-	case X86_XSAVEC: return cpuid_has(c, 0xd, 1, CPUID_EAX, 1);
-	case X86_XSAVES: case X86_XRSTORS: return cpuid_has(c, 0xd, 1, CPUID_EAX, 3);
+	case X86_XSAVEOPT: return cpuid_has(c, FEATURE_xsaveopt);
+	case X86_XSAVEC: return cpuid_has(c, FEATURE_xsavec);
+	case X86_XSAVES: case X86_XRSTORS:
+		return cpuid_has(c, FEATURE_xsaves) && cpuid_has(c, FEATURE_xsavec);
 	default: return true;
 	}
 }

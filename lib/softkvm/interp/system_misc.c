@@ -45,7 +45,7 @@ enum step sys_rdtscp(struct vcpu *c, const struct insn *in, uint64_t next)
 {
 	enum step rc;
 
-	if (!cpuid_has(c, 0x80000001, 0, CPUID_EDX, 27))
+	if (!cpuid_has(c, FEATURE_rdtscp))
 		return ud(c);
 	rc = sys_rdtsc(c, in, next);
 	if (!rc)
@@ -56,7 +56,7 @@ enum step sys_rdtscp(struct vcpu *c, const struct insn *in, uint64_t next)
 enum step sys_rdpid(struct vcpu *c, const struct insn *in, uint64_t next)
 {
 	(void)next;
-	if (!cpuid_has(c, 7, 0, CPUID_ECX, 22))
+	if (!cpuid_has(c, FEATURE_rdpid))
 		return ud(c);
 	c->gpr[in->rm] = (uint32_t)c->msr.tsc_aux;
 	return STEP_OK;
@@ -105,7 +105,7 @@ enum step sys_hlt(struct vcpu *c, const struct insn *in, uint64_t next)
  * MWAIT returns at once, which the manual allows at any time. */
 static bool offers_monitor(const struct vcpu *c)
 {
-	return cpuid_has(c, 1, 0, CPUID_ECX, 3) && !c->cpl;
+	return cpuid_has(c, FEATURE_monitor) && !c->cpl;
 }
 
 enum step sys_monitor(struct vcpu *c, const struct insn *in, uint64_t next)
@@ -162,7 +162,7 @@ enum step sys_xgetbv(struct vcpu *c, const struct insn *in, uint64_t next)
 		return ud(c);
 	if (index == 0)
 		pair_set(c, c->xcr0);
-	else if (index == 1 && cpuid_has(c, 0xd, 1, CPUID_EAX, 2))
+	else if (index == 1 && cpuid_has(c, FEATURE_xgetbv1))
 		pair_set(c, c->xcr0 & xinuse());
 	else
 		return gp0(c);

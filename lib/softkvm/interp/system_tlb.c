@@ -29,7 +29,7 @@ enum step sys_invpcid(struct vcpu *c, const struct insn *in, uint64_t next)
 	uint64_t lin, d[2];
 	enum step rc;
 
-	if (!cpuid_has(c, 7, 0, CPUID_EBX, 10))
+	if (!cpuid_has(c, FEATURE_invpcid))
 		return ud(c);
 	rc = sys_linear(c, in, next, sizeof(d), false, &lin);
 	if (!rc)

@@ -17,6 +17,8 @@
  */
 #include "softkvm/irqchip/internal.h"
 
+#include "softkvm/state/cpuid.h"
+
 /* -- Reset --------------------------------------------------------------------------------- */
 
 /* An APIC of the integrated kind, with entries up to LVT_ERROR (number 5). */
@@ -71,14 +73,6 @@ void lapic_reset(struct vcpu *c, bool init_signal)
 
 /* -- IA32_APIC_BASE ------------------------------------------------------------------------ */
 
-static bool offers_x2apic(const struct vcpu *c)
-{
-	for (int i = 0; i < c->n_cpuid; i++)
-		if (c->cpuid[i].function == 1)
-			return c->cpuid[i].ecx & 1u << 21;
-	return false;
-}
-
 static bool is_reserved(const struct vcpu *c, uint64_t value)
 {
 	unsigned bits = c->max_phys_bits ? c->max_phys_bits : 52;
@@ -105,7 +99,7 @@ int lapic_set_base(struct vcpu *c, uint64_t value, bool client)
 		return -1;
 	if (value & APIC_BASE_X2APIC && !(value & APIC_BASE_ENABLE))
 		return -1;
-	if (!client && ((value & APIC_BASE_X2APIC && !offers_x2apic(c)) ||
+	if (!client && ((value & APIC_BASE_X2APIC && !cpuid_has(c, FEATURE_x2apic)) ||
 			!is_transition(old, value)))
 		return -1;
 	__atomic_store_n(&c->apic_base, value, __ATOMIC_RELAXED);

@@ -130,7 +130,6 @@ static enum step access(struct vcpu *c, const struct io_entry *want, uint64_t *d
 	else
 		exit_memory(c, e);
 	log->waiting = true;
-	log->rip = c->rip;
 	return STEP_EXIT;
 }
 

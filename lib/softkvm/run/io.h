@@ -8,6 +8,9 @@
  * first new one goes to the device. An instruction that completes (or an iteration of REP)
  * calls io_commit().
  *
+ * The delivery of an event accesses devices where the frame, or a table, is in one. It is an
+ * "instruction" of its own, which event_inject() starts again.
+ *
  * Order of attempts for a new access: local APIC page, in-kernel irqchip (ports of PIC and PIT,
  * IOAPIC page), ioeventfd, then the client.
  */
@@ -24,12 +27,14 @@ enum step io_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, 
 static inline void io_commit(struct vcpu *c)
 {
 	c->io.n = c->io.at = 0;
+	c->io.delivery = false;
 }
 
 /* Starts an (or the same) instruction: repeated accesses come from the log again. */
 static inline void io_begin(struct vcpu *c)
 {
 	c->io.at = 0;
+	c->io.rip = c->rip;
 }
 
 /* KVM_RUN was called again: takes the client's answer from c->run into the log. */

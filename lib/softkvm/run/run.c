@@ -73,12 +73,6 @@ static void serve_timers(struct vcpu *c)
 
 /* -- Requests ---------------------------------------------------------------------- */
 
-static void take_init(struct vcpu *c)
-{
-	vcpu_init_signal(c);
-	c->io.n = c->io.at = 0;
-}
-
 /* A CPU that serves an NMI remembers one more. One that does not will serve the first of two
  * before the second, however close they came: so it has both. */
 static void take_nmis(struct vcpu *c)
@@ -105,7 +99,7 @@ static bool serve_requests(struct vcpu *c)
 	if (r & REQ_NMI)
 		take_nmis(c);
 	if (r & REQ_INIT)
-		take_init(c);
+		vcpu_init_signal(c);
 	if (r & REQ_SIPI)
 		vcpu_sipi(c, c->sipi_vector);
 	return (r | atomic_fetch_and(&c->requests, ~REQ_EXIT)) & REQ_EXIT;
@@ -271,12 +265,12 @@ static int loop(struct vcpu *c)
 			c->event.tpr_lowered = false;
 			return client_exit(c, KVM_EXIT_SET_TPR);
 		}
-		if (must_sleep(c)) {
+		if (!c->io.n && must_sleep(c)) { /* the client may have halted it meanwhile */
 			sleep_once(c);
 			continue;
 		}
 		step = STEP_OK;
-		if (!c->io.n) {
+		if (!c->io.n || c->io.delivery) {
 			step = event_inject(c, &delivered);
 			if (step == STEP_OK && window_open(c))
 				return client_exit(c, KVM_EXIT_IRQ_WINDOW_OPEN);

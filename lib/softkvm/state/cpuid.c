@@ -34,35 +34,23 @@ static const struct kvm_cpuid_entry2 *find(const struct kvm_cpuid_entry2 *list, 
 	return NULL;
 }
 
-static bool has_bit(const struct kvm_cpuid_entry2 *list, unsigned n, uint32_t leaf, uint32_t sub,
-		    int reg, int bit)
+struct cpu_set cpuid_features(const struct kvm_cpuid_entry2 *list, unsigned n)
 {
-	const struct kvm_cpuid_entry2 *e = find(list, n, leaf, sub);
-	uint32_t r;
+	struct cpu_set s = {0};
 
-	if (!e)
-		return false;
-	r = reg == CPUID_EAX ? e->eax : reg == CPUID_EBX ? e->ebx : reg == CPUID_ECX ? e->ecx
-		: e->edx;
-	return r >> bit & 1;
-}
+	for (unsigned i = 0; i < CPU_FEATURES; i++) {
+		const struct cpu_feature *f = &cpu_features[i];
+		const struct kvm_cpuid_entry2 *e = find(list, n, f->leaf, f->sub);
 
-static bool has_feature(const struct kvm_cpuid_entry2 *list, unsigned n,
-			enum cpu_feature_id feature)
-{
-	const struct cpu_feature *f = &cpu_features[feature];
-
-	return has_bit(list, n, f->leaf, f->sub, f->reg, f->bit);
+		if (e && (const uint32_t[]){e->eax, e->ebx, e->ecx, e->edx}[f->reg] >> f->bit & 1)
+			cpu_set_add(&s, i);
+	}
+	return s;
 }
 
 const struct kvm_cpuid_entry2 *cpuid_find(const struct vcpu *c, uint32_t leaf, uint32_t sub)
 {
 	return find(c->cpuid, (unsigned)c->n_cpuid, leaf, sub);
-}
-
-bool cpuid_has(const struct vcpu *c, uint32_t leaf, uint32_t sub, int reg, int bit)
-{
-	return has_bit(c->cpuid, (unsigned)c->n_cpuid, leaf, sub, reg, bit);
 }
 
 /* Topology's sub-leaves go on for ever: level type 0, its number, and the x2APIC id. */
@@ -160,10 +148,11 @@ void cpuid_derive(struct vcpu *c)
 	c->xcr0_allowed = XCR0_X87 | XCR0_SSE;
 	if (e)
 		c->xcr0_allowed |= (uint64_t)e->edx << 32 | e->eax;
+	c->features = cpuid_features(c->cpuid, (unsigned)c->n_cpuid);
 	c->cr4_allowed = CR4_PLAIN;
 	c->efer_allowed = EFER_PLAIN;
 	for (unsigned i = 0; i < sizeof(enables) / sizeof(enables[0]); i++) {
-		if (!has_feature(c->cpuid, (unsigned)c->n_cpuid, enables[i].feature))
+		if (!cpuid_has(c, enables[i].feature))
 			continue;
 		c->cr4_allowed |= enables[i].cr4;
 		c->efer_allowed |= enables[i].efer;
@@ -208,12 +197,12 @@ static const struct {
 
 _Static_assert(sizeof(extensions) / sizeof(extensions[0]) == X86_ISAS - 1, "all but the base");
 
-uint32_t cpuid_isa(const struct kvm_cpuid_entry2 *list, unsigned n)
+uint32_t cpuid_isa(const struct cpu_set *features)
 {
 	uint32_t isa = 0;
 
 	for (unsigned i = 0; i < sizeof(extensions) / sizeof(extensions[0]); i++)
-		if (has_feature(list, n, extensions[i].feature))
+		if (cpu_set_has(features, extensions[i].feature))
 			isa |= 1u << extensions[i].isa;
 	return isa;
 }

@@ -20,8 +20,15 @@ void cpuid_query(struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 /* The entry as the client gave it, or NULL. No libc. */
 const struct kvm_cpuid_entry2 *cpuid_find(const struct vcpu *c, uint32_t leaf, uint32_t sub);
 
-/* Has the guest this feature? leaf and sub as given; reg is CPUID_EAX..CPUID_EDX. No libc. */
-bool cpuid_has(const struct vcpu *c, uint32_t leaf, uint32_t sub, int reg, int bit);
+/* Has the guest this feature? One whose instructions run natively it has only where the host does,
+ * whatever the client said. No libc. */
+static inline bool cpuid_has(const struct vcpu *c, enum cpu_feature_id feature)
+{
+	return cpu_set_has(&c->features, feature);
+}
+
+/* The features of a list. */
+struct cpu_set cpuid_features(const struct kvm_cpuid_entry2 *list, unsigned n);
 
 /* KVM_GET_SUPPORTED_CPUID. Fills at most max entries; how many there are. */
 unsigned cpuid_supported(struct kvm_cpuid_entry2 *out, unsigned max);
@@ -29,15 +36,15 @@ unsigned cpuid_supported(struct kvm_cpuid_entry2 *out, unsigned max);
 /* KVM_SET_CPUID2: 0 or -errno. Copies, and derives what depends on it. */
 int cpuid_set(struct vcpu *c, const struct kvm_cpuid_entry2 *entries, unsigned n);
 
-/* Recomputes what depends on c->cpuid: cr4_allowed, efer_allowed, xcr0_allowed, amd,
+/* Recomputes what depends on c->cpuid: features, cr4_allowed, efer_allowed, xcr0_allowed, amd,
  * max_phys_bits. */
 void cpuid_derive(struct vcpu *c);
 
 /* The host has BMI1, of which BEXTR is used. No libc. */
 bool host_has_bmi1(void);
 
-/* The extensions of the instruction set that a list has, 1 << enum x86_isa each. */
-uint32_t cpuid_isa(const struct kvm_cpuid_entry2 *list, unsigned n);
+/* Those of them that are extensions of the instruction set, 1 << enum x86_isa each. */
+uint32_t cpuid_isa(const struct cpu_set *features);
 
 /* The host's vendor is AMD or Hygon. No libc. */
 bool host_is_amd(void);

@@ -369,6 +369,16 @@ static void add_leaf(struct list *l, const struct leaf *f)
  * takes tens of microseconds. */
 static struct kvm_cpuid_entry2 supported[64];
 static unsigned n_supported;
+static struct cpu_set features; /* of it */
+static struct cpu_set missing;  /* those that run natively and are not in it */
+
+static void list_features(void)
+{
+	features = cpuid_features(supported, n_supported);
+	for (size_t i = 0; i < ARRAY_SIZE(offers); i++)
+		if (offers[i].policy == HOST && !cpu_set_has(&features, offers[i].feature))
+			cpu_set_add(&missing, offers[i].feature);
+}
 
 static void list_supported(void)
 {
@@ -380,6 +390,7 @@ static void list_supported(void)
 		    leaves[i].leaf == 0xb || leaves[i].leaf == 0x80000021)
 			add_leaf(&l, &leaves[i]);
 	n_supported = l.n < l.max ? l.n : l.max;
+	list_features();
 }
 
 static void need_list(void)
@@ -404,7 +415,8 @@ int cpuid_set(struct vcpu *c, const struct kvm_cpuid_entry2 *entries, unsigned n
 	c->n_cpuid = (int)n;
 	cpuid_derive(c);
 	need_list();
-	c->isa_lacking = cpuid_isa(supported, n_supported) & ~cpuid_isa(c->cpuid, n);
+	c->features = cpu_set_minus(&c->features, &missing);
+	c->isa_lacking = cpuid_isa(&features) & ~cpuid_isa(&c->features);
 	return 0;
 }
 

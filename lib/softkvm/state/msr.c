@@ -19,6 +19,7 @@
 #include "softkvm/state/clock.h"
 #include "softkvm/state/cpuid.h"
 
+#include <asm/kvm_para.h>
 #include <stddef.h>
 
 /* msr_row.flags */
@@ -129,7 +130,7 @@ static int wr_tsc(struct vcpu *c, uint32_t msr, uint64_t value, bool client)
 static int rd_tsc_adjust(struct vcpu *c, uint32_t msr, uint64_t *value, bool client)
 {
 	(void)msr;
-	if (!client && !cpuid_has(c, 7, 0, CPUID_EBX, 1))
+	if (!client && !cpuid_has(c, FEATURE_tsc_adjust))
 		return -1;
 	*value = c->msr.tsc_adjust;
 	return 0;
@@ -139,7 +140,7 @@ static int rd_tsc_adjust(struct vcpu *c, uint32_t msr, uint64_t *value, bool cli
 static int wr_tsc_adjust(struct vcpu *c, uint32_t msr, uint64_t value, bool client)
 {
 	(void)msr;
-	if (!client && !cpuid_has(c, 7, 0, CPUID_EBX, 1))
+	if (!client && !cpuid_has(c, FEATURE_tsc_adjust))
 		return -1;
 	if (!client)
 		tsc_moved(c, c->tsc_offset + (value - c->msr.tsc_adjust));
@@ -172,7 +173,7 @@ static int wr_apic(struct vcpu *c, uint32_t msr, uint64_t value, bool client)
 
 static int rd_deadline(struct vcpu *c, uint32_t msr, uint64_t *value, bool client)
 {
-	if (!client && !cpuid_has(c, 1, 0, CPUID_ECX, 24))
+	if (!client && !cpuid_has(c, FEATURE_tsc_deadline_timer))
 		return -1;
 	*value = 0; /* without a local APIC of ours it is a register that does nothing, as KVM's */
 	return c->lapic ? lapic_rdmsr(c, msr, value) : 0;
@@ -180,7 +181,7 @@ static int rd_deadline(struct vcpu *c, uint32_t msr, uint64_t *value, bool clien
 
 static int wr_deadline(struct vcpu *c, uint32_t msr, uint64_t value, bool client)
 {
-	if (!client && !cpuid_has(c, 1, 0, CPUID_ECX, 24))
+	if (!client && !cpuid_has(c, FEATURE_tsc_deadline_timer))
 		return -1;
 	return c->lapic ? lapic_wrmsr(c, msr, value) : 0;
 }
@@ -192,7 +193,7 @@ static int wr_deadline(struct vcpu *c, uint32_t msr, uint64_t value, bool client
 static int rd_spec_ctrl(struct vcpu *c, uint32_t msr, uint64_t *value, bool client)
 {
 	(void)msr;
-	if (!client && !cpuid_has(c, 7, 0, CPUID_EDX, 26))
+	if (!client && !cpuid_has(c, FEATURE_spec_ctrl))
 		return -1;
 	*value = c->msr.spec_ctrl;
 	return 0;
@@ -201,7 +202,7 @@ static int rd_spec_ctrl(struct vcpu *c, uint32_t msr, uint64_t *value, bool clie
 static int wr_spec_ctrl(struct vcpu *c, uint32_t msr, uint64_t value, bool client)
 {
 	(void)msr;
-	if (!client && !cpuid_has(c, 7, 0, CPUID_EDX, 26))
+	if (!client && !cpuid_has(c, FEATURE_spec_ctrl))
 		return -1;
 	if (value & ~SPEC_CTRL_BITS)
 		return -1;
@@ -221,7 +222,7 @@ static int rd_command(struct vcpu *c, uint32_t msr, uint64_t *value, bool client
 static int wr_pred_cmd(struct vcpu *c, uint32_t msr, uint64_t value, bool client)
 {
 	(void)msr;
-	if (!client && !cpuid_has(c, 7, 0, CPUID_EDX, 26))
+	if (!client && !cpuid_has(c, FEATURE_spec_ctrl))
 		return -1;
 	return value & ~1ull ? -1 : 0;
 }
@@ -229,7 +230,7 @@ static int wr_pred_cmd(struct vcpu *c, uint32_t msr, uint64_t value, bool client
 static int rd_arch_caps(struct vcpu *c, uint32_t msr, uint64_t *value, bool client)
 {
 	(void)msr;
-	if (!client && !cpuid_has(c, 7, 0, CPUID_EDX, 29))
+	if (!client && !cpuid_has(c, FEATURE_arch_capabilities))
 		return -1;
 	*value = c->msr.arch_caps;
 	return 0;
@@ -351,9 +352,11 @@ static int wr_mc(struct vcpu *c, uint32_t msr, uint64_t value, bool client)
 
 static bool has_clock(const struct vcpu *c, uint32_t msr)
 {
-	int bit = msr >= 0x4b564d00 ? 3 : 0; /* CLOCKSOURCE2, CLOCKSOURCE */
+	const struct kvm_cpuid_entry2 *e = cpuid_find(c, KVM_CPUID_FEATURES, 0);
+	int bit = msr >= MSR_KVM_WALL_CLOCK_NEW ? KVM_FEATURE_CLOCKSOURCE2 :
+						  KVM_FEATURE_CLOCKSOURCE;
 
-	return cpuid_has(c, 0x40000001, 0, CPUID_EAX, bit);
+	return e && e->eax >> bit & 1;
 }
 
 static int rd_wall_clock(struct vcpu *c, uint32_t msr, uint64_t *value, bool client)

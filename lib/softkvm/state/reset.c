@@ -13,6 +13,7 @@
 
 #include "softkvm/irqchip/irqchip.h"
 #include "softkvm/mmu/mmu.h"
+#include "softkvm/run/io.h"
 
 #define DR6_RESET 0xffff0ff0ull
 #define DR7_RESET 0x400ull
@@ -58,7 +59,7 @@ void reset_architecture(struct vcpu *c)
 	c->event.nmi_masked = false;
 	atomic_store(&c->nmis_arrived, 0);
 	c->event.shadow = 0;
-	c->io.n = c->io.at = 0;
+	io_commit(c);
 	c->io.waiting = false;
 }
 

@@ -66,6 +66,31 @@ static void test_model(void)
 	is_int(ask(0xb, 5, CPUID_ECX), 5, "topology's sub-leaves echo their number");
 }
 
+/* What runs natively a guest has only where the host does, whatever the client says. */
+static void test_claims(void)
+{
+	struct kvm_cpuid_entry2 all[ARRAY_SIZE(c->cpuid)];
+	const struct cpu_set before = c->features;
+	unsigned n = (unsigned)c->n_cpuid;
+
+	memcpy(all, c->cpuid, sizeof(all));
+	for (unsigned i = 0; i < n; i++)
+		all[i].eax = all[i].ebx = all[i].ecx = all[i].edx = ~0u;
+	is_int(cpuid_set(c, all, n), 0, "a client that claims everything");
+#define OFFER(policy, name) CLAIM_##policy(name)
+#define CLAIM_ENGINE(name) ok(cpuid_has(c, FEATURE_##name), "has " #name);
+#define CLAIM_INTEL(name)
+#define CLAIM_AMD(name)
+#define CLAIM_HOST(name)                                                                   \
+	is_int(cpuid_has(c, FEATURE_##name), cpu_set_has(&before, FEATURE_##name),         \
+	       "has " #name " as the host");
+#include "softkvm/state/cpuid_bits.def"
+#undef OFFER
+	memcpy(all, c->cpuid, sizeof(all));
+	n = cpuid_supported(all, ARRAY_SIZE(all));
+	is_int(cpuid_set(c, all, n), 0, "and one that does not");
+}
+
 /* The pairs that Linux 6.1 asks for, see docs/why/cpu-model.md. */
 static void test_speculation(void)
 {
@@ -162,6 +187,7 @@ int main(void)
 {
 	make();
 	test_model();
+	test_claims();
 	test_speculation();
 	test_dynamic();
 	test_msrs();

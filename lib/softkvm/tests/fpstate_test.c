@@ -8,6 +8,7 @@
  */
 #include "cpu.h"
 
+#include "softkvm/state/cpuid.h"
 #include "softkvm/state/xsave.h"
 
 #define AREA_AT 0x20000u
@@ -360,6 +361,7 @@ int main(void)
 	c->n_cpuid = 1;
 	c->cpuid[0] = (struct kvm_cpuid_entry2){.function = 0xd, .index = 1, .eax = 0xf,
 						.flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX};
+	c->features = cpuid_features(c->cpuid, 1);
 	make_state();
 	save(AREA_AT);
 	save(SPLIT_AT);

@@ -45,9 +45,7 @@ static void machine_begin(int n)
 		cpu[i].vm = &vm;
 		cpu[i].id = cpu[i].place = (unsigned)i;
 		cpu[i].max_phys_bits = 40;
-		cpu[i].n_cpuid = 1;
-		cpu[i].cpuid[0] =
-			(struct kvm_cpuid_entry2){.function = 1, .ecx = 1u << 21};
+		cpu_set_add(&cpu[i].features, FEATURE_x2apic);
 		vm.vcpu[i] = &cpu[i];
 	}
 	atomic_store(&vm.n_vcpus, n);

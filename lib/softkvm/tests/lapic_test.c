@@ -191,7 +191,7 @@ static void test_base(void)
 	is_int(lapic_wrmsr(c, MSR_APIC_BASE, 0xfee00d00), -1, "not from off to x2APIC");
 	is_int(lapic_set_base(c, 0xfee00d00, true), 0, "but the client may");
 	is_int(lapic_set_base(c, 0xfee00900, true), 0, "and back");
-	c->cpuid[0].ecx = 0;
+	c->features = (struct cpu_set){0};
 	is_int(lapic_wrmsr(c, MSR_APIC_BASE, 0xfee00d00), -1, "not without CPUID");
 	is_int(lapic_wrmsr(c, MSR_APIC_BASE, 0xfed00900), 0, "elsewhere");
 	ok(lapic_claims(c, 0xfed00020) && !lapic_claims(c, 0xfee00020), "it moved");

@@ -5,6 +5,8 @@
  */
 #include "cpu.h"
 
+#include "softkvm/state/cpuid.h"
+
 static struct vcpu *c;
 
 static void give_features(void)
@@ -21,6 +23,7 @@ static void give_features(void)
 	c->cpuid[3] = (struct kvm_cpuid_entry2){.function = 0xd, .index = 1, .eax = 0xf,
 						.flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX};
 	c->cpuid[4] = (struct kvm_cpuid_entry2){.function = 0x80000001, .edx = 1 << 27};
+	c->features = cpuid_features(c->cpuid, 5);
 }
 
 /* -- Control registers --------------------------------------------------------------------- */
@@ -416,7 +419,7 @@ static void invalidation(void)
 	poke(0x9000, 0x1005, 8);
 	faults(c, "\x66\x0f\x38\x82\x03", X86_GP, 0, "reserved bits");
 	is_int(cpu_run(c, "\x0f\x09"), STEP_OK, "WBINVD");
-	c->cpuid[2].ebx = 0;
+	c->features = (struct cpu_set){0};
 	faults(c, "\x66\x0f\x38\x82\x03", X86_UDV, -1, "INVPCID that is not offered");
 	give_features();
 	cpu_long(c, 3);
