@@ -14,6 +14,9 @@
  * of this needs no lock. The guest's vCPUs write the same bytes at the same time: a
  * value that was checked must be the value that is used. Copy first (guest_read()),
  * check the copy. Fields of what was read are taken out with base/bytes.h.
+ *
+ * Memory of a restored machine may be elsewhere until it is touched. Then `take` brings it, page by page, before a
+ * pointer to it is handed out; what was brought once stays, and a pointer to it, too.
  */
 #ifndef BUS_GUEST_H
 #define BUS_GUEST_H
@@ -37,6 +40,9 @@ struct guest_region {
 };
 
 struct guest_mem {
+	/* Brings what is not there yet: 0, or -EFAULT, and there is no such memory. Any thread. NULL: all is there. */
+	int (*take)(void *ctx, gpa_t gpa, uint64_t len);
+	void *ctx;
 	unsigned n;
 	struct guest_region
 		regions[GUEST_REGIONS_MAX]; /* sorted by base, never overlapping */

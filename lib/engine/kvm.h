@@ -61,6 +61,11 @@ struct kvm_face {
 
 	/* Fills at most max counters of a VM or vCPU; returns how many, 0 if it has none. */
 	int (*stats)(int fd, struct kvm_stat *out, int max);
+
+	/* Memory that is filled in when it is touched, as softkvm.h explains it; NULL: the engine has none. */
+	int (*layer)(int vm, uint32_t slot, const void *at, const uint64_t *pages);
+	int (*take)(int vm, uint64_t gpa, uint64_t len);
+	int (*layers_of)(int vm, uint32_t slot, uint8_t *pages);
 };
 
 extern const struct kvm_face kvm_host;

@@ -55,4 +55,7 @@ const struct kvm_face kvm_soft = {
 	.close = softkvm_close,
 	.kick = softkvm_kick,
 	.stats = soft_stats,
+	.layer = softkvm_layer,
+	.take = softkvm_take,
+	.layers_of = softkvm_layers_of,
 };

@@ -25,6 +25,7 @@
 #define SOFTKVM_SOFTKVM_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* What a vCPU's code cache maps to be executed, in one piece; for calls.def. */
@@ -68,6 +69,28 @@ int softkvm_close(int fd);
  * before KVM_RUN is not lost.
  */
 void softkvm_kick(int vcpu_fd);
+
+/*
+ * Memory that is filled in when it is touched: layers. A page of a memory slot can have its content in another
+ * mapping of the client's, which nobody writes, until the guest writes it: then it gets a copy of its own in the
+ * slot's memory. So a guest runs before its memory is there, and many share what none of them has written.
+ *
+ *	at = mmap(NULL, size, PROT_READ, MAP_SHARED, file, offset);     // as large as slot 0
+ *	softkvm_layer(vm, 0, at, pages);          // bit i: page i of the slot is there
+ *	...
+ *	softkvm_take(vm, gpa, len);               // before the client looks at memory or writes it
+ *
+ * The slot's own memory is not looked at for pages of a layer, but must be there. A slot has at most 31 layers, and each page
+ * is in one of them, the first that named it, or in none. The mapping may be unmapped after the call. With KVM_MEM_READONLY, or
+ * memory of which the engine has no views (a device's), -EOPNOTSUPP; -EINVAL for a mapping that is not
+ * shared; -EBUSY while a vCPU runs. softkvm_take() is for any thread but one in KVM_RUN; -EFAULT: that is not
+ * memory, or its layer's file has been cut.
+ */
+int softkvm_layer(int vm_fd, uint32_t slot, const void *at, const uint64_t *pages);
+int softkvm_take(int vm_fd, uint64_t gpa, uint64_t len);
+
+/* The layer of each page, by the order of the calls, from 1; 0: the slot's own. */
+int softkvm_layers_of(int vm_fd, uint32_t slot, uint8_t *pages);
 
 /* How the engine works on this host, and what it would rather have (docs/why/gsbase.md). Static
  * strings; SOFTKVM's words count. */

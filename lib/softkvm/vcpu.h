@@ -250,6 +250,17 @@ struct vcpu {
 
 /* -- memory slots ------------------------------------------------------------------------ */
 
+#define LAYERS_MAX 31
+#define LAYER_MOVING 0x80u
+
+/* Pages of a slot that have their content elsewhere until they are written (mmu/layer.c). */
+struct slot_layers {
+	_Atomic uint8_t *page; /* one a page: 0: in the slot's own memory; n: in base[n] */
+	const uint8_t *base[LAYERS_MAX + 1]; /* of the slot's size, PROT_READ, their addresses have SLOT_VIEW_RO;
+					      * from 1 */
+	unsigned n;
+};
+
 struct slot {
 	uint64_t gpa, size;      /* bytes; size 0: unused */
 	uint8_t *hva;            /* the client's mapping */
@@ -261,6 +272,7 @@ struct slot {
 	uint32_t id;
 	_Atomic uint64_t *dirty; /* bitmap, with KVM_MEM_LOG_DIRTY_PAGES */
 	struct page_note *note;  /* one a page, sparse */
+	struct slot_layers *layers; /* NULL: all of it is its own */
 };
 
 /* What the engine remembers of a guest-physical page. */

@@ -7,11 +7,15 @@
 
 #include "base/err.h"
 #include "dev/device.h"
+#include "engine/kvm.h"
+#include "machine/layers.h"
+#include "machine/saved/form.h"
 #include "machine/saved/inside.h"
 #include "machine/saved/parts.h"
 #include "state/state.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* -- Memory ------------------------------------------------------------------------ */
@@ -33,13 +37,35 @@ static int copy_piece(void *ctx, uint64_t at, uint64_t len)
 	return blob_copy(&file, c->s->memory_at + at, c->ram->fd, at, len, c->err);
 }
 
+static int note_piece(void *ctx, uint64_t at, uint64_t len)
+{
+	uint64_t *pages = ctx;
+
+	for (uint64_t p = at / SAVED_PAGE; p < (at + len + SAVED_PAGE - 1) / SAVED_PAGE; p++)
+		pages[p / 64] |= UINT64_C(1) << (p % 64);
+	return 0;
+}
+
+/* Maps the file, and nothing of it is read before the guest wants it. */
+static int map_memory(struct machine *m, struct err *err)
+{
+	const struct saved *s = m->config.saved;
+	uint64_t *pages = calloc((size_t)(s->memory_len / SAVED_PAGE + 63) / 64, 8);
+	int rc = pages ? saved_memory(s, note_piece, pages) : err_set(err, ENOMEM, "no memory");
+
+	if (rc == 0)
+		rc = ram_layers_add(m, s->fd, s->memory_at, pages, err);
+	free(pages);
+	return rc;
+}
+
 int machine_load_memory(struct machine *m, struct err *err)
 {
 	struct copy c = {.s = m->config.saved, .ram = &m->ram, .err = err};
 
 	if (c.s->memory_len != m->ram.size)
 		return err_set(err, EINVAL, "it has other memory than it says");
-	return saved_memory(c.s, copy_piece, &c);
+	return m->config.face->layer ? map_memory(m, err) : saved_memory(c.s, copy_piece, &c);
 }
 
 /* -- State ------------------------------------------------------------------------- */

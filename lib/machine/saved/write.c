@@ -15,6 +15,7 @@
 #include "block/disk.h"
 #include "dev/device.h"
 #include "engine/kvm.h"
+#include "machine/layers.h"
 #include "machine/saved/form.h"
 #include "machine/saved/parts.h"
 #include "state/state.h"
@@ -85,24 +86,72 @@ static uint64_t next_data(const struct map_ram *ram, uint64_t at)
 	return errno == ENXIO ? ram->size : at;
 }
 
-static int put_memory(const struct map_ram *ram, int fd, uint64_t begin, uint8_t *sums,
+struct memory {
+	const struct map_ram *ram;
+	uint8_t *layers; /* of each page; NULL: all of it is in the RAM's memfd */
+	uint8_t *chunk;  /* room for one, put together of layers */
+};
+
+static bool is_layered(const struct memory *mem, uint64_t chunk, size_t len)
+{
+	bool any = false;
+
+	for (uint64_t p = chunk / SAVED_PAGE; mem->layers && p < (chunk + len) / SAVED_PAGE; p++)
+		any |= mem->layers[p];
+	return any;
+}
+
+static const uint8_t *chunk_bytes(const struct memory *mem, uint64_t chunk, size_t len)
+{
+	if (!is_layered(mem, chunk, len))
+		return mem->ram->host + chunk;
+	for (size_t at = 0; at < len; at += SAVED_PAGE) {
+		uint64_t page = (chunk + at) / SAVED_PAGE;
+
+		memcpy(mem->chunk + at, ram_layers_page(mem->ram, mem->layers[page], page), SAVED_PAGE);
+	}
+	return mem->chunk;
+}
+
+static int put_chunks(const struct memory *mem, int fd, uint64_t begin, uint8_t *sums,
 		      struct err *err)
 {
-	uint64_t at = next_data(ram, 0);
+	const struct map_ram *ram = mem->ram;
+	uint64_t data = next_data(ram, 0);
 	int rc = 0;
 
-	while (rc == 0 && at < ram->size) {
-		uint64_t chunk = align_down(at, SAVED_CHUNK);
+	for (uint64_t chunk = 0; rc == 0 && chunk < ram->size; chunk += SAVED_CHUNK) {
 		size_t len = (size_t)(ram->size - chunk < SAVED_CHUNK ? ram->size - chunk : SAVED_CHUNK);
+		const uint8_t *bytes;
 		bool any;
 
-		rc = put_chunk(fd, ram->host + chunk, len, begin + chunk, &any, err);
+		if (data < chunk)
+			data = next_data(ram, chunk);
+		if (data >= chunk + len && !is_layered(mem, chunk, len))
+			continue;
+		bytes = chunk_bytes(mem, chunk, len);
+		rc = put_chunk(fd, bytes, len, begin + chunk, &any, err);
 		if (any)
-			le64_put(sums + chunk / SAVED_CHUNK * 8, saved_sum(ram->host + chunk, len));
-		at = next_data(ram, chunk + len);
+			le64_put(sums + chunk / SAVED_CHUNK * 8, saved_sum(bytes, len));
 	}
-	if (rc == 0 && ftruncate(fd, (off_t)(begin + ram->size)) < 0)
+	return rc;
+}
+
+static int put_memory(const struct machine *m, int fd, uint64_t begin, uint8_t *sums,
+		      struct err *err)
+{
+	struct memory mem = {.ram = &m->ram, .layers = ram_layers_of(m)};
+	int rc = 0;
+
+	mem.chunk = mem.layers ? malloc(SAVED_CHUNK) : NULL;
+	if (m->ram.layers && !mem.chunk)
+		rc = err_set(err, ENOMEM, "no memory");
+	if (rc == 0)
+		rc = put_chunks(&mem, fd, begin, sums, err);
+	if (rc == 0 && ftruncate(fd, (off_t)(begin + m->ram.size)) < 0)
 		rc = err_sys(err, errno, "writing the saved machine");
+	free(mem.layers);
+	free(mem.chunk);
 	return rc;
 }
 
@@ -236,7 +285,7 @@ int machine_save(struct machine *m, int fd, struct err *err)
 	rc = make_body(m, &b, err);
 	memory = align_up(SAVED_HEADER + body_len(&b), SAVED_CHUNK);
 	if (rc == 0)
-		rc = put_memory(&m->ram, fd, memory, b.bytes + b.description + b.sections, err);
+		rc = put_memory(m, fd, memory, b.bytes + b.description + b.sections, err);
 	if (rc == 0)
 		rc = put(fd, b.bytes, body_len(&b), SAVED_HEADER, err);
 	if (rc == 0)

@@ -16,6 +16,7 @@
 #include "softkvm/abi/vm.h"
 #include "softkvm/state/clock.h"
 #include "softkvm/state/host.h"
+#include "softkvm/state/layers.h"
 #include "softkvm/state/xsave.h"
 
 #include <errno.h>
@@ -113,6 +114,63 @@ void softkvm_kick(int vcpu_fd)
 	if (o->kind == OBJECT_VCPU && object_is_home(o))
 		vcpu_kick(o->vcpu, REQ_EXIT);
 	object_put_later(o);
+}
+
+/* -- layers ------------------------------------------------------------------------------ */
+
+/* The VM behind a descriptor, with its lock; NULL, and *rc says why. */
+static struct object *vm_lock(int fd, int *rc)
+{
+	struct object *o = object_get(fd);
+
+	*rc = !o ? -EBADF : o->kind != OBJECT_VM ? -EINVAL : object_is_home(o) ? 0 : -EIO;
+	if (*rc == 0)
+		pthread_mutex_lock(&vm_abi(o->vm)->lock);
+	else if (o)
+		object_put(o);
+	return *rc == 0 ? o : NULL;
+}
+
+static void vm_unlock(struct object *o)
+{
+	pthread_mutex_unlock(&vm_abi(o->vm)->lock);
+	object_put(o);
+}
+
+int softkvm_layer(int vm_fd, uint32_t slot, const void *at, const uint64_t *pages)
+{
+	int rc;
+	struct object *o = vm_lock(vm_fd, &rc);
+
+	if (!o)
+		return rc;
+	rc = layers_add(o->vm, slot, at, pages);
+	vm_unlock(o);
+	return rc;
+}
+
+int softkvm_take(int vm_fd, uint64_t gpa, uint64_t len)
+{
+	int rc;
+	struct object *o = vm_lock(vm_fd, &rc);
+
+	if (!o)
+		return rc;
+	rc = layers_take(o->vm, gpa, len);
+	vm_unlock(o);
+	return rc;
+}
+
+int softkvm_layers_of(int vm_fd, uint32_t slot, uint8_t *pages)
+{
+	int rc;
+	struct object *o = vm_lock(vm_fd, &rc);
+
+	if (!o)
+		return rc;
+	rc = layers_get(o->vm, slot, pages);
+	vm_unlock(o);
+	return rc;
 }
 
 /* -- counters ---------------------------------------------------------------------------- */

@@ -3,7 +3,7 @@
  * Reads and writes of guest memory in C: what the interpreter, event delivery and the slow
  * paths of translated code use.
  *
- *	linear range --(at most two pages)--> pieces --+--> RAM: slot->rw
+ *	linear range --(at most two pages)--> pieces --+--> RAM: slot_to_read(), slot_to_write()
  *	                                               +--> device: io_memory(), 8 bytes at a time
  *
  * What is not in a memory slot is a device; so are stores to a read-only slot, whose reads
@@ -46,11 +46,6 @@ struct piece {
 	uint64_t gpa;
 	unsigned len;
 };
-
-static uint8_t *slot_pointer(const struct slot *slot, uint64_t gpa)
-{
-	return slot->rw + (gpa - slot->gpa);
-}
 
 /* The slot that serves this kind of access to gpa, NULL for devices. */
 static struct slot *ram_slot(struct vcpu *c, uint64_t gpa, unsigned acc)
@@ -196,6 +191,8 @@ static bool fill(struct vcpu *c, struct view *v, uint64_t lin, unsigned acc)
 	filled = tlb_fill(c, lin, acc & ACC_WRITE, &s);
 	c->engine->view = current;
 	c->cpl = cpl;
+	if (current != &c->engine->kernel && !current->valid)
+		tlb_select(c); /* all was flushed: sync_readers() waits for others, and they for us */
 	return filled;
 }
 
@@ -227,10 +224,10 @@ static enum step ram_copy(void *dst, const void *src, unsigned len)
 }
 
 /* Are all bytes there that a store would change? (A store of one piece finds out itself.) */
-static enum step ram_probe(const struct piece p[2], unsigned n)
+static enum step ram_probe(struct vcpu *c, const struct piece p[2], unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
-		if (p[i].slot && !guarded_can_write(slot_pointer(p[i].slot, p[i].gpa)))
+		if (p[i].slot && !guarded_can_write(slot_to_write(c->vm, c, p[i].slot, p[i].gpa)))
 			return STEP_EFAULT;
 	return STEP_OK;
 }
@@ -249,7 +246,7 @@ enum step mmu_read(struct vcpu *c, uint64_t lin, void *dst, unsigned len, unsign
 	s = find_pieces(c, lin, len, acc, p, &n);
 	for (unsigned i = 0; s == STEP_OK && i < n; i++) {
 		if (p[i].slot)
-			s = ram_copy(dst, slot_pointer(p[i].slot, p[i].gpa), p[i].len);
+			s = ram_copy(dst, slot_to_read(p[i].slot, p[i].gpa), p[i].len);
 		else
 			s = device_read(c, p[i].gpa, dst, p[i].len);
 		dst = (uint8_t *)dst + p[i].len;
@@ -271,14 +268,14 @@ enum step mmu_write(struct vcpu *c, uint64_t lin, const void *src, unsigned len,
 		return ram_copy(host, src, len);
 	s = find_pieces(c, lin, len, acc | ACC_WRITE, p, &n);
 	if (s == STEP_OK && n > 1)
-		s = ram_probe(p, n);
+		s = ram_probe(c, p, n);
 	for (unsigned i = 0, at = 0; s == STEP_OK && i < n; at += p[i++].len)
 		if (!p[i].slot)
 			s = device_write(c, p[i].gpa, bytes + at, p[i].len);
 	for (unsigned i = 0, at = 0; s == STEP_OK && i < n; at += p[i++].len) {
 		if (!p[i].slot)
 			continue;
-		s = ram_copy(slot_pointer(p[i].slot, p[i].gpa), bytes + at, p[i].len);
+		s = ram_copy(slot_to_write(c->vm, c, p[i].slot, p[i].gpa), bytes + at, p[i].len);
 		if (s == STEP_OK)
 			changed(c, p[i].slot, p[i].gpa, p[i].len);
 	}
@@ -297,7 +294,7 @@ enum step mmu_probe_write(struct vcpu *c, uint64_t lin, unsigned len, unsigned a
 	if (host)
 		return guarded_can_write(host) ? STEP_OK : STEP_EFAULT;
 	s = find_pieces(c, lin, len, acc | ACC_WRITE, p, &n);
-	return s == STEP_OK ? ram_probe(p, n) : s;
+	return s == STEP_OK ? ram_probe(c, p, n) : s;
 }
 
 void mmu_stored(struct vcpu *c)
@@ -337,7 +334,11 @@ enum step mmu_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc, 
 	s = find_pieces(c, lin, len, acc, p, &n);
 	if (s != STEP_OK || !p[0].slot)
 		return s;
-	*out = slot_pointer(p[0].slot, p[0].gpa);
+	/* SAFE: without ACC_WRITE nobody writes through it. */
+	*out = acc & ACC_WRITE ? slot_to_write(c->vm, c, p[0].slot, p[0].gpa) :
+				 (uint8_t *)(uintptr_t)slot_to_read(p[0].slot, p[0].gpa);
+	if (!*out)
+		return STEP_EFAULT;
 	s = pointer_probe(out, acc);
 	if (s != STEP_OK || !(acc & ACC_WRITE))
 		return s;
@@ -374,7 +375,7 @@ static const uint8_t *walk_to_code(struct vcpu *c, uint64_t lin, enum step *s)
 
 	*s = mmu_translate(c, lin, ACC_FETCH, &gpa);
 	slot = *s == STEP_OK ? vm_slot(c->vm, gpa) : NULL;
-	return slot ? slot_pointer(slot, gpa) : NULL;
+	return slot ? slot_to_read(slot, gpa) : NULL;
 }
 
 /* One page's part. Code cannot come from a device: it reads as FF, and FF FF is undefined. */
@@ -445,7 +446,7 @@ int phys_read(struct vm *vm, uint64_t gpa, void *dst, unsigned len)
 
 		part = len;
 		slot = whole_slot(vm, gpa, &part);
-		if (!slot || !guarded_copy(d, slot_pointer(slot, gpa), part))
+		if (!slot || !guarded_copy(d, slot_to_read(slot, gpa), part))
 			return -EFAULT;
 	}
 	return 0;
@@ -461,7 +462,7 @@ int phys_write(struct vm *vm, uint64_t gpa, const void *src, unsigned len)
 		part = len;
 		slot = whole_slot(vm, gpa, &part);
 		if (!slot || (slot->flags & KVM_MEM_READONLY) ||
-		    !guarded_copy(slot_pointer(slot, gpa), s, part))
+		    !guarded_copy(slot_to_write(vm, current_vcpu, slot, gpa), s, part))
 			return -EFAULT;
 		changed(current_vcpu, slot, gpa, part);
 	}

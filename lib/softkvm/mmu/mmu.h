@@ -79,6 +79,24 @@ enum step mmu_walk(struct vcpu *c, uint64_t lin, unsigned acc, struct walk *w);
  * none of this. */
 void page_changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len);
 
+/* Where the bytes at gpa are, of a page of a slot (mmu/layer.c): to be read at once; to be written,
+ * at once or later, NULL if the memory of the layer is gone; to be kept in a TLB entry or a code page, and read
+ * there until sync_readers() of somebody takes it away. The second may wait for other vCPUs, and
+ * flush. */
+static inline const uint8_t *slot_to_read(const struct slot *slot, uint64_t gpa)
+{
+	uint64_t at = gpa - slot->gpa;
+	unsigned n = slot->layers ? atomic_load(&slot->layers->page[at >> 12]) & ~LAYER_MOVING : 0;
+
+	return (n ? slot->layers->base[n] : slot->rw) + at;
+}
+uint8_t *slot_to_write(struct vm *vm, struct vcpu *c, struct slot *slot, uint64_t gpa);
+uint8_t *slot_to_keep(struct vcpu *c, struct slot *slot, uint64_t gpa);
+
+/* The page gets memory of its own; c is NULL for the client, who holds the VM's lock. False: the layer's memory
+ * is gone. */
+bool page_move(struct vm *vm, struct vcpu *c, struct slot *slot, uint64_t gpa);
+
 /* Guest-physical address of lin for `acc`, walking the tables with all checks, accessed and
  * dirty bits set as the processor does. */
 enum step mmu_translate(struct vcpu *c, uint64_t lin, unsigned acc, uint64_t *gpa);

@@ -421,41 +421,61 @@ static bool is_enterable(const struct slot *slot)
 	return slot->ro != slot->hva || (!((first | last) & SLOT_VIEW_RO) && !(last >> 47));
 }
 
-bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
+/* Where an access to the page at gpa goes from translated code; NULL: C has to make it. */
+static uint8_t *host_page(struct vcpu *c, struct slot *slot, const struct walk *w, bool write)
+{
+	uint64_t gpa = w->gpa & ~4095ull, at = gpa - slot->gpa;
+	uint8_t *host;
+
+	if (slot->layers && atomic_load(&slot->layers->page[at >> 12])) {
+		host = write ? slot_to_write(c->vm, c, slot, gpa) : slot_to_keep(c, slot, gpa);
+		if (!host || (uintptr_t)host & SLOT_VIEW_RO)
+			return host;
+	}
+	if (may_write(c, slot, w))
+		return slot->rw + at;
+	return write || slot->ro == slot->hva ? NULL : slot->ro + at;
+}
+
+/* The current view's entry, and what has to be known to take it away. */
+static void enter(struct vcpu *c, uint64_t lin, struct slot *slot, const struct walk *w,
+		  uint8_t *host)
 {
 	struct engine *e = c->engine;
 	struct view *v = e->view;
-	struct slot *slot;
-	struct walk w;
-	uint64_t page, was;
-	bool rw;
+	uint64_t at = (w->gpa - slot->gpa) & ~4095ull, was;
+	struct page_note *note = &slot->note[at >> 12];
 
-	*step = mmu_walk(c, lin, write ? ACC_WRITE : ACC_READ, &w);
-	if (*step != STEP_OK)
-		return false;
-	slot = vm_slot(c->vm, w.gpa);
-	if (!slot)
-		return false;
-	if (!is_enterable(slot))
-		return false;
-	rw = may_write(c, slot, &w);
-	if (!rw && (write || slot->ro == slot->hva))
-		return false;
 	if (e->opt.tiny_tlb && c->stat.tlb_fills % 16 == 15) {
 		clear_log(v, v->log, &v->n_log);
 		clear_log(v, v->global_log, &v->n_global);
 	}
 	view_touch(e, v, vpn_of(lin));
-	page = (w.gpa - slot->gpa) & ~4095ull;
 	was = v->table[vpn_of(lin)];
-	v->table[vpn_of(lin)] =
-		(uint64_t)(uintptr_t)((rw ? slot->rw : slot->ro) + page) - (lin & ~4095ull);
-	log_fill(v, vpn_of(lin), &w, was != 0);
-	view_note(v, &w, lin);
-	if (rw && is_owner(&slot->note[page >> 12], vcpu_bit(c)))
-		note_writer(e, &slot->note[page >> 12], vpn_of(lin),
-			    (uint64_t)(uintptr_t)(slot->rw + page));
+	v->table[vpn_of(lin)] = (uint64_t)(uintptr_t)host - (lin & ~4095ull);
+	log_fill(v, vpn_of(lin), w, was != 0);
+	view_note(v, w, lin);
+	if (host != slot->ro + at && is_owner(note, vcpu_bit(c)))
+		note_writer(e, note, vpn_of(lin), (uint64_t)(uintptr_t)host);
 	c->stat.tlb_fills++;
+}
+
+bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)
+{
+	struct slot *slot;
+	struct walk w;
+	uint8_t *host;
+
+	*step = mmu_walk(c, lin, write ? ACC_WRITE : ACC_READ, &w);
+	if (*step != STEP_OK)
+		return false;
+	slot = vm_slot(c->vm, w.gpa);
+	if (!slot || !is_enterable(slot))
+		return false;
+	host = host_page(c, slot, &w, write);
+	if (!host)
+		return false;
+	enter(c, lin, slot, &w, host);
 	return true;
 }
 
@@ -487,13 +507,14 @@ static void demote_noted(struct engine *e, struct page_note *n, uint64_t rw_page
 			       rw_page);
 }
 
-/* This vCPU's writable entries of the page at gpa go. */
+/* This vCPU's writable entries of the page at gpa go; gpa is the page's. */
 void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
 {
 	struct engine *e = c->engine;
 	uint64_t page = (gpa - slot->gpa) >> 12;
 	struct page_note *note = &slot->note[page];
-	uint64_t rw = (uint64_t)(uintptr_t)(slot->rw + (page << 12));
+	/* While the page is a layer's: those that lead there. */
+	uint64_t rw = (uint64_t)(uintptr_t)slot_to_read(slot, gpa);
 	bool mine = atomic_load(&note->owner) == vcpu_bit(c);
 	unsigned i;
 

@@ -105,7 +105,7 @@ static bool read_entry(const struct slot *slot, uint64_t gpa, unsigned bytes, ui
 {
 	*entry = bytes == 4 ? 0xffffffffu : ~0ull;
 	/* SAFE: it is aligned: entries are, and slots are mapped in whole pages */
-	return !slot || guarded_load(slot->rw + (gpa - slot->gpa), bytes, entry);
+	return !slot || guarded_load(slot_to_read(slot, gpa), bytes, entry);
 }
 
 static uint64_t bit_range(unsigned high, unsigned low)
@@ -257,7 +257,7 @@ static bool mark_entry(struct vcpu *c, struct path *p, int level, uint64_t set)
 
 	if ((old & set) == set || !slot || (slot->flags & KVM_MEM_READONLY))
 		return true;
-	done = guarded_exchange(slot->rw + (at - slot->gpa), bytes, old, old | set);
+	done = guarded_exchange(slot_to_write(c->vm, c, slot, at), bytes, old, old | set);
 	p->bad |= done == EXCHANGE_BAD;
 	if (done != EXCHANGED)
 		return p->bad;

@@ -25,6 +25,11 @@ void engine_destroy(struct vcpu *c);
 /* Takes the signals that the engine lives on out of a mask that a thread has in KVM_RUN. */
 void signals_let_through(sigset_t *mask);
 
+/* Every vCPU that may read the page at gpa from a layer gives that up (mmu/layer.c); c is who asks, NULL: the
+ * client. A turn of waiting for somebody who does so. */
+void sync_readers(struct vm *vm, struct vcpu *c, struct slot *slot, uint64_t gpa);
+void sync_turn(struct vcpu *c, unsigned turn);
+
 /* Slots or their flags changed (the change is visible to vm_slot()): every vCPU gives up what
  * it derived from them before this returns. Not from a vCPU's own KVM_RUN. */
 void slots_changed(struct vm *vm);

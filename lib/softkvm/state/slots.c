@@ -35,6 +35,7 @@
 #include "softkvm/state/slots.h"
 
 #include "softkvm/run/run.h"
+#include "softkvm/state/layers.h"
 #include "softkvm/state/space.h"
 
 #include <errno.h>
@@ -85,6 +86,7 @@ static void dirty_destroy(struct slot *s)
 static void slot_destroy(struct slot *s)
 {
 	dirty_destroy(s);
+	layers_destroy(s);
 	if (s->ro && s->ro != s->hva)
 		slot_views_remove(s);
 	if (s->note)
@@ -205,6 +207,7 @@ static int region_change(struct vm *vm, struct slot *old, struct slot *s)
 	s->rw = old->rw;
 	s->ro = old->ro;
 	s->note = old->note;
+	s->layers = old->layers;
 	s->dirty = logged ? old->dirty : NULL;
 	if (logged && !s->dirty)
 		rc = dirty_create(s);
@@ -304,6 +307,11 @@ int slots_dirty_clear(struct vm *vm, const struct kvm_clear_dirty_log *log)
 	if (any)
 		slots_changed(vm);
 	return 0;
+}
+
+struct slot *slots_find(struct vm *vm, uint32_t id)
+{
+	return find_id(atomic_load(&vm->slots), id);
 }
 
 int slots_create(struct vm *vm)

@@ -26,12 +26,20 @@ int slots_dirty_clear(struct vm *vm, const struct kvm_clear_dirty_log *log);
 int slot_views(struct slot *slot);
 void slot_views_remove(struct slot *slot);
 
+/* A view of another mapping of the client's, which is shared; NULL: it cannot be had. It may be read, and its
+ * address has SLOT_VIEW_RO. */
+const uint8_t *base_view(const void *hva, uint64_t size);
+void base_view_remove(const uint8_t *view, uint64_t size);
+
 /* Reserves the address space of all views, once a process: when the engine is opened. False: there is
  * not as much. Any thread. */
 bool views_reserve(void);
 #define VIEWS_SPACE (4 * SLOT_VIEW_RO) /* half of it to find a place in */
 #define SLOT_VIEW_RO (1ull << SLOT_VIEW_RO_BIT)
 #define SLOT_VIEW_RO_BIT 42
+
+/* The slot with this number, NULL: none. With the VM's lock held. */
+struct slot *slots_find(struct vm *vm, uint32_t id);
 
 /* An empty table at the VM's start (0 or -ENOMEM); unmaps everything at its end. */
 int slots_create(struct vm *vm);

@@ -91,10 +91,10 @@ bool views_reserve(void)
 }
 
 /* Room in the lower half, a huge page's multiple away from the client's mapping; 0: none. */
-static uint64_t view_place(const struct slot *slot)
+static uint64_t view_place(const void *hva, uint64_t len)
 {
-	uint64_t skew = (uintptr_t)slot->hva & (HUGE - 1), at = 0;
-	uint64_t size = (skew + slot->size + HUGE - 1) & ~(HUGE - 1);
+	uint64_t skew = (uintptr_t)hva & (HUGE - 1), at = 0;
+	uint64_t size = (skew + len + HUGE - 1) & ~(HUGE - 1);
 
 	pthread_mutex_lock(&views_lock);
 	if (views_at && views_used + GAP + size <= SLOT_VIEW_RO - GAP) {
@@ -313,7 +313,7 @@ int slot_views(struct slot *slot)
 			reserve(&piece[i]);
 			fine = false;
 		}
-	at = fine ? view_place(slot) : 0;
+	at = fine ? view_place(slot->hva, slot->size) : 0;
 	if (at) {
 		slot->rw = (uint8_t *)at;
 		slot->ro = slot->rw + SLOT_VIEW_RO;
@@ -324,4 +324,31 @@ int slot_views(struct slot *slot)
 	}
 	free(piece);
 	return 0;
+}
+
+/* -- Layers -------------------------------------------------------------------------------- */
+
+const uint8_t *base_view(const void *hva, uint64_t size)
+{
+	uint64_t at = view_place(hva, size);
+	void *view;
+
+	if (!at)
+		return NULL;
+	at += SLOT_VIEW_RO;
+	view = mremap((void *)(uintptr_t)hva, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)at);
+	if (view == MAP_FAILED)
+		return NULL;
+	madvise(view, size, MADV_DONTDUMP);
+	if (mprotect(view, size, PROT_READ) == 0)
+		return view;
+	base_view_remove(view, size);
+	return NULL;
+}
+
+/* Its place is not used again. */
+void base_view_remove(const uint8_t *view, uint64_t size)
+{
+	mmap((void *)(uintptr_t)view, size, PROT_NONE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }

@@ -15,6 +15,7 @@
 
 #include "softkvm/run/current.h"
 #include "softkvm/run/io.h"
+#include "softkvm/run/run.h"
 #include "softkvm/translate/engine.h"
 
 static unsigned natives, changes;
@@ -53,6 +54,14 @@ void view_touch_new(struct engine *e, struct view *v, uint64_t vpn)
 	(void)e;
 	(void)v;
 	(void)vpn;
+}
+
+void tlb_select(struct vcpu *c) { (void)c; }
+void sync_turn(struct vcpu *c, unsigned turn) { (void)c, (void)turn; }
+
+void sync_readers(struct vm *vm, struct vcpu *c, struct slot *slot, uint64_t gpa)
+{
+	(void)vm, (void)c, (void)slot, (void)gpa;
 }
 
 bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step)

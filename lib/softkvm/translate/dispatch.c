@@ -138,6 +138,7 @@ static struct code_page *fetch_miss(struct vcpu *c, uint64_t lin, struct itlb *t
 	struct engine *e = c->engine;
 	struct code_page *p;
 	struct slot *slot;
+	uint8_t *bytes;
 	struct walk w;
 	uint64_t gpa;
 
@@ -148,14 +149,15 @@ static struct code_page *fetch_miss(struct vcpu *c, uint64_t lin, struct itlb *t
 	slot = vm_slot(c->vm, gpa);
 	if (!slot)
 		return NULL;
-	if (!guarded_can_read(slot->rw + (gpa - slot->gpa))) {
+	bytes = slot_to_keep(c, slot, gpa);
+	if (!guarded_can_read(bytes)) { /* or there are none */
 		*step = STEP_EFAULT;
 		return NULL;
 	}
-	p = page_get(e, gpa, slot->rw + (gpa - slot->gpa));
+	p = page_get(e, gpa, bytes);
 	if (!p) {
 		cache_flush(e);
-		p = page_get(e, gpa, slot->rw + (gpa - slot->gpa));
+		p = page_get(e, gpa, bytes);
 	}
 	page_check(e, p);
 	evict(e, t);

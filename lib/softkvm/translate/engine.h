@@ -340,7 +340,7 @@ struct engine {
 	} thunk;
 
 	/* messages from other vCPUs */
-	_Atomic uint64_t sync_page[VCPUS_MAX]; /* page that the sender wants without writers */
+	_Atomic uint64_t sync_page[VCPUS_MAX + 1]; /* page that the sender wants without writers; the last is the client */
 	struct lock code_lock;
 	uint64_t code_queue[CODE_QUEUE];
 	uint32_t n_code_queue;

@@ -256,17 +256,46 @@ static void take_writes(struct vcpu *c)
  * again before the first was answered, all of them. */
 #define SYNC_ALL (~0ull)
 
+/* A page that moves has its bytes in the slot's own memory from now on (mmu/layer.c). */
+static void code_moves(struct engine *e, struct slot *slot, uint64_t gpa)
+{
+	struct code_page *p = slot->layers ? page_find(e, gpa) : NULL;
+
+	if (p && atomic_load(&slot->layers->page[(gpa - slot->gpa) >> 12]) & LAYER_MOVING)
+		p->hva = slot->rw + (gpa - slot->gpa);
+}
+
+static void let_go(struct vcpu *c, struct slot *slot, uint64_t gpa)
+{
+	code_moves(c->engine, slot, gpa);
+	tlb_drop_writable(c, slot, gpa);
+}
+
+static void let_all_go(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+	uint32_t i;
+
+	for (i = 0; i < e->n_pages; i++) {
+		struct slot *slot = vm_slot(c->vm, e->page[i].gpa);
+
+		if (slot)
+			code_moves(e, slot, e->page[i].gpa);
+	}
+	mmu_flush_all(c);
+}
+
 static void answer_sync(struct vcpu *c, uint64_t what)
 {
 	struct slot *slot;
 
 	if (what == SYNC_ALL) {
-		mmu_flush_all(c);
+		let_all_go(c);
 		return;
 	}
 	slot = vm_slot(c->vm, what & ~4095ull);
 	if (slot)
-		tlb_drop_writable(c, slot, what & ~4095ull);
+		let_go(c, slot, what & ~4095ull);
 }
 
 static void answer_syncs(struct vcpu *c)
@@ -274,7 +303,7 @@ static void answer_syncs(struct vcpu *c)
 	struct engine *e = c->engine;
 	unsigned i;
 
-	for (i = 0; i < VCPUS_MAX; i++) {
+	for (i = 0; i <= VCPUS_MAX; i++) {
 		uint64_t what = atomic_load(&e->sync_page[i]);
 
 		while (what) { /* and what is asked for meanwhile */
@@ -304,42 +333,69 @@ static void wait_a_little(unsigned turn)
 		sys_call3(SYS_nanosleep, (long)&moment, 0, 0);
 }
 
+void sync_turn(struct vcpu *c, unsigned turn)
+{
+	if (c && atomic_load(&c->requests) & REQ_MMU_SYNC)
+		answer_syncs(c); /* who we wait for may wait for us */
+	wait_a_little(turn);
+}
+
 /* Waits until another vCPU has no writable entry for the page. It answers at its next poll; one
- * that is not running answers before it runs again, and until then we may ask for more. */
+ * that is not running answers before it runs again, and until then we may ask for more. c is NULL for the
+ * client. */
 static void sync_writer(struct vcpu *c, struct vcpu *other, uint64_t gpa)
 {
 	struct engine *o = other->engine;
+	_Atomic uint64_t *ask = &o->sync_page[c ? c->place : VCPUS_MAX];
 	uint64_t none = 0;
 	unsigned turn = 0;
 
-	if (!atomic_compare_exchange_strong(&o->sync_page[c->place], &none, gpa | 1))
-		atomic_store(&o->sync_page[c->place], SYNC_ALL);
+	if (!atomic_compare_exchange_strong(ask, &none, gpa | 1))
+		atomic_store(ask, SYNC_ALL);
 	vcpu_kick(other, REQ_MMU_SYNC);
-	while (atomic_load(&o->sync_page[c->place]) && atomic_load(&o->running)) {
-		if (atomic_load(&c->requests) & REQ_MMU_SYNC)
-			answer_syncs(c); /* it may be waiting for us */
-		wait_a_little(turn++);
+	while (atomic_load(ask) && atomic_load(&o->running))
+		sync_turn(c, turn++);
+}
+
+static void sync_others(struct vm *vm, struct vcpu *c, uint32_t writers, uint64_t gpa)
+{
+	int i, n = atomic_load(&vm->n_vcpus);
+
+	for (i = 0; i < n; i++) {
+		struct vcpu *other = vm->vcpu[i];
+
+		if (other != c && other->engine && writers & vcpu_bit(other))
+			sync_writer(c, other, gpa);
 	}
+}
+
+void sync_readers(struct vm *vm, struct vcpu *c, struct slot *slot, uint64_t gpa)
+{
+	uint32_t writers = atomic_load(&note_of(slot, gpa)->writers);
+
+	if (c && writers & vcpu_bit(c))
+		let_go(c, slot, gpa);
+	sync_others(vm, c, writers, gpa);
+}
+
+/* Nobody writes it but by way of page_move(), after which may_write() looks for our mark. */
+static bool is_layered(const struct slot *slot, uint64_t gpa)
+{
+	return slot->layers && atomic_load(&slot->layers->page[(gpa - slot->gpa) >> 12]);
 }
 
 void page_claim_code(struct vcpu *c, struct slot *slot, uint64_t gpa)
 {
 	struct page_note *note = note_of(slot, gpa);
 	uint32_t writers;
-	int i, n = atomic_load(&c->vm->n_vcpus);
 
 	atomic_fetch_or(&note->code, vcpu_bit(c));
+	if (is_layered(slot, gpa))
+		return;
 	writers = atomic_load(&note->writers);
 	if (writers & vcpu_bit(c))
 		tlb_drop_writable(c, slot, gpa);
-	if (!(writers & ~vcpu_bit(c)))
-		return;
-	for (i = 0; i < n; i++) {
-		struct vcpu *other = c->vm->vcpu[i];
-
-		if (other != c && other->engine && writers & vcpu_bit(other))
-			sync_writer(c, other, gpa);
-	}
+	sync_others(c->vm, c, writers, gpa);
 }
 
 /* The instruction that stored has completed (or will never): tell the holders. */
