@@ -3,13 +3,15 @@
  * A guest that is saved and restored while it works: cycle HOW TIMES MIN_MS MAX_MS OPTION...
  *
  *	cycle save 20 1 50 --kernel K --initrd I --append TEXT --cpus 2 --memory 256 --disk D \
- *		--disk E,readonly=on --console virtio
+ *		--disk E,readonly=on --console virtio --after "login:"
  *
  * At random moments, MIN_MS to MAX_MS apart, the machine is paused, and
  *
  *	pause   goes on
  *	save    is written to a file, destroyed, and made again from that file
  *	keep    is written to a file, and goes on; the file is thrown away
+ *
+ * but not before the guest has printed a line with what is --after.
  *
  * The guest's console is stdout; on stderr is the time of each of them, in ns since 1970. The last lines are "# cycles N" and "# end REASON". The moments come from SEED in
  * the environment, which is printed. No sandbox, no session: the machine alone.
@@ -23,6 +25,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +39,8 @@ static struct err err;
 static struct disk_config disks[MACHINE_DISKS_MAX];
 static unsigned n_disks;
 static bool virtio;
+static const char *after = "";
+static atomic_bool shown;
 
 static void die(const char *what)
 {
@@ -42,9 +48,25 @@ static void die(const char *what)
 	exit(1);
 }
 
+/* Looks for `after` in what is printed; one console at a time. */
+static void look_for(uint8_t byte)
+{
+	static char line[256];
+	static size_t n;
+
+	line[n++] = (char)byte;
+	line[n] = 0;
+	if (strstr(line, after))
+		atomic_store(&shown, true);
+	if (byte == '\n' || n == sizeof(line) - 1)
+		n = 0;
+}
+
 static size_t put(void *ctx, const uint8_t *bytes, size_t n)
 {
 	(void)ctx;
+	for (size_t i = 0; i < n && !atomic_load(&shown); i++)
+		look_for(bytes[i]);
 	return fwrite(bytes, 1, n, stdout);
 }
 
@@ -78,6 +100,8 @@ static void take_option(const char *name, const char *value)
 		config.memory = (uint64_t)atoi(value) << 20;
 	else if (!strcmp(name, "--console"))
 		virtio = !strcmp(value, "virtio");
+	else if (!strcmp(name, "--after"))
+		after = value;
 	else if (!strcmp(name, "--disk"))
 		add_disk(value);
 	else
@@ -176,8 +200,13 @@ int main(int argc, char **argv)
 	for (;;) {
 		struct pollfd p = {.fd = machine_fd(m), .events = POLLIN};
 		int ms = n < times ? min + (int)(random() % (max - min + 1)) : -1;
+		bool early = *after && !atomic_load(&shown);
 
-		if (poll(&p, 1, ms) > 0 || !once(argv[1]))
+		if (poll(&p, 1, early ? 1 : ms) > 0)
+			break;
+		if (early)
+			continue;
+		if (!once(argv[1]))
 			break;
 		n++;
 	}
