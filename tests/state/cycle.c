@@ -2,7 +2,8 @@
 /*
  * A guest that is saved and restored while it works: cycle HOW TIMES MIN_MS MAX_MS OPTION...
  *
- *	cycle save 20 1 50 --kernel K --initrd I --append TEXT --cpus 2 --memory 256 --disk D
+ *	cycle save 20 1 50 --kernel K --initrd I --append TEXT --cpus 2 --memory 256 --disk D \
+ *		--disk E,readonly=on --console virtio --after "login:"
  *
  * At random moments, MIN_MS to MAX_MS apart, the machine is paused, and
  *
@@ -10,7 +11,9 @@
  *	save    is written to a file, destroyed, and made again from that file
  *	keep    is written to a file, and goes on; the file is thrown away
  *
- * The guest's console is stdout. The last lines are "# cycles N" and "# end REASON". The moments come from SEED in
+ * but not before the guest has printed a line with what is --after.
+ *
+ * The guest's console is stdout; on stderr is the time of each of them, in ns since 1970. The last lines are "# cycles N" and "# end REASON". The moments come from SEED in
  * the environment, which is printed. No sandbox, no session: the machine alone.
  */
 #include "base/err.h"
@@ -22,6 +25,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,9 +36,11 @@
 static struct machine *m;
 static struct saved *s;
 static struct err err;
-static struct disk *disk;
-static const char *disk_file;
+static struct disk_config disks[MACHINE_DISKS_MAX];
+static unsigned n_disks;
 static bool virtio;
+static const char *after = "";
+static atomic_bool shown;
 
 static void die(const char *what)
 {
@@ -41,9 +48,25 @@ static void die(const char *what)
 	exit(1);
 }
 
+/* Looks for `after` in what is printed; one console at a time. */
+static void look_for(uint8_t byte)
+{
+	static char line[256];
+	static size_t n;
+
+	line[n++] = (char)byte;
+	line[n] = 0;
+	if (strstr(line, after))
+		atomic_store(&shown, true);
+	if (byte == '\n' || n == sizeof(line) - 1)
+		n = 0;
+}
+
 static size_t put(void *ctx, const uint8_t *bytes, size_t n)
 {
 	(void)ctx;
+	for (size_t i = 0; i < n && !atomic_load(&shown); i++)
+		look_for(bytes[i]);
 	return fwrite(bytes, 1, n, stdout);
 }
 
@@ -51,6 +74,17 @@ static struct machine_config config = {
 	.face = &kvm_soft, .cpus = 1, .memory = 256ull << 20, .cmdline = "console=ttyS0",
 	.console = {.output = put},
 };
+
+/* PATH or PATH,readonly=on. */
+static void add_disk(const char *value)
+{
+	const char *comma = strstr(value, ",readonly=on");
+	size_t len = comma ? (size_t)(comma - value) : strlen(value);
+
+	if (n_disks == MACHINE_DISKS_MAX)
+		exit(2);
+	disks[n_disks++] = (struct disk_config){.path = strndup(value, len), .readonly = comma};
+}
 
 static void take_option(const char *name, const char *value)
 {
@@ -66,20 +100,33 @@ static void take_option(const char *name, const char *value)
 		config.memory = (uint64_t)atoi(value) << 20;
 	else if (!strcmp(name, "--console"))
 		virtio = !strcmp(value, "virtio");
+	else if (!strcmp(name, "--after"))
+		after = value;
 	else if (!strcmp(name, "--disk"))
-		disk_file = value;
+		add_disk(value);
 	else
 		exit(2);
 }
 
-static void open_disk(void)
+static void open_disks(void)
 {
-	if (!disk_file)
-		return;
-	if (disk_open(&disk, &(struct disk_config){.path = disk_file}, &err) < 0)
-		die("disk");
-	config.disks[0] = disk;
-	config.n_disks = 1;
+	for (unsigned i = 0; i < n_disks; i++)
+		if (disk_open(&config.disks[i], &disks[i], &err) < 0)
+			die("disk");
+	config.n_disks = n_disks;
+}
+
+static void close_disks(void)
+{
+	for (unsigned i = 0; i < n_disks; i++)
+		disk_close(config.disks[i]);
+}
+
+static void check_disks(void)
+{
+	for (unsigned i = 0; i < n_disks; i++)
+		if (saved_check_disk(s, i, config.disks[i], &err) < 0)
+			die("disk");
 }
 
 static void start(void)
@@ -93,15 +140,21 @@ static void start(void)
 static void restore(int fd)
 {
 	machine_destroy(m);
-	disk_close(disk);
+	close_disks();
 	saved_close(s);
-	config.n_disks = 0;
 	if (saved_open_fd(&s, dup(fd), "file", &err) < 0 || saved_config(s, &config, &err) < 0)
 		die("open");
-	open_disk();
-	if (disk && saved_check_disk(s, 0, disk, &err) < 0)
-		die("disk");
+	open_disks();
+	check_disks();
 	start();
+}
+
+static void say_when(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	fprintf(stderr, "%lld\n", ts.tv_sec * 1000000000LL + ts.tv_nsec);
 }
 
 /* False: it has ended meanwhile. */
@@ -121,6 +174,7 @@ static bool once(const char *how)
 	}
 	if (strcmp(how, "save") != 0 && machine_resume(m, &err) < 0)
 		die("resume");
+	say_when();
 	return true;
 }
 
@@ -141,19 +195,24 @@ int main(int argc, char **argv)
 	config.virtio_console = virtio;
 	srandom(seed ? (unsigned)atoi(seed) : (unsigned)time(NULL));
 	setvbuf(stdout, NULL, _IONBF, 0);
-	open_disk();
+	open_disks();
 	start();
 	for (;;) {
 		struct pollfd p = {.fd = machine_fd(m), .events = POLLIN};
 		int ms = n < times ? min + (int)(random() % (max - min + 1)) : -1;
+		bool early = *after && !atomic_load(&shown);
 
-		if (poll(&p, 1, ms) > 0 || !once(argv[1]))
+		if (poll(&p, 1, early ? 1 : ms) > 0)
+			break;
+		if (early)
+			continue;
+		if (!once(argv[1]))
 			break;
 		n++;
 	}
 	machine_end(m, &end);
 	machine_destroy(m);
-	disk_close(disk);
+	close_disks();
 	saved_close(s);
 	printf("\n# cycles %d\n# end %s: %s\n", n, reasons[end.reason], end.text);
 	return 0;
