@@ -8,6 +8,7 @@
 #   make soak N=50   boots in a row     make fuzz SECONDS=60   each fuzz target
 #   make bench-ways  what hosts that lack something get, beside what this one has
 #   make hostile HOURS=1   attacks with other seeds, with and without sanitizers
+#   make oracle CASES=10000000   random instructions beside the CPU; goes on where it ended
 #   make hosts   lodge in containers, sandboxes, guests: boots, or what is in the way
 #   make fmt, longest                   make clean   forget builds, keep downloads
 #
@@ -20,10 +21,12 @@ GUEST := $(or $(LODGE_GUEST),$(BUILD)/guest)
 J     := $(shell nproc)
 N     := 50
 HOURS := 1
+CASES := 10000000
+SEED  := 1
 SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all help setup run test check asan clang fuzz bench bench-ways hosts hostile soak long fmt longest clean distclean
+.PHONY: all help setup run test check asan clang fuzz bench bench-ways hosts hostile oracle soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
 	@ninja -C $(BUILD)/gcc -j $(J)
@@ -93,6 +96,9 @@ hosts: all
 
 hostile: all asan
 	@tools/hostile $(HOURS) $(BUILD)/gcc $(BUILD)/asan
+
+oracle: all
+	@tools/oracle $(CASES) $(SEED)
 
 soak: all
 	@tools/guest/fetch

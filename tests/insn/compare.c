@@ -62,7 +62,7 @@ static bool insn_now(const struct test_case *t, const struct outcome *o, uint64_
 	enum x86_mode mode = t->is_32bit ? X86_MODE_32 : X86_MODE_64;
 
 	for (unsigned p = 0; p < CODE_PAGES; p++)
-		if (at - pages[p].at < PAGE && o->changed >> p & 1)
+		if (at - page_at(t->layout, p) < PAGE && o->changed >> p & 1)
 			return x86_decode(in, o->page[p] + at % PAGE, PAGE - at % PAGE, mode) > 0;
 	return case_insn(t, at, in) != NULL;
 }
@@ -175,9 +175,9 @@ static bool is_overwritten(const struct test_case *t, const struct outcome *o, u
 {
 	struct insn in;
 	const uint8_t *bytes = case_insn(t, at, &in);
-	uint64_t p = (at - CODE) / PAGE;
+	uint64_t p = (at - layouts[t->layout].code) / PAGE;
 
-	return bytes && at >= CODE && at % PAGE + len <= PAGE && p < CODE_PAGES &&
+	return bytes && at % PAGE + len <= PAGE && p < CODE_PAGES &&
 	       o->changed >> p & 1 && memcmp(o->page[p] + at % PAGE, bytes, len);
 }
 
@@ -345,7 +345,8 @@ static void compare_vectors(struct text *t, const uint8_t *a, const uint8_t *b)
 	}
 }
 
-static void compare_memory(struct text *t, const struct outcome *a, const struct outcome *b)
+static void compare_memory(struct text *t, const struct test_case *c, const struct outcome *a,
+			   const struct outcome *b)
 {
 	uint32_t both = a->changed & b->changed, either = a->changed | b->changed;
 
@@ -355,15 +356,16 @@ static void compare_memory(struct text *t, const struct outcome *a, const struct
 		if (!(either >> p & 1))
 			continue;
 		if (!(both >> p & 1)) {
-			say(t, "page@%llx(%s) ", (unsigned long long)pages[p].at,
+			say(t, "page@%llx(%s) ", (unsigned long long)page_at(c->layout, p),
 			    a->changed >> p & 1 ? "changed,not" : "not,changed");
 			continue;
 		}
 		while (i < PAGE && a->page[p][i] == b->page[p][i])
 			i++;
 		if (i < PAGE)
-			say(t, "memory@%llx(%02x,%02x) ", (unsigned long long)pages[p].at + i,
-			    a->page[p][i], b->page[p][i]);
+			say(t, "memory@%llx(%02x,%02x) ",
+			    (unsigned long long)page_at(c->layout, p) + i, a->page[p][i],
+			    b->page[p][i]);
 	}
 }
 
@@ -383,7 +385,7 @@ void outcome_compare(const struct test_case *c, const struct outcome *native,
 	compare_registers(&t, native, guest);
 	compare_flags(&t, c, native, guest, exact);
 	compare_vectors(&t, native->vectors, guest->vectors);
-	compare_memory(&t, native, guest);
+	compare_memory(&t, c, native, guest);
 }
 
 static void print_piece(const struct test_case *t, const struct piece *p)
@@ -397,14 +399,15 @@ static void print_piece(const struct test_case *t, const struct piece *p)
 		return;
 	for (unsigned i = 0; i < p->len && i < 15; i++)
 		n += snprintf(hex + n, sizeof(hex) - (size_t)n, " %02x", bytes[i]);
-	printf("#   %08x %-14s%s\n", p->at, x86_insn_name(&in), hex);
+	printf("#   %08llx %-14s%s\n", (unsigned long long)p->at, x86_insn_name(&in), hex);
 }
 
 void case_print(const struct test_case *t, const struct outcome *native,
 		const struct outcome *guest, const char *differ)
 {
-	printf("# case %llu%s, native: vector %u error %x cr2 %llx rip %llx\n",
-	       (unsigned long long)t->number, t->is_32bit ? " (32-bit)" : "", native->vector,
+	printf("# case %llu%s, code %s, %s: vector %u error %x cr2 %llx rip %llx\n",
+	       (unsigned long long)t->number, t->is_32bit ? " (32-bit)" : "",
+	       layouts[t->layout].name, t->elsewhere ? "interpreted" : "native", native->vector,
 	       native->error, (unsigned long long)native->cr2, (unsigned long long)native->rip);
 	for (unsigned i = 0; i < t->n_pieces; i++)
 		if (!t->piece[i].is_nop)
@@ -418,5 +421,5 @@ void case_print(const struct test_case *t, const struct outcome *native,
 		printf("#   softkvm: vector %u error %x cr2 %llx rip %llx\n", guest->vector,
 		       guest->error, (unsigned long long)guest->cr2,
 		       (unsigned long long)guest->rip);
-	printf("#   differ (native,softkvm): %s\n", differ);
+	printf("#   differ (%s,softkvm): %s\n", t->elsewhere ? "interpreted" : "native", differ);
 }

@@ -49,8 +49,17 @@ static const char *family_of(const struct insn *in)
 	return "integer";
 }
 
+static struct {
+	unsigned long natively, interpreted, over; /* over: of both, those that ended at the end of the code */
+} places[LAYOUTS];
+
 void coverage_add(const struct test_case *t, const struct outcome *o)
 {
+	uint64_t left = layouts[t->layout].code + CODE_PAGES * PAGE - o->rip;
+
+	places[t->layout].natively += !t->elsewhere;
+	places[t->layout].interpreted += t->elsewhere;
+	places[t->layout].over += left < 15 && o->vector != 3;
 	for (unsigned i = 0; i < t->n_pieces; i++) {
 		const struct piece *p = &t->piece[i];
 		struct insn in;
@@ -151,10 +160,19 @@ static void print_forms(const char *family)
 		putchar('\n');
 }
 
+static void print_places(void)
+{
+	printf("# | %-30s | %10s | %11s | %8s |\n", "code", "natively", "interpreted", "over end");
+	for (unsigned l = 0; l < LAYOUTS; l++)
+		printf("# | %-30s | %10lu | %11lu | %8lu |\n", layouts[l].name, places[l].natively,
+		       places[l].interpreted, places[l].over);
+}
+
 void coverage_print(bool all)
 {
 	if (all)
 		for (unsigned f = 0; f < FAMILIES; f++)
 			print_forms(families[f]);
 	print_summary();
+	print_places();
 }

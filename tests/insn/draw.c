@@ -71,7 +71,7 @@ static void add_drawn(struct sequence *q, const struct drawn *d)
 	add(q, d->bytes, d->len);
 	if (!d->disp_at)
 		return;
-	disp = d->target - (q->span->at + q->span->len);
+	disp = (uint32_t)(d->target - (q->span->at + q->span->len));
 	memcpy(q->span->bytes + at + d->disp_at, &disp, 4);
 }
 
@@ -89,7 +89,7 @@ static void resolve(struct sequence *q)
 		int64_t v = (int64_t)q->label_at[f->label] - (f->at + f->size);
 
 		if (f->absolute)
-			v = q->span->at + q->label_at[f->label];
+			v = (int64_t)(q->span->at + q->label_at[f->label]);
 		if (f->size == 1 && v != (int8_t)v)
 			v = 0;
 		memcpy(q->span->bytes + f->at, &v, f->size);
@@ -417,15 +417,37 @@ static void branch(struct sequence *q)
 	}
 }
 
+/* Are there labels that do not fit into 32 bits? */
+static bool is_far(const struct sequence *q)
+{
+	return layouts[q->g.t->layout].code + CODE_PAGES * PAGE > 1ull << 32;
+}
+
 /* mov reg, label */
 static void load_label(struct sequence *q, unsigned reg, unsigned label)
 {
-	if (reg & 8)
-		ADD(q, 0x41, (uint8_t)(0xb8 | (reg & 7)), 0, 0, 0, 0);
+	uint8_t op = (uint8_t)(0xb8 | (reg & 7));
+
+	if (is_far(q))
+		ADD(q, (uint8_t)(0x48 | reg >> 3), op, 0, 0, 0, 0, 0, 0, 0, 0);
+	else if (reg & 8)
+		ADD(q, 0x41, op, 0, 0, 0, 0);
 	else
-		ADD(q, (uint8_t)(0xb8 | reg), 0, 0, 0, 0);
-	add_fixup(q, 4, label, true);
+		ADD(q, op, 0, 0, 0, 0);
+	add_fixup(q, is_far(q) ? 8 : 4, label, true);
 	q->g.known &= (uint16_t)~(1u << reg);
+}
+
+/* push label; reg may be used */
+static void push_label(struct sequence *q, unsigned reg, unsigned label)
+{
+	if (!is_far(q)) {
+		ADD(q, 0x68, 0, 0, 0, 0);
+		add_fixup(q, 4, label, true);
+		return;
+	}
+	load_label(q, reg, label);
+	ADD(q, (uint8_t)(0x40 | reg >> 3), (uint8_t)(0x50 | (reg & 7)));
 }
 
 /* jmp or call reg */
@@ -457,8 +479,7 @@ static void indirect(struct sequence *q)
 		load_label(q, reg, to);
 		transfer_reg(q, reg);
 	} else if (what == 1) { /* push label; ret */
-		ADD(q, 0x68, 0, 0, 0, 0);
-		add_fixup(q, 4, to, true);
+		push_label(q, reg, to);
 		if (chance(g, 70))
 			ADD(q, 0xc3);
 		else
@@ -496,9 +517,8 @@ static void rewrite(struct sequence *q)
 
 	if (!has_room(q) || !insn_draw(g, &d, has_immediate))
 		return;
-	if (q->span->at + q->span->len + 60 >= CODE + 3 * PAGE)
+	if (q->span->at + q->span->len - layouts[g->t->layout].code + 60 >= 3 * PAGE)
 		return;
-	g->t->writes_code = true;
 	ADD(q, 0xc6, 0x05, 0, 0, 0, 0, (uint8_t)rng_next(&g->rng));
 	store = q->span->len;
 	while (between--)
@@ -507,7 +527,7 @@ static void rewrite(struct sequence *q)
 	add_drawn(q, &d);
 	disp = at + d.len - 1 - store;
 	if (g->t->is_32bit)
-		disp = q->span->at + at + d.len - 1;
+		disp = (uint32_t)q->span->at + at + d.len - 1;
 	memcpy(q->span->bytes + store - 5, &disp, 4);
 }
 
@@ -523,8 +543,7 @@ static void interrupt_return(struct sequence *q)
 	ADD(q, (uint8_t)(0x50 | reg));
 	ADD(q, 0x9c);                    /* pushf */
 	ADD(q, 0x6a, (uint8_t)(q->g.t->is_32bit ? 0x23 : 0x33));
-	ADD(q, 0x68, 0, 0, 0, 0);
-	add_fixup(q, 4, to, true);
+	push_label(q, reg, to);
 	if (q->g.t->is_32bit)
 		ADD(q, 0xcf);
 	else
@@ -537,25 +556,26 @@ static void excursion(struct sequence *q)
 {
 	struct test_case *t = q->g.t;
 	struct span *home = q->span, *away = &t->span[1];
-	uint32_t disp, first;
+	uint64_t code = layouts[t->layout].code, first;
+	uint32_t disp;
 
 	if (!has_room(q) || away->len + 80 > sizeof(away->bytes))
 		return;
 	if (t->n_spans == 1) {
 		t->n_spans = 2;
-		away->at = CODE + (home->at - CODE + 2 * PAGE) % (CODE_PAGES * PAGE) / PAGE * PAGE +
+		away->at = code + (home->at - code + 2 * PAGE) % (CODE_PAGES * PAGE) / PAGE * PAGE +
 			   pick(&q->g, PAGE - sizeof(away->bytes));
 	}
 	first = away->at + away->len;
-	if (chance(&q->g, 60)) {
+	if (chance(&q->g, 60) || is_far(q)) {
 		ADD(q, 0xe8, 0, 0, 0, 0);
 	} else { /* push the return address, jump */
 		ADD(q, 0x68, 0, 0, 0, 0);
-		disp = home->at + home->len + 5;
+		disp = (uint32_t)home->at + home->len + 5;
 		memcpy(home->bytes + home->len - 4, &disp, 4);
 		ADD(q, 0xe9, 0, 0, 0, 0);
 	}
-	disp = first - (home->at + home->len);
+	disp = (uint32_t)(first - (home->at + home->len));
 	memcpy(home->bytes + home->len - 4, &disp, 4);
 	q->span = away;
 	for (unsigned n = pick(&q->g, 3); n; n--)
@@ -633,11 +653,28 @@ static void item(struct sequence *q)
 
 /* -- A case -------------------------------------------------------------------------------------------- */
 
-static uint32_t place(struct draw *g, unsigned n)
+/* Runs of cases have one layout: to change it costs the native side some system calls. */
+static enum where layout_of(uint64_t number, bool is_32bit)
 {
+	static const enum where narrow[] = {AT_0, TOP_32};
+	uint64_t run = number / 32;
+
+	if (run % 4 != 3)
+		return HOME;
+	return is_32bit ? narrow[run / 4 % 2] : 1 + run / 4 % (LAYOUTS - 1);
+}
+
+static uint64_t place(struct draw *g, unsigned n)
+{
+	uint64_t code = layouts[g->t->layout].code;
+
+	if (g->t->layout == AT_0 && chance(g, 30))
+		return 0;
+	if (g->t->layout != HOME && chance(g, 50)) /* up to the last byte, or too far */
+		return code + CODE_PAGES * PAGE - 1 - pick(g, 8 * n);
 	if (chance(g, 30)) /* across the pages, if it is as long as is likely */
-		return CODE + PAGE * (1 + pick(g, 3)) - 1 - pick(g, 8 * n);
-	return CODE + pick(g, CODE_PAGES * PAGE - 260);
+		return code + PAGE * (1 + pick(g, 3)) - 1 - pick(g, 8 * n);
+	return code + pick(g, CODE_PAGES * PAGE - 260);
 }
 
 void case_draw(struct test_case *t, uint64_t seed, uint64_t number)
@@ -649,6 +686,7 @@ void case_draw(struct test_case *t, uint64_t seed, uint64_t number)
 	t->number = number;
 	t->template = number / 64 % TEMPLATES;
 	t->is_32bit = chance(&q.g, 15);
+	t->layout = layout_of(number, t->is_32bit);
 	q.g.tame = chance(&q.g, 50);
 	n = chance(&q.g, 35) ? 1 : 2 + pick(&q.g, 11);
 	state_draw(&q.g);

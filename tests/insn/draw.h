@@ -26,7 +26,7 @@ struct drawn {
 	unsigned len;
 	struct insn in;
 	unsigned disp_at;        /* of a RIP-relative operand's displacement; 0: none */
-	uint32_t target;         /* what it is to reach */
+	uint64_t target;         /* what it is to reach */
 };
 
 /* Draws until `want` is true (NULL: anything goes). False if luck ran out. */
@@ -40,6 +40,8 @@ void state_draw(struct draw *g);
 uint64_t value_draw(struct rng *r);
 /* An address in or around the data pages. */
 uint64_t target_draw(struct draw *g, unsigned size);
+/* The same for who reaches what lies around the code. */
+uint64_t near_draw(struct draw *g, unsigned size);
 /* Fills an XSAVE image. */
 void vectors_draw(struct rng *r, uint8_t *image);
 

@@ -90,7 +90,7 @@ static unsigned put_memory(struct draw *g, struct drawn *d, struct form *f)
 	if (!f->vsib && !is_field && !g->t->is_32bit && chance(g, 12)) { /* RIP-relative */
 		put(d, reg | 5);
 		d->disp_at = d->len;
-		d->target = (uint32_t)(target - f->segment);
+		d->target = near_draw(g, 16) - f->segment;
 		put32(d, 0);
 		return 0;
 	}

@@ -88,6 +88,21 @@ uint64_t target_draw(struct draw *g, unsigned size)
 	return SOME(&g->rng, ((const uint32_t[]){0, 0x10020000, 0x7ffff000, DATA + 2 * PAGE}));
 }
 
+/* The displacement of an operand that is relative to RIP has 32 bits. */
+uint64_t near_draw(struct draw *g, unsigned size)
+{
+	const struct layout *l = &layouts[g->t->layout];
+	unsigned what = pick(g, 100);
+
+	if (g->t->layout == HOME || (l->code < STACK && what < 50))
+		return target_draw(g, size);
+	if (what < 80)
+		return l->around + pick(g, NEAR_PAGES * PAGE - 64);
+	if (what < 90 || g->tame)
+		return l->around + PAGE - pick(g, 64);
+	return l->code + pick(g, 2) * CODE_PAGES * PAGE - pick(g, 2 * size) + pick(g, size);
+}
+
 /* -- Vectors -------------------------------------------------------------------------------------- */
 
 enum pattern { RANDOM, DOUBLES, FLOATS, INTEGERS, ZERO, OFFSETS32, OFFSETS64, SIGNS, PATTERNS };

@@ -18,6 +18,31 @@ const struct page pages[PAGES] = {
 	{TOP, true, false},          {ABOVE, true, false},
 };
 
+/*
+ * Linear 0, which an entry of a table that nobody filled would mean; both sides of 4 GiB; the end of the
+ * lower half, as far as Linux gives it to a process, and to its last byte; the begin of the upper
+ * half; the last byte of all.
+ */
+const struct layout layouts[LAYOUTS] = {
+	[HOME] = {CODE, TOP, "home"},
+	[AT_0] = {0, 0x8000, "at 0"},
+	[TOP_32] = {0xffffc000, 0, "up to 4 GiB"},
+	[ACROSS_4G] = {0xffffe000, 0xffff0000, "across 4 GiB"},
+	[LOW_END] = {0x00007fffffffb000, 0x00007fffffff0000, "at the end of a process"},
+	[LOW_LAST] = {0x00007fffffffc000, 0x00007fffffff0000, "at the end of the lower half"},
+	[UPPER] = {0xffff800000000000, 0xffff800000010000, "at the begin of the upper half"},
+	[LAST] = {0xffffffffffffc000, 0xffffffffffff0000, "at the last byte"},
+};
+
+uint64_t page_at(enum where layout, unsigned page)
+{
+	if (page < CODE_PAGES)
+		return layouts[layout].code + page * PAGE;
+	if (page_moves(page))
+		return layouts[layout].around + (page - (PAGES - NEAR_PAGES)) * PAGE;
+	return pages[page].at;
+}
+
 const uint8_t *case_insn(const struct test_case *t, uint64_t at, struct insn *in)
 {
 	enum x86_mode mode = t->is_32bit ? X86_MODE_32 : X86_MODE_64;
@@ -25,7 +50,7 @@ const uint8_t *case_insn(const struct test_case *t, uint64_t at, struct insn *in
 	for (unsigned i = 0; i < t->n_spans; i++) {
 		const struct span *s = &t->span[i];
 
-		if (at >= s->at && at < s->at + s->len)
+		if (at - s->at < s->len)
 			return x86_decode(in, s->bytes + (at - s->at), 15, mode) > 0
 				       ? s->bytes + (at - s->at)
 				       : NULL;
@@ -40,9 +65,17 @@ void image_init(struct image *m)
 	memset(m->page, 0xcc, CODE_PAGES * PAGE);
 }
 
+/* A byte of code, NULL: beyond its pages. */
+static uint8_t *code_at(struct image *m, uint64_t va)
+{
+	uint64_t at = va - layouts[m->last.layout].code;
+
+	return at < CODE_PAGES * PAGE ? m->page[at / PAGE] + at % PAGE : NULL;
+}
+
 static uint8_t *at(struct image *m, uint32_t va)
 {
-	for (unsigned i = 0; i < PAGES; i++)
+	for (unsigned i = CODE_PAGES; i < PAGES; i++)
 		if (va - pages[i].at < PAGE)
 			return m->page[i] + (va - pages[i].at);
 	__builtin_trap();
@@ -50,17 +83,26 @@ static uint8_t *at(struct image *m, uint32_t va)
 
 static uint8_t template_at(unsigned template, uint32_t va)
 {
-	for (unsigned i = 0; i < PAGES; i++)
+	for (unsigned i = CODE_PAGES; i < PAGES; i++)
 		if (va - pages[i].at < PAGE)
 			return templates[template][i][va - pages[i].at];
 	__builtin_trap();
 }
 
+static void put_code(struct image *m, const struct span *s, const uint8_t *bytes)
+{
+	for (uint32_t k = 0; k < s->len; k++) {
+		uint8_t *byte = code_at(m, s->at + k);
+
+		if (byte)
+			*byte = bytes ? bytes[k] : 0xcc;
+	}
+}
+
 static void undo_last(struct image *m)
 {
 	for (unsigned i = 0; i < m->last.n_spans; i++)
-		for (uint32_t k = 0; k < m->last.span[i].len; k++)
-			*at(m, m->last.span[i].at + k) = 0xcc;
+		put_code(m, &m->last.span[i], NULL);
 	for (unsigned i = 0; i < m->last.n_patches; i++)
 		for (uint32_t k = 0; k < 8; k++)
 			*at(m, m->last.patch[i].at + k) =
@@ -76,8 +118,7 @@ void image_set(struct image *m, const struct test_case *t)
 	m->template = t->template;
 	m->last = *t;
 	for (unsigned i = 0; i < t->n_spans; i++)
-		for (uint32_t k = 0; k < t->span[i].len; k++)
-			*at(m, t->span[i].at + k) = t->span[i].bytes[k];
+		put_code(m, &t->span[i], t->span[i].bytes);
 	for (unsigned i = 0; i < t->n_patches; i++)
 		for (uint32_t k = 0; k < 8; k++)
 			*at(m, t->patch[i].at + k) = (uint8_t)(t->patch[i].value >> 8 * k);

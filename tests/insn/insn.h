@@ -21,7 +21,7 @@
 #define PAGE 4096u
 
 /* The sandbox: what both worlds have mapped for the case; nothing else is below 4 GiB. */
-enum { CODE_PAGES = 4, PAGES = 12 };
+enum { CODE_PAGES = 4, NEAR_PAGES = 2, PAGES = 12 };
 
 #define CODE  0x10000000u /* four pages; the last cannot be written */
 #define DATA  0x10010000u /* two pages, then a hole */
@@ -30,12 +30,29 @@ enum { CODE_PAGES = 4, PAGES = 12 };
 #define TOP   0xfffff000u /* the last page below 4 GiB, ... */
 #define ABOVE 0x100000000 /* ... and the next one, which 32-bit code does not reach */
 
+/* Code, and two pages of data, are not always at CODE and TOP but sometimes at an end of something. */
+enum where { HOME, AT_0, TOP_32, ACROSS_4G, LOW_END, LOW_LAST, UPPER, LAST, LAYOUTS };
+
+struct layout {
+	uint64_t code, around;
+	const char *name;
+};
+
+extern const struct layout layouts[LAYOUTS];
+
 struct page {
-	uint64_t at;
+	uint64_t at;              /* at HOME */
 	bool write, exec;
 };
 
 extern const struct page pages[PAGES];
+uint64_t page_at(enum where layout, unsigned page);
+
+/* Has this page another place in other layouts? */
+static inline bool page_moves(unsigned page)
+{
+	return page < CODE_PAGES || page >= PAGES - NEAR_PAGES;
+}
 
 #define VECTOR_STATE 4096 /* bytes of an XSAVE image, at most */
 #define TEMPLATES 8       /* contents of the data pages that cases choose from */
@@ -50,8 +67,8 @@ struct start {
 	uint16_t sel_ds, sel_es, sel_fs, sel_gs;
 };
 
-struct span {             /* code; everything around it is INT3 */
-	uint32_t at;
+struct span {             /* code; everything around it is INT3; what is beyond the pages does not exist */
+	uint64_t at;
 	uint32_t len;
 	uint8_t bytes[240];
 };
@@ -62,7 +79,7 @@ struct patch {            /* a word of data that the code wants */
 };
 
 struct piece {            /* an instruction of a case, for reports and coverage */
-	uint32_t at;
+	uint64_t at;
 	uint8_t len;
 	bool is_nop;              /* replaced, while a report was made shorter */
 };
@@ -74,7 +91,8 @@ struct piece {            /* an instruction of a case, for reports and coverage 
 struct test_case {
 	uint64_t number;
 	bool is_32bit;
-	bool writes_code;             /* on purpose */
+	bool elsewhere;               /* the host runs no such code: see insn_test.c */
+	enum where layout;
 	unsigned template;
 	struct start start;
 	unsigned n_spans, n_patches, n_pieces;
@@ -91,6 +109,7 @@ enum status {
 	ENDLESS,       /* was stopped */
 	SYSCALL,       /* asked the host's kernel for something: no case for us */
 	DIED,
+	ELSEWHERE,     /* the host has no place for the code */
 	STUCK,         /* softkvm did something that has no native counterpart; `why` says what */
 };
 
@@ -174,8 +193,15 @@ struct guest;
 struct guest *guest_create(const char *knobs);
 /* warm: translations of the last run (of the same case) may be used again. */
 void guest_run(struct guest *g, const struct test_case *t, bool warm, struct outcome *o);
+/* Is a second run, warm, of interest? */
+bool guest_is_warm_too(const struct guest *g);
 const char *guest_knobs(const struct guest *g);
 void guest_destroy(struct guest *g);
+
+/* -- full.c ---------------------------------------------------------------------------------------- */
+
+/* Leaves so much room as the number says. */
+void cache_fill_up(int vcpu, uint64_t number, bool warm);
 
 /* -- compare.c ----------------------------------------------------------------------------------- */
 

@@ -13,7 +13,7 @@
  * The signal frame has everything: registers, vector, error code, CR2, and the XSAVE image.
  * The handler does not return but leaves by restoring the stack of native_enter().
  *
- * A filter (seccomp) turns system calls made from below 4 GiB into SIGSYS. A case that does not
+ * A filter (seccomp) turns system calls made from where cases are into SIGSYS. A case that does not
  * end is noticed by the parent, which sends SIGALRM; one that kills the child costs a new child.
  */
 #include "insn.h"
@@ -134,6 +134,8 @@ __asm__(".text\n"
 
 static struct image image;
 static uint8_t *live[PAGES];
+static int sandbox[PAGES];       /* their memory */
+static enum where placed;       /* where those that move are now; LAYOUTS: nowhere */
 static volatile bool inside;
 static struct outcome *current;
 
@@ -188,23 +190,47 @@ void native_on_signal(int sig, siginfo_t *info, void *context)
 /* Populated, so that an error code says that the page is present. */
 #define SHARED (MAP_SHARED | MAP_POPULATE)
 
+static bool map_page(enum where layout, unsigned i)
+{
+	int prot = PROT_READ | (pages[i].write ? PROT_WRITE : 0) | (pages[i].exec ? PROT_EXEC : 0);
+	void *want = (void *)(uintptr_t)page_at(layout, i);
+
+	return mmap(want, PAGE, prot, SHARED | MAP_FIXED_NOREPLACE, sandbox[i], 0) == want;
+}
+
 static bool map_sandbox(void)
 {
 	for (unsigned i = 0; i < PAGES; i++) {
-		int fd = memfd_create("sandbox", MFD_CLOEXEC);
-		int prot = PROT_READ | (pages[i].write ? PROT_WRITE : 0) |
-			   (pages[i].exec ? PROT_EXEC : 0);
-		void *want = (void *)(uintptr_t)pages[i].at;
-
-		if (fd < 0 || ftruncate(fd, PAGE) < 0 ||
-		    mmap(want, PAGE, prot, SHARED | MAP_FIXED_NOREPLACE, fd, 0) != want)
+		sandbox[i] = memfd_create("sandbox", MFD_CLOEXEC);
+		if (sandbox[i] < 0 || ftruncate(sandbox[i], PAGE) < 0 || !map_page(HOME, i))
 			return false;
-		live[i] = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		close(fd);
+		live[i] = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, sandbox[i], 0);
 		if (live[i] == MAP_FAILED)
 			return false;
 	}
 	return true;
+}
+
+/* Moves the pages that move. False: something else is there, or it is not for processes. */
+static bool place(enum where layout)
+{
+	bool fits = true;
+
+	if (placed == layout)
+		return true;
+	for (unsigned i = 0; i < PAGES && placed != LAYOUTS; i++)
+		if (page_moves(i))
+			munmap((void *)(uintptr_t)page_at(placed, i), PAGE);
+	placed = layout;
+	for (unsigned i = 0; i < PAGES && fits; i++)
+		if (page_moves(i) && !map_page(layout, i)) {
+			while (i--)
+				if (page_moves(i))
+					munmap((void *)(uintptr_t)page_at(layout, i), PAGE);
+			placed = LAYOUTS;
+			fits = false;
+		}
+	return fits;
 }
 
 static void catch_signals(void)
@@ -220,13 +246,17 @@ static void catch_signals(void)
 		sigaction(signals[i], &sa, NULL);
 }
 
-/* System calls from below 4 GiB are a case's. */
+/* System calls from below 8 GiB, and from the end of the lower half, are a case's. */
 static bool filter_syscalls(void)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
 			 offsetof(struct seccomp_data, instruction_pointer) + 4),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 1, 0, 3),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x7fff, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, instruction_pointer)),
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0xffffb000, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
@@ -240,6 +270,9 @@ static void run_case(const struct test_case *t, struct outcome *o)
 {
 	/* for kernels that put GS base back to this at a task switch; they refuse half of the values */
 	syscall(SYS_arch_prctl, ARCH_SET_GS, t->start.gs);
+	o->status = ELSEWHERE;
+	if (t->elsewhere || !place(t->layout))
+		return;
 	image_set(&image, t);
 	image_copy(&image, live);
 	current = o;

@@ -8,7 +8,8 @@
  *
  * A case is one instruction between NOPs. Its memory operand has exactly one page to lie in: it
  * begins where a page begins behind a hole, ends where one ends before a hole, or is a byte too
- * far; so an operand that is longer than the decoder says, or begins earlier, comes out. What is
+ * far; so an operand that is longer than the decoder says, or begins earlier, comes out. The code lies
+ * at 0, so that who looks for an operand in memory where there is none finds something. What is
  * not in the table is left out, it is #UD and nothing else.
  */
 #include "draw.h"
@@ -188,12 +189,13 @@ bool sweep_draw(struct test_case *t, uint64_t seed, uint64_t number)
 	}
 	t->number = number;
 	t->template = number / 64 % TEMPLATES;
+	t->layout = AT_0;
 	state_draw(&g);
 	t->start.gpr[X86_RSI] = operand_at(&g, &in);
+	t->start.rip = layouts[t->layout].code + 256;
 	t->n_spans = t->n_pieces = 1;
-	t->span[0] = (struct span){.at = CODE + 256, .len = in.len};
+	t->span[0] = (struct span){.at = t->start.rip, .len = in.len};
 	memcpy(t->span[0].bytes, c.bytes, in.len);
-	t->piece[0] = (struct piece){.at = CODE + 256, .len = in.len};
-	t->start.rip = CODE + 256;
+	t->piece[0] = (struct piece){.at = t->start.rip, .len = in.len};
 	return true;
 }

@@ -184,8 +184,10 @@ bool can_inline(const struct tr *t, const struct insn *in)
 	if (in->kind == X86_NATIVE)
 		return in->mem_size <= 256 && (in->mem_size != 0 || !in->has_mem);
 	switch (in->kind) {
-	case X86_PUSH_R: case X86_POP_R: case X86_PUSH_I: case X86_PUSH_M: case X86_LEAVE:
+	case X86_PUSH_R: case X86_POP_R: case X86_PUSH_I: case X86_LEAVE:
 		return in->opsize == stack_size(t);
+	case X86_PUSH_M: /* not FF /6 with a register, which nobody writes */
+		return in->opsize == stack_size(t) && in->has_mem;
 	case X86_CALL_REL: case X86_JMP_REL: case X86_RET: case X86_JCC:
 		return in->opsize == stack_size(t) || (wide && in->opsize != 2);
 	case X86_CALL_RM: case X86_JMP_RM:
