@@ -7,6 +7,7 @@
 #   make check   unit and tree tests    make long    tests of minutes
 #   make soak N=50   boots in a row     make fuzz SECONDS=60   each fuzz target
 #   make bench-ways  what hosts that lack something get, beside what this one has
+#   make bench-handoff   an exit to the VMM, and to one in another process
 #   make hostile HOURS=1   attacks with other seeds, with and without sanitizers
 #   make oracle CASES=10000000   random instructions beside the CPU; goes on where it ended
 #   make hosts   lodge in containers, sandboxes, guests: boots, or what is in the way
@@ -26,7 +27,8 @@ SEED  := 1
 SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all help setup run test check asan clang fuzz bench bench-ways hosts hostile oracle soak long fmt longest clean distclean
+.PHONY: all help setup run test check asan clang fuzz bench bench-ways bench-handoff hosts hostile oracle \
+	soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
 	@ninja -C $(BUILD)/gcc -j $(J)
@@ -113,6 +115,9 @@ bench-ways: all
 	@tools/guest/fetch cloud
 	@bench/run --rounds 9 --best --parts kernels --only integer \
 		--engines lodge,lodge:gsrepair,lodge:nogs,lodge:nobmi1,lodge:nogs+nobmi1,lodge:fxsave
+
+bench-handoff: all
+	@$(BUILD)/gcc/bench/handoff
 
 # Only what was changed: tables and the like are laid out by hand.
 fmt: setup
