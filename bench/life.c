@@ -12,7 +12,7 @@
  *	entered   from there to the guest's first exit to us: it has executed something
  *	answer    from the beginning of create to the shell's answer to a line that was typed at once
  *
- * Medians, in milliseconds of wall time and of CPU time of this process.
+ * Medians, in milliseconds of wall time and of CPU time of this process, and its page faults.
  */
 #include "base/err.h"
 #include "engine/kvm.h"
@@ -22,9 +22,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,7 +36,7 @@ enum { PAUSE, SAVE, CREATE, ENTERED, ANSWER, N_STEPS };
 static const char *const names[] = {"pause", "save", "create", "entered", "answer"};
 
 struct clocks {
-	double wall, cpu;
+	double wall, cpu, faults;
 };
 
 static struct clocks taken[N_STEPS][ROUNDS_MAX];
@@ -52,14 +54,19 @@ static double ms_of(clockid_t id)
 
 static struct clocks now(void)
 {
-	return (struct clocks){ms_of(CLOCK_MONOTONIC), ms_of(CLOCK_PROCESS_CPUTIME_ID)};
+	struct rusage used;
+
+	getrusage(RUSAGE_SELF, &used);
+	return (struct clocks){ms_of(CLOCK_MONOTONIC), ms_of(CLOCK_PROCESS_CPUTIME_ID),
+			       (double)used.ru_minflt};
 }
 
 static void note(unsigned step, unsigned round, struct clocks begin)
 {
 	struct clocks end = now();
 
-	taken[step][round] = (struct clocks){end.wall - begin.wall, end.cpu - begin.cpu};
+	taken[step][round] = (struct clocks){end.wall - begin.wall, end.cpu - begin.cpu,
+					     end.faults - begin.faults};
 }
 
 static void die(const char *what)
@@ -179,12 +186,12 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double median(const struct clocks *c, unsigned n, bool cpu)
+static double median(const struct clocks *c, unsigned n, size_t at)
 {
 	double v[ROUNDS_MAX];
 
 	for (unsigned i = 0; i < n; i++)
-		v[i] = cpu ? c[i].cpu : c[i].wall;
+		memcpy(&v[i], (const char *)&c[i] + at, sizeof(v[i]));
 	qsort(v, n, sizeof(v[0]), by_size);
 	return v[n / 2];
 }
@@ -205,10 +212,12 @@ int main(int argc, char **argv)
 	wait_for("42-42");
 	for (unsigned i = 0; i < rounds; i++)
 		go(i);
-	printf("%-10s %10s %10s\n", "ms", "wall", "cpu");
+	printf("%-10s %10s %10s %10s\n", "", "wall ms", "cpu ms", "faults");
 	for (unsigned i = 0; i < N_STEPS; i++)
-		printf("%-10s %10.2f %10.2f\n", names[i], median(taken[i], rounds, false),
-		       median(taken[i], rounds, true));
+		printf("%-10s %10.2f %10.2f %10.0f\n", names[i],
+		       median(taken[i], rounds, offsetof(struct clocks, wall)),
+		       median(taken[i], rounds, offsetof(struct clocks, cpu)),
+		       median(taken[i], rounds, offsetof(struct clocks, faults)));
 	if (getenv("STATS")) {
 		struct kvm_stat stats[256];
 		int n = machine_stats(m, stats, 256);
