@@ -19,7 +19,8 @@
  *
  * Threads: as with the kernel, a vCPU's ioctls belong to one thread at a time, and VM
  * ioctls may come from any thread. softkvm_kick() makes KVM_RUN return -EINTR, as a signal
- * does to the kernel's, and so does kvm_run.immediate_exit.
+ * does to the kernel's. kvm_run.immediate_exit does so for a KVM_RUN that is about to begin;
+ * to one that is under way it says nothing before a kick.
  */
 #ifndef SOFTKVM_SOFTKVM_H
 #define SOFTKVM_SOFTKVM_H

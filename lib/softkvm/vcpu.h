@@ -107,6 +107,7 @@ struct fault {
 #define RFLAGS_VIF 0x80000ull
 #define RFLAGS_VIP 0x100000ull
 #define RFLAGS_ID 0x200000ull
+#define RFLAGS_ALL 0x3f7fd7ull
 
 /* Exception vectors. */
 enum { X86_DE = 0, X86_DB = 1, X86_NMI = 2, X86_BP = 3, X86_OFV = 4, X86_BR = 5, X86_UDV = 6,

@@ -12,6 +12,8 @@
  *	              the page that the instruction TLB has; a dead block's gate leads to C. All that are not
  *	              empty are in the log.
  *	jumped        the same, where its age is that of a view
+ *	instruction   an entry that is some view's is where that view looks for it
+ *	TLB
  */
 #include "tests/hostile/hostile.h"
 
@@ -261,6 +263,29 @@ static bool check_jumped(const struct audit *a)
 	return true;
 }
 
+/* -- The instruction TLB ----------------------------------------------------------------- */
+
+static bool is_aged(const struct engine *e, uint64_t age)
+{
+	bool is = e->kernel.age == age;
+
+	for (unsigned i = 0; i < USER_VIEWS; i++)
+		is |= e->user[i].age == age;
+	return is;
+}
+
+static bool check_itlb(const struct engine *e)
+{
+	for (unsigned i = 0; i < ITLB; i++) {
+		const struct itlb *t = &e->itlb[i];
+
+		if (t->lin && is_aged(e, t->age) &&
+		    ((((t->lin >> 12) + t->age * 67) & (ITLB - 1)) != i || t->page >= e->n_pages))
+			return wrong("the instruction TLB, for", t->lin, i);
+	}
+	return true;
+}
+
 /* -- All ------------------------------------------------------------------------------- */
 
 bool code_sound(struct engine *e)
@@ -270,7 +295,7 @@ bool code_sound(struct engine *e)
 	bool fine = find_gates(&a) && check_extents(e, &e->region[REGION_COLD]) &&
 		    check_extents(e, &e->region[REGION_HOT]) && check_blocks(e, &living, &crossing) &&
 		    check_lists(e, living, crossing) && check_exits(e) && check_jumps(&a, &e->kernel) &&
-		    check_jumped(&a);
+		    check_jumped(&a) && check_itlb(e);
 
 	for (unsigned i = 0; i < USER_VIEWS; i++)
 		fine = fine && check_jumps(&a, &e->user[i]);

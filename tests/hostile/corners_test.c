@@ -17,6 +17,8 @@
  *	flat segments              that expand down, or may not be written or read
  *	a program's first page     where another has run before, and nothing has been flushed yet
  *	an XRSTOR                  that the host refuses, though we did not
+ *	addresses 2^42 apart       of one page, the upper one not writable: a store site cannot tell
+ *	                           them by what it adds, so the read-only view's fault must
  *	a page of the same sum     new code, loaded by the client, that a simple sum takes for the old
  */
 #include "tests/hostile/hostile.h"
@@ -391,6 +393,33 @@ static void refused(struct enemy *e)
 	object_put(o);
 }
 
+/* The two views of a page are as far from each other as its two addresses, so their addends are equal. */
+static void same_addend(struct enemy *e)
+{
+	struct softkvm_stat before[64], after[64];
+	unsigned i, n;
+
+	BEGIN(e, LONG_RING0, "\xbf\0\x40\x08\0"                    /* mov edi, FRESH_AT */
+			     "\x48\xbe\0\x40\x08\0\0\x04\0\0"    /* mov rsi, FRESH_AT + 2^42 */
+			     "\xbb\x07\0\0\0\xb9\x64\0\0\0"      /* mov ebx, 7; mov ecx, 100 */
+			     "\x89\x1f\xff\xc9\x75\xfa"            /* 1: mov [rdi], ebx; dec ecx; jnz 1b */
+			     "\x83\xfb\x08\x74\x0e"                /* cmp ebx, 8; je 2f */
+			     "\x8b\x06\x48\x89\xf7\xff\xc3"        /* mov eax, [rsi]; mov rdi, rsi; inc ebx */
+			     "\xb9\x01\0\0\0\xeb\xe7\xf4");         /* mov ecx, 1; jmp 1b; 2: hlt */
+	put64(e, PML4_AT + 8 * 8, TABLES_AT | 7);
+	put64(e, TABLES_AT, (TABLES_AT + PAGE) | 7);
+	put64(e, TABLES_AT + PAGE, (TABLES_AT + 2 * PAGE) | 7);
+	put64(e, TABLES_AT + 2 * PAGE + (FRESH_AT >> 12) * 8, FRESH_AT | 5);
+	memcpy(e->ram + FUNCTION_AT, "\x8b\x04\x25\0\x40\x08\0\xf4", 8); /* mov eax, [FRESH_AT]; hlt */
+	set_gate(e, 14, FUNCTION_AT);
+	n = (unsigned)softkvm_stats(e->cpu[0].fd, before, 64);
+	is_int(go(e), 7, "a store to a page that is writable 2^42 below");
+	softkvm_stats(e->cpu[0].fd, after, 64);
+	for (i = 0; i < n && strcmp(after[i].name, "host_faults"); i++)
+		;
+	note("%llu host faults", after[i].value - before[i].value);
+}
+
 /* Of a product by an odd number the highest bit changes if that of the factor does, whatever
  * else it is: after a rotation by 29 the next word but three can take that back. */
 static void same_sum(struct enemy *e)
@@ -428,6 +457,7 @@ int main(void)
 		refused(e);
 		flat_types(e);
 		same_sum(e);
+		same_addend(e);
 		enemy_destroy(e);
 		first_page(knobs[i]);
 	}

@@ -57,7 +57,7 @@ static uint64_t ns_of_ticks(uint64_t ticks)
 
 static uint64_t elapsed(const struct kvm_pit_channel_state *s)
 {
-	int64_t ns = (int64_t)now_ns() - s->count_load_time;
+	int64_t ns = (int64_t)(now_ns() - (uint64_t)s->count_load_time); /* any, by KVM_SET_PIT2 */
 
 	return ns > 0 ? ticks_of_ns((uint64_t)ns) : 0;
 }

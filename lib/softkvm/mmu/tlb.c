@@ -6,7 +6,8 @@
  * the linear page whose bits 12..47 are i. An entry is 0 or the addend from linear to host
  * address. A page whose stores must be seen (clean, logged, holding code, not writable) gets
  * the addend of the slot's read-only view: loads go on at full speed, while a store site sees
- * the bit SLOT_VIEW_RO in the host address and goes to C.
+ * the bit SLOT_VIEW_RO in the host address, or an addend that it does not know, and goes to C.
+ * (One that knows it, by an address 2^42 away, faults: that view is PROT_READ.)
  *
  * The supervisor view serves every address space: its entries of global pages survive a CR3
  * write, the others are logged and cleared. A user view belongs to one PCID and stays valid

@@ -74,7 +74,8 @@ int events_set(struct vcpu *c, const struct kvm_vcpu_events *e)
 	v->interrupt_vector = e->interrupt.nr;
 	v->interrupt_soft = e->interrupt.soft;
 	if (e->flags & KVM_VCPUEVENT_VALID_SHADOW)
-		v->shadow = e->interrupt.shadow;
+		v->shadow = e->interrupt.shadow &
+			    (KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS);
 	if (e->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
 		set_nmis(c, e->nmi.pending);
 	v->nmi_masked = e->nmi.masked;

@@ -62,10 +62,9 @@ int efer_write(struct vcpu *c, uint64_t value, bool client)
 		return -1;
 	if ((value ^ old) & EFER_LME && c->cr0 & CR0_PG)
 		return -1;
-	if (!client)
-		value = (value & ~EFER_LMA) | (old & EFER_LMA); /* the processor's own bit */
+	value = (value & ~EFER_LMA) | (old & EFER_LMA); /* the processor's own bit */
 	c->efer = value;
-	if ((value ^ old) & (EFER_NX | EFER_LME | EFER_LMA))
+	if ((value ^ old) & (EFER_NX | EFER_LME))
 		modes_changed(c, client);
 	return 0;
 }

@@ -58,7 +58,7 @@ void regs_set(struct vcpu *c, const struct kvm_regs *r)
 	for (int i = 0; i < 16; i++)
 		c->gpr[i] = field[regs_at[i]];
 	c->rip = r->rip;
-	c->rflags = r->rflags | RFLAGS_FIXED;
+	c->rflags = (r->rflags & RFLAGS_ALL) | RFLAGS_FIXED;
 	c->event.exception = false;
 	derive_cpl(c);
 }
@@ -87,16 +87,33 @@ void regs_set(struct vcpu *c, const struct kvm_regs *r)
 		(s)->apic_base = (c)->apic_base;                                           \
 	} while (0)
 
+/* No field wider than a descriptor has it; the CPL is one of them. */
+static struct kvm_segment segment(const struct kvm_segment *from)
+{
+	struct kvm_segment s = *from;
+
+	s.type &= 15;
+	s.dpl &= 3;
+	s.present &= 1;
+	s.db &= 1;
+	s.s &= 1;
+	s.l &= 1;
+	s.g &= 1;
+	s.avl &= 1;
+	s.unusable &= 1;
+	return s;
+}
+
 #define SREGS_SET(c, s)                                                                    \
 	do {                                                                               \
-		(c)->seg[X86_CS] = (s)->cs;                                                \
-		(c)->seg[X86_DS] = (s)->ds;                                                \
-		(c)->seg[X86_ES] = (s)->es;                                                \
-		(c)->seg[X86_FS] = (s)->fs;                                                \
-		(c)->seg[X86_GS] = (s)->gs;                                                \
-		(c)->seg[X86_SS] = (s)->ss;                                                \
-		(c)->tr = (s)->tr;                                                         \
-		(c)->ldt = (s)->ldt;                                                       \
+		(c)->seg[X86_CS] = segment(&(s)->cs);                                      \
+		(c)->seg[X86_DS] = segment(&(s)->ds);                                      \
+		(c)->seg[X86_ES] = segment(&(s)->es);                                      \
+		(c)->seg[X86_FS] = segment(&(s)->fs);                                      \
+		(c)->seg[X86_GS] = segment(&(s)->gs);                                      \
+		(c)->seg[X86_SS] = segment(&(s)->ss);                                      \
+		(c)->tr = segment(&(s)->tr);                                               \
+		(c)->ldt = segment(&(s)->ldt);                                             \
 		(c)->gdt = (s)->gdt;                                                       \
 		(c)->idt = (s)->idt;                                                       \
 		(c)->cr0 = (s)->cr0 | CR0_ET;                                              \

@@ -159,6 +159,8 @@ static void test_msrs(void)
 	is_int(c->seg[X86_GS].base, (long long)0xffff800000001000ull, "is the segment's");
 	is_int(msr_write(c, MSR_EFER, EFER_SCE | EFER_LME | EFER_NX), 0, "EFER");
 	is_int(msr_write(c, MSR_EFER, 1ull << 12), -1, "EFER.SVME: no");
+	is_int(msr_set(c, MSR_EFER, EFER_LME | EFER_LMA), 0, "the client may name EFER.LMA");
+	is_int(c->efer, EFER_LME, "but it is the processor's");
 	c->cr0 |= CR0_PG;
 	is_int(msr_write(c, MSR_EFER, EFER_SCE), -1, "EFER.LME stays under paging");
 	c->cr0 &= ~CR0_PG;

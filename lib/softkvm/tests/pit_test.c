@@ -172,6 +172,9 @@ static void test_state(void)
 	a.channels[1].count = 0x10001;
 	is_int(pit_set(&vm, &a), -EINVAL, "a count that cannot be");
 	a.channels[1].count = 0;
+	a.channels[2].count_load_time = INT64_MIN;
+	is_int(pit_set(&vm, &a), 0, "a load time that cannot be");
+	is_int(in(0x42), 100, "is one that is yet to come");
 	a.flags = KVM_PIT_FLAGS_HPET_LEGACY;
 	pit_set(&vm, &a);
 	is_int(irqchip_deadline(&cpu[0]), NEVER, "the HPET has IRQ 0");

@@ -132,11 +132,11 @@ static void evict(struct engine *e, const struct itlb *t)
 		v->evicted[bit / 64] |= 1ull << (bit % 64);
 }
 
-static struct code_page *fetch_miss(struct vcpu *c, uint64_t lin, struct itlb *t,
-				    enum step *step)
+static struct code_page *fetch_miss(struct vcpu *c, uint64_t lin, enum step *step)
 {
 	struct engine *e = c->engine;
 	struct code_page *p;
+	struct itlb *t;
 	struct slot *slot;
 	uint8_t *bytes;
 	struct walk w;
@@ -160,6 +160,7 @@ static struct code_page *fetch_miss(struct vcpu *c, uint64_t lin, struct itlb *t
 		p = page_get(e, gpa, bytes);
 	}
 	page_check(e, p);
+	t = itlb_slot(e, e->view, lin & ~4095ull); /* by the view's age, which a flush changes */
 	evict(e, t);
 	view_note(e->view, &w, lin);
 	*t = (struct itlb){.lin = (lin & ~4095ull) | 1, .age = e->view->age,
@@ -184,7 +185,7 @@ static struct code_page *fetch_page(struct vcpu *c, uint64_t lin, enum step *ste
 		*step = fault_code(c, X86_GP, 0);
 		return NULL;
 	}
-	return fetch_miss(c, lin, t, step);
+	return fetch_miss(c, lin, step);
 }
 
 const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step)

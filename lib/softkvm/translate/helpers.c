@@ -296,7 +296,10 @@ uint64_t helper_miss(struct vcpu *c)
 	else
 		filled = is_canonical(lin) && tlb_fill(c, lin, s->kind & KIND_STORE, &step);
 	if (filled) {
-		/* Back to the site: S1 is lost in C, so the instruction starts again. */
+		/* Back to the site: S1 is lost in C, so the instruction starts again. Whatever is
+		 * requested meanwhile: this site finds the entry now, for nobody but us takes it
+		 * away, so a poll is no further than from a site that hit. (To leave instead
+		 * would have no end where another vCPU asks for the page again and again.) */
 		struct block *b = &e->block[s->block];
 
 		if (!crosses)
