@@ -234,7 +234,7 @@ void pci_function_loaded(struct pci_function *fn)
 	remember_intx(fn);
 	pci_update_decoders(fn);
 	if (fn->msix)
-		msix_config_written(fn->msix);
+		msix_loaded(fn->msix);
 }
 
 static bool touches(unsigned at, unsigned width, unsigned first, unsigned end)

@@ -134,17 +134,27 @@ void msix_notify(struct msix *msix, unsigned vector)
 		send_locked(msix, vector);
 }
 
+static void read_control_locked(struct msix *msix)
+{
+	uint16_t control = le16_get(msix->fn->config + msix->cap + CONTROL);
+
+	msix->enabled = control & CONTROL_ENABLE;
+	msix->masked = control & CONTROL_MASK;
+}
+
 void msix_config_written(struct msix *msix)
 {
-	uint16_t control;
-
 	if (!msix->cap)
 		return;
 	scoped_lock(&msix->lock);
-	control = le16_get(msix->fn->config + msix->cap + CONTROL);
-	msix->enabled = control & CONTROL_ENABLE;
-	msix->masked = control & CONTROL_MASK;
+	read_control_locked(msix);
 	send_pending_locked(msix);
+}
+
+void msix_loaded(struct msix *msix)
+{
+	scoped_lock(&msix->lock);
+	read_control_locked(msix);
 }
 
 /* -- The BAR ----------------------------------------------------------------------- */

@@ -47,6 +47,9 @@ void msix_notify(struct msix *msix, unsigned vector);
 /* The host calls this after the guest wrote configuration space. */
 void msix_config_written(struct msix *msix);
 
+/* Configuration space and the table are loaded. Sends nothing. */
+void msix_loaded(struct msix *msix);
+
 /* BAR accesses, for a BAR that holds more than the table. */
 uint64_t msix_read(struct msix *msix, uint64_t at, unsigned width);
 void msix_write(struct msix *msix, uint64_t at, unsigned width, uint64_t value);

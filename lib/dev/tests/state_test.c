@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state of every model, by its tables: what is saved is loaded and saved again the same; each bit of each
+ * field, flipped, is either there again or refused with a sentence; what was written once is read for ever.
+ *
+ *	dev_state_test DIRECTORY            where the frozen sections are: lib/dev/tests/frozen
+ *	dev_state_test --freeze DIRECTORY   writes those that are missing, for a model or version that is new
+ *
+ * A frozen section, MODEL.TABLE.VERSION.hex, is what a device wrote that had been used. If its
+ * fields are not those of today's table, the table has changed and needs a new version.
+ */
+#include "block/disk.h"
+#include "dev/acpi_pm.h"
+#include "dev/i8042.h"
+#include "dev/port92.h"
+#include "dev/pvpanic.h"
+#include "dev/rtc.h"
+#include "dev/tests/guest.h"
+#include "dev/uart.h"
+#include "state/state.h"
+#include "state/tests/fields.h"
+#include "state/tests/frozen.h"
+#include "tests/tap.h"
+
+#include <unistd.h>
+
+#define NOW  UINT64_C(1700000000123456789)
+#define SLOT 1u
+
+/* -- Each model, made and used ----------------------------------------------------- */
+
+static struct disk *disk;
+
+static uint64_t now(void *ctx)
+{
+	(void)ctx;
+	return NOW;
+}
+
+static const struct dev_clock clock_that_stands = {.monotonic = now, .realtime = now};
+
+static size_t takes_nothing(void *ctx, const uint8_t *bytes, size_t n)
+{
+	(void)ctx, (void)bytes, (void)n;
+	return 0;
+}
+
+static void out(unsigned port, unsigned value)
+{
+	bus_write(g_bus, BUS_PORT, port, 1, value);
+}
+
+static void use_uart(struct device *dev)
+{
+	out(0x3fb, 0x83);
+	out(0x3f8, 1);
+	out(0x3fb, 3);
+	out(0x3fa, 0x81);
+	out(0x3f9, 5);
+	out(0x3fc, 0x0b);
+	out(0x3ff, 0xa5);
+	uart_input(dev, (const uint8_t *)"typed", 5);
+	for (const char *p = "printed"; *p; p++)
+		out(0x3f8, (uint8_t)*p);
+}
+
+static void use_rtc(struct device *dev)
+{
+	(void)dev;
+	out(0x70, 5);
+	out(0x71, 7); /* an alarm */
+	out(0x70, 0x0b);
+	out(0x71, 0x22);
+	out(0x70, 0x50);
+	out(0x71, 0x99);
+}
+
+static void use_i8042(struct device *dev)
+{
+	(void)dev;
+	out(0x64, 0x60);
+	out(0x60, 0x45);
+	out(0x64, 0xaa);
+	out(0x64, 0xd1);
+}
+
+static void use_port92(struct device *dev)
+{
+	(void)dev;
+	out(0x92, 1);
+}
+
+static void use_pm(struct device *dev)
+{
+	bus_write(g_bus, BUS_PORT, 0x602, 2, 0x120);
+	bus_write(g_bus, BUS_PORT, 0x604, 2, 1);
+	out(0x622, 0x81);
+	acpi_pm_power_button(dev);
+}
+
+static void use_host(struct device *dev)
+{
+	(void)dev;
+	bus_write(g_bus, BUS_PORT, 0xcf8, 4, 0x80000004);
+	out(0xcf9, 2);
+}
+
+static void use_virtio(struct device *dev)
+{
+	device_reset(g_host); /* gives it its addresses */
+	drive(SLOT, UINT64_MAX, dev->model == &virtio_console_model ? 2 : 1, 16);
+	put_desc(0, 0, FREE_RAM, 64, F_WRITE, 0);
+	offer(0, 16, 0);
+	if (dev->model == &virtio_console_model) {
+		put_desc(1, 0, FREE_RAM + 0x100, 64, 0, 0);
+		offer(1, 16, 0);
+		kick(SLOT, 1);
+	} else if (dev->model == &virtio_rng_model) {
+		kick(SLOT, 0);
+	}
+}
+
+/* NULL: none that is known here. */
+static struct device *make_on_board(const struct device_model *m)
+{
+	const struct virtio_place pci = {.host = g_host, .mem = &g_mem, .slot = SLOT};
+	const struct {
+		const struct device_model *model;
+		const void *config;
+	} configs[] = {
+		{&uart_model, &(struct uart_config){.output = takes_nothing}},
+		{&rtc_model, &(struct rtc_config){.clock = clock_that_stands}},
+		{&i8042_model, &(struct i8042_config){.power = {0}}},
+		{&port92_model, &(struct port92_config){.power = {0}}},
+		{&acpi_pm_model, &(struct acpi_pm_config){.clock = clock_that_stands}},
+		{&virtio_blk_model, &(struct virtio_blk_config){.pci = pci, .disk = disk}},
+		{&virtio_console_model, &(struct virtio_console_config){
+			.pci = pci, .output = takes_nothing}},
+		{&virtio_rng_model, &(struct virtio_rng_config){.pci = pci}},
+	};
+
+	for (size_t i = 0; i < sizeof(configs) / sizeof(configs[0]); i++)
+		if (configs[i].model == m)
+			return device_create(m, g_bus, configs[i].config, NULL);
+	return m == &pci_host_model ? g_host : NULL;
+}
+
+static struct device *make(const struct device_model *m)
+{
+	g_start();
+	return make_on_board(m);
+}
+
+static void unmake(struct device *dev)
+{
+	if (dev != g_host)
+		device_destroy(dev);
+	g_stop();
+}
+
+static const struct {
+	const struct device_model *model;
+	void (*use)(struct device *dev); /* NULL: it has no state */
+} models[] = {
+	{&uart_model, use_uart},
+	{&rtc_model, use_rtc},
+	{&i8042_model, use_i8042},
+	{&port92_model, use_port92},
+	{&acpi_pm_model, use_pm},
+	{&pvpanic_model, NULL},
+	{&pci_host_model, use_host},
+	{&virtio_blk_model, use_virtio},
+	{&virtio_console_model, use_virtio},
+	{&virtio_rng_model, use_virtio},
+};
+
+/* -- What is not taken as it is ---------------------------------------------------- */
+
+/* Fields of which bits, so many at most, are neither kept nor refused. */
+static const struct {
+	const char *table, *field;
+	unsigned bits;
+	const char *why;
+} normalised[] = {
+	{"/mc146818", "seen", 64, "a flag cannot have been seen later than now"},
+	{"/mc146818", "offset", 64, "the clock goes by it, and `seen` follows"},
+	{"/mc146818", "cmos", 3, "registers A and B stop the clock, and `seen` follows"},
+	{"/bridge", "self.saved", 2048, "what the guest cannot write of configuration space is the model's"},
+	{"/virtio", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
+};
+
+/* How many bits of it may be. */
+static unsigned may_normalise(const struct field *f)
+{
+	const char *table = strchr(f->section, '/');
+
+	for (size_t i = 0; i < sizeof(normalised) / sizeof(normalised[0]); i++)
+		if (!strcmp(table, normalised[i].table) && !strcmp(f->name, normalised[i].field))
+			return normalised[i].bits;
+	return 0;
+}
+
+/* -- Saving and loading ------------------------------------------------------------ */
+
+static int load(const struct device_model *m, const struct state_out *state,
+		struct state_out *again, struct err *err)
+{
+	struct device *dev = make(m);
+	const struct state_in in = {.bytes = state->bytes, .len = state->len};
+	unsigned used = 0;
+	int rc = device_load(dev, m->name, &in, 0, &used, err);
+
+	again->len = 0;
+	if (rc == 0)
+		rc = device_save(dev, m->name, again);
+	unmake(dev);
+	return rc;
+}
+
+static bool is_same(const struct state_out *a, const struct state_out *b)
+{
+	return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
+}
+
+struct tally {
+	unsigned kept, refused, normalised, of_field, wrong;
+};
+
+static void flip(const struct device_model *m, struct state_out *state, struct field *f,
+		 size_t bit, struct tally *t)
+{
+	static struct state_out again;
+	struct err err = {0};
+	int rc;
+
+	f->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	rc = load(m, state, &again, &err);
+	if (rc < 0 && strlen(err.text) > strlen(m->name) + 2) {
+		t->refused++;
+	} else if (rc == 0 && is_same(state, &again)) {
+		t->kept++;
+	} else if (rc == 0 && t->of_field < may_normalise(f)) {
+		t->normalised++;
+		t->of_field++;
+	} else if (t->wrong++ < 5) {
+		note("%s %s, bit %zu: %d %s", f->section, f->name, bit, rc, err.text);
+	}
+	f->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+}
+
+static void flip_all(const struct device_model *m, struct state_out *state, const char *which)
+{
+	struct field f = {0};
+	struct tally t = {0};
+
+	for (; next_field(state->bytes, state->len, &f); t.of_field = 0)
+		for (size_t bit = 0; bit < (size_t)f.count * f.width * 8; bit++)
+			flip(m, state, &f, bit, &t);
+	is_int(t.wrong, 0, "%s, %s: of its bits %u are kept, %u refused with a sentence, %u normalised",
+	       m->name, which, t.kept, t.refused, t.normalised);
+	ok(t.kept > 0, "%s, %s: some are", m->name, which);
+}
+
+static void save(const struct device_model *m, void (*use)(struct device *dev),
+		 struct state_out *state)
+{
+	struct device *dev = make(m);
+
+	memset(g_ram, 0, sizeof(g_ram));
+	if (use)
+		use(dev);
+	device_pause(dev);
+	state->len = 0;
+	is_int(device_save(dev, m->name, state), 0, "%s: it is saved", m->name);
+	unmake(dev);
+}
+
+static void test_model(const struct device_model *m, void (*use)(struct device *dev))
+{
+	static struct state_out state, again;
+	struct err err = {0};
+
+	save(m, NULL, &state);
+	is_int(load(m, &state, &again, &err), 0, "%s: as it is made, it is loaded %s", m->name, err.text);
+	ok(is_same(&state, &again), "%s: and is the same", m->name);
+	flip_all(m, &state, "as it is made");
+	save(m, use, &state);
+	is_int(load(m, &state, &again, &err), 0, "%s: used, it is loaded %s", m->name, err.text);
+	ok(is_same(&state, &again), "%s: and is the same", m->name);
+	flip_all(m, &state, "used");
+}
+
+/* -- For ever ---------------------------------------------------------------------- */
+
+static void test_frozen(const struct device_model *m, void (*use)(struct device *dev),
+			const char *directory, bool freeze)
+{
+	static struct state_out state, old, again;
+	struct err err = {0};
+
+	save(m, use, &state);
+	for (const struct state_table *const *t = m->state; *t; t++)
+		frozen_check(directory, m->name, *t, &state, freeze);
+	/* All tables of a model change together only by chance, so each old version is tried with today's others. */
+	for (const struct state_table *const *t = m->state; *t; t++)
+		for (unsigned v = 1; v <= (*t)->version; v++) {
+			if (!frozen_replace(directory, m->name, *t, v, &state, &old))
+				continue;
+			is_int(load(m, &old, &again, &err), 0, "%s/%s: version %u is loaded %s", m->name,
+			       (*t)->name, v, err.text);
+		}
+}
+
+static bool is_listed(const struct device_model *m)
+{
+	for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++)
+		if (models[i].model == m)
+			return true;
+	return false;
+}
+
+static void open_disk(void)
+{
+	char path[] = "/tmp/lodge-state-XXXXXX";
+	int fd = mkstemp(path);
+	struct err err = {0};
+
+	ok(fd >= 0 && ftruncate(fd, 65536) == 0 &&
+	   disk_open(&disk, &(struct disk_config){.path = path}, &err) == 0, "a disk %s", err.text);
+	unlink(path);
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	bool freeze = argc > 2 && !strcmp(argv[1], "--freeze");
+
+	if (argc < 2)
+		return 2;
+	open_disk();
+	for (const struct device_model *const *m = device_models; *m; m++)
+		ok(is_listed(*m), "%s is tested here", (*m)->name);
+	for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
+		const struct device_model *m = models[i].model;
+
+		if (!ok(!m->state == !models[i].use, "%s: it has %s", m->name,
+			models[i].use ? "tables" : "no state"))
+			continue;
+		if (!m->state)
+			continue;
+		test_frozen(m, models[i].use, argv[argc - 1], freeze);
+		if (!freeze)
+			test_model(m, models[i].use);
+	}
+	disk_close(disk);
+	return done_testing();
+}
