@@ -331,7 +331,7 @@ static int run(struct tiny *t)
 		if (ways[n].cores > cores)
 			continue;
 		if (!measure(&ways[n], t, &c)) {
-			fprintf(stderr, "handoff: %s: the guest did not come to its end\n", ways[n].name);
+			fprintf(stderr, "handoff: %s: the guest did not end, or an exit was not seen\n", ways[n].name);
 			return 1;
 		}
 		for (unsigned k = 0; k < COSTS; k++)
