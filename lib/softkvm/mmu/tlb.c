@@ -50,6 +50,8 @@ static void view_begin(struct engine *e, struct view *v)
 
 	v->begun = true;
 	space_touch(v->jc, JC_LEN);
+	if (v == &e->kernel) /* the first: what all share */
+		space_touch(e->jumped, JUMPED * sizeof(*e->jumped));
 	for (i = 0; i < JC_SIZE; i++)
 		v->jc[i] = (struct jump){code_addr(e, e->thunk.gate_miss), JC_NONE};
 	jc_flush(e, v);

@@ -58,6 +58,11 @@ void space_touch(void *at, size_t len)
 	advise(at, len, MADV_POPULATE_WRITE);
 }
 
+void space_look(void *at, size_t len)
+{
+	advise(at, len, MADV_POPULATE_READ);
+}
+
 /* A file's memory mapped once more, and that moved to where it was: the page tables are new. */
 static void map_again(void *at, size_t len)
 {

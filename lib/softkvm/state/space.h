@@ -25,6 +25,9 @@ void *space_create(size_t len);
  * happens on hosts before Linux 5.14. Also while vector state is live. */
 void space_touch(void *at, size_t len);
 
+/* The same of memory that may not be written. */
+void space_look(void *at, size_t len);
+
 /* Whole pages of it are zeros again, and neither they nor the host's page tables for them take memory; what
  * madvise() was told is forgotten. Also while vector state is live. */
 void space_clear(void *at, size_t len);

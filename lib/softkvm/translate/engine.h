@@ -294,6 +294,11 @@ struct region {
 	uint32_t n;
 };
 
+/* How much of each table is there already (ahead.c), in bytes. */
+struct ahead {
+	uint32_t code[REGIONS], code_rw[REGIONS], slots, site, block, exit, map, bytes;
+};
+
 struct engine {
 	struct vcpu *c;
 	enum gs_way gs; /* what translated code uses of the host, see run/gsbase.h */
@@ -303,6 +308,7 @@ struct engine {
 	uint64_t *slots;
 	struct region region[REGIONS];
 	uint32_t code_size;
+	struct ahead ahead;
 	uint32_t n_slots, n_blocks, n_exits, n_maps, n_bytes, n_pool, n_pages;
 	struct site *site;
 	struct block *block;

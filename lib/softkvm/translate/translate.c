@@ -398,6 +398,7 @@ struct block *translate(struct engine *e, struct code_page *page, struct code_pa
 
 	if (!has_room(e))
 		return NULL;
+	translate_ahead(e);
 	t->e = e;
 	t->page = page;
 	t->next = next;

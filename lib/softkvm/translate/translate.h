@@ -103,4 +103,7 @@ void profile_report(const struct engine *e);
 void tr_exit_jcc(struct tr *t, unsigned cc, uint16_t target);
 void tr_exit_jmp(struct tr *t, uint16_t target);
 
+/* ahead.c: what the next block may need of memory. */
+void translate_ahead(struct engine *e);
+
 #endif
