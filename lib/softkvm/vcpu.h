@@ -216,7 +216,6 @@ struct vcpu {
 				  * vCPU of a VM goes by this */
 	struct lapic *lapic;     /* NULL without an in-kernel irqchip */
 	struct engine *engine;
-	int tid;                 /* of the thread in KVM_RUN, 0 outside */
 	_Atomic uint32_t wake;   /* futex word of a halted vCPU; bumped by vcpu_kick() */
 	_Atomic bool in_guest;   /* in KVM_RUN (may hold translations) */
 	uint8_t *arena;          /* reserved address space before this struct, for */

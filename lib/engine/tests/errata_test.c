@@ -175,13 +175,17 @@ static void after_fork(void)
 	tiny_close(&t);
 }
 
-static struct tiny inner;
-static volatile int inner_rc;
+static struct tiny inner, outer;
+static volatile int inner_rc, outer_rc, regs_rc;
 
 static void run_inner(int sig)
 {
+	struct kvm_regs r;
+
 	(void)sig;
 	inner_rc = tiny_call(&inner, KVM_RUN, NULL);
+	outer_rc = tiny_call(&outer, KVM_RUN, NULL);
+	regs_rc = tiny_call(&outer, KVM_GET_REGS, &r);
 }
 
 /* The kernel's KVM_RUN has returned when a handler begins; ours is under way. */
@@ -189,22 +193,23 @@ static void from_handler(void)
 {
 	static const uint8_t loop[] = {0xeb, 0xfe};
 	struct err err = {0};
-	struct tiny t;
 
-	if (!ok(face_open(&t, &kvm_soft, false, &err) == 0 &&
+	if (!ok(face_open(&outer, &kvm_soft, false, &err) == 0 &&
 			face_open(&inner, &kvm_soft, false, &err) == 0,
 		"two VMs %s", err.text))
 		return;
-	face_load(&t, loop, loop + sizeof(loop));
-	tiny_enter(&t, TINY_PROTECTED, FACE_BASE);
+	face_load(&outer, loop, loop + sizeof(loop));
+	tiny_enter(&outer, TINY_PROTECTED, FACE_BASE);
 	signal(SIGALRM, run_inner);
 	for (int i = 0; i < 100 && !inner_rc; i++) {
 		ualarm(2000, 0);
-		tiny_run(&t, 50);
+		tiny_run(&outer, 50);
 	}
 	is_int(inner_rc, -EBUSY, "KVM_RUN from a handler that interrupts KVM_RUN");
+	is_int(outer_rc, -EBUSY, "of the same vCPU");
+	is_int(regs_rc, -EBUSY, "and any other request to that");
 	tiny_close(&inner);
-	tiny_close(&t);
+	tiny_close(&outer);
 }
 
 /* In a process of its own: the client dies of it. */

@@ -249,17 +249,33 @@ int object_dup(int fd, int fd2)
 	return 0;
 }
 
-int object_close(int fd)
+static struct object *take(int fd)
 {
 	struct object *_Atomic *slot = slot_of(fd, false);
-	struct object *o = slot ? atomic_exchange(slot, NULL) : NULL;
+
+	return slot ? atomic_exchange(slot, NULL) : NULL;
+}
+
+static void let_go(struct object *o)
+{
+	if (o && object_is_home(o)) {
+		object_put(o);
+		reap();
+	}
+}
+
+int object_close(int fd)
+{
+	struct object *o = take(fd);
 
 	if (!o)
 		return -EBADF;
 	close(fd);
-	if (object_is_home(o)) {
-		object_put(o);
-		reap();
-	}
+	let_go(o);
 	return 0;
+}
+
+void object_forget(int fd)
+{
+	let_go(take(fd));
 }

@@ -51,6 +51,9 @@ bool object_is_home(const struct object *o);
 /* Forgets fd and closes it: 0 or -EBADF. Away from home the object itself is left alone. */
 int object_close(int fd);
 
+/* The number is another file's now. */
+void object_forget(int fd);
+
 /* Another descriptor for the same object, as dup() made it: 0 or -errno. */
 int object_dup(int fd, int fd2);
 

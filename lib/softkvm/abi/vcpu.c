@@ -12,6 +12,7 @@
 #include "base/macros.h"
 #include "softkvm/irqchip/irqchip.h"
 #include "softkvm/mmu/mmu.h"
+#include "softkvm/run/current.h"
 #include "softkvm/run/run.h"
 #include "softkvm/state/clock.h"
 #include "softkvm/state/cpuid.h"
@@ -448,6 +449,8 @@ static int locked_call(int (*call)(struct vcpu *c, void *arg), struct vcpu *c, v
 {
 	int rc;
 
+	if (current_vcpu == c) /* a handler that interrupts KVM_RUN, which has the lock */
+		return -EBUSY;
 	pthread_mutex_lock(&vcpu_abi(c)->lock);
 	rc = call(c, arg);
 	pthread_mutex_unlock(&vcpu_abi(c)->lock);

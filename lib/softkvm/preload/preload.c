@@ -9,8 +9,8 @@
  *
  *	open, openat("/dev/kvm")   softkvm_open()
  *	ioctl                      softkvm_ioctl() if the number is KVM's and the descriptor ours
- *	close, dup*                the table of descriptors follows
- *	mmap, poll, fcntl          nothing: the descriptors are real (abi/object.c)
+ *	close, dup*, fcntl         the table of descriptors follows
+ *	mmap, poll                 nothing: the descriptors are real (abi/object.c)
  *	sigaction, signal          handlers are wrapped
  *
  * The kernel's KVM_RUN returns -EINTR when a signal arrives, and clients rely on it to call a
@@ -156,10 +156,13 @@ API int close(int fd)
 	return is_ours(fd) ? result(softkvm_close(fd)) : NEXT(close)(fd);
 }
 
+/* `copy` is what `fd` is; or was not made, and nothing has changed. */
 static int follow(int fd, int copy)
 {
 	if (copy >= 0 && is_ours(fd))
 		object_dup(fd, copy);
+	else if (copy >= 0)
+		object_forget(copy);
 	return copy;
 }
 
@@ -168,20 +171,34 @@ API int dup(int fd)
 	return follow(fd, NEXT(dup)(fd));
 }
 
-/* The target may have been one of ours: then it is closed first, as dup2() would. */
 API int dup2(int fd, int to)
 {
-	if (fd != to && is_ours(to))
-		softkvm_close(to);
 	return follow(fd, NEXT(dup2)(fd, to));
 }
 
 API int dup3(int fd, int to, int flags)
 {
-	if (fd != to && is_ours(to))
-		softkvm_close(to);
 	return follow(fd, NEXT(dup3)(fd, to, flags));
 }
+
+/* The argument is a number, a pointer, or not there: as with open(), reading it is harmless. */
+#define FCNTL(name)                                                                        \
+	API int name(int fd, int command, ...)                                             \
+	{                                                                                  \
+		va_list ap;                                                                \
+		void *arg;                                                                 \
+		int rc;                                                                    \
+                                                                                           \
+		va_start(ap, command);                                                     \
+		arg = va_arg(ap, void *);                                                  \
+		va_end(ap);                                                                \
+		rc = NEXT(name)(fd, command, arg);                                         \
+		return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? follow(fd, rc)   \
+									: rc;              \
+	}
+
+FCNTL(fcntl)
+FCNTL(fcntl64)
 
 /* -- signals ------------------------------------------------------------------------------- */
 
@@ -189,12 +206,9 @@ static struct sigaction client[_NSIG];
 
 static void wrapper(int sig, siginfo_t *info, void *context)
 {
-	const struct sigaction *a = &client[sig];
-
-	if (a->sa_flags & SA_SIGINFO)
-		a->sa_sigaction(sig, info, context);
-	else
-		a->sa_handler(sig);
+	/* As the kernel does it: one that wants the number alone does not look at the rest. (Its flags
+	 * may be another handler's: somebody may be about to replace it.) */
+	client[sig].sa_sigaction(sig, info, context);
 	if (current_vcpu)
 		vcpu_kick(current_vcpu, REQ_EXIT);
 }

@@ -315,8 +315,7 @@ int vcpu_run(struct vcpu *c)
 
 	if (current_vcpu) /* from a signal handler */
 		return -EBUSY;
-	c->tid = (int)sys_call3(SYS_gettid, 0, 0, 0);
-	rc = timer_begin(e, c->tid);
+	rc = timer_begin(e);
 	if (!rc)
 		rc = gs_begin(e);
 	if (rc)
@@ -338,6 +337,5 @@ int vcpu_run(struct vcpu *c)
 	vec_save(c);
 	gs_end(e);
 	current_vcpu = NULL;
-	c->tid = 0;
 	return rc;
 }

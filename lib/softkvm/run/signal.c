@@ -16,6 +16,7 @@
  * The kernel saves the guest's live vector state around a handler, so handlers may use libc.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -32,7 +33,6 @@ __thread struct vcpu *current_vcpu CURRENT_TLS;
 
 static const int fault_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 static struct sigaction before[32];
-static bool installed;
 
 /* EFLAGS of the interrupted code to where C looks for the guest's. */
 static void take_flags(struct vcpu *c, uint64_t eflags)
@@ -180,14 +180,11 @@ static void on_timer(int sig, siginfo_t *info, void *context)
 	}
 }
 
-int signals_install(void)
+static int install(void)
 {
 	struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 	unsigned i;
 
-	if (installed)
-		return 0;
-	installed = true;
 	sigemptyset(&sa.sa_mask);
 	for (i = 0; i < sizeof(fault_signals) / sizeof(*fault_signals); i++)
 		if (sigaction(fault_signals[i], &sa, &before[fault_signals[i]]))
@@ -195,6 +192,22 @@ int signals_install(void)
 	sa.sa_sigaction = on_timer;
 	sa.sa_flags |= SA_RESTART;
 	return sigaction(TIMER_SIGNAL, &sa, NULL) ? -errno : 0;
+}
+
+static int installed; /* 0 or -errno */
+
+static void install_once(void)
+{
+	installed = install();
+}
+
+/* Once, whoever asks: a second time what was there before would be ourselves. */
+int signals_install(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, install_once);
+	return installed;
 }
 
 /* -- Masks ------------------------------------------------------------------------- */
@@ -219,27 +232,39 @@ static void unblock_ours(void)
 
 /* -- The timer --------------------------------------------------------------------- */
 
-int timer_begin(struct engine *e, int tid)
+/* A number that no thread of this process has had before, which cannot be said of the kernel's: a timer
+ * of a thread that has ended signals nobody. */
+static uint64_t this_thread(void)
+{
+	static _Atomic uint64_t threads;
+	static __thread uint64_t number CURRENT_TLS;
+
+	if (!number)
+		number = ++threads;
+	return number;
+}
+
+int timer_begin(struct engine *e)
 {
 	struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = TIMER_SIGNAL};
 	int id;
 
-	if (e->timer_tid == tid)
+	if (e->timer_thread == this_thread())
 		return 0;
 	timer_end(e);
 	unblock_ours();
-	ev._sigev_un._tid = tid;
+	ev._sigev_un._tid = (int)syscall(SYS_gettid);
 	if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &ev, &id) < 0)
 		return errno == EAGAIN ? -ENOMEM : -errno; /* of KVM_RUN EAGAIN means: once more */
 	e->timer = id;
-	e->timer_tid = tid;
+	e->timer_thread = this_thread();
 	return 0;
 }
 
 void timer_end(struct engine *e)
 {
-	if (e->timer_tid)
+	if (e->timer_thread)
 		syscall(SYS_timer_delete, e->timer);
-	e->timer_tid = 0;
+	e->timer_thread = 0;
 	e->armed = 0;
 }

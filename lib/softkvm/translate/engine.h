@@ -363,7 +363,8 @@ struct engine {
 	struct words opt;
 	uint64_t host_gs;
 	uint64_t random;
-	int timer, timer_tid; /* POSIX timer, and the thread it signals; 0: none */
+	uint64_t timer_thread; /* that the POSIX timer signals; 0: there is none */
+	int timer;
 	bool in_run;        /* GS base is ours */
 	bool translates;    /* it has: views that are selected are begun */
 	uint64_t paging[4]; /* CR0, CR3, CR4, EFER when KVM_RUN was left */
@@ -473,7 +474,7 @@ void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa);
 
 /* run/signal.c */
 int signals_install(void);
-int timer_begin(struct engine *e, int tid);
+int timer_begin(struct engine *e);
 void timer_end(struct engine *e);
 
 static inline uint64_t code_addr(const struct engine *e, uint32_t offset)
