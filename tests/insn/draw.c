@@ -6,6 +6,7 @@
  *	liveness    one that sets flags, one that touches memory, one that reads flags
  *	fields      accesses through a few registers in turn, with small distances
  *	moving      the same through a register that other instructions change in between
+ *	masked      one whose operand lies across an edge, under a mask made for it (draw_mask.c)
  *	carry       adc, sbb, adcx and adox in a row, through memory
  *	branch      a conditional or other jump or call forward, over the next few
  *	indirect    the same through a register or memory
@@ -358,6 +359,40 @@ static void moving(struct sequence *q)
 	}
 }
 
+static bool is_maskmov(const struct insn *in)
+{
+	return in->kind == X86_MASKMOV;
+}
+
+static void masked(struct sequence *q)
+{
+	struct draw *g = &q->g;
+	unsigned reg = pick_of(g, g->pointers & g->known & (g->t->is_32bit ? 0xff : 0xffff));
+	struct drawn d;
+
+	if (!has_room(q))
+		return;
+	if (!(g->kept >> X86_RDI & 1) && chance(g, 8) && insn_draw(g, &d, is_maskmov)) {
+		uint32_t at = mask_bytes(g, &d.in);
+		uint8_t mov[5] = {0xb8 | X86_RDI};
+
+		memcpy(mov + 1, &at, 4);
+		add(q, mov, 5);
+		g->known &= (uint16_t)~(1u << X86_RDI);
+		add_drawn(q, &d);
+		return;
+	}
+	if (reg == X86_REG_NONE)
+		return;
+	g->objects = (uint16_t)(1u << reg);
+	g->object_at[reg] = mask_target(g);
+	if (insn_draw(g, &d, is_masked)) {
+		mask_draw(g, &d.in);
+		add_drawn(q, &d);
+	}
+	g->objects = 0;
+}
+
 static void carry(struct sequence *q)
 {
 	for (unsigned n = 2 + pick(&q->g, 3); n; n--)
@@ -637,7 +672,7 @@ static void item(struct sequence *q)
 		void (*draw)(struct sequence *q);
 		unsigned weight;
 	} kinds[] = {
-		{plain, 50}, {liveness, 7}, {fields, 5}, {moving, 4}, {carry, 3}, {rotate, 2}, {string, 4}, {stack, 5},
+		{plain, 46}, {masked, 4}, {liveness, 7}, {fields, 5}, {moving, 4}, {carry, 3}, {rotate, 2}, {string, 4}, {stack, 5},
 		{branch, 8}, {indirect, 4}, {rewrite, 1}, {loop, 4}, {excursion, 2},
 		{interrupt_return, 1},
 	};
@@ -694,6 +729,8 @@ void case_draw(struct test_case *t, uint64_t seed, uint64_t number)
 	q.span = &t->span[0];
 	q.span->at = place(&q.g, n);
 	t->start.rip = q.span->at;
+	if (chance(&q.g, 6)) /* before anything could write its registers */
+		masked(&q);
 	while (n--)
 		item(&q);
 	place_all(&q);

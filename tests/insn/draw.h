@@ -42,6 +42,14 @@ uint64_t value_draw(struct rng *r);
 uint64_t target_draw(struct draw *g, unsigned size);
 /* The same for who reaches what lies around the code. */
 uint64_t near_draw(struct draw *g, unsigned size);
+/* draw_mask.c: instructions whose operand lies under a mask. */
+bool is_masked(const struct insn *in);
+/* Where a field of 96 bytes begins that ends at an edge. */
+uint64_t mask_target(struct draw *g);
+/* Draws the mask, and what else it has of vectors, for an instruction that was drawn. */
+void mask_draw(struct draw *g, const struct insn *in);
+/* The same for MASKMOVDQU and its like; where rDI is to lead. */
+uint32_t mask_bytes(struct draw *g, const struct insn *in);
 /* Fills an XSAVE image. */
 void vectors_draw(struct rng *r, uint8_t *image);
 

@@ -163,13 +163,14 @@ static void put_offset(struct draw *g, struct drawn *d, const struct form *f)
 		put32(d, (uint32_t)(at >> 32));
 }
 
+/* As many as any instruction has; often they are wasted, so they have to be cheap. */
 static void put_immediates(struct draw *g, struct drawn *d)
 {
-	static const uint8_t edge[] = {0, 1, 2, 0x1f, 0x20, 0x3f, 0x40, 0x7f, 0x80, 0xff};
+	static const uint8_t edge[16] = {0, 1, 2, 0x1f, 0x20, 0x3f, 0x40, 0x7f, 0x80, 0xff, 0, 0xff, 4, 8, 16, 64};
+	uint64_t what = rng_next(&g->rng), plain = rng_next(&g->rng);
 
-	while (d->len < sizeof(d->bytes))
-		put(d, chance(g, 50) ? edge[pick(g, sizeof(edge))]
-				     : (unsigned)rng_next(&g->rng) & 0xff);
+	for (unsigned i = 0; i < 8 && d->len < sizeof(d->bytes); i++, what >>= 8, plain >>= 8)
+		put(d, what & 16 ? edge[what & 15] : (unsigned)plain & 0xff);
 }
 
 /* -- Prefixes ------------------------------------------------------------------------------- */

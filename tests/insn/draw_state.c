@@ -189,7 +189,7 @@ static uint32_t mxcsr_draw(struct rng *r)
 }
 
 /* Masks: often full or with few bits, so that elements at page edges come and go. */
-static uint64_t mask_draw(struct rng *r)
+static uint64_t kmask_draw(struct rng *r)
 {
 	switch (rng_below(r, 4)) {
 	case 0: return rng_next(r);
@@ -215,7 +215,7 @@ void vectors_draw(struct rng *r, uint8_t *image)
 			continue;
 		if (i == 5)
 			for (unsigned k = 0; k < 8; k++) {
-				uint64_t v = mask_draw(r);
+				uint64_t v = kmask_draw(r);
 
 				memcpy(image + c->at + 8 * k, &v, 8);
 			}
