@@ -96,10 +96,12 @@ int layers_take(struct vm *vm, uint64_t gpa, uint64_t len)
 {
 	uint64_t end = gpa + len;
 
+	if (end < gpa)
+		return -EFAULT;
 	for (uint64_t at = gpa & ~4095ull; at < end; at += 4096) {
 		struct slot *s = vm_slot(vm, at);
 
-		if (!s || end < gpa)
+		if (!s)
 			return -EFAULT;
 		if (s->layers && !page_move(vm, NULL, s, at))
 			return -EFAULT;
