@@ -28,7 +28,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-void log_line(const char *p)
+bool log_line(const char *p)
 {
 	struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
 	size_t n = strlen(p);
@@ -38,16 +38,17 @@ void log_line(const char *p)
 		ssize_t done;
 
 		if (poll(&room, 1, PATIENCE_MS) == 0)
-			return;
+			return false;
 		done = write(STDERR_FILENO, p, n);
 
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done <= 0)
-			return; /* nobody listens */
+			return false; /* nobody listens */
 		p += done;
 		n -= done;
 	}
+	return true;
 }
 
 static void say(const char *kind, const char *component, const char *fmt, va_list ap)

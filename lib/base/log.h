@@ -12,6 +12,8 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stdbool.h>
+
 /* Something a user wants to know once. */
 void log_note(const char *component, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -20,7 +22,7 @@ void log_note(const char *component, const char *fmt, ...)
 void log_warn(const char *component, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* A line as it is, with its end. */
-void log_line(const char *line);
+/* A line as it is, with its end. False: it was lost. */
+bool log_line(const char *line);
 
 #endif

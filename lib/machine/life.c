@@ -70,13 +70,12 @@ static int pause_vcpus(struct machine *m, struct err *err)
 
 int machine_pause(struct machine *m, struct err *err)
 {
+	bool devices_are = m->paused; /* those of a machine that was loaded, and has not started */
 	int rc = 0;
 
-	if (!m->paused)
+	if (!m->paused || !atomic_load(&m->pausing))
 		rc = pause_vcpus(m, err);
-	else
-		return 0;
-	for (unsigned i = 0; rc == 0 && i < m->board.n; i++)
+	for (unsigned i = 0; rc == 0 && !devices_are && i < m->board.n; i++)
 		device_pause(m->board.devices[i]);
 	return rc;
 }

@@ -68,6 +68,7 @@ struct saved_disk {
 	uint64_t written; /* when it was last, ns since 1970 */
 };
 
+/* How many it has, and one of them; NULL if there is no such. */
 unsigned saved_disks(const struct saved *s);
 const struct saved_disk *saved_disk(const struct saved *s, unsigned i);
 

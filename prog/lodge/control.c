@@ -1,123 +1,66 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The server side of the control socket. It is served by the session's loop, one client at a
- * time and never blocking: a client that sends nothing is dropped when the next one comes.
+ * The server side of the control socket: lines in, lines out. What they say is request.c's.
  *
- * Who may connect: whoever may enter the directory, which is the user alone (0700). The
- * place is $XDG_RUNTIME_DIR/lodge, or /tmp/lodge-UID where that is not set. In /tmp anybody can
- * make that name first, and would be the guest whose counters are shown; so it is used, by both
- * ends, only if it is a directory of this user that nobody else may enter.
+ * It is served by the session's loop, and never waits for a client. A line that is there is answered
+ * when the socket has room for what an answer has at most (poll() says POLLOUT), and until then nothing
+ * more is read from that client; so who asks a thousand times and does not listen waits for himself. One
+ * client more than there is room for takes the place of the oldest that has never asked anything. Those
+ * that have may be waiting for the guest's end, which the end of the connection tells; so it waits for
+ * one of them to go.
+ *
+ * A descriptor belongs to the line with whose bytes it came, and the kernel tells only the bytes that
+ * were read at once: so a client sends one with a request, and no other line, before the answer. A line
+ * that it was not for is refused, and it is closed.
+ *
+ * A client for which the guest was saved keeps it paused, and nobody else may change its life. When that
+ * client goes without a word, for whatever reason, the guest goes on: so it is never lost.
+ *
+ * Where no descriptor is left for a client, accept4() fails and the socket stays readable: then it is
+ * not looked at for a second.
  */
 #include "control.h"
 
 #include "base/err.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/macros.h"
-#include "base/scoped.h"
-#include "engine/kvm.h"
-#include "machine/machine.h"
+#include "failure.h"
+#include "place.h"
+#include "request.h"
+#include "session.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#define STATS_MAX 256
+#define DEAF_MS 1000
 
-struct control {
-	struct machine *machine;
-	const struct machine_config *config;
-	char dir[80];
-	struct sockaddr_un addr;
-	struct timespec started;
-	int listen, client;
-	char line[256];
+struct client {
+	int fd;   /* -1: nobody */
+	int file; /* that came with the line; -1: none */
+	bool asked;
+	uint64_t number; /* it was let in as */
 	size_t len;
+	char line[4096];
 };
 
-/* -- The place -------------------------------------------------------------------------- */
+struct control {
+	struct session *session;
+	char dir[PLACE_MAX];
+	int listen;
+	int64_t deaf_until;
+	uint64_t n; /* clients so far */
+	struct client clients[CONTROL_CLIENTS];
+	struct client *keeper; /* the guest is paused for it; NULL: for nobody */
+	bool was_paused;       /* before that */
+};
 
-static int check_dir(const char *path, struct err *err)
-{
-	struct stat st;
-
-	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? 0 : err_sys(err, errno, "%s", path);
-	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
-		return err_set(err, EPERM, "%s is not a directory that is yours alone",
-			       path);
-	return 0;
-}
-
-int control_dir(char *path, size_t len, int make, struct err *err)
-{
-	const char *base = getenv("XDG_RUNTIME_DIR");
-	int n;
-
-	if (base && base[0] == '/')
-		n = snprintf(path, len, "%s/lodge", base);
-	else
-		n = snprintf(path, len, "/tmp/lodge-%u", (unsigned)geteuid());
-	if (n < 0 || (size_t)n >= len)
-		return err_set(err, ENAMETOOLONG, "XDG_RUNTIME_DIR is too long");
-	if (make && mkdir(path, 0700) < 0 && errno != EEXIST)
-		return err_sys(err, errno, "%s", path);
-	return check_dir(path, err);
-}
-
-long control_pid(const char *name)
-{
-	char *end;
-	long pid = strtol(name, &end, 10);
-
-	return pid > 0 && strcmp(end, ".sock") == 0 ? pid : 0;
-}
-
-int control_connect(const char *dir, long pid, int flags)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	scoped_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
-
-	if (fd < 0)
-		return -errno;
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%.80s/%ld.sock", dir, pid);
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
-		return keep_fd(&fd);
-	if (errno == ECONNREFUSED)
-		unlink(addr.sun_path);
-	return -errno;
-}
-
-/* The processes that are there are left in peace. (A socket's may be in another container.) */
-static void sweep(const char *path)
-{
-	DIR *dir = opendir(path);
-	const struct dirent *e;
-
-	while (dir && (e = readdir(dir))) {
-		long pid = control_pid(e->d_name);
-		bool gone = pid && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
-		int fd = gone ? control_connect(path, pid, SOCK_NONBLOCK) : -1;
-
-		if (fd >= 0)
-			close(fd);
-	}
-	if (dir)
-		closedir(dir);
-}
-
-/* -- The socket ------------------------------------------------------------------------- */
-
-int control_open(struct control **out, struct machine *machine,
-		 const struct machine_config *config, struct err *err)
+int control_open(struct control **out, struct session *s, struct err *err)
 {
 	struct control *c = calloc(1, sizeof(*c));
 	int rc;
@@ -125,27 +68,14 @@ int control_open(struct control **out, struct machine *machine,
 	*out = NULL;
 	if (!c)
 		return err_set(err, ENOMEM, "no memory");
-	c->machine = machine;
-	c->config = config;
-	c->listen = c->client = -1;
-	c->addr.sun_family = AF_UNIX;
-	clock_gettime(CLOCK_MONOTONIC, &c->started);
-	rc = control_dir(c->dir, sizeof(c->dir), 1, err);
-	if (rc == 0) {
-		sweep(c->dir);
-		snprintf(c->addr.sun_path, sizeof(c->addr.sun_path), "%s/%d.sock", c->dir,
-			 (int)getpid());
-		unlink(c->addr.sun_path); /* of a process that had our number before */
-		c->listen =
-			socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		if (c->listen < 0 ||
-		    bind(c->listen, (struct sockaddr *)&c->addr, sizeof(c->addr)) < 0 ||
-		    listen(c->listen, 4) < 0)
-			rc = err_sys(err, errno, "%s", c->addr.sun_path);
-	}
+	c->session = s;
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
+		c->clients[i].fd = c->clients[i].file = -1;
+	rc = place_find(c->dir, true, err);
+	if (rc == 0)
+		rc = c->listen = place_open(c->dir, s->name, err);
 	if (rc < 0) {
-		c->addr.sun_path[0] = 0;
-		control_close(c);
+		free(c);
 		return rc;
 	}
 	*out = c;
@@ -157,152 +87,260 @@ const char *control_place(const struct control *c)
 	return c->dir;
 }
 
-static void drop_client(struct control *c)
+/* -- Clients ------------------------------------------------------------------------------ */
+
+static void close_file(struct client *k)
 {
-	if (c->client >= 0)
-		close(c->client);
-	c->client = -1;
-	c->len = 0;
+	if (k->file >= 0)
+		close(k->file);
+	k->file = -1;
 }
 
+static void drop_client(struct control *c, struct client *k)
+{
+	struct err err;
+
+	close_file(k);
+	close(k->fd);
+	k->fd = -1;
+	k->len = 0;
+	if (c->keeper != k)
+		return;
+	c->keeper = NULL;
+	if (!c->was_paused && session_resume(c->session, &err) < 0)
+		log_warn("control", "%s", err.text);
+}
+
+/* The connections end with the process, which tells those who wait for that. */
 void control_close(struct control *c)
 {
 	if (!c)
 		return;
-	drop_client(c);
-	if (c->listen >= 0)
-		close(c->listen);
-	if (c->addr.sun_path[0])
-		unlink(c->addr.sun_path);
+	place_leave(c->dir, c->session->name);
+	close(c->listen);
 	free(c);
 }
 
-/* -- Requests --------------------------------------------------------------------------- */
-
-static double seconds_since(const struct timespec *start)
+/* A place that is free, or can be made so. */
+static struct client *find_place(struct control *c)
 {
-	struct timespec now;
+	struct client *oldest = NULL;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - start->tv_sec) +
-	       (double)(now.tv_nsec - start->tv_nsec) / 1e9;
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
+		struct client *k = &c->clients[i];
+
+		if (k->fd < 0)
+			return k;
+		if (!k->asked && (!oldest || k->number < oldest->number))
+			oldest = k;
+	}
+	return oldest;
 }
 
-static void do_stats(struct control *c, struct json *j)
+static void let_in(struct control *c)
 {
-	struct kvm_stat stats[STATS_MAX];
-	int n = machine_stats(c->machine, stats, STATS_MAX);
+	int fd = accept4(c->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct client *k = find_place(c);
 
-	json_uint(j, "pid", (uint64_t)getpid());
-	json_str(j, "engine", c->config->face->name);
-	json_uint(j, "cpus", c->config->cpus);
-	json_uint(j, "memory", c->config->memory);
-	json_str(j, "kernel", c->config->kernel);
-	json_str(j, "boot", machine_boot_text(c->machine));
-	json_real(j, "seconds", seconds_since(&c->started));
-	json_open(j, "counters", '{');
-	for (int i = 0; i < n && i < STATS_MAX; i++)
-		json_uint(j, stats[i].name, stats[i].value);
+	if (fd < 0) {
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+			c->deaf_until = session_now_ms() + DEAF_MS;
+		return;
+	}
+	if (k->fd >= 0)
+		drop_client(c, k);
+	k->fd = fd;
+	k->asked = false;
+	k->number = c->n++;
+}
+
+/* -- Answers ------------------------------------------------------------------------------ */
+
+static const char *end_of_line(const struct client *k)
+{
+	return memchr(k->line, '\n', k->len);
+}
+
+static void answer_error(struct json *j, const struct err *err)
+{
+	json_open(j, NULL, '{');
+	json_open(j, "error", '{');
+	json_str(j, "kind", failure_kind(err->code));
+	json_str(j, "text", err->text);
+	json_close(j);
 	json_close(j);
 }
 
-static void do_powerdown(struct control *c, struct json *j)
+/* The request of a line, if it may be served now. */
+static const struct request *admit(const struct control *c, const struct client *k,
+				   const struct json_value *line, struct err *err)
 {
-	machine_power_button(c->machine);
-	json_bool(j, "ok", true);
-}
+	const struct request *r = request_find(line, err);
 
-static void do_stop(struct control *c, struct json *j)
-{
-	machine_stop(c->machine);
-	json_bool(j, "ok", true);
-}
-
-static const struct {
-	const char *line; /* without spaces */
-	void (*run)(struct control *c, struct json *j);
-} requests[] = {
-	{"{\"do\":\"stats\"}", do_stats},
-	{"{\"do\":\"powerdown\"}", do_powerdown},
-	{"{\"do\":\"stop\"}", do_stop},
-};
-
-static void remove_spaces(char *s)
-{
-	char *to = s;
-
-	for (; *s; s++)
-		if (*s != ' ' && *s != '\t' && *s != '\r')
-			*to++ = *s;
-	*to = 0;
-}
-
-static void answer(struct control *c)
-{
-	char *text = NULL;
-	size_t len = 0;
-	struct json j = {.out = open_memstream(&text, &len)};
-	unsigned i;
-
-	if (!j.out)
-		return;
-	remove_spaces(c->line);
-	json_open(&j, NULL, '{');
-	for (i = 0; i < ARRAY_SIZE(requests); i++)
-		if (strcmp(requests[i].line, c->line) == 0)
-			break;
-	if (i < ARRAY_SIZE(requests))
-		requests[i].run(c, &j);
+	if (r && r->changes && c->keeper && c->keeper != k)
+		err_set(err, EBUSY, "the guest is being saved");
+	else if (r && r->file && k->file < 0)
+		err_set(err, ERANGE, "'%s' needs a file, by SCM_RIGHTS", r->name);
+	else if (r && !r->file && k->file >= 0)
+		err_set(err, ERANGE, "'%s' takes no file", r->name);
 	else
-		json_str(&j, "error", "there is no such request");
-	json_close(&j);
-	fclose(j.out);
-	/* A few KiB fit any socket's buffer; a client that closed already gets nothing. */
-	send(c->client, text, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-	free(text);
+		return r;
+	return NULL;
 }
 
-static void read_client(struct control *c)
+static int serve(struct control *c, struct client *k, struct json *j, const struct request *r,
+		 const struct json_value *line, struct err *err)
 {
-	ssize_t n = recv(c->client, c->line + c->len, sizeof(c->line) - 1 - c->len, 0);
-	char *end;
+	struct call call = {
+		.session = c->session, .args = line, .answer = j, .file = k->file,
+		.keeps = c->keeper == k, .was_paused = c->was_paused,
+	};
+	int rc;
+
+	json_open(j, NULL, '{');
+	rc = r->serve(&call, err);
+	json_close(j);
+	if (call.keeps) {
+		c->keeper = k;
+		c->was_paused = call.was_paused;
+	} else if (c->keeper == k) {
+		c->keeper = NULL;
+	}
+	return rc;
+}
+
+/* One line's. */
+static void write_answer(struct control *c, struct client *k, FILE *out, size_t len)
+{
+	struct json j = {.out = out, .one_line = true};
+	struct json_value *line;
+	const struct request *r = NULL;
+	struct err err = {0};
+	int rc = json_parse(&line, k->line, len, &err);
+
+	if (rc < 0)
+		err.code = ERANGE;
+	else
+		r = admit(c, k, line, &err);
+	if (!r || serve(c, k, &j, r, line, &err) < 0) {
+		rewind(out);
+		answer_error(&j, &err);
+	}
+	free(line);
+}
+
+static bool send_all(const struct client *k, const char *text, size_t len)
+{
+	return send(k->fd, text, len, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
+}
+
+static void answer(struct control *c, struct client *k)
+{
+	size_t len = (size_t)(end_of_line(k) - k->line), n = 0;
+	char *text = NULL;
+	FILE *out = open_memstream(&text, &n);
+	bool fine = out;
+
+	if (out) {
+		write_answer(c, k, out, len);
+		fine = fclose(out) == 0 && send_all(k, text, n);
+	}
+	free(text);
+	close_file(k);
+	k->asked = true;
+	k->len -= len + 1;
+	memmove(k->line, k->line + len + 1, k->len);
+	if (!fine)
+		drop_client(c, k);
+}
+
+static void refuse_line(struct control *c, struct client *k)
+{
+	static const char text[] = "{\"error\": {\"kind\": \"usage\", \"text\": \"a request is a line "
+				   "of at most 4095 bytes\"}}\n";
+
+	send_all(k, text, sizeof(text) - 1);
+	drop_client(c, k);
+}
+
+/* -- Reading ------------------------------------------------------------------------------ */
+
+/* There is room for one: the kernel closes what is more. */
+static void take_file(struct client *k, struct msghdr *msg)
+{
+	struct cmsghdr *m = CMSG_FIRSTHDR(msg);
+
+	if (!m || m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS ||
+	    m->cmsg_len != CMSG_LEN(sizeof(int)))
+		return;
+	close_file(k);
+	memcpy(&k->file, CMSG_DATA(m), sizeof(int));
+}
+
+static void read_client(struct control *c, struct client *k)
+{
+	char room[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
+	struct iovec iov = {k->line + k->len, sizeof(k->line) - k->len};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = room,
+		.msg_controllen = CMSG_LEN(sizeof(int)),
+	};
+	ssize_t n = recvmsg(k->fd, &msg, MSG_CMSG_CLOEXEC);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n > 0) {
-		c->len += (size_t)n;
-		c->line[c->len] = 0;
-		end = memchr(c->line, '\n', c->len);
-		if (!end && c->len < sizeof(c->line) - 1)
-			return;
-		if (end) {
-			*end = 0;
-			answer(c);
-		}
-	}
-	drop_client(c);
-}
-
-void control_poll(const struct control *c, struct pollfd *listening,
-		  struct pollfd *client)
-{
-	*listening = (struct pollfd){.fd = c ? c->listen : -1, .events = POLLIN};
-	*client = (struct pollfd){.fd = c ? c->client : -1, .events = POLLIN};
-}
-
-void control_serve(struct control *c, const struct pollfd *listening,
-		   const struct pollfd *client)
-{
-	if (!c)
+	if (n <= 0) {
+		drop_client(c, k);
 		return;
-	if (client->revents)
-		read_client(c);
-	if (listening->revents) {
-		int fd = accept4(c->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-		if (fd < 0)
-			return;
-		drop_client(c);
-		c->client = fd;
 	}
+	take_file(k, &msg);
+	k->len += (size_t)n;
+	if (k->len == sizeof(k->line) && !end_of_line(k))
+		refuse_line(c, k);
+}
+
+/* -- For the session's loop --------------------------------------------------------------- */
+
+int control_patience(const struct control *c)
+{
+	int64_t left = c && c->deaf_until ? c->deaf_until - session_now_ms() : 0;
+
+	return left > 0 ? (int)left : -1;
+}
+
+unsigned control_poll(struct control *c, struct pollfd p[CONTROL_POLLS])
+{
+	unsigned n = 0;
+
+	if (!c)
+		return 0;
+	p[n++] = (struct pollfd){
+		control_patience(c) < 0 && find_place(c) ? c->listen : -1, POLLIN, 0,
+	};
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
+		const struct client *k = &c->clients[i];
+
+		if (k->fd >= 0)
+			p[n++] = (struct pollfd){k->fd, end_of_line(k) ? POLLOUT : POLLIN, 0};
+	}
+	return n;
+}
+
+/* Nobody comes but at the end, and serving one lets no other go: so clients are in the same order. */
+void control_serve(struct control *c, const struct pollfd p[CONTROL_POLLS])
+{
+	unsigned n = 1;
+
+	for (unsigned i = 0; c && i < CONTROL_CLIENTS; i++) {
+		struct client *k = &c->clients[i];
+
+		if (k->fd < 0 || !p[n++].revents)
+			continue;
+		if (end_of_line(k))
+			answer(c, k);
+		else
+			read_client(c, k);
+	}
+	if (c && p[0].revents)
+		let_in(c);
 }

@@ -1,51 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The control socket of a running guest: $XDG_RUNTIME_DIR/lodge/PID.sock.
+ * The control socket of a running guest, its side: docs/control.md is what clients see.
  *
- * A client sends one line and gets JSON back, up to the end of the connection:
- *
- *	{"do": "stats"}        {"pid": 17, "engine": "soft", ..., "counters": {"IO": 5, ...}}
- *	{"do": "powerdown"}    {"ok": true}                   presses the power button
- *	{"do": "stop"}         {"ok": true}                   as pulling the plug
- *	anything else          {"error": "..."}
+ *	rc = control_open(&c, &session, &err);  its name is taken from here on
+ *	...
+ *	n = control_poll(c, p);                 in a loop: what to wait for, and how long at most;
+ *	poll(p, n, control_patience(c));
+ *	control_serve(c, p);                    then what came
+ *	control_close(c);
  */
 #ifndef LODGE_CONTROL_H
 #define LODGE_CONTROL_H
 
-#include <stddef.h>
-#include <sys/un.h>
+#include <poll.h>
 
 struct control;
 struct err;
-struct machine;
-struct machine_config;
-struct pollfd;
+struct session;
 
-/* Writes the directory of the sockets; made if it is not there and `make` is set. 0, or
- * -errno with err. */
-int control_dir(char *path, size_t len, int make, struct err *err);
+#define CONTROL_CLIENTS 16 /* at a time */
+#define CONTROL_POLLS   (CONTROL_CLIENTS + 1)
 
-/* The process whose socket has this name; 0: it is no socket's. */
-long control_pid(const char *name);
-
-/* A connected socket, with `flags` of socket(); -ECONNREFUSED or -ENOENT: nobody is there (any more). A socket that nobody listens
- * to is what a killed lodge left, or one whose sandbox could not let it clean up: it is removed. */
-int control_connect(const char *dir, long pid, int flags);
-
-/* Opens the socket of this process, and removes those of others that have ended. */
-int control_open(struct control **control, struct machine *machine,
-		 const struct machine_config *config, struct err *err);
+/* Opens the socket of this process, and takes the session's name. -EBUSY: another guest has that. The
+ * session may be without a machine until it is served. */
+int control_open(struct control **control, struct session *s, struct err *err);
 
 /* The directory that it is in. */
 const char *control_place(const struct control *control);
 
-/* Removes it, where the sandbox lets us. NULL is fine, here and below: there is no socket then. */
+/* Removes it, where the sandbox lets us; clients that wait hear of it. NULL is fine, here and below:
+ * there is no socket then. */
 void control_close(struct control *control);
 
-/* What the owner's loop polls, and what it does when something came. */
-void control_poll(const struct control *control, struct pollfd *listen,
-		  struct pollfd *client);
-void control_serve(struct control *control, const struct pollfd *listen,
-		   const struct pollfd *client);
+/* Fills in as many as there are: poll() takes no more than the process may have descriptors. */
+unsigned control_poll(struct control *control, struct pollfd p[CONTROL_POLLS]);
+int control_patience(const struct control *control); /* ms; -1: for ever */
+void control_serve(struct control *control, const struct pollfd p[CONTROL_POLLS]);
 
 #endif

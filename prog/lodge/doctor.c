@@ -25,22 +25,14 @@
 #include <unistd.h>
 
 struct doctor {
-	const char *operand;
-	bool json;
+	const char *format;
 };
 
 /* In the order of preference. */
 static const struct kvm_face *const faces[] = {&kvm_host, &kvm_soft};
 
-static int set_json(void *into, char *value, struct err *err)
-{
-	(void)value, (void)err;
-	((struct doctor *)into)->json = true;
-	return 0;
-}
-
 static const struct option options[] = {
-	{"--json", NULL, "the same for programs", set_json},
+	OPTION_JSON(offsetof(struct doctor, format)),
 	{0},
 };
 
@@ -180,7 +172,7 @@ static int doctor_main(void *parsed)
 			d.answers.kvm = d.reports[i];
 	}
 	d.n_facts = facts_judge(&d.answers, d.facts);
-	(options_given->json ? print_json : print_text)(&d);
+	(wants_json(options_given->format) ? print_json : print_text)(&d);
 	return d.chosen ? EXIT_OK : EXIT_ENGINE;
 }
 

@@ -5,7 +5,10 @@
  */
 #include "lodge.h"
 
+#include "request.h"
+
 #include <stdio.h>
+#include <string.h>
 
 struct help {
 	const char *verb;
@@ -17,7 +20,8 @@ static int list_verbs(void)
 	for (const struct verb *const *v = verbs; *v; v++)
 		printf("  %-8s %s\n", (*v)->name, (*v)->summary);
 	printf("\n`lodge help VERB` says more. Exit codes: 0 ok, 1 failure, 2 usage, 3 not found,\n"
-	       "4 in use by somebody else, 5 no usable engine, 128+N ended by signal N.\n");
+	       "4 in use by somebody else, 5 no usable engine, 124 waited in vain, 128+N ended by\n"
+	       "signal N. `lodge help control` lists what a guest's control socket takes.\n");
 	return EXIT_OK;
 }
 
@@ -51,11 +55,14 @@ static int help_main(void *parsed)
 
 	if (!h->verb)
 		return list_verbs();
+	if (strcmp(h->verb, "control") == 0) {
+		request_list();
+		return EXIT_OK;
+	}
 	v = verb_find(h->verb);
 	if (v)
 		return show_verb(v);
-	fprintf(stderr, "lodge: there is no verb '%s': see lodge help\n", h->verb);
-	return EXIT_USAGE;
+	return verb_unknown(h->verb);
 }
 
 static int version_main(void *parsed)
@@ -69,6 +76,7 @@ const struct verb verb_help = {
 	.name = "help",
 	.summary = "what the verbs do, and what their options are",
 	.operand = "[VERB]",
+	.n_operands = 1,
 	.size = sizeof(struct help),
 	.main = help_main,
 };

@@ -3,11 +3,13 @@
  * lodge: the command. This file is the list of its verbs and the way to them.
  *
  * Results go to stdout, notices and errors to stderr, each error one sentence behind
- * "lodge:". The exit codes are in lodge.h.
+ * "lodge:". The exit codes are in lodge.h, and failure.h says which error has which.
  */
 #include "lodge.h"
 
 #include "base/err.h"
+#include "base/log.h"
+#include "failure.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +20,15 @@
 
 const struct verb *const verbs[] = {
 	&verb_run,
-	&verb_doctor,
+	&verb_restore,
+	&verb_ps,
+	&verb_info,
 	&verb_stats,
+	&verb_pause,
+	&verb_resume,
+	&verb_save,
+	&verb_stop,
+	&verb_doctor,
 	&verb_help,
 	&verb_version,
 	NULL,
@@ -28,29 +37,17 @@ const struct verb *const verbs[] = {
 const struct verb *verb_find(const char *name)
 {
 	for (const struct verb *const *v = verbs; *v; v++)
-		if (strcmp((*v)->name, name) == 0)
+		if (strcmp((*v)->name, name) == 0 || ((*v)->alias && strcmp((*v)->alias, name) == 0))
 			return *v;
 	return NULL;
 }
 
-static const struct {
-	int code;
-	enum exit_code exit;
-} exits[] = {
-	{ERANGE, EXIT_USAGE}, /* what was asked for makes no sense */
-	{ENOENT, EXIT_NOT_FOUND},
-	{EBUSY, EXIT_CONFLICT},
-	{EAGAIN, EXIT_CONFLICT},
-	{ENODEV, EXIT_ENGINE},
-};
-
-int report_failure(const struct err *err)
+int verb_unknown(const char *name)
 {
-	fprintf(stderr, "lodge: %s\n", err->text[0] ? err->text : strerror(err->code));
-	for (size_t i = 0; i < sizeof(exits) / sizeof(exits[0]); i++)
-		if (exits[i].code == err->code)
-			return (int)exits[i].exit;
-	return EXIT_FAILED;
+	struct err err;
+
+	err_set(&err, ERANGE, "there is no verb '%s': see lodge help", name);
+	return report_failure(&err);
 }
 
 /* A script must not take half a result for one. */
@@ -58,7 +55,7 @@ static int all_written(void)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return 1;
-	fprintf(stderr, "lodge: standard output cannot be written to\n");
+	log_line("lodge: standard output cannot be written to\n");
 	return 0;
 }
 
@@ -111,11 +108,8 @@ int main(int argc, char **argv)
 	if (strcmp(argv[1], "--version") == 0)
 		return run_verb(&verb_version, 0, NULL);
 	verb = verb_find(argv[1]);
-	if (!verb) {
-		fprintf(stderr, "lodge: there is no verb '%s': see lodge help\n",
-			argv[1]);
-		return EXIT_USAGE;
-	}
+	if (!verb)
+		return verb_unknown(argv[1]);
 	for (int i = 2; i < argc; i++)
 		if (asks_for_help(argv[i]))
 			return run_verb(&verb_help, 1, argv + 1);

@@ -10,9 +10,87 @@
 
 #include "base/err.h"
 #include "base/near.h"
+#include "base/size.h"
+#include "base/word.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* -- Values ------------------------------------------------------------------------------- */
+
+/* "auto|kvm|soft" as people say it: "auto, kvm or soft". */
+static void list_words(const char *words, char *text, size_t len)
+{
+	size_t n = 0;
+
+	for (const char *c = words; *c && n + 5 < len; c++) {
+		if (*c != '|')
+			text[n++] = *c;
+		else
+			n += (size_t)snprintf(text + n, len - n, "%s", strchr(c + 1, '|') ? ", " : " or ");
+	}
+	text[n] = 0;
+}
+
+static int set_word(const struct option *o, const char **member, const char *value,
+		    struct err *err)
+{
+	char words[80];
+
+	*member = value;
+	if (word_in(value, o->arg, '|'))
+		return 0;
+	list_words(o->arg, words, sizeof(words));
+	return err_set(err, EINVAL, "%s is %s, not '%s'", o->name, words, value);
+}
+
+static int set_number(const struct option *o, unsigned *member, const char *value,
+		      struct err *err)
+{
+	char *end;
+	unsigned long n = strtoul(value, &end, 10);
+
+	if (value[0] < '0' || value[0] > '9' || *end || n < o->least || n > o->most)
+		return err_set(err, EINVAL, "%s is a number from %u to %u, not '%s'", o->name,
+			       o->least, o->most, value);
+	*member = (unsigned)n;
+	return 0;
+}
+
+static int set_value(const struct option *o, void *into, char *value, struct err *err)
+{
+	void *member = (char *)into + o->at;
+	int rc = 0;
+
+	switch (o->kind) {
+	case OPTION_FLAG:
+		*(bool *)member = true;
+		break;
+	case OPTION_TEXT:
+		*(const char **)member = value;
+		break;
+	case OPTION_WORD:
+		return set_word(o, member, value, err);
+	case OPTION_NUMBER:
+		return set_number(o, member, value, err);
+	case OPTION_SIZE:
+		rc = size_parse(member, value, err);
+		return rc < 0 ? err_at(err, rc, "%s", o->name) : 0;
+	case OPTION_OTHER:
+		return o->set(member, value, err);
+	}
+	return rc;
+}
+
+int wants_json(const char *format)
+{
+	return format && strcmp(format, "json") == 0;
+}
+
+/* -- Words of the command line ------------------------------------------------------------ */
 
 static const char *nearest(const struct verb *verb, const char *name)
 {
@@ -70,15 +148,18 @@ static int take(const struct verb *verb, void *into, int argc, char **argv, int 
 		value = argv[1];
 		*used = 2;
 	}
-	return o->set(into, value, err);
+	return set_value(o, into, value, err);
 }
 
 int options_parse(const struct verb *verb, void *into, int argc, char **argv,
 		  struct err *err)
 {
-	const char **operand = into;
+	const char **operands = into;
+	unsigned n = 0;
 	int used, rc;
 
+	if (verb->defaults)
+		memcpy(into, verb->defaults, verb->size);
 	for (int i = 0; i < argc; i += used) {
 		used = 1;
 		if (argv[i][0] == '-' && argv[i][1]) {
@@ -87,10 +168,10 @@ int options_parse(const struct verb *verb, void *into, int argc, char **argv,
 				return rc;
 			continue;
 		}
-		if (!verb->operand || *operand)
+		if (n == verb->n_operands)
 			return err_set(err, EINVAL, "'%s' is one word too many: see lodge help %s",
 				       argv[i], verb->name);
-		*operand = argv[i];
+		operands[n++] = argv[i];
 	}
 	return 0;
 }

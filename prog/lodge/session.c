@@ -21,6 +21,8 @@
  * itself, or start a crash kernel. But who wants no reboot wants no more of a guest whose driver says
  * that it is lost: that is the verdict then, and it has LAST_WORDS_MS to print the rest.
  *
+ * A paused machine (control.c) takes no input, and what it had to print comes when it goes on.
+ *
  * Stopped and continued by a shell (SIGTSTP, SIGCONT), the terminal is given back and taken again.
  */
 #include "session.h"
@@ -28,6 +30,7 @@
 #include "base/err.h"
 #include "console.h"
 #include "control.h"
+#include "failure.h"
 #include "lodge.h"
 #include "machine/machine.h"
 #include "terminal.h"
@@ -59,10 +62,11 @@ struct loop {
 	bool left;          /* by Ctrl-] */
 	int signal;         /* that ended us; 0: none */
 	bool panicked, crash_kernel; /* the guest has said so since its boot */
-	int64_t until;      /* now_ms() when it is ended for that; 0: never */
+	int64_t until;      /* session_now_ms() when it is ended for that; 0: never */
 	struct input *in;
 	bool blocked;       /* the guest takes no input now */
 	size_t n_output;    /* bytes that wait for stdout */
+	bool owes_room;     /* the machine has more for it, and does not know that there is room */
 };
 
 int session_signals(void)
@@ -86,12 +90,17 @@ int session_signals(void)
 
 /* -- Input ------------------------------------------------------------------------------ */
 
+static bool is_paused(const struct session *s)
+{
+	return machine_life(s->machine) == MACHINE_PAUSED;
+}
+
 static void give_input(struct loop *l)
 {
 	struct input *in = l->in;
 	size_t took;
 
-	if (!in->n)
+	if (!in->n || is_paused(l->s))
 		return;
 	took = machine_console_input(l->s->machine, in->bytes + in->head, in->n);
 	in->n -= took;
@@ -141,6 +150,15 @@ static void read_input(struct loop *l)
 
 /* -- Output ----------------------------------------------------------------------------- */
 
+/* A paused machine's devices are left alone. What one that was saved has to say, says its file. */
+static void tell_room(struct loop *l)
+{
+	if (!l->owes_room || is_paused(l->s) || l->s->saved)
+		return;
+	l->owes_room = false;
+	machine_console_ready(l->s->machine);
+}
+
 static void write_output(struct loop *l)
 {
 	const char *panic;
@@ -160,8 +178,8 @@ static void write_output(struct loop *l)
 	panic = console_watch(l->s->console, bytes, (size_t)done);
 	if (panic)
 		terminal_note("the console shows '%s'", panic);
-	if (console_drop(l->s->console, (size_t)done))
-		machine_console_ready(l->s->machine);
+	l->owes_room |= console_drop(l->s->console, (size_t)done);
+	tell_room(l);
 	l->n_output = console_peek(l->s->console, bytes, sizeof(bytes));
 }
 
@@ -176,6 +194,28 @@ static void drain_output(struct loop *l)
 			return;
 		write_output(l);
 	}
+}
+
+/* -- Pausing ---------------------------------------------------------------------------- */
+
+static int tell_end(const struct session *s, int rc, struct err *err)
+{
+	if (rc < 0 && machine_life(s->machine) == MACHINE_ENDED)
+		return err_set(err, ESHUTDOWN, "the guest has ended");
+	return rc;
+}
+
+int session_pause(struct session *s, struct err *err)
+{
+	return tell_end(s, machine_pause(s->machine, err), err);
+}
+
+int session_resume(struct session *s, struct err *err)
+{
+	int rc = machine_resume(s->machine, err);
+
+	console_wake(s->console); /* what was typed meanwhile */
+	return tell_end(s, rc, err);
 }
 
 /* -- The loop --------------------------------------------------------------------------- */
@@ -215,7 +255,7 @@ void session_panic(void *ctx, bool crash_kernel)
 	console_wake(s->console);
 }
 
-static int64_t now_ms(void)
+int64_t session_now_ms(void)
 {
 	struct timespec ts;
 
@@ -234,7 +274,7 @@ static void hear_panic(struct loop *l)
 		l->panicked = true;
 		terminal_note("the guest panicked");
 		if (l->s->no_reboot)
-			l->until = now_ms() + LAST_WORDS_MS;
+			l->until = session_now_ms() + LAST_WORDS_MS;
 	}
 }
 
@@ -246,13 +286,15 @@ static void on_wake(struct loop *l)
 	hear_panic(l);
 	if (console_roomy(l->s->console))
 		l->blocked = false;
+	tell_room(l);
 	l->n_output = console_peek(l->s->console, &byte, 1);
 	give_input(l);
 }
 
-enum { P_MACHINE, P_CONSOLE, P_SIGNALS, P_STDIN, P_STDOUT, P_LISTEN, P_CLIENT, P_N };
+enum { P_MACHINE, P_CONSOLE, P_SIGNALS, P_STDIN, P_STDOUT, P_CONTROL, P_N = P_CONTROL + CONTROL_POLLS };
 
-static void fill(const struct loop *l, struct pollfd p[P_N])
+/* How many there are. */
+static unsigned fill(const struct loop *l, struct pollfd p[P_N])
 {
 	bool reads = l->input_open && input_room(l) > 0;
 
@@ -261,21 +303,21 @@ static void fill(const struct loop *l, struct pollfd p[P_N])
 	p[P_SIGNALS] = (struct pollfd){l->s->signals, POLLIN, 0};
 	p[P_STDIN] = (struct pollfd){reads ? STDIN_FILENO : -1, POLLIN, 0};
 	p[P_STDOUT] = (struct pollfd){l->n_output ? l->s->output : -1, POLLOUT, 0};
-	control_poll(l->s->control, &p[P_LISTEN], &p[P_CLIENT]);
+	return P_CONTROL + control_poll(l->s->control, &p[P_CONTROL]);
 }
 
-/* Ends the guest if its time is up; how long poll() may wait for that. */
+/* Ends the guest if its time is up; how long poll() may wait for that, or for the control socket. */
 static int patience(struct loop *l)
 {
-	int64_t left = l->until - now_ms();
+	int64_t left = l->until - session_now_ms();
+	int others = control_patience(l->s->control);
 
-	if (!l->until)
-		return -1;
-	if (left > 0)
-		return (int)left;
+	if (l->until && left > 0)
+		return others >= 0 && others < left ? others : (int)left;
+	if (l->until)
+		machine_stop(l->s->machine);
 	l->until = 0;
-	machine_stop(l->s->machine);
-	return -1;
+	return others;
 }
 
 /* Until the machine has ended. */
@@ -284,8 +326,7 @@ static void loop(struct loop *l)
 	struct pollfd p[P_N];
 
 	for (;;) {
-		fill(l, p);
-		if (poll(p, P_N, patience(l)) <= 0)
+		if (poll(p, fill(l, p), patience(l)) <= 0)
 			continue;
 		if (p[P_CONSOLE].revents)
 			on_wake(l);
@@ -295,7 +336,7 @@ static void loop(struct loop *l)
 			read_input(l);
 		if (p[P_SIGNALS].revents)
 			read_signal(l);
-		control_serve(l->s->control, &p[P_LISTEN], &p[P_CLIENT]);
+		control_serve(l->s->control, &p[P_CONTROL]);
 		if (p[P_MACHINE].revents)
 			return;
 	}
@@ -313,7 +354,7 @@ static int verdict(const struct loop *l, const struct machine_end *end)
 	case MACHINE_RESET:
 		return EXIT_OK;
 	case MACHINE_STOPPED:
-		terminal_note("left; the guest is off");
+		terminal_note(l->s->saved ? "saved; the guest is off here" : "left; the guest is off");
 		return EXIT_OK;
 	case MACHINE_TRIPLE_FAULT:
 	case MACHINE_FAILED:
@@ -333,9 +374,11 @@ static int run_through_resets(struct loop *l)
 {
 	struct machine_end end;
 	struct err err = {0};
+	int rc = l->s->paused ? machine_pause(l->s->machine, &err) : 0;
 
-	for (;;) {
-		if (machine_start(l->s->machine, &err) < 0)
+	while (rc == 0) {
+		rc = machine_start(l->s->machine, &err);
+		if (rc < 0)
 			break;
 		loop(l);
 		machine_end(l->s->machine, &end);
@@ -345,8 +388,7 @@ static int run_through_resets(struct loop *l)
 			return verdict(l, &end);
 		l->panicked = l->crash_kernel = false;
 		console_booted(l->s->console);
-		if (machine_reset(l->s->machine, &err) < 0)
-			break;
+		rc = machine_reset(l->s->machine, &err);
 	}
 	terminal_give_back();
 	return report_failure(&err);
@@ -358,6 +400,7 @@ int session_run(struct session *s)
 	struct loop l = {.s = s, .in = &input, .input_open = true, .output_open = true};
 	int code;
 
+	s->began = session_now_ms();
 	take_terminal(&l);
 	code = run_through_resets(&l);
 	terminal_give_back();

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lodge info: what a guest is, or a saved machine.
+ *
+ * A name that a running guest has means the guest; with a '/' in it, or if none has it, it is a file.
+ */
+#include "info.h"
+
+#include "base/err.h"
+#include "base/json.h"
+#include "base/json_read.h"
+#include "base/macros.h"
+#include "client.h"
+#include "failure.h"
+#include "lodge.h"
+#include "machine/saved.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct info {
+	const char *what;
+	const char *format;
+	bool check;
+};
+
+static const struct option options[] = {
+	{"--check", NULL, "of a saved machine: all of its memory, too", OPTION_FLAG,
+	 offsetof(struct info, check), 0, 0, NULL},
+	OPTION_JSON(offsetof(struct info, format)),
+	{0},
+};
+
+/* -- Printing ----------------------------------------------------------------------------- */
+
+static void print_disk(const struct json_value *disk)
+{
+	const char *path;
+	bool readonly = false;
+	struct err err;
+	char text[4200];
+
+	if (json_get_str(disk, "path", &path, &err) < 0)
+		return;
+	json_get_bool(disk, "readonly", &readonly, &err);
+	snprintf(text, sizeof(text), "%s%s", path, readonly ? ", read-only" : "");
+	client_print("disk", text);
+}
+
+void info_print(const struct json_value *facts)
+{
+	static const char *const keys[] = {
+		"pid", "name", "state", "file", "stored", "engine", "cpus", "memory", "kernel",
+		"initrd", "append", "boot", "console", "seconds",
+	};
+	const struct json_value *disks = json_find(facts, "disks");
+
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
+		const struct json_value *v = json_find(facts, keys[i]);
+
+		if (v && v->text && v->type != JSON_NULL)
+			client_print(v->key, v->text);
+	}
+	for (const struct json_value *d = disks ? disks->first : NULL; d; d = d->next)
+		print_disk(d);
+}
+
+static int show(const struct info *i, const struct json_value *facts)
+{
+	if (wants_json(i->format))
+		client_print_json(facts);
+	else
+		info_print(facts);
+	return EXIT_OK;
+}
+
+/* -- A file ------------------------------------------------------------------------------- */
+
+/* Its description, with what is known of the file itself. */
+static struct json_value *file_facts(const struct saved *s, const char *path)
+{
+	struct json_value *facts = NULL;
+	char *text = NULL;
+	size_t len = 0;
+	struct json j = {.out = open_memstream(&text, &len)};
+
+	if (!j.out)
+		return NULL;
+	json_open(&j, NULL, '{');
+	json_str(&j, "state", "saved");
+	json_str(&j, "file", path);
+	json_uint(&j, "stored", saved_stored(s));
+	for (const struct json_value *v = saved_description(s)->first; v; v = v->next)
+		if (strcmp(v->key, "state") && strcmp(v->key, "file") && strcmp(v->key, "stored"))
+			json_copy(&j, v->key, v);
+	json_close(&j);
+	if (fclose(j.out) == 0)
+		json_parse(&facts, text, len, NULL);
+	free(text);
+	return facts;
+}
+
+static int show_file(const struct info *i)
+{
+	struct json_value *facts;
+	struct saved *s;
+	struct err err = {0};
+	int rc = saved_open(&s, i->what, &err), code;
+
+	if (rc == 0 && i->check && saved_check(s, &err) < 0)
+		rc = err_at(&err, -err.code, "'%s'", i->what);
+	if (rc < 0) {
+		saved_close(s);
+		return report_failure(&err);
+	}
+	facts = file_facts(s, i->what);
+	code = facts ? show(i, facts) : EXIT_FAILED;
+	free(facts);
+	saved_close(s);
+	return code;
+}
+
+/* -- The verb ----------------------------------------------------------------------------- */
+
+static int info_main(void *parsed)
+{
+	const struct info *i = parsed;
+	struct json_value *answer;
+	struct err err = {0};
+	int code;
+
+	if (i->what && strchr(i->what, '/'))
+		return show_file(i);
+	if (client_do(i->what, "{\"do\": \"info\"}\n", &answer, &err) < 0)
+		return err.code == ENOENT && i->what && saved_is(i->what) ? show_file(i)
+									  : report_failure(&err);
+	code = show(i, answer);
+	free(answer);
+	return code;
+}
+
+const struct verb verb_info = {
+	.name = "info",
+	.summary = "what a guest is, or a saved machine",
+	.text = VM_TEXT
+		"A word that is no guest's name is that of a file; so is one with a '/' in it.\n",
+	.operand = "[VM|FILE]",
+	.n_operands = 1,
+	.options = options,
+	.size = sizeof(struct info),
+	.main = info_main,
+};

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See launch.h. The order of things: what the machine is, and whether that makes sense and its files are
+ * there; the name; the disks; the engine, and a line that says which; the machine; shut ourselves in;
+ * run it. What is wrong with the command line is said first, so that a typing mistake does not come with
+ * a lecture on virtualization.
+ *
+ * Nothing is opened once the guest runs: what it may need by then is opened before (lib/sandbox).
+ *
+ * The control socket is closed last, when the disks are: who waits there for the guest's end may use
+ * them then.
+ */
+#include "launch.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/macros.h"
+#include "console.h"
+#include "control.h"
+#include "engine/cgroup.h"
+#include "engine/choose.h"
+#include "engine/kvm.h"
+#include "failure.h"
+#include "machine/saved.h"
+#include "place.h"
+#include "sandbox/sandbox.h"
+#include "session.h"
+#include "terminal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* -- Options ---------------------------------------------------------------------------- */
+
+int launch_set_name(void *into, char *value, struct err *err)
+{
+	if (!place_is_name(value))
+		return err_set(err, EINVAL,
+			       "--name: '%s' is no name: letters, digits, '.', '_' and '-', with a "
+			       "letter first, at most %d", value, PLACE_NAME_MAX - 1);
+	((struct launch *)into)->name = value;
+	return 0;
+}
+
+int launch_set_trace(void *into, char *value, struct err *err)
+{
+	if (strcmp(value, "exits") != 0 && strncmp(value, "exits:", 6) != 0)
+		return err_set(err, EINVAL, "--trace is exits or exits:FILE, not '%s'",
+			       value);
+	((struct launch *)into)->trace = value;
+	return 0;
+}
+
+const char *launch_path(const char *path)
+{
+	static char *paths[2 + MACHINE_DISKS_MAX]; /* the kernel, its initrd, and disks */
+	static unsigned n;
+	char dir[PATH_MAX];
+
+	if (!path || path[0] == '/' || !path[0] || n == ARRAY_SIZE(paths) ||
+	    !getcwd(dir, sizeof(dir)) || asprintf(&paths[n], "%s/%s", dir, path) < 0)
+		return path;
+	return paths[n++];
+}
+
+/* -- Parts ------------------------------------------------------------------------------ */
+
+static int open_trace(const struct launch *l, struct machine_config *config,
+		      struct err *err)
+{
+	if (!l->trace)
+		return 0;
+	config->trace = stderr;
+	if (l->trace[5] == ':') {
+		config->trace = fopen(l->trace + 6, "we");
+		if (!config->trace)
+			return err_sys(err, errno, "--trace: %s", l->trace + 6);
+		setvbuf(config->trace, NULL, _IOLBF, 0); /* for who watches a guest hang */
+	}
+	return 0;
+}
+
+/* A guest without a control socket is still a guest; one that nobody finds by its name is not what was
+ * asked for. */
+static int open_control(struct session *s, struct err *err)
+{
+	int rc = control_open(&s->control, s, err);
+
+	if (rc < 0 && s->name)
+		return err_at(err, rc, "--name");
+	if (rc < 0)
+		log_warn("control", "%s: no other verb will find this guest", err->text);
+	return 0;
+}
+
+static int open_disks(const struct launch_disks *disks, struct machine_config *config,
+		      struct err *err)
+{
+	for (unsigned i = 0; i < disks->n; i++) {
+		int rc = disk_open(&config->disks[i], &disks->disks[i], err);
+
+		if (rc < 0)
+			return rc;
+		config->n_disks++;
+		if (config->saved)
+			rc = saved_check_disk(config->saved, i, config->disks[i], err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+int launch_choose(const struct launch *l, struct machine_config *config, struct err *err)
+{
+	struct engine_choice choice;
+	int rc;
+
+	terminal_prepare();
+	rc = engine_choose(l->engine, &choice, err);
+	if (rc < 0)
+		return rc;
+	config->face = choice.face;
+	log_note("engine", "%s", choice.why);
+	return 0;
+}
+
+static int create(struct session *s, const struct machine_config *config, struct err *err)
+{
+	char text[CGROUP_TEXT];
+
+	if (cgroup_is_short("", config->memory, text))
+		log_warn("memory", "%s", text);
+	return machine_create(&s->machine, config, err);
+}
+
+/* Nobody may read what is on stderr: the first line that is lost is the last. */
+static void print_stats(const struct machine *m)
+{
+	struct kvm_stat stats[256];
+	int n = machine_stats(m, stats, (int)ARRAY_SIZE(stats));
+	char line[200];
+
+	for (int i = 0; i < n && i < (int)ARRAY_SIZE(stats); i++) {
+		snprintf(line, sizeof(line), "%-16s %14llu  %s\n", stats[i].name,
+			 stats[i].value, kvm_stat_text(stats[i].name));
+		if (!log_line(line))
+			return;
+	}
+}
+
+/* -- The sandbox ------------------------------------------------------------------------ */
+
+/* A sanitizer's runtime makes system calls of its own. */
+static const char *why_no_sandbox(const struct launch *l)
+{
+#ifdef LODGE_SANITIZED
+	(void)l;
+	return "in a build with sanitizers";
+#else
+	return strcmp(l->sandbox, "off") == 0 ? "as you asked" : NULL;
+#endif
+}
+
+static void enter_sandbox(const struct launch *l, const struct session *s)
+{
+	const struct sandbox_config config = {
+		.makes_code = s->config->face == &kvm_soft,
+		.removes = s->control ? control_place(s->control) : NULL,
+		.farewell = terminal_give_back,
+	};
+	char missing[SANDBOX_MISSING];
+
+	if (why_no_sandbox(l)) {
+		log_note("sandbox", "off, %s", why_no_sandbox(l));
+		return;
+	}
+	sandbox_enter(&config, missing);
+	if (missing[0])
+		log_note("sandbox", "here without %s", missing);
+}
+
+/* -- The guest -------------------------------------------------------------------------- */
+
+static int run_machine(const struct launch *l, struct session *s)
+{
+	int code;
+
+	if (isatty(STDIN_FILENO))
+		log_note("console", "Ctrl-] leaves");
+	s->output = terminal_output();
+	enter_sandbox(l, s);
+	code = session_run(s);
+	if (s->output != STDOUT_FILENO)
+		close(s->output);
+	if (l->stats)
+		print_stats(s->machine);
+	return code;
+}
+
+static int run_config(const struct launch *l, struct session *s, struct machine_config *config,
+		      launch_source *source, void *ctx)
+{
+	struct launch_disks disks = {.n = 0};
+	struct err err = {0};
+	int code;
+
+	if (source(ctx, config, &disks, &err) < 0 || open_trace(l, config, &err) < 0 ||
+	    open_control(s, &err) < 0 || open_disks(&disks, config, &err) < 0 ||
+	    launch_choose(l, config, &err) < 0 || create(s, config, &err) < 0)
+		code = report_failure(&err);
+	else
+		code = run_machine(l, s);
+	machine_destroy(s->machine);
+	for (unsigned i = 0; i < config->n_disks; i++)
+		disk_close(config->disks[i]);
+	control_close(s->control);
+	if (config->trace && config->trace != stderr)
+		fclose(config->trace);
+	return code;
+}
+
+int launch(const struct launch *l, launch_source *source, void *ctx)
+{
+	static struct console console;
+	struct machine_config config = {
+		.console = {
+			.output = console_put,
+			.input_room = console_input_room,
+			.ctx = &console,
+		},
+	};
+	struct session s = {
+		.config = &config, .console = &console, .name = l->name,
+		.no_reboot = l->no_reboot, .paused = l->paused,
+	};
+	struct err err;
+	int code;
+
+	config.panic = (struct machine_panic){.said = session_panic, .ctx = &s};
+	if (!why_no_sandbox(l))
+		sandbox_prepare();
+	s.signals = session_signals();
+	if (s.signals < 0 || console_init(&console) < 0) {
+		err_set(&err, EMFILE, "no descriptors left (ulimit -n)");
+		return report_failure(&err);
+	}
+	code = run_config(l, &s, &config, source, ctx);
+	console_fini(&console);
+	close(s.signals);
+	return code;
+}

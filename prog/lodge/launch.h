@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What `lodge run` and `lodge restore` have in common: a guest here and now, with its console on this
+ * terminal, wherever its machine comes from.
+ */
+#ifndef LODGE_LAUNCH_H
+#define LODGE_LAUNCH_H
+
+#include <stdbool.h>
+
+#include "block/disk.h"
+#include "lodge.h"
+#include "machine/machine.h"
+
+/* What options fill in. */
+struct launch {
+	const char *engine, *name, *sandbox, *trace;
+	bool stats, no_reboot, paused;
+};
+
+#define LAUNCH_DEFAULTS {.engine = "auto", .sandbox = "on"}
+
+/* Their rows, where the struct is at `base` in the verb's. */
+#define LAUNCH_OPTIONS(base)                                                               \
+	{"--name", "NAME", "by which other verbs know the guest", OPTION_OTHER, base, 0,   \
+	 0, launch_set_name},                                                              \
+	{"--engine", "auto|kvm|soft", "what runs the guest (default: auto)", OPTION_WORD,  \
+	 (base) + offsetof(struct launch, engine), 0, 0, NULL},                            \
+	{"--sandbox", "on|off", "shut lodge in while the guest runs (default: on)",        \
+	 OPTION_WORD, (base) + offsetof(struct launch, sandbox), 0, 0, NULL},              \
+	{"--paused", NULL, "it waits for lodge resume before its first instruction",       \
+	 OPTION_FLAG, (base) + offsetof(struct launch, paused), 0, 0, NULL},               \
+	{"--no-reboot", NULL, "end when the guest resets, or says that it panicked",       \
+	 OPTION_FLAG, (base) + offsetof(struct launch, no_reboot), 0, 0, NULL},            \
+	{"--stats", NULL, "print counters on stderr at the end", OPTION_FLAG,              \
+	 (base) + offsetof(struct launch, stats), 0, 0, NULL},                             \
+	{"--trace", "exits[:FILE]", "a line for each exit, on stderr or in a file",        \
+	 OPTION_OTHER, base, 0, 0, launch_set_trace}
+
+int launch_set_name(void *into, char *value, struct err *err);
+int launch_set_trace(void *into, char *value, struct err *err);
+
+struct launch_disks {
+	struct disk_config disks[MACHINE_DISKS_MAX];
+	unsigned n;
+};
+
+/* Where the machine comes from: fills in cpus, memory, kernel and the like (what is in `config` before it
+ * is what they are without), and the disks that are to be opened. 0, or -errno with err: then there is
+ * no guest. */
+typedef int launch_source(void *ctx, struct machine_config *config, struct launch_disks *disks,
+			  struct err *err);
+
+/* Runs a guest from there to its end. Returns the program's exit code. */
+int launch(const struct launch *l, launch_source *source, void *ctx);
+
+/* Chooses an engine, and tells which. 0 or -errno. */
+int launch_choose(const struct launch *l, struct machine_config *config, struct err *err);
+
+/* A file's name that means the same in another directory, for who restores the guest there. It lives as
+ * long as the process. */
+const char *launch_path(const char *path);
+
+#endif

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* The requests of the control socket: see request.h. docs/control.md tells clients of them. */
+#include "request.h"
+
+#include "base/err.h"
+#include "base/json.h"
+#include "base/macros.h"
+#include "block/disk.h"
+#include "engine/kvm.h"
+#include "machine/machine.h"
+#include "session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STATS_MAX 256
+
+static const char *const lives[] = {
+	[MACHINE_CREATED] = "created", [MACHINE_RUNNING] = "running",
+	[MACHINE_PAUSED] = "paused", [MACHINE_ENDED] = "ended",
+};
+
+static int say_ok(struct call *c)
+{
+	json_bool(c->answer, "ok", true);
+	return 0;
+}
+
+/* -- Looking ------------------------------------------------------------------------------ */
+
+static void list_disks(struct json *j, const struct machine_config *config)
+{
+	json_open(j, "disks", '[');
+	for (unsigned i = 0; i < config->n_disks; i++) {
+		json_open(j, NULL, '{');
+		json_str(j, "path", disk_path(config->disks[i]));
+		json_bool(j, "readonly", disk_info(config->disks[i])->readonly);
+		json_close(j);
+	}
+	json_close(j);
+}
+
+static int do_info(struct call *c, struct err *err)
+{
+	const struct session *s = c->session;
+	const struct machine_config *config = s->config;
+	struct json *j = c->answer;
+
+	(void)err;
+	json_uint(j, "pid", (uint64_t)getpid());
+	json_str(j, "name", s->name);
+	json_str(j, "state", lives[machine_life(s->machine)]);
+	json_str(j, "engine", config->face->name);
+	json_uint(j, "cpus", config->cpus);
+	json_uint(j, "memory", config->memory);
+	json_str(j, "kernel", config->kernel);
+	json_str(j, "boot", machine_boot_text(s->machine));
+	json_str(j, "console", config->virtio_console ? "virtio" : "serial");
+	list_disks(j, config);
+	json_real(j, "seconds", (double)(session_now_ms() - s->began) / 1e3);
+	return 0;
+}
+
+static int do_stats(struct call *c, struct err *err)
+{
+	struct kvm_stat stats[STATS_MAX];
+	int n = machine_stats(c->session->machine, stats, STATS_MAX);
+
+	do_info(c, err);
+	json_open(c->answer, "counters", '{');
+	for (int i = 0; i < n && i < STATS_MAX; i++)
+		json_uint(c->answer, stats[i].name, stats[i].value);
+	json_close(c->answer);
+	return 0;
+}
+
+/* -- Life --------------------------------------------------------------------------------- */
+
+static int do_pause(struct call *c, struct err *err)
+{
+	int rc = session_pause(c->session, err);
+
+	return rc < 0 ? rc : say_ok(c);
+}
+
+static int do_resume(struct call *c, struct err *err)
+{
+	int rc = session_resume(c->session, err);
+
+	c->keeps = false;
+	return rc < 0 ? rc : say_ok(c);
+}
+
+/* Nobody would see it pressed. */
+static int do_powerdown(struct call *c, struct err *err)
+{
+	if (machine_life(c->session->machine) == MACHINE_PAUSED)
+		return err_set(err, EBUSY, "the guest is paused: it would not see its power button");
+	machine_power_button(c->session->machine);
+	return say_ok(c);
+}
+
+static int do_stop(struct call *c, struct err *err)
+{
+	(void)err;
+	c->session->saved = c->keeps;
+	machine_stop(c->session->machine);
+	return say_ok(c);
+}
+
+/* What can be seeked in is no pipe, and nobody can hold us up with it. */
+static int save_to(const struct call *c, struct err *err)
+{
+	if (lseek(c->file, 0, SEEK_SET) != 0)
+		return err_set(err, ERANGE, "'save' needs a regular file");
+	return machine_save(c->session->machine, c->file, err);
+}
+
+static int do_save(struct call *c, struct err *err)
+{
+	bool was_paused = machine_life(c->session->machine) == MACHINE_PAUSED;
+	struct err unheard;
+	int rc = session_pause(c->session, err);
+
+	if (rc < 0)
+		return rc;
+	rc = save_to(c, err);
+	if (rc < 0) {
+		if (!was_paused)
+			session_resume(c->session, &unheard);
+		return rc;
+	}
+	if (!c->keeps)
+		c->was_paused = was_paused;
+	c->keeps = true;
+	return say_ok(c);
+}
+
+/* -- The table ---------------------------------------------------------------------------- */
+
+static int do_help(struct call *c, struct err *err);
+
+const struct request requests[] = {
+	{"help", "all requests, as this table has them", .serve = do_help,
+	 .args = {{"request", JSON_STRING, true, "only this one"}}},
+	{"info", "who the guest is, and how it is", .serve = do_info},
+	{"stats", "the same, and its counters", .serve = do_stats},
+	{"pause", "the guest stands still until it is resumed", .changes = true, .serve = do_pause},
+	{"resume", "it goes on; a client that keeps it paused does so no longer", .changes = true,
+	 .serve = do_resume},
+	{"powerdown", "presses its power button", .changes = true, .serve = do_powerdown},
+	{"stop", "pulls its plug", .changes = true, .serve = do_stop},
+	{"save", "pauses it, writes it to the file, and keeps it paused until this client says "
+	 "resume or stop, or is gone", .changes = true, .file = true, .serve = do_save},
+	{0},
+};
+
+static void describe(struct json *j, const struct request *r)
+{
+	json_open(j, NULL, '{');
+	json_str(j, "do", r->name);
+	json_str(j, "help", r->help);
+	json_bool(j, "file", r->file);
+	json_open(j, "args", '[');
+	for (const struct request_arg *a = r->args; a->name; a++) {
+		json_open(j, NULL, '{');
+		json_str(j, "name", a->name);
+		json_str(j, "type", json_type_text(a->type));
+		json_bool(j, "optional", a->optional);
+		json_str(j, "help", a->help);
+		json_close(j);
+	}
+	json_close(j);
+	json_close(j);
+}
+
+static const struct request *find(const char *name)
+{
+	for (const struct request *r = requests; r->name; r++)
+		if (strcmp(r->name, name) == 0)
+			return r;
+	return NULL;
+}
+
+static int unknown(const char *name, struct err *err)
+{
+	return err_set(err, ERANGE, "there is no request '%s': see {\"do\": \"help\"}", name);
+}
+
+static int do_help(struct call *c, struct err *err)
+{
+	const char *only = NULL;
+
+	if (json_find(c->args, "request")) {
+		json_get_str(c->args, "request", &only, err);
+		if (!find(only))
+			return unknown(only, err);
+	}
+	json_open(c->answer, "requests", '[');
+	for (const struct request *r = requests; r->name; r++)
+		if (!only || r == find(only))
+			describe(c->answer, r);
+	json_close(c->answer);
+	return 0;
+}
+
+void request_list(void)
+{
+	printf("requests at a guest's control socket, a line of JSON each (docs/control.md)\n\n");
+	for (const struct request *r = requests; r->name; r++) {
+		printf("  %-10s %s%s\n", r->name, r->help, r->file ? " (with the file)" : "");
+		for (const struct request_arg *a = r->args; a->name; a++)
+			printf("    %-8s %s%s: %s\n", a->name, json_type_text(a->type),
+			       a->optional ? ", may be left out" : "", a->help);
+	}
+}
+
+/* -- Checking ----------------------------------------------------------------------------- */
+
+static const struct request_arg *find_arg(const struct request *r, const char *name)
+{
+	for (const struct request_arg *a = r->args; a->name; a++)
+		if (strcmp(a->name, name) == 0)
+			return a;
+	return NULL;
+}
+
+static int check_args(const struct request *r, const struct json_value *line, struct err *err)
+{
+	const struct json_value *value;
+
+	for (const struct json_value *v = line->first; v; v = v->next)
+		if (strcmp(v->key, "do") != 0 && !find_arg(r, v->key))
+			return err_set(err, ERANGE, "'%s' takes no '%s'", r->name, v->key);
+	for (const struct request_arg *a = r->args; a->name; a++)
+		if ((!a->optional || json_find(line, a->name)) &&
+		    json_get(line, a->name, a->type, &value, err) < 0) {
+			err->code = ERANGE;
+			return err_at(err, -ERANGE, "'%s'", r->name);
+		}
+	return 0;
+}
+
+const struct request *request_find(const struct json_value *line, struct err *err)
+{
+	const struct request *r;
+	const char *name;
+
+	if (line->type != JSON_OBJECT) {
+		err_set(err, ERANGE, "a request is an object: {\"do\": \"help\"}");
+		return NULL;
+	}
+	if (json_get_str(line, "do", &name, err) < 0) {
+		err->code = ERANGE;
+		return NULL;
+	}
+	r = find(name);
+	if (!r)
+		unknown(name, err);
+	return r && check_args(r, line, err) == 0 ? r : NULL;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* lodge restore: a guest from where `lodge save` has put it, with its console on this terminal. */
+#include "lodge.h"
+
+#include "base/err.h"
+#include "launch.h"
+#include "machine/saved.h"
+
+#include <errno.h>
+
+struct restore {
+	const char *file;
+	struct launch launch;
+	struct saved *saved;
+};
+
+static const struct restore defaults = {.launch = LAUNCH_DEFAULTS};
+
+static const struct option options[] = {
+	LAUNCH_OPTIONS(offsetof(struct restore, launch)),
+	{0},
+};
+
+static int configure(void *restore, struct machine_config *config, struct launch_disks *disks,
+		     struct err *err)
+{
+	struct restore *r = restore;
+	int rc;
+
+	if (!r->file)
+		return err_set(err, ERANGE, "the file is missing: lodge restore FILE");
+	if ((rc = saved_open(&r->saved, r->file, err)) < 0 ||
+	    (rc = saved_config(r->saved, config, err)) < 0)
+		return rc;
+	for (; disks->n < saved_disks(r->saved); disks->n++) {
+		const struct saved_disk *d = saved_disk(r->saved, disks->n);
+
+		disks->disks[disks->n] = (struct disk_config){
+			.path = d->path, .readonly = d->readonly,
+		};
+	}
+	return machine_check(config, err);
+}
+
+static int restore_main(void *parsed)
+{
+	struct restore *r = parsed;
+	int code = launch(&r->launch, configure, r);
+
+	saved_close(r->saved);
+	return code;
+}
+
+const struct verb verb_restore = {
+	.name = "restore",
+	.summary = "a guest goes on from a file, with its console on this terminal",
+	.text = "The console is as with `lodge run`. What the machine is, the file says; its disks are where\n"
+		"they were, and as they were. Its engine may be another one, if that has all of the CPU's\n"
+		"features. The file is left as it is, and not needed any more.\n",
+	.operand = "FILE",
+	.n_operands = 1,
+	.options = options,
+	.size = sizeof(struct restore),
+	.defaults = &defaults,
+	.main = restore_main,
+};
