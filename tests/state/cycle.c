@@ -11,6 +11,7 @@
  *	save    is written to a file, destroyed, and made again from that file
  *	keep    is written to a file, and goes on; the file is thrown away
  *
+ * and half of the times rests for up to 20 ms first, in which timers of the guest expire;
  * but not before the guest has printed a line with what is --after.
  *
  * The guest's console is stdout; on stderr is the time of each of them, in ns since 1970. The last lines are "# cycles N" and "# end REASON". The moments come from SEED in
@@ -164,6 +165,8 @@ static bool once(const char *how)
 
 	if (machine_pause(m, &err) < 0)
 		return false;
+	if (random() & 1)
+		usleep((unsigned)random() % 20000);
 	if (strcmp(how, "pause") != 0) {
 		fd = open(".", O_TMPFILE | O_RDWR, 0600);
 		if (fd < 0 || machine_save(m, fd, &err) < 0)

@@ -4,8 +4,8 @@
  *
  *	two threads     a hash chain each; after each round each goes on from the other's value. In the
  *	                chain: integers, vectors, REP MOVS and STOS over many pages, pages that are new
- *	a third         reads the clocks: neither may go back. Says the date now and then
- *	a fourth        writes blocks to DISK past the page cache, and reads them back
+ *	two more        read the clocks in turns: neither may go back. One says the date now and then
+ *	another one     writes blocks to DISK past the page cache, and reads them back
  *	the first       prints a line a round
  *
  * The last lines are "value HEX", which is the same on every machine and whatever the size of a pointer,
@@ -117,21 +117,34 @@ static uint64_t clock_ns(clockid_t id)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static void *clocks(void *arg)
+static struct {
+	pthread_mutex_t lock; /* of all below: what is read later is not less, on whatever CPU */
+	uint64_t last[2];
+	unsigned back;
+} seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void look(void)
 {
-	uint64_t last[2] = {0}, said = 0;
-	unsigned *back = arg;
+	pthread_mutex_lock(&seen.lock);
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t now = clock_ns(i ? CLOCK_REALTIME : CLOCK_MONOTONIC);
+
+		seen.back += now < seen.last[i];
+		seen.last[i] = now;
+	}
+	pthread_mutex_unlock(&seen.lock);
+}
+
+static void *clocks(void *says)
+{
+	uint64_t said = 0;
 
 	while (!over) {
-		for (unsigned i = 0; i < 2; i++) {
-			uint64_t now = clock_ns(i ? CLOCK_REALTIME : CLOCK_MONOTONIC);
-
-			*back += now < last[i];
-			last[i] = now;
-		}
-		if (last[0] - said > 100000000) {
-			said = last[0];
-			printf("date %llu\n", (unsigned long long)last[1]);
+		for (unsigned i = 0; i < 50; i++)
+			look();
+		if (says && clock_ns(CLOCK_MONOTONIC) - said > 100000000) {
+			said = clock_ns(CLOCK_MONOTONIC);
+			printf("date %llu\n", (unsigned long long)clock_ns(CLOCK_REALTIME));
 		}
 		usleep(200);
 	}
@@ -167,14 +180,14 @@ static void *disk(void *path)
 
 int main(int argc, char **argv)
 {
-	pthread_t chains[2], clock_thread, disk_thread;
-	unsigned back = 0;
+	pthread_t chains[2], clock_threads[2], disk_thread;
 	void *wrong = NULL;
 
 	rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 100;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	pthread_barrier_init(&both, NULL, 2);
-	pthread_create(&clock_thread, NULL, clocks, &back);
+	for (uintptr_t i = 0; i < 2; i++)
+		pthread_create(&clock_threads[i], NULL, clocks, (void *)i);
 	if (argc > 2)
 		pthread_create(&disk_thread, NULL, disk, argv[2]);
 	for (uintptr_t i = 0; i < 2; i++)
@@ -182,10 +195,11 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < 2; i++)
 		pthread_join(chains[i], NULL);
 	over = true;
-	pthread_join(clock_thread, NULL);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(clock_threads[i], NULL);
 	if (argc > 2)
 		pthread_join(disk_thread, &wrong);
 	printf("value %016llx\nclocks %u back\ndisk %u wrong\n",
-	       (unsigned long long)mix(value[0], value[1]), back, (unsigned)(uintptr_t)wrong);
+	       (unsigned long long)mix(value[0], value[1]), seen.back, (unsigned)(uintptr_t)wrong);
 	return 0;
 }

@@ -141,6 +141,7 @@ struct step {
 
 #define STEP(request, member, what) {request, offsetof(struct vcpu_state, member), what}
 
+/* The first one takes an INIT or SIPI that came when the vCPU was at rest already, which changes registers. */
 static const struct step gets[] = {
 	STEP(KVM_GET_MP_STATE, mp, "what it waits for"),
 	STEP(KVM_GET_VCPU_EVENTS, events, "its pending events"),
@@ -149,6 +150,10 @@ static const struct step gets[] = {
 	STEP(KVM_GET_DEBUGREGS, debug, "its debug registers"),
 	STEP(KVM_GET_XCRS, xcrs, "XCR0"),
 	STEP(KVM_GET_XSAVE, xsave, "its vector registers"),
+};
+
+/* After the MSRs: a TSC deadline that has passed is 0 there once it was read, and a request here. */
+static const struct step last_gets[] = {
 	STEP(KVM_GET_LAPIC, lapic, "its local APIC"),
 };
 
@@ -289,7 +294,8 @@ static int collect(const struct vcpu *v, struct vcpu_state *s, struct err *err)
 			s->xcr0 = s->xcrs.xcrs[i].value;
 	rc = call(v, KVM_GET_TSC_KHZ, NULL);
 	s->tsc_khz = rc > 0 ? (uint32_t)rc : 0;
-	return get_msrs(v, s, err);
+	rc = get_msrs(v, s, err);
+	return rc < 0 ? rc : take_steps(v, s, last_gets, ARRAY_SIZE(last_gets), "give", err);
 }
 
 int vcpu_save(const struct vcpu *v, struct state_out *out, struct err *err)

@@ -298,8 +298,10 @@ static int set_vcpu_events(struct vcpu *c, void *arg)
 	return events_set(c, arg);
 }
 
+/* As the kernel's, it first takes an INIT or SIPI that came after the last KVM_RUN. */
 static int get_mp_state(struct vcpu *c, void *arg)
 {
+	vcpu_take_startup(c);
 	mp_state_get(c, arg);
 	return 0;
 }

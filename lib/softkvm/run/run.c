@@ -83,6 +83,19 @@ static void take_nmis(struct vcpu *c)
 	c->event.nmi_pending = (uint8_t)(n < most ? n : most);
 }
 
+static void take_startup(struct vcpu *c, uint32_t requests)
+{
+	if (requests & REQ_INIT)
+		vcpu_init_signal(c);
+	if (requests & REQ_SIPI)
+		vcpu_sipi(c, c->sipi_vector);
+}
+
+void vcpu_take_startup(struct vcpu *c)
+{
+	take_startup(c, atomic_fetch_and(&c->requests, ~(REQ_INIT | REQ_SIPI)));
+}
+
 /* True: KVM_RUN returns -EINTR. A timer may find that out here (irqchip/lapic_timer.c). */
 static bool serve_requests(struct vcpu *c)
 {
@@ -98,10 +111,7 @@ static bool serve_requests(struct vcpu *c)
 		kvmclock_update(c);
 	if (r & REQ_NMI)
 		take_nmis(c);
-	if (r & REQ_INIT)
-		vcpu_init_signal(c);
-	if (r & REQ_SIPI)
-		vcpu_sipi(c, c->sipi_vector);
+	take_startup(c, r);
 	return (r | atomic_fetch_and(&c->requests, ~REQ_EXIT)) & REQ_EXIT;
 }
 

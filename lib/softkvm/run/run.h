@@ -13,6 +13,9 @@
  * vCPU's lock, so that no other ioctl sees it half way. */
 int vcpu_run(struct vcpu *c);
 
+/* An INIT or SIPI that came since the last KVM_RUN takes effect. */
+void vcpu_take_startup(struct vcpu *c);
+
 /* The translator's part of a vCPU: 0 or -errno; destroy takes a half-made one. The address
  * space from c->arena to c, at least c->arena_len bytes, is reserved (PROT_NONE) and the engine's;
  * it is unmapped with the vCPU. */

@@ -21,7 +21,7 @@ static uint8_t nmis(const struct vcpu *c)
 }
 
 /* They arrive anew, so that the next KVM_RUN judges how many there can be. */
-static void set_nmis(struct vcpu *c, uint8_t n)
+static void set_nmis(struct vcpu *c, unsigned n)
 {
 	c->event.nmi_pending = 0;
 	atomic_store(&c->nmis_arrived, n);
@@ -76,9 +76,10 @@ int events_set(struct vcpu *c, const struct kvm_vcpu_events *e)
 	if (e->flags & KVM_VCPUEVENT_VALID_SHADOW)
 		v->shadow = e->interrupt.shadow &
 			    (KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS);
-	if (e->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
-		set_nmis(c, e->nmi.pending);
-	v->nmi_masked = e->nmi.masked;
+	if (e->flags & KVM_VCPUEVENT_VALID_NMI_PENDING || e->nmi.injected)
+		set_nmis(c, e->nmi.pending + !!e->nmi.injected);
+	/* One of which the delivery had begun, which masks others, starts again as one that waits. */
+	v->nmi_masked = e->nmi.masked && !e->nmi.injected;
 	if (e->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
 		c->sipi_vector = (uint8_t)e->sipi_vector;
 	atomic_fetch_or(&c->requests, REQ_EVENT);
