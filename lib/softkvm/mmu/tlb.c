@@ -65,9 +65,7 @@ int tlb_create(struct engine *e)
 	e->view_arena = space_create(VIEW_ARENA_LEN);
 	if (!e->view_arena)
 		return -ENOMEM;
-	view_small_pages(e->view_arena, VIEW_ARENA_LEN);
-	/* Terabytes in which nobody who reads a core file finds anything. */
-	sys_call3(SYS_madvise, (long)e->view_arena, (long)VIEW_ARENA_LEN, MADV_DONTDUMP);
+	view_advise(e->view_arena, VIEW_ARENA_LEN);
 	if (!view_create(e, &e->kernel, 0))
 		return -ENOMEM;
 	for (i = 0; i < USER_VIEWS; i++)

@@ -49,16 +49,18 @@ static uint64_t pages_max(const struct engine *e)
 	return PAGES_MIN + ram / RAM_PER_PAGE;
 }
 
-/* A touched entry must cost one small page, not a huge one. */
-void view_small_pages(void *table, uint64_t len)
+/* A touched entry must cost one small page, not a huge one; and nobody who reads a core file finds
+ * anything in terabytes of these. */
+void view_advise(void *table, uint64_t len)
 {
 	sys_call3(SYS_madvise, (long)table, (long)len, MADV_NOHUGEPAGE);
+	sys_call3(SYS_madvise, (long)table, (long)len, MADV_DONTDUMP);
 }
 
 void view_empty(struct view *v)
 {
 	space_clear(v->table, TABLE_LEN + TOUCHED_LEN);
-	view_small_pages(v->table, TABLE_LEN + TOUCHED_LEN);
+	view_advise(v->table, TABLE_LEN + TOUCHED_LEN);
 	v->n_log = v->n_global = 0;
 	v->n_touched = 0;
 }

@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <ucontext.h>
@@ -27,6 +28,7 @@
 #include "softkvm/mmu/guarded.h"
 #include "softkvm/run/current.h"
 #include "softkvm/run/run.h"
+#include "softkvm/run/syscall.h"
 #include "softkvm/translate/translate.h"
 
 __thread struct vcpu *current_vcpu CURRENT_TLS;
@@ -116,6 +118,11 @@ static bool in_block(struct vcpu *c, ucontext_t *uc, uint64_t pc)
 	return true;
 }
 
+static bool is_code(const struct engine *e, uint64_t pc)
+{
+	return pc >= code_addr(e, 0) && pc < code_addr(e, CODE_SIZE);
+}
+
 static bool in_code(ucontext_t *uc, const siginfo_t *info)
 {
 	struct vcpu *c = current_vcpu;
@@ -125,7 +132,7 @@ static bool in_code(ucontext_t *uc, const siginfo_t *info)
 	if (!c || !c->engine)
 		return false;
 	e = c->engine;
-	if (pc < code_addr(e, 0) || pc >= code_addr(e, CODE_SIZE))
+	if (!is_code(e, pc))
 		return false;
 	if (info->si_signo == SIGSEGV && gs_repair(e, info->si_addr))
 		return true;
@@ -149,12 +156,23 @@ static bool is_ours(int sig, const siginfo_t *info, ucontext_t *uc)
 	return is_fault(sig, info) && (in_code(uc, info) || in_guarded(uc, pc));
 }
 
+/* Nobody's fault: what lies around it in the code cache goes into the core file, if there will be one. */
+static void keep_code(const ucontext_t *uc)
+{
+	struct vcpu *c = current_vcpu;
+	uint64_t pc = (uint64_t)uc->uc_mcontext.gregs[REG_RIP], from = pc & ~4095ull;
+
+	if (c && c->engine && is_code(c->engine, pc))
+		sys_call3(SYS_madvise, (long)from, 4096, MADV_DODUMP);
+}
+
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	struct sigaction *old = &before[sig];
 
 	if (is_ours(sig, info, context))
 		return;
+	keep_code(context);
 	if (old->sa_flags & SA_SIGINFO) {
 		old->sa_sigaction(sig, info, context);
 	} else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {

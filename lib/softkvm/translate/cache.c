@@ -46,6 +46,9 @@ static int map_code(struct engine *e)
 	if (rw == MAP_FAILED)
 		return -ENOMEM;
 	e->code_rw = rw;
+	/* To write a file's memory to a core file makes all of it. (run/signal.c) */
+	madvise(e->code, CODE_SIZE, MADV_DONTDUMP);
+	madvise(rw, CODE_SIZE, MADV_DONTDUMP);
 	return 0;
 }
 

@@ -439,7 +439,7 @@ void page_check(struct engine *e, struct code_page *p);
 
 /* mmu/touched.c */
 void view_touch_new(struct engine *e, struct view *v, uint64_t vpn);
-void view_small_pages(void *table, uint64_t len);
+void view_advise(void *table, uint64_t len);
 /* All entries are 0, and their memory is the host's again. */
 void view_empty(struct view *v);
 
