@@ -9,6 +9,7 @@
 #include "base/json_read.h"
 #include "block/disk.h"
 #include "machine/machine.h"
+#include "machine/map.h"
 #include "machine/saved/form.h"
 #include "machine/saved/inside.h"
 #include "state/state.h"
@@ -51,8 +52,9 @@ static int check_lengths(struct saved *s, uint64_t size, uint32_t version, struc
 		return err_set(err, EINVAL, "its form is version %u: this lodge knows %u", version,
 			       SAVED_VERSION);
 	if (s->description_len > JSON_TEXT_MAX || s->sections_len > SAVED_SECTIONS_MAX ||
-	    s->memory_len % SAVED_PAGE || s->memory_len == 0 || s->memory_at % SAVED_CHUNK ||
-	    s->memory_at > size || s->memory_len > size - s->memory_at)
+	    s->memory_len % SAVED_PAGE || s->memory_len == 0 || s->memory_len > MAP_MEMORY_MAX ||
+	    s->memory_at % SAVED_CHUNK || s->memory_at == 0 || s->memory_at > size ||
+	    s->memory_len > size - s->memory_at)
 		return err_set(err, EINVAL, "the file is cut, or its header makes no sense");
 	body = s->description_len + s->sections_len + saved_chunks(s->memory_len) * 8;
 	if (body > s->memory_at - SAVED_HEADER)
