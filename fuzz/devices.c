@@ -8,136 +8,14 @@
  * promise to devices that are misused. A virtio-blk disk of 64 KiB in memory is among
  * them, so its threads run as well.
  */
-#include "base/bytes.h"
-#include "block/disk.h"
-#include "dev/acpi_pm.h"
-#include "dev/i8042.h"
-#include "dev/pci/pci.h"
-#include "dev/port92.h"
-#include "dev/pvpanic.h"
-#include "dev/rtc.h"
-#include "dev/uart.h"
-#include "dev/virtio/devices.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#define RAM_SIZE 0x8000u
-#define ECAM     0xe0000000u
-#define BARS     0xc0000000u
+#include "fuzz/board.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct disk *disk;
-static struct bus *bus;
-static uint8_t *ram;
-
-static void open_disk(void)
-{
-	int fd = memfd_create("disk", MFD_CLOEXEC);
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (ftruncate(fd, 65536) < 0 ||
-	    disk_open(&disk, &(struct disk_config){.path = path}, NULL) < 0)
-		abort();
-	close(fd);
-}
-
-/* The ports and places where devices are, and a few where none is. */
-static const struct {
-	enum bus_space space;
-	uint32_t base, size;
-} places[] = {
-	{BUS_PORT, 0x3f8, 8}, {BUS_PORT, 0x70, 2}, {BUS_PORT, 0x60, 8}, {BUS_PORT, 0x92, 1},
-	{BUS_PORT, 0x600, 0x40}, {BUS_PORT, 0xcf8, 8}, {BUS_PORT, 0, 0x10000},
-	{BUS_MMIO, ECAM, 0x8000}, {BUS_MMIO, ECAM + 0x8000, 0x100},
-	{BUS_MMIO, ECAM + 0x10000, 0x100}, {BUS_MMIO, ECAM + 0x18000, 0x100},
-	{BUS_MMIO, BARS, 0x40}, {BUS_MMIO, BARS + 0x3000, 8}, {BUS_MMIO, BARS, 0x18000},
-	{BUS_MMIO, BARS + 0x5000, 0x40}, {BUS_MMIO, BARS + 0x8000, 8},
-	{BUS_MMIO, BARS + 0xa000, 0x40}, {BUS_MMIO, BARS + 0xd000, 8},
-	{BUS_MMIO, BARS, 0x10000000}, {BUS_PORT, 0x505, 1},
-};
-
-/*  [what and width] [place] [offset: 2] [value: 4]  */
-static void do_step(const uint8_t *step)
-{
-	unsigned width = 1u << (step[0] >> 1 & 3), place = step[1];
-	uint64_t at = le16_get(step + 2), value = le32_get(step + 4);
-
-	if (place >= 128) { /* the driver writes its own RAM */
-		uint64_t v = place & 1 ? value : value << 32;
-
-		memcpy(ram + at % (RAM_SIZE - 8), &v, width);
-		return;
-	}
-	place %= sizeof(places) / sizeof(places[0]);
-	at = places[place].base + at % places[place].size;
-	if (step[0] & 1)
-		bus_write(bus, places[place].space, at, width, value | value << 40);
-	else
-		bus_read(bus, places[place].space, at, width);
-}
-
-/* What firmware does: decoding on, queues where RAM is, features accepted. */
-static void bring_up(unsigned slot)
-{
-	uint64_t base;
-
-	bus_write(bus, BUS_MMIO, ECAM + slot * 0x8000 + 4, 2, 6);
-	base = bus_read(bus, BUS_MMIO, ECAM + slot * 0x8000 + 0x10, 4);
-	bus_write(bus, BUS_MMIO, base + 8, 4, 1);
-	bus_write(bus, BUS_MMIO, base + 12, 4, 1);
-	bus_write(bus, BUS_MMIO, base + 0x14, 1, 11);
-	bus_write(bus, BUS_MMIO, base + 0x18, 2, 16);
-	bus_write(bus, BUS_MMIO, base + 0x20, 8, 0);
-	bus_write(bus, BUS_MMIO, base + 0x28, 8, 0x100);
-	bus_write(bus, BUS_MMIO, base + 0x30, 8, 0x200);
-	bus_write(bus, BUS_MMIO, base + 0x1c, 2, 1);
-	bus_write(bus, BUS_MMIO, base + 0x14, 1, 15);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct guest_mem mem = {.n = 1, .regions[0] = {.size = RAM_SIZE}};
-	struct device *devs[10], *host;
-	unsigned n = 0;
-
-	if (!disk)
-		open_disk();
-	bus = bus_create();
-	ram = mem.regions[0].host = calloc(1, RAM_SIZE);
-	host = device_create(&pci_host_model, bus, &(struct pci_host_config){
-		.ecam_base = ECAM, .mem_base = BARS, .mem_size = 0x10000000}, NULL);
-	devs[n++] = device_create(&uart_model, bus, &(struct uart_config){0}, NULL);
-	devs[n++] = device_create(&rtc_model, bus, &(struct rtc_config){0}, NULL);
-	devs[n++] = device_create(&i8042_model, bus, &(struct i8042_config){0}, NULL);
-	devs[n++] = device_create(&port92_model, bus, &(struct port92_config){0}, NULL);
-	devs[n++] =
-		device_create(&acpi_pm_model, bus, &(struct acpi_pm_config){0}, NULL);
-	devs[n++] = device_create(&pvpanic_model, bus, &(struct pvpanic_config){0}, NULL);
-	devs[n++] = device_create(&virtio_rng_model, bus, &(struct virtio_rng_config){
-		.pci = {.host = host, .mem = &mem}}, NULL);
-	devs[n++] = device_create(&virtio_blk_model, bus, &(struct virtio_blk_config){
-		.pci = {.host = host, .mem = &mem}, .disk = disk}, NULL);
-	devs[n++] = device_create(
-		&virtio_console_model, bus,
-		&(struct virtio_console_config){.pci = {.host = host, .mem = &mem}},
-		NULL);
-	device_reset(host);
-	for (unsigned slot = 1; slot <= 3; slot++)
-		bring_up(slot);
-	for (; size >= 8; data += 8, size -= 8)
-		do_step(data);
-	uart_input(devs[0], ram, 3);
-	virtio_console_input(devs[n - 1], ram, 3);
-	while (n)
-		device_destroy(devs[--n]);
-	device_destroy(host);
-	bus_destroy(bus);
-	free(ram);
+	make_board();
+	use_board(data, size);
+	unmake_board();
 	return 0;
 }
