@@ -6,7 +6,7 @@
  *	dev_state_test DIRECTORY            where the frozen sections are: lib/dev/tests/frozen
  *	dev_state_test --freeze DIRECTORY   writes those that are missing, for a model or version that is new
  *
- * A frozen section, MODEL.TABLE.VERSION.hex, is what a device wrote that had been used. If its
+ * A frozen section (state/tests/frozen.h) is what a device wrote that had been used. If its
  * fields are not those of today's table, the table has changed and needs a new version.
  */
 #include "block/disk.h"
@@ -299,16 +299,16 @@ static void test_frozen(const struct device_model *m, void (*use)(struct device 
 	struct err err = {0};
 
 	save(m, use, &state);
-	for (const struct state_table *const *t = m->state; *t; t++)
-		frozen_check(directory, m->name, *t, &state, freeze);
-	/* All tables of a model change together only by chance, so each old version is tried with today's others. */
-	for (const struct state_table *const *t = m->state; *t; t++)
-		for (unsigned v = 1; v <= (*t)->version; v++) {
-			if (!frozen_replace(directory, m->name, *t, v, &state, &old))
-				continue;
-			is_int(load(m, &old, &again, &err), 0, "%s/%s: version %u is loaded %s", m->name,
-			       (*t)->name, v, err.text);
-		}
+	for (const struct state_table *const *t = m->state; *t; t++) {
+		char name[STATE_NAME_MAX + 1];
+
+		snprintf(name, sizeof(name), "%s/%s", m->name, (*t)->name);
+		frozen_check(directory, name, &state, freeze);
+		/* Each old version is tried with today's others. */
+		for (unsigned v = 1; v <= (*t)->version; v++)
+			ok(frozen_replace(directory, name, v, &state, &old) && load(m, &old, &again, &err) == 0,
+			   "%s: version %u is loaded %s", name, v, err.text);
+	}
 }
 
 static bool is_listed(const struct device_model *m)
