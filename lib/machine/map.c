@@ -96,6 +96,8 @@ int map_ram_create(struct map_ram *ram, uint64_t size, struct guest_mem *mem,
 	/* Huge pages make the guest's own page walks and ours shorter; a host that does
 	 * not have them for shared memory says no, and nothing is lost. */
 	madvise(ram->host, size, MADV_HUGEPAGE);
+	/* Who reads a core file looks for a bug of ours; and a guest's secrets are its own. */
+	madvise(ram->host, size, MADV_DONTDUMP);
 	rc = add_regions(ram, mem, err);
 	if (rc < 0)
 		map_ram_destroy(ram);

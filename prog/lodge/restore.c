@@ -56,7 +56,8 @@ const struct verb verb_restore = {
 	.summary = "a guest goes on from a file, with its console on this terminal",
 	.text = "The console is as with `lodge run`. What the machine is, the file says; its disks are where\n"
 		"they were, and as they were. Its engine may be another one, if that has all of the CPU's\n"
-		"features. The file is left as it is, and not needed any more.\n",
+		"features. The file is only read, as the guest comes to need it: while it runs the file may be\n"
+		"removed or replaced, but not written to.\n",
 	.operand = "FILE",
 	.n_operands = 1,
 	.options = options,

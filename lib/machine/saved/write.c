@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* -- Bytes ------------------------------------------------------------------------- */
@@ -101,6 +102,22 @@ static bool is_layered(const struct memory *mem, uint64_t chunk, size_t len)
 	return any;
 }
 
+/* Brings a chunk at once, not page by page; or -EFAULT: the file of a layer has been cut. */
+static int look(const struct memory *mem, uint64_t chunk, size_t len, struct err *err)
+{
+	madvise(mem->ram->host + chunk, len, MADV_POPULATE_READ);
+	for (size_t at = 0; at < len; at += SAVED_PAGE) {
+		uint64_t page = (chunk + at) / SAVED_PAGE;
+		unsigned layer = mem->layers ? mem->layers[page] : 0;
+
+		if (layer && madvise((void *)(uintptr_t)ram_layers_page(mem->ram, layer, page),
+				     SAVED_PAGE, MADV_POPULATE_READ) < 0 && errno == EFAULT)
+			return err_set(err, EFAULT, "the file that the guest was restored from has been cut: its "
+				       "memory is not there any more");
+	}
+	return 0;
+}
+
 static const uint8_t *chunk_bytes(const struct memory *mem, uint64_t chunk, size_t len)
 {
 	if (!is_layered(mem, chunk, len))
@@ -129,6 +146,9 @@ static int put_chunks(const struct memory *mem, int fd, uint64_t begin, uint8_t 
 			data = next_data(ram, chunk);
 		if (data >= chunk + len && !is_layered(mem, chunk, len))
 			continue;
+		rc = look(mem, chunk, len, err);
+		if (rc < 0)
+			break;
 		bytes = chunk_bytes(mem, chunk, len);
 		rc = put_chunk(fd, bytes, len, begin + chunk, &any, err);
 		if (any)

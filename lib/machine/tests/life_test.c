@@ -288,6 +288,37 @@ static void test_save(void)
 	make_kernel();
 }
 
+/* The file of a machine that runs is cut by somebody: what the guest has not touched is gone. */
+static void test_cut_below(void)
+{
+	struct machine *m = make("e", 1);
+	struct err err = {0};
+	struct saved *s;
+	int fd, other = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	start(m);
+	wait_for(6);
+	machine_pause(m, NULL);
+	fd = save(m);
+	machine_destroy(m);
+	s = open_saved(fd, &err);
+	if (!ok(s && create_from(s, &m, NULL, &err) == 0, "a machine of a file %s", err.text))
+		return;
+	machine_pause(m, NULL);
+	start(m);
+	if (ftruncate(fd, 4096) < 0)
+		abort();
+	is_int(machine_save(m, other, &err), -EFAULT, "the file is cut: the machine cannot be saved");
+	is_str(err.text, "the file that the guest was restored from has been cut: its memory is not there any more",
+	       "that is told");
+	machine_resume(m, NULL);
+	ends(m, MACHINE_FAILED, "the guest finds its memory gone, and nothing else happens");
+	machine_destroy(m);
+	saved_close(s);
+	close(fd);
+	close(other);
+}
+
 /* -- Files that are wrong ---------------------------------------------------------- */
 
 static uint64_t get_at(int fd, off_t at)
@@ -552,6 +583,7 @@ int main(void)
 		test_stop();
 		test_ending();
 		test_save();
+	test_cut_below();
 		test_wrong_files();
 		test_disks();
 	}
