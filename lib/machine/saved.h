@@ -22,7 +22,7 @@
  *	  40  checksum of description, sections and checksums of memory (8)
  *	  48  0 (8)
  *	  56  checksum of the 56 bytes before (8)
- *	  64  description: JSON, and spaces
+ *	  64  description: JSON
  *	      sections: see state/state.h
  *	      checksums of memory: 8 bytes for each 2 MiB, 0 where they are all zeros
  *	      memory, as the guest has it; pages of zeros are holes of the file
