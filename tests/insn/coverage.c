@@ -53,10 +53,16 @@ static struct {
 	unsigned long natively, interpreted, over; /* over: of both, those that ended at the end of the code */
 } places[LAYOUTS];
 
+static unsigned long verdicts[MODES][3];
+
 void coverage_add(const struct test_case *t, const struct outcome *o)
 {
 	uint64_t left = layouts[t->layout].code + CODE_PAGES * PAGE - o->rip;
 
+	if (t->other.mode != FLAT) {
+		verdicts[t->other.mode][t->other.verdict]++;
+		return;
+	}
 	places[t->layout].natively += !t->elsewhere;
 	places[t->layout].interpreted += t->elsewhere;
 	places[t->layout].over += left < 15 && o->vector != 3;
@@ -168,6 +174,14 @@ static void print_places(void)
 		       places[l].interpreted, places[l].over);
 }
 
+static void print_modes(void)
+{
+	printf("# | %-30s | %10s | %11s | %8s |\n", "mode, beside a twin", "executed", "refused", "at limit");
+	for (unsigned m = FLAT + 1; m < MODES; m++)
+		printf("# | %-30s | %10lu | %11lu | %8lu |\n", mode_names[m], verdicts[m][EXECUTED],
+		       verdicts[m][REFUSED], verdicts[m][AT_LIMIT]);
+}
+
 void coverage_print(bool all)
 {
 	if (all)
@@ -175,4 +189,5 @@ void coverage_print(bool all)
 			print_forms(families[f]);
 	print_summary();
 	print_places();
+	print_modes();
 }

@@ -24,7 +24,7 @@
  *	        goes on with stale code. The second run begins by an IRET in the guest instead of KVM_SET_SREGS,
  *	        which would flush all TLBs.
  */
-#include "insn.h"
+#include "guest.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
@@ -38,27 +38,6 @@
 
 #include "softkvm/softkvm.h"
 
-/* Guest-physical memory. */
-enum {
-	GDT_AT = 0x1000, IDT_AT = 0x2000, TSS_AT = 0x3000, STACK_AT = 0x4000,
-	HANDLERS_AT = 0x5000, COPY_AT = 0x5800, ENTER_AT = 0x5840, PAGES_AT = 0x20000,
-	IMAGE_AT = 0x40000, TABLES_AT = 0x80000, TABLES = 128, RAM_SIZE = 0x100000,
-};
-
-#define KERNEL 0xffffa00000000000 /* + guest-physical address */
-#define HANDLER_STEP 16
-
-#define P_PRESENT 1ull
-#define P_WRITE   2ull
-#define P_USER    4ull
-#define P_NX      (1ull << 63)
-
-#define RING0_CODE 0x10
-#define RING0_DATA 0x18
-#define USER_CODE32 0x23
-#define USER_DATA  0x2b
-#define USER_CODE64 0x33
-#define TSS_SELECTOR 0x40
 #define CPU_NUMBER 0x7b /* Linux keeps it in the limit of a segment */
 
 #define CPUS 3
@@ -80,6 +59,7 @@ struct guest {
 	uint8_t *live[PAGES];
 	unsigned n_tables;
 	uint64_t root[LAYOUTS][2];    /* two page tables of the same content */
+	uint64_t pae[LAYOUTS][2];     /* the same for modes without long addresses, if it is used there */
 	unsigned use;
 	struct kvm_sregs sregs;
 	struct image image;
@@ -123,7 +103,7 @@ static void map_page(struct guest *g, uint64_t root, uint64_t va, uint64_t gpa, 
 
 /* The pages are mapped in another order than they lie in memory, but the stack's two lie together, and
  * the one that cannot be written with the one behind it: an access to both needs one addend. */
-static uint64_t page_gpa(unsigned i)
+uint64_t page_gpa(unsigned i)
 {
 	static const uint8_t place[PAGES] = {0, 14, 6, 20, 12, 4, 18, 19, 2, 3, 8, 9};
 
@@ -141,6 +121,22 @@ static uint64_t make_page_table(struct guest *g, enum where layout)
 	return root;
 }
 
+/* Its pointers are those of a page table that has the kernel below 4 GiB. */
+static void make_pae_table(struct guest *g, enum where layout)
+{
+	uint64_t root = make_page_table(g, layout), pointers;
+
+	for (uint64_t at = 0; at < LOW_KERNEL_PAGES * PAGE; at += PAGE)
+		map_page(g, root, LOW_KERNEL + at, at, P_PRESENT | P_WRITE);
+	pointers = get64(g, root) & 0xffffffffff000;
+	for (unsigned use = 0; use < 2; use++) {
+		g->pae[layout][use] = new_table(g);
+		for (unsigned i = 0; i < 4; i++)
+			put64(g, g->pae[layout][use] + 8 * i,
+			      get64(g, pointers + 8 * i) & ~(P_WRITE | P_USER));
+	}
+}
+
 static void make_page_tables(struct guest *g)
 {
 	const uint64_t kernel = (KERNEL >> 39 & 511) * 8;
@@ -154,6 +150,8 @@ static void make_page_tables(struct guest *g)
 		put64(g, g->root[l][0] + kernel, get64(g, g->root[0][0] + kernel));
 		memcpy(g->ram + g->root[l][1], g->ram + g->root[l][0], PAGE);
 	}
+	make_pae_table(g, HOME);
+	make_pae_table(g, AT_0);
 	for (unsigned i = 0; i < PAGES; i++)
 		g->live[i] = g->ram + page_gpa(i);
 }
@@ -198,6 +196,7 @@ static void make_descriptors(struct guest *g)
 		put64(g, IDT_AT + v * 16 + 8, to >> 32);
 		g->ram[HANDLERS_AT + v * HANDLER_STEP] = 0xf4; /* hlt */
 	}
+	mode_memory(g->ram);
 	memcpy(g->ram + COPY_AT, "\xf3\xa4\xf4", 3); /* rep movsb; hlt */
 	memcpy(g->ram + ENTER_AT,
 	       "\x31\xc0\x8e\xd8\x8e\xc0\x8e\xe0\x8e\xe8" /* ds, es, fs, gs = 0 */
@@ -302,6 +301,19 @@ static void add_cpu(struct guest *g)
 	set_cpuid(g, c);
 }
 
+/* Without paging linear addresses are physical ones: pages below 1 GiB are there once more. */
+static void add_real_memory(struct guest *g)
+{
+	for (unsigned i = 0; i < PAGES; i++) {
+		struct kvm_userspace_memory_region slot = {
+			.slot = 1 + i, .guest_phys_addr = pages[i].at, .memory_size = PAGE,
+			.userspace_addr = (uintptr_t)g->live[i]};
+
+		if (pages[i].at < 1u << 30)
+			must(softkvm_ioctl(g->vm, KVM_SET_USER_MEMORY_REGION, &slot), "memory");
+	}
+}
+
 /* Takes our own words off. */
 static const char *take_word(const char *knobs, const char *word, bool *there)
 {
@@ -329,6 +341,7 @@ struct guest *guest_create(const char *knobs)
 	must(g->sys = softkvm_open(), "open");
 	must(g->vm = softkvm_ioctl(g->sys, KVM_CREATE_VM, NULL), "KVM_CREATE_VM");
 	must(softkvm_ioctl(g->vm, KVM_SET_USER_MEMORY_REGION, &slot), "memory");
+	add_real_memory(g);
 	g->run_len = (size_t)softkvm_ioctl(g->sys, KVM_GET_VCPU_MMAP_SIZE, NULL);
 	do
 		add_cpu(g);
@@ -389,7 +402,14 @@ static void set_sregs(struct guest *g, const struct test_case *t)
 	g->sregs.es = data_segment(s->sel_es, 0);
 	g->sregs.fs = data_segment(s->sel_fs, s->fs);
 	g->sregs.gs = data_segment(s->sel_gs, s->gs);
-	must(softkvm_ioctl(g->now->fd, KVM_SET_SREGS, &g->sregs), "KVM_SET_SREGS");
+	if (t->other.mode != FLAT) {
+		struct kvm_sregs other = g->sregs;
+
+		mode_sregs(t, g->pae[t->layout][g->use & 1], &other);
+		must(softkvm_ioctl(g->now->fd, KVM_SET_SREGS, &other), "KVM_SET_SREGS");
+	} else {
+		must(softkvm_ioctl(g->now->fd, KVM_SET_SREGS, &g->sregs), "KVM_SET_SREGS");
+	}
 }
 
 /* What ENTER_AT takes from the stack. */
@@ -408,6 +428,10 @@ static void set_state(struct guest *g, const struct test_case *t, bool by_iret)
 	uint32_t code32 = !t->is_32bit && !host_has(USER_CODE32) ? 0 : 0x00cffb00;
 	struct kvm_regs r = registers(&t->start);
 
+	if (t->other.mode != FLAT)
+		r.rip = t->other.ip;
+	if (t->other.mode == VM86)
+		r.rflags |= 1u << 17;
 	put64(g, GDT_AT + (USER_CODE32 & ~7), (uint64_t)code32 << 32 | (code32 ? 0xffff : 0));
 	if (by_iret)
 		put_frame(g, &t->start, &r);
@@ -422,11 +446,6 @@ static void stuck(struct outcome *o, const char *why, unsigned n)
 {
 	o->status = STUCK;
 	snprintf(o->why, sizeof(o->why), "%s %u", why, n);
-}
-
-static bool has_error_code(unsigned vector)
-{
-	return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
 }
 
 /* What the processor pushed, and where it went. */
@@ -451,7 +470,7 @@ static void take_frame(struct guest *g, const struct kvm_regs *r, struct outcome
 	o->ss = get64(g, frame + 32);
 }
 
-static void take_state(struct guest *g, struct outcome *o)
+static void take_state(struct guest *g, const struct test_case *t, struct outcome *o)
 {
 	struct kvm_regs r;
 	struct kvm_sregs s;
@@ -471,7 +490,10 @@ static void take_state(struct guest *g, struct outcome *o)
 	o->sel_es = s.es.selector;
 	o->sel_fs = s.fs.selector;
 	o->sel_gs = s.gs.selector;
-	take_frame(g, &r, o);
+	if (t->other.mode == FLAT)
+		take_frame(g, &r, o);
+	else
+		mode_take(g->ram, t, &g->image, &r, &s, o);
 	vectors_normalize(o->vectors);
 }
 
@@ -533,12 +555,13 @@ void guest_run(struct guest *g, const struct test_case *t, bool warm, struct out
 	g->now = &g->cpu[t->number % g->n_cpus];
 	set_memory(g, t);
 	g->use += !warm;
-	set_state(g, t, warm && g->n_cpus > 1 && !t->is_32bit && g->now->in_kernel);
+	set_state(g, t, warm && g->n_cpus > 1 && !t->is_32bit && t->other.mode == FLAT && g->now->in_kernel);
 	if (g->is_full)
 		cache_fill_up(g->now->fd, t->number, warm);
 	rc = run_with_limit(g->now);
+	g->now->in_kernel &= t->other.mode == FLAT;
 	if (rc == 0 && g->now->run->exit_reason == KVM_EXIT_HLT)
-		take_state(g, o);
+		take_state(g, t, o);
 	else if (rc == -EINTR)
 		stuck(o, "no end", 0);
 	else if (rc < 0)

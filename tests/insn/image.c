@@ -25,7 +25,7 @@ const struct page pages[PAGES] = {
  */
 const struct layout layouts[LAYOUTS] = {
 	[HOME] = {CODE, TOP, "home"},
-	[AT_0] = {0, 0x8000, "at 0"},
+	[AT_0] = {0, 0x18000, "at 0"},
 	[TOP_32] = {0xffffc000, 0, "up to 4 GiB"},
 	[ACROSS_4G] = {0xffffe000, 0xffff0000, "across 4 GiB"},
 	[LOW_END] = {0x00007fffffffb000, 0x00007fffffff0000, "at the end of a process"},

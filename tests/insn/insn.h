@@ -21,7 +21,7 @@
 #define PAGE 4096u
 
 /* The sandbox: what both worlds have mapped for the case; nothing else is below 4 GiB. */
-enum { CODE_PAGES = 4, NEAR_PAGES = 2, PAGES = 12 };
+enum { CODE_PAGES = 4, STACK_PAGE = 8, NEAR_PAGES = 2, PAGES = 12 };
 
 #define CODE  0x10000000u /* four pages; the last cannot be written */
 #define DATA  0x10010000u /* two pages, then a hole */
@@ -84,6 +84,32 @@ struct piece {            /* an instruction of a case, for reports and coverage 
 	bool is_nop;              /* replaced, while a report was made shorter */
 };
 
+/*
+ * A case in another mode than flat code is one instruction, twice (modes.c): start.rip has a 64-bit form of it, its twin,
+ * for the CPU; `other` says where and how softkvm executes the form that the mode wants.
+ */
+enum mode { FLAT, COMPAT, COMPAT_16, PROTECTED, PROTECTED_16, VM86, REAL, MODES };
+extern const char *const mode_names[MODES];
+
+struct segment {          /* what a segment register hides */
+	uint32_t base, limit;
+	uint16_t selector;
+	uint8_t type;
+	bool db, unusable;
+};
+
+/* What the mode makes of the instruction. */
+enum verdict { EXECUTED, REFUSED, AT_LIMIT /* what follows it lies beyond the limit */ };
+
+struct other {
+	enum mode mode;
+	bool flat;
+	enum verdict verdict;
+	uint8_t vector, len;      /* REFUSED: of the fault; bytes of code */
+	uint32_t ip;
+	struct segment seg[6];    /* by enum x86_seg */
+};
+
 #define SPANS 2
 #define PATCHES 8
 #define PIECES 40
@@ -95,6 +121,7 @@ struct test_case {
 	enum where layout;
 	unsigned template;
 	struct start start;
+	struct other other;
 	unsigned n_spans, n_patches, n_pieces;
 	struct span span[SPANS];
 	struct patch patch[PATCHES];
@@ -109,6 +136,7 @@ enum status {
 	ENDLESS,       /* was stopped */
 	SYSCALL,       /* asked the host's kernel for something: no case for us */
 	DIED,
+	UNDECIDED,     /* two faults, and the manual leaves open which comes first */
 	ELSEWHERE,     /* the host has no place for the code */
 	STUCK,         /* softkvm did something that has no native counterpart; `why` says what */
 };
@@ -137,6 +165,11 @@ extern const uint64_t sweep_length;
 /* address.c: the same, about addresses that are not canonical. */
 bool address_draw(struct test_case *t, uint64_t seed, uint64_t number);
 extern const uint64_t address_length;
+/* modes.c: the same, in modes that have segments. */
+bool mode_draw(struct test_case *t, uint64_t seed, uint64_t number);
+extern const uint64_t mode_length;
+/* *o, of the twin, becomes what must come of the case in its mode. */
+void mode_expect(const struct test_case *t, struct outcome *o);
 /* What all cases of a seed share. */
 void templates_draw(uint64_t seed);
 extern uint8_t templates[TEMPLATES][PAGES][PAGE];

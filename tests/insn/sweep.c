@@ -19,10 +19,10 @@
 #include "x86/optable.h"
 
 enum {
-	MODES = 2,
+	WIDTHS = 2,
 	LOCKS = 2,
 	RM_MEMORY = 8, RMS,
-	LEGACY = 4 * 256 * 4 * 2 * 8 * RMS * MODES * LOCKS,
+	LEGACY = 4 * 256 * 4 * 2 * 8 * RMS * WIDTHS * LOCKS,
 	VEX = 3 * 256 * 4 * 2 * 2 * 8 * 2,
 	EVEX = 6 * 256 * 4 * 2 * 3 * 2 * 3 * 8 * 2,
 };
@@ -80,7 +80,7 @@ static bool make_legacy(struct code *c, uint64_t n, bool *is_32bit)
 	const struct oprow *row = &op_rows[op_index[place]];
 	bool lock;
 
-	*is_32bit = digit(&n, MODES);
+	*is_32bit = digit(&n, WIDTHS);
 	lock = digit(&n, LOCKS);
 	if (!op_index[place] || !is_worth_it(row, reg, rm) || (w && *is_32bit) ||
 	    (lock && rm != RM_MEMORY))
