@@ -378,12 +378,24 @@ static void compare_memory(struct text *t, const struct test_case *c, const stru
 	}
 }
 
+/* One that has no end, as far as softkvm can tell, but FS and GS base in it: some kernels lose these at a switch of
+ * tasks (docs/why/gsbase.md), and then it faults natively. */
+static bool is_ended_by_host(const struct test_case *t, const struct outcome *a)
+{
+	struct insn in;
+
+	return !native_host.keeps_bases && (a->vector == 13 || a->vector == 14) && case_insn(t, a->rip, &in) &&
+	       (in.seg == X86_FS || in.seg == X86_GS);
+}
+
 void outcome_compare(const struct test_case *c, const struct outcome *native,
 		     const struct outcome *guest, bool exact, char *out, size_t size)
 {
 	struct text t = {out, size};
 
 	*out = 0;
+	if (guest->status == ENDLESS && is_ended_by_host(c, native))
+		return;
 	if (guest->status != RAN) {
 		say(&t, "%s", guest->why);
 		return;

@@ -442,9 +442,9 @@ static void set_state(struct guest *g, const struct test_case *t, bool by_iret)
 	     "KVM_SET_XSAVE");
 }
 
-static void stuck(struct outcome *o, const char *why, unsigned n)
+static void stuck(struct outcome *o, enum status status, const char *why, unsigned n)
 {
-	o->status = STUCK;
+	o->status = status;
 	snprintf(o->why, sizeof(o->why), "%s %u", why, n);
 }
 
@@ -455,7 +455,7 @@ static void take_frame(struct guest *g, const struct kvm_regs *r, struct outcome
 
 	if (at >= 32 * HANDLER_STEP || at % HANDLER_STEP || frame < STACK_AT ||
 	    frame + 40 > STACK_AT + PAGE) {
-		stuck(o, "HLT where no handler is", 0);
+		stuck(o, STUCK, "HLT where no handler is", 0);
 		return;
 	}
 	o->vector = (uint8_t)(at / HANDLER_STEP);
@@ -563,10 +563,10 @@ void guest_run(struct guest *g, const struct test_case *t, bool warm, struct out
 	if (rc == 0 && g->now->run->exit_reason == KVM_EXIT_HLT)
 		take_state(g, t, o);
 	else if (rc == -EINTR)
-		stuck(o, "no end", 0);
+		stuck(o, ENDLESS, "no end", 0);
 	else if (rc < 0)
-		stuck(o, strerror(-rc), 0);
+		stuck(o, STUCK, strerror(-rc), 0);
 	else
-		stuck(o, "exit reason", g->now->run->exit_reason);
+		stuck(o, STUCK, "exit reason", g->now->run->exit_reason);
 	image_compare(&g->image, g->live, o);
 }

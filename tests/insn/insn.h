@@ -210,6 +210,7 @@ void native_destroy(struct native *n);
  * 32-bit code, and a GS base in the upper half is 0 for the handler of a signal. */
 struct native_host {
 	bool runs_32bit, keeps_gs;
+	bool keeps_bases;         /* at a switch of tasks */
 };
 extern struct native_host native_host;
 void native_ask(struct native *n);

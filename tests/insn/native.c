@@ -449,7 +449,7 @@ struct native_host native_host;
 
 bool native_lost_fs(const struct outcome *o)
 {
-	return !(getauxval(AT_HWCAP2) & 2) && o->fs == (uintptr_t)__builtin_thread_pointer();
+	return !native_host.keeps_bases && o->fs == (uintptr_t)__builtin_thread_pointer();
 }
 
 void native_ask(struct native *n)
@@ -457,6 +457,7 @@ void native_ask(struct native *n)
 	const struct outcome *o = native_outcomes(n);
 	struct test_case *t = native_cases(n);
 
+	native_host.keeps_bases = getauxval(AT_HWCAP2) & 2;
 	for (uint64_t number = 0; number < 64; number++) {
 		case_draw(t, 1, number);
 		native_begin(n, 1);
