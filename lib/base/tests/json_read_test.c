@@ -93,7 +93,7 @@ static void test_texts(void)
 static void test_bounds(void)
 {
 	size_t len = JSON_TEXT_MAX + 1, n = 0;
-	char *text = malloc(len);
+	char *text = calloc(1, len + 1);
 	struct json_value *v;
 	struct err err = {0};
 
