@@ -10,6 +10,8 @@
  *	           writes it, and then a flag: who has seen the flag sees the page's new value
  *	code       the same with a page of code that all have called: who has seen the flag, and a CPUID,
  *	           executes the new instruction
+ *	asleep     one is out of KVM_RUN while the other writes pages that it has read and called: nobody waits
+ *	           for it, and it sees them as they are when it goes on
  *
  * Each round is a layer more, until the VM has as many as there can be.
  */
@@ -18,6 +20,7 @@
 #include "softkvm/softkvm.h"
 #include "tests/tap.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -32,6 +35,8 @@ BODY(say)
 BODY(hear)
 BODY(say_code)
 BODY(hear_code)
+BODY(sleep)
+BODY(wake)
 
 /* rdi: the page; rsi: the first, rdx: their end; rbx: the flag's next value; r8: counts what is wrong;
  * r9: where flags are: r9: said; 8 + 8 * CPU: who has touched. r10: own flag, r11: how many others. */
@@ -89,6 +94,26 @@ __asm__(".section .rodata\n"
 	"	inc %r8\n"
 	"2:\n" NEXT_PAGE
 	"hear_code_end:\n"
+	"sleep_begin:\n" /* rdi: data, rsi: code */
+	"	mov (%rdi), %rax\n"
+	"	call *%rsi\n"
+	"	out %al, $0xe2\n"
+	"	cmpq $1, (%rdi)\n"
+	"	je 1f\n"
+	"	inc %r8\n"
+	"1:	xor %eax, %eax\n"
+	"	cpuid\n"
+	"	call *%rsi\n"
+	"	cmp $2, %eax\n"
+	"	je 2f\n"
+	"	inc %r8\n"
+	"2:\n"
+	"sleep_end:\n"
+	"wake_begin:\n"
+	"	out %al, $0xe2\n"
+	"	movq $1, (%rdi)\n"
+	"	movb $2, 1(%rsi)\n"
+	"wake_end:\n"
 	".text\n");
 
 /* -- Layers ------------------------------------------------------------------------ */
@@ -242,6 +267,36 @@ static bool code(struct smp *m)
 	return tell(m, true);
 }
 
+/* On to the next OUT. */
+static bool go_on(struct smp_cpu *c)
+{
+	int rc;
+
+	do
+		rc = softkvm_ioctl(c->fd, KVM_RUN, NULL);
+	while (rc == -EINTR);
+	return rc == 0 && softkvm_ioctl(c->fd, KVM_GET_REGS, &c->regs) == 0;
+}
+
+/* One of the two pages moves, or both. */
+static bool sleeps(struct smp *m, bool data, bool insn)
+{
+	struct smp_cpu *sleeper = &m->cpu[0], *other = &m->cpu[1];
+
+	begin(m, 0, sleep_begin, sleep_end);
+	begin(m, 1, wake_begin, wake_end);
+	sleeper->regs.rsi = SMP_DATA + 4096;
+	other->regs.rdi = data ? SMP_DATA : FLAGS_AT;
+	other->regs.rsi = insn ? SMP_DATA + 4096 : FLAGS_AT + 8;
+	return add_layer(m, true) && smp_run(m, 1, CLIENT_WAITS) && go_on(other) && go_on(sleeper) &&
+	       sleeper->regs.r8 == (unsigned)!data + (unsigned)!insn;
+}
+
+static bool asleep(struct smp *m)
+{
+	return sleeps(m, true, false) && sleeps(m, false, true) && sleeps(m, true, true);
+}
+
 static void run(const char *name, bool (*round)(struct smp *m), const char *knobs, int cpus,
 		unsigned rounds)
 {
@@ -249,7 +304,7 @@ static void run(const char *name, bool (*round)(struct smp *m), const char *knob
 	unsigned done = 0;
 
 	for (unsigned i = 0; i < rounds; i++) {
-		if (i && i % LAYERS == 0) {
+		if (i && i % (LAYERS / 3) == 0) {
 			smp_destroy(m);
 			m = smp_create(knobs, cpus, false);
 		}
@@ -289,11 +344,13 @@ int main(int argc, char **argv)
 	unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 2;
 
 	test_bounds();
-	for (unsigned k = 0; k < 4; k++)
+	for (unsigned k = 0; k < 4; k++) {
+		run("asleep", asleep, knobs[k], 2, rounds);
 		for (int cpus = 2; cpus <= SMP_CPUS; cpus += 2) {
 			run("counters", counters, knobs[k], cpus, rounds);
 			run("message", message, knobs[k], cpus, rounds);
 			run("code", code, knobs[k], cpus, rounds);
 		}
+	}
 	return done_testing();
 }

@@ -508,18 +508,13 @@ static void demote_noted(struct engine *e, struct page_note *n, uint64_t rw_page
 			       rw_page);
 }
 
-/* This vCPU's writable entries of the page at gpa go; gpa is the page's. */
-void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
+/* Entries of this vCPU that lead to the page by this address go. */
+static void drop(struct vcpu *c, struct page_note *note, uint64_t rw)
 {
 	struct engine *e = c->engine;
-	uint64_t page = (gpa - slot->gpa) >> 12;
-	struct page_note *note = &slot->note[page];
-	/* While the page is a layer's: those that lead there. */
-	uint64_t rw = (uint64_t)(uintptr_t)slot_to_read(slot, gpa);
-	bool mine = atomic_load(&note->owner) == vcpu_bit(c);
 	unsigned i;
 
-	if (mine && !note->many) {
+	if (atomic_load(&note->owner) == vcpu_bit(c) && !note->many) {
 		demote_noted(e, note, rw);
 	} else if (e->kernel.n_log >= VIEW_LOG || e->kernel.n_global >= VIEW_LOG) {
 		mmu_flush_all(c);
@@ -532,6 +527,19 @@ void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
 				demote_logged(&e->user[i], rw);
 		tlb_select(c);
 	}
+}
+
+/* This vCPU's writable entries of the page at gpa go, and those that lead to a layer; gpa is the page's. To each
+ * layer: who asked did not wait for one that slept, so the page may have moved since. */
+void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa)
+{
+	uint64_t at = gpa - slot->gpa;
+	struct page_note *note = &slot->note[at >> 12];
+	bool mine = atomic_load(&note->owner) == vcpu_bit(c);
+
+	drop(c, note, (uint64_t)(uintptr_t)(slot->rw + at));
+	for (unsigned n = 1; slot->layers && n <= slot->layers->n; n++)
+		drop(c, note, (uint64_t)(uintptr_t)(slot->layers->base[n] + at));
 	atomic_fetch_and(&note->writers, ~vcpu_bit(c));
 	if (mine) {
 		note->many = false;

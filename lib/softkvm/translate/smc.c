@@ -256,12 +256,14 @@ static void take_writes(struct vcpu *c)
  * again before the first was answered, all of them. */
 #define SYNC_ALL (~0ull)
 
-/* A page that moves has its bytes in the slot's own memory from now on (mmu/layer.c). */
+/* A page that moves, or has moved while this vCPU slept, has its bytes in the slot's own memory from now on
+ * (mmu/layer.c). */
 static void code_moves(struct engine *e, struct slot *slot, uint64_t gpa)
 {
 	struct code_page *p = slot->layers ? page_find(e, gpa) : NULL;
+	uint8_t layer = p ? atomic_load(&slot->layers->page[(gpa - slot->gpa) >> 12]) : 0;
 
-	if (p && atomic_load(&slot->layers->page[(gpa - slot->gpa) >> 12]) & LAYER_MOVING)
+	if (p && (!layer || layer & LAYER_MOVING))
 		p->hva = slot->rw + (gpa - slot->gpa);
 }
 
