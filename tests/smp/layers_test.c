@@ -12,6 +12,7 @@
  *	           executes the new instruction
  *	asleep     one is out of KVM_RUN while the other writes pages that it has read and called: nobody waits
  *	           for it, and it sees them as they are when it goes on
+ *	device     the only one is out of KVM_RUN while the client writes a page that it has read
  *
  * Each round is a layer more, until the VM has as many as there can be.
  */
@@ -292,6 +293,19 @@ static bool sleeps(struct smp *m, bool data, bool insn)
 	       sleeper->regs.r8 == (unsigned)!data + (unsigned)!insn;
 }
 
+static bool device(struct smp *m)
+{
+	struct smp_cpu *c = &m->cpu[0];
+
+	begin(m, 0, sleep_begin, sleep_end);
+	c->regs.rsi = SMP_DATA + 4096;
+	if (!add_layer(m, true) || !smp_run(m, 1, CLIENT_WAITS) ||
+	    softkvm_take(m->vm, SMP_DATA, 8) < 0)
+		return false;
+	memcpy(m->mem + SMP_DATA, &(uint64_t){1}, 8);
+	return go_on(c) && c->regs.r8 == 1; /* the code is as it was */
+}
+
 static bool asleep(struct smp *m)
 {
 	return sleeps(m, true, false) && sleeps(m, false, true) && sleeps(m, true, true);
@@ -346,6 +360,7 @@ int main(int argc, char **argv)
 	test_bounds();
 	for (unsigned k = 0; k < 4; k++) {
 		run("asleep", asleep, knobs[k], 2, rounds);
+		run("device", device, knobs[k], 1, rounds);
 		for (int cpus = 2; cpus <= SMP_CPUS; cpus += 2) {
 			run("counters", counters, knobs[k], cpus, rounds);
 			run("message", message, knobs[k], cpus, rounds);

@@ -65,10 +65,7 @@ int machine_load_memory(struct machine *m, struct err *err)
 
 	if (c.s->memory_len != m->ram.size)
 		return err_set(err, EINVAL, "it has other memory than it says");
-	/* With several vCPUs guests were corrupted, by a bug of layers that is not found yet. */
-	if (m->config.face->layer && m->config.cpus == 1)
-		return map_memory(m, err);
-	return saved_memory(c.s, copy_piece, &c);
+	return m->config.face->layer ? map_memory(m, err) : saved_memory(c.s, copy_piece, &c);
 }
 
 /* -- State ------------------------------------------------------------------------- */

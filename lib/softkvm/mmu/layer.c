@@ -12,7 +12,8 @@
  *
  *  1. n becomes n | MOVING by compare-and-exchange, so one does it; others who want to write wait.
  *  2. The bytes are copied.
- *  3. Every vCPU that may have a TLB entry, or a code page, that leads to base[n] gives it up.
+ *  3. Every vCPU that may have a TLB entry, or a code page, that leads to base[n] gives it up. One that is not
+ *     in KVM_RUN is not waited for: it does so before it runs again, when the layer is perhaps 0 already.
  *  4. The layer becomes 0, and from here on the page can be written.
  *
  * Nobody sees an older value after a newer one: until 4 there is only one value, and after 3 only those
