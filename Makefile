@@ -7,6 +7,7 @@
 #   make check   unit and tree tests    make long    tests of minutes
 #   make soak N=50   boots in a row     make fuzz SECONDS=60   each fuzz target
 #   make bench-ways  what hosts that lack something get, beside what this one has
+#   make bench-life  pause, save, restore of a guest that has booted
 #   make bench-handoff   an exit to the VMM, and to one in another process
 #   make hostile HOURS=1   attacks with other seeds, with and without sanitizers
 #   make oracle CASES=10000000   random instructions beside the CPU; goes on where it ended
@@ -27,7 +28,7 @@ SEED  := 1
 SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all help setup run test check asan clang fuzz bench bench-ways bench-handoff hosts hostile oracle \
+.PHONY: all help setup run test check asan clang fuzz bench bench-ways bench-handoff bench-life hosts hostile oracle \
 	soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
@@ -115,6 +116,10 @@ bench-ways: all
 	@tools/guest/fetch cloud
 	@bench/run --rounds 9 --best --parts kernels --only integer \
 		--engines lodge,lodge:gsrepair,lodge:nogs,lodge:nobmi1,lodge:nogs+nobmi1,lodge:fxsave
+
+bench-life: all
+	@tools/guest/fetch cloud
+	@$(BUILD)/gcc/bench/life $(GUEST)/cloud/vmlinuz $(GUEST)/cloud/initrd console=ttyS0
 
 bench-handoff: all
 	@$(BUILD)/gcc/bench/handoff

@@ -17,7 +17,17 @@
 #define BASE_BYTES_H
 
 #include <endian.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+/* Nothing but zeros; n is not 0. Each byte is the one before it, and the first is 0. */
+static inline bool is_all_zero(const void *at, size_t n)
+{
+	const uint8_t *p = at;
+
+	return !p[0] && !__builtin_memcmp(p, p + 1, n - 1);
+}
 
 static inline uint16_t le16_get(const void *at)
 {

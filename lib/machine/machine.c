@@ -23,12 +23,12 @@
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
 #include "engine/kvm.h"
-#include "state/state.h"
 #include "machine/cpu/cpu.h"
-#include "machine/layers.h"
+#include "machine/layer.h"
 #include "machine/saved.h"
 #include "machine/saved/parts.h"
 #include "machine/tables/tables.h"
+#include "state/state.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -197,9 +197,8 @@ static int enter(struct machine *m, struct err *err)
 
 static int build(struct machine *m, struct err *err)
 {
-	int rc;
-
 	const struct saved *saved = m->config.saved;
+	int rc;
 
 	if ((rc = check_config(&m->config, err)) < 0 ||
 	    (rc = saved ? open_files_for_reset(m) : open_files(m, err)) < 0 ||
@@ -207,7 +206,7 @@ static int build(struct machine *m, struct err *err)
 	    (rc = saved ? machine_load_memory(m, err) : load(m, err)) < 0 ||
 	    (rc = vm_engine_open(&m->vm, m->config.face, err)) < 0 ||
 	    (rc = open_vm(m, err)) < 0 ||
-	    (rc = ram_layers_open(m, err)) < 0 ||
+	    (rc = ram_layer_open(m, err)) < 0 ||
 	    (rc = board_create(m, err)) < 0 ||
 	    (rc = saved ? machine_load_state(m, err) : enter(m, err)) < 0)
 		return rc;
@@ -341,7 +340,7 @@ int machine_reset(struct machine *m, struct err *err)
 	join(m);
 	board_reset(&m->board);
 	close_vm(m);
-	ram_layers_drop(m);
+	ram_layer_drop(m);
 	map_ram_clear(&m->ram);
 	if (read(m->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		return err_sys(err, errno, "an eventfd");
@@ -365,7 +364,7 @@ void machine_destroy(struct machine *m)
 	board_destroy(&m->board);
 	close_vm(m);
 	vm_engine_close(&m->vm);
-	ram_layers_drop(m);
+	ram_layer_drop(m);
 	map_ram_destroy(&m->ram);
 	blob_close(&m->kernel);
 	blob_close(&m->initrd);

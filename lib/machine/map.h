@@ -88,7 +88,7 @@ struct map_ram {
 	int fd;
 	uint8_t *host;
 	uint64_t size;
-	struct ram_layers *layers; /* layers.h; NULL: all of it is in the memfd */
+	struct ram_layer *layer; /* layer.h; NULL: all of it is in the memfd */
 };
 
 /* Makes the RAM and adds its regions to mem. Nothing is reserved: pages come as the guest

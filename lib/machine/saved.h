@@ -50,7 +50,7 @@ struct state_in;
 int saved_open(struct saved **s, const char *path, struct err *err);
 void saved_close(struct saved *s); /* NULL is fine */
 
-/* The same of an open file, which is taken over; `path` is for sentences. */
+/* The same of an open file, which is taken over; `path` is for sentences. The strings outlive it. */
 int saved_open_fd(struct saved **s, int fd, const char *path, struct err *err);
 
 /* Whether a file says of itself that it is one: its first bytes. */

@@ -48,8 +48,13 @@ static void name_temporary(struct newfile *n, unsigned number)
 		 number);
 }
 
+/* No signal comes before the handler knows of the file. */
 static int open_named(struct newfile *n)
 {
+	sigset_t all, before;
+
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &before);
 	for (unsigned i = 0; i < TRIES; i++) {
 		name_temporary(n, i);
 		n->fd = openat(n->dir, n->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -60,6 +65,7 @@ static int open_named(struct newfile *n)
 	}
 	if (n->fd < 0)
 		n->temporary[0] = 0;
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	return n->fd;
 }
 

@@ -6,11 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "machine/boot/blob.h"
 #include "machine/machine.h"
 #include "machine/saved.h"
 
 struct saved {
-	int fd;
+	struct blob file;
 	uint64_t description_len, sections_len, memory_at, memory_len, body_sum;
 	uint8_t *body; /* description, sections, checksums of memory */
 	size_t body_len;

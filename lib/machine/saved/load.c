@@ -8,7 +8,7 @@
 #include "base/err.h"
 #include "dev/device.h"
 #include "engine/kvm.h"
-#include "machine/layers.h"
+#include "machine/layer.h"
 #include "machine/saved/form.h"
 #include "machine/saved/inside.h"
 #include "machine/saved/parts.h"
@@ -29,12 +29,8 @@ struct copy {
 static int copy_piece(void *ctx, uint64_t at, uint64_t len)
 {
 	const struct copy *c = ctx;
-	const struct blob file = {
-		.role = "saved machine", .path = "", .fd = c->s->fd,
-		.size = c->s->memory_at + c->s->memory_len,
-	};
 
-	return blob_copy(&file, c->s->memory_at + at, c->ram->fd, at, len, c->err);
+	return blob_copy(&c->s->file, c->s->memory_at + at, c->ram->fd, at, len, c->err);
 }
 
 static int note_piece(void *ctx, uint64_t at, uint64_t len)
@@ -54,7 +50,7 @@ static int map_memory(struct machine *m, struct err *err)
 	int rc = pages ? saved_memory(s, note_piece, pages) : err_set(err, ENOMEM, "no memory");
 
 	if (rc == 0)
-		rc = ram_layers_add(m, s->fd, s->memory_at, pages, err);
+		return ram_layer_add(m, s->file.fd, s->memory_at, pages, err);
 	free(pages);
 	return rc;
 }

@@ -22,31 +22,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* -- Bytes ------------------------------------------------------------------------- */
-
-static int get(const struct saved *s, void *to, size_t len, uint64_t at, struct err *err)
-{
-	while (len) {
-		ssize_t n = pread(s->fd, to, len, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_sys(err, errno, "reading");
-		if (n == 0)
-			return err_set(err, EINVAL, "the file is cut: there is no byte %" PRIu64, at);
-		to = (uint8_t *)to + n;
-		len -= (size_t)n;
-		at += (uint64_t)n;
-	}
-	return 0;
-}
-
 /* -- Header and body --------------------------------------------------------------- */
 
-static int check_lengths(struct saved *s, uint64_t size, uint32_t version, struct err *err)
+static int check_lengths(struct saved *s, uint32_t version, struct err *err)
 {
-	uint64_t body;
+	uint64_t body, size = s->file.size;
 
 	if (version != SAVED_VERSION)
 		return err_set(err, EINVAL, "its form is version %u: this lodge knows %u", version,
@@ -69,13 +49,14 @@ static int read_header(struct saved *s, struct err *err)
 	struct stat st;
 	int rc;
 
-	if (fstat(s->fd, &st) < 0)
+	if (fstat(s->file.fd, &st) < 0)
 		return err_sys(err, errno, "asking for its size");
 	if (!S_ISREG(st.st_mode))
 		return err_set(err, EINVAL, "is not a regular file");
 	if (st.st_size < (off_t)sizeof(header))
 		return err_set(err, EINVAL, "is not a saved machine");
-	rc = get(s, header, sizeof(header), 0, err);
+	s->file.size = (uint64_t)st.st_size;
+	rc = blob_read(&s->file, 0, header, sizeof(header), err);
 	if (rc < 0)
 		return rc;
 	if (memcmp(header, SAVED_MAGIC, 8) != 0)
@@ -87,7 +68,7 @@ static int read_header(struct saved *s, struct err *err)
 	s->memory_at = le64_get(header + AT_MEMORY);
 	s->memory_len = le64_get(header + AT_MEMORY_LEN);
 	s->body_sum = le64_get(header + AT_BODY_SUM);
-	return check_lengths(s, (uint64_t)st.st_size, le32_get(header + AT_VERSION), err);
+	return check_lengths(s, le32_get(header + AT_VERSION), err);
 }
 
 static int read_body(struct saved *s, struct err *err)
@@ -97,7 +78,7 @@ static int read_body(struct saved *s, struct err *err)
 	s->body = malloc(s->body_len ? s->body_len : 1);
 	if (!s->body)
 		return err_set(err, ENOMEM, "no memory");
-	rc = get(s, s->body, s->body_len, SAVED_HEADER, err);
+	rc = blob_read(&s->file, SAVED_HEADER, s->body, s->body_len, err);
 	if (rc == 0 && saved_sum(s->body, s->body_len) != s->body_sum)
 		rc = err_set(err, EINVAL, "its description or state has changed since it was written");
 	if (rc == 0)
@@ -183,7 +164,7 @@ int saved_open_fd(struct saved **out, int fd, const char *path, struct err *err)
 		close(fd);
 		return err_set(err, ENOMEM, "no memory");
 	}
-	s->fd = fd;
+	s->file = (struct blob){.role = "saved machine", .path = path, .fd = fd};
 	if ((rc = read_header(s, err)) < 0 || (rc = read_body(s, err)) < 0 ||
 	    (rc = read_disks(s, err)) < 0) {
 		saved_close(s);
@@ -205,7 +186,7 @@ void saved_close(struct saved *s)
 {
 	if (!s)
 		return;
-	close(s->fd);
+	blob_close(&s->file);
 	free(s->description);
 	free(s->body);
 	free(s);
@@ -270,8 +251,8 @@ int saved_memory(const struct saved *s, int (*take)(void *ctx, uint64_t at, uint
 	int rc = 0;
 
 	while (rc == 0 && at < s->memory_len) {
-		off_t data = lseek(s->fd, (off_t)(s->memory_at + at), SEEK_DATA);
-		off_t hole = data < 0 ? -1 : lseek(s->fd, data, SEEK_HOLE);
+		off_t data = lseek(s->file.fd, (off_t)(s->memory_at + at), SEEK_DATA);
+		off_t hole = data < 0 ? -1 : lseek(s->file.fd, data, SEEK_HOLE);
 		uint64_t end = s->memory_len;
 
 		if (data < 0 && errno == ENXIO)
@@ -305,10 +286,7 @@ uint64_t saved_stored(const struct saved *s)
 /* All zeros are 0, whether they are stored or not. */
 static uint64_t sum_of(const uint8_t *chunk, size_t len)
 {
-	for (size_t i = 0; i < len; i++)
-		if (chunk[i])
-			return saved_sum(chunk, len);
-	return 0;
+	return is_all_zero(chunk, len) ? 0 : saved_sum(chunk, len);
 }
 
 int saved_check(const struct saved *s, struct err *err)
@@ -320,7 +298,7 @@ int saved_check(const struct saved *s, struct err *err)
 		uint64_t left = s->memory_len - at;
 		size_t len = (size_t)(left < SAVED_CHUNK ? left : SAVED_CHUNK);
 
-		rc = get(s, chunk, len, s->memory_at + at, err);
+		rc = blob_read(&s->file, s->memory_at + at, chunk, len, err);
 		if (rc == 0 && sum_of(chunk, len) != le64_get(sums(s) + at / SAVED_CHUNK * 8))
 			rc = err_set(err, EINVAL,
 				     "memory between 0x%" PRIx64 " and 0x%" PRIx64

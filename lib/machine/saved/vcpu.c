@@ -219,7 +219,7 @@ static int get_msrs(const struct vcpu *v, struct vcpu_state *s, struct err *err)
 	return 0;
 }
 
-/* One that refuses what it has already is as good as set. */
+/* One that refuses what it has already is as good as set, and so is one that it does not know, and that is 0. */
 static int load_msr(const struct vcpu *v, uint32_t index, uint64_t value, struct err *err)
 {
 	uint64_t now = 0;

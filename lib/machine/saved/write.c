@@ -15,7 +15,7 @@
 #include "block/disk.h"
 #include "dev/device.h"
 #include "engine/kvm.h"
-#include "machine/layers.h"
+#include "machine/layer.h"
 #include "machine/saved/form.h"
 #include "machine/saved/parts.h"
 #include "state/state.h"
@@ -44,18 +44,6 @@ static int put(int fd, const void *bytes, size_t len, uint64_t at, struct err *e
 	return 0;
 }
 
-static bool is_zero(const uint8_t *page)
-{
-	uint64_t words[8], any = 0;
-
-	for (unsigned at = 0; at < SAVED_PAGE && !any; at += sizeof(words)) {
-		memcpy(words, page + at, sizeof(words));
-		for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
-			any |= words[i];
-	}
-	return !any;
-}
-
 /* -- Memory ------------------------------------------------------------------------ */
 
 /* The pages of a chunk that are not zeros; whether there are any. */
@@ -67,9 +55,9 @@ static int put_chunk(int fd, const uint8_t *chunk, size_t len, uint64_t at, bool
 	*any = false;
 	for (size_t from = 0, to; rc == 0 && from < len; from = to) {
 		to = from + SAVED_PAGE;
-		if (is_zero(chunk + from))
+		if (is_all_zero(chunk + from, SAVED_PAGE))
 			continue;
-		while (to < len && !is_zero(chunk + to))
+		while (to < len && !is_all_zero(chunk + to, SAVED_PAGE))
 			to += SAVED_PAGE;
 		*any = true;
 		rc = put(fd, chunk + from, to - from, at + from, err);
@@ -89,33 +77,29 @@ static uint64_t next_data(const struct map_ram *ram, uint64_t at)
 
 struct memory {
 	const struct map_ram *ram;
-	uint8_t *layers; /* of each page; NULL: all of it is in the RAM's memfd */
-	uint8_t *chunk;  /* room for one, put together of layers */
+	uint8_t *layer; /* 1 for each page that is there; NULL: all is in the RAM's memfd */
+	uint8_t *chunk;  /* room for one, put together of both */
 };
 
 static bool is_layered(const struct memory *mem, uint64_t chunk, size_t len)
 {
 	bool any = false;
 
-	for (uint64_t p = chunk / SAVED_PAGE; mem->layers && p < (chunk + len) / SAVED_PAGE; p++)
-		any |= mem->layers[p];
+	for (uint64_t p = chunk / SAVED_PAGE; mem->layer && p < (chunk + len) / SAVED_PAGE; p++)
+		any |= mem->layer[p];
 	return any;
 }
 
-/* Brings a chunk at once, not page by page; or -EFAULT: the file of a layer has been cut. */
+/* Brings a chunk at once, not page by page; or -EFAULT: the file has been cut. */
 static int look(const struct memory *mem, uint64_t chunk, size_t len, struct err *err)
 {
 	madvise(mem->ram->host + chunk, len, MADV_POPULATE_READ);
-	for (size_t at = 0; at < len; at += SAVED_PAGE) {
-		uint64_t page = (chunk + at) / SAVED_PAGE;
-		unsigned layer = mem->layers ? mem->layers[page] : 0;
-
-		if (layer && madvise((void *)(uintptr_t)ram_layers_page(mem->ram, layer, page),
-				     SAVED_PAGE, MADV_POPULATE_READ) < 0 && errno == EFAULT)
-			return err_set(err, EFAULT, "the file that the guest was restored from has been cut: its "
-				       "memory is not there any more");
-	}
-	return 0;
+	if (!is_layered(mem, chunk, len) ||
+	    madvise((void *)(uintptr_t)ram_layer_page(mem->ram, chunk / SAVED_PAGE), len,
+		    MADV_POPULATE_READ) == 0 || errno != EFAULT)
+		return 0;
+	return err_set(err, EFAULT, "the file that the guest was restored from has been cut: its "
+		       "memory is not there any more");
 }
 
 static const uint8_t *chunk_bytes(const struct memory *mem, uint64_t chunk, size_t len)
@@ -125,7 +109,8 @@ static const uint8_t *chunk_bytes(const struct memory *mem, uint64_t chunk, size
 	for (size_t at = 0; at < len; at += SAVED_PAGE) {
 		uint64_t page = (chunk + at) / SAVED_PAGE;
 
-		memcpy(mem->chunk + at, ram_layers_page(mem->ram, mem->layers[page], page), SAVED_PAGE);
+		memcpy(mem->chunk + at, mem->layer[page] ? ram_layer_page(mem->ram, page) :
+							   mem->ram->host + chunk + at, SAVED_PAGE);
 	}
 	return mem->chunk;
 }
@@ -160,17 +145,17 @@ static int put_chunks(const struct memory *mem, int fd, uint64_t begin, uint8_t 
 static int put_memory(const struct machine *m, int fd, uint64_t begin, uint8_t *sums,
 		      struct err *err)
 {
-	struct memory mem = {.ram = &m->ram, .layers = ram_layers_of(m)};
+	struct memory mem = {.ram = &m->ram, .layer = ram_layer_pages(m)};
 	int rc = 0;
 
-	mem.chunk = mem.layers ? malloc(SAVED_CHUNK) : NULL;
-	if (m->ram.layers && !mem.chunk)
+	mem.chunk = mem.layer ? malloc(SAVED_CHUNK) : NULL;
+	if (m->ram.layer && !mem.chunk)
 		rc = err_set(err, ENOMEM, "no memory");
 	if (rc == 0)
 		rc = put_chunks(&mem, fd, begin, sums, err);
 	if (rc == 0 && ftruncate(fd, (off_t)(begin + m->ram.size)) < 0)
 		rc = err_sys(err, errno, "writing the saved machine");
-	free(mem.layers);
+	free(mem.layer);
 	free(mem.chunk);
 	return rc;
 }

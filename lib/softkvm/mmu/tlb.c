@@ -456,7 +456,7 @@ static void enter(struct vcpu *c, uint64_t lin, struct slot *slot, const struct 
 	v->table[vpn_of(lin)] = (uint64_t)(uintptr_t)host - (lin & ~4095ull);
 	log_fill(v, vpn_of(lin), w, was != 0);
 	view_note(v, w, lin);
-	if (host != slot->ro + at && is_owner(note, vcpu_bit(c)))
+	if ((host != slot->ro + at || slot->ro == slot->rw) && is_owner(note, vcpu_bit(c)))
 		note_writer(e, note, vpn_of(lin), (uint64_t)(uintptr_t)host);
 	c->stat.tlb_fills++;
 }

@@ -48,14 +48,9 @@ static struct slot_layers *create(const struct slot *s)
 /* The pages that are the slot's own, and named, are the layer's from now on. */
 static void give(struct slot *s, const uint64_t *pages, uint8_t layer)
 {
-	for (uint64_t i = 0; i < pages_of(s); i++) {
-		if (i % 64 == 0 && !pages[i / 64]) {
-			i += 63;
-			continue;
-		}
+	for (uint64_t i = 0; i < pages_of(s); i++)
 		if (pages[i / 64] >> (i % 64) & 1 && !s->layers->page[i])
 			s->layers->page[i] = layer;
-	}
 }
 
 /* Blocks of code are compared with their bytes when they are entered again; until then their pages have to be found

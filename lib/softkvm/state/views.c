@@ -31,6 +31,7 @@
  */
 #include "softkvm/state/slots.h"
 
+#include "base/bytes.h"
 #include "base/memfile.h"
 
 #include <errno.h>
@@ -207,14 +208,6 @@ static void reserve(const struct piece *hole)
 
 /* -- private memory made shared -------------------------------------------------------------- */
 
-static bool is_zero(const uint64_t *page)
-{
-	for (unsigned i = 0; i < PAGE / 8; i++)
-		if (page[i])
-			return false;
-	return true;
-}
-
 static bool write_page(int fd, const void *page, uint64_t offset)
 {
 	return pwrite(fd, page, PAGE, (off_t)offset) == (ssize_t)PAGE;
@@ -247,7 +240,7 @@ static bool copy_pages(const struct piece *p, int fd)
 		for (uint64_t i = 0; i < n && fine; i++) {
 			const void *page = (const void *)(at + i * PAGE);
 
-			if (entry[i] >> 62 && !is_zero(page))
+			if (entry[i] >> 62 && !is_all_zero(page, PAGE))
 				fine = write_page(fd, page, at + i * PAGE - p->at);
 		}
 	}
