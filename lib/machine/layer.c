@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See layer.h. The engine has the truth about which page is where; here is a bitmap of pages that are perhaps in
- * the file still, so that a device asks once a page.
+ * See layer.h. The engine has the truth about which page is where; `where` is what was so at first, less what devices
+ * have taken out, so that a device asks once a page.
  */
 #include "machine/layer.h"
 
@@ -10,17 +10,18 @@
 #include "machine/private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-#define PAGE 4096u
+static uint64_t pages(const struct machine *m)
+{
+	return m->ram.size / RAM_PAGE;
+}
 
-struct ram_layer {
-	const uint8_t *base;
-	_Atomic uint64_t *pages; /* a bit each */
-};
-
-/* Where a region begins in RAM, and in the layer. */
+/* Where a region begins in RAM, and in each layer. */
 static uint64_t offset_of(const struct machine *m, const struct guest_region *r)
 {
 	return (uint64_t)(r->host - m->ram.host);
@@ -28,91 +29,142 @@ static uint64_t offset_of(const struct machine *m, const struct guest_region *r)
 
 /* -- Taking pages out -------------------------------------------------------------- */
 
-static bool may_be_there(const struct ram_layer *l, uint64_t page)
-{
-	return atomic_load_explicit(&l->pages[page / 64], memory_order_acquire) >> (page % 64) & 1;
-}
-
 static int take(void *ctx, gpa_t gpa, uint64_t len)
 {
 	struct machine *m = ctx;
 	const struct guest_region *r = guest_mem_find(&m->mem, gpa);
 	uint64_t first = offset_of(m, r) + (gpa - r->base);
-	struct ram_layer *l = m->ram.layer;
 
-	for (uint64_t p = first / PAGE; p <= (first + len - 1) / PAGE; p++) {
+	for (uint64_t p = first / RAM_PAGE; p <= (first + len - 1) / RAM_PAGE; p++) {
+		_Atomic uint8_t *where = &m->ram.layers->where[p];
 		int rc;
 
-		if (!may_be_there(l, p))
+		if (!atomic_load_explicit(where, memory_order_acquire))
 			continue;
-		rc = m->vm.face->take(m->vm.fd, gpa - first + p * PAGE, PAGE);
+		rc = m->vm.face->take(m->vm.fd, gpa - first + p * RAM_PAGE, RAM_PAGE);
 		if (rc < 0)
 			return rc;
-		atomic_fetch_and(&l->pages[p / 64], ~(UINT64_C(1) << (p % 64)));
+		atomic_store(where, 0);
 	}
 	return 0;
 }
 
 /* -- Adding ------------------------------------------------------------------------ */
 
-int ram_layer_add(struct machine *m, int fd, uint64_t at, uint64_t *pages, struct err *err)
+static struct ram_layers *make(const struct machine *m)
 {
-	struct ram_layer *l = calloc(1, sizeof(*l));
-	void *base = mmap(NULL, m->ram.size, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, (off_t)at);
+	struct ram_layers *l = calloc(1, sizeof(*l));
 
-	if (l && base != MAP_FAILED) {
-		*l = (struct ram_layer){.base = base, .pages = (_Atomic uint64_t *)pages};
-		m->ram.layer = l;
-		return 0;
-	}
+	if (l)
+		l->where = calloc(pages(m), 1);
+	if (l && l->where)
+		return l;
 	free(l);
-	free(pages);
-	return err_sys(err, base == MAP_FAILED ? errno : ENOMEM, "mapping memory from a file");
+	return NULL;
 }
 
-int ram_layer_open(struct machine *m, struct err *err)
+static int open_layer(struct ram_layer *layer, int fd, uint64_t at, uint64_t size)
 {
-	const struct ram_layer *l = m->ram.layer;
+	void *base = mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, (off_t)at);
 
-	for (unsigned i = 0; l && i < m->mem.n; i++) {
+	if (base == MAP_FAILED)
+		return -errno;
+	*layer = (struct ram_layer){.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0), .at = at, .base = base};
+	if (layer->fd >= 0)
+		return 0;
+	munmap(base, size);
+	return -errno;
+}
+
+int ram_layers_add(struct machine *m, int fd, uint64_t at, struct err *err)
+{
+	int rc;
+
+	if (!m->ram.layers)
+		m->ram.layers = make(m);
+	if (!m->ram.layers)
+		return err_set(err, ENOMEM, "no memory");
+	if (m->ram.layers->n == RAM_LAYERS_MAX)
+		return err_set(err, ENOSPC, "memory in more than %d layers", RAM_LAYERS_MAX);
+	rc = open_layer(&m->ram.layers->layer[m->ram.layers->n], fd, at, m->ram.size);
+	if (rc < 0)
+		return err_sys(err, -rc, "mapping memory from a file");
+	m->ram.layers->n++;
+	return 0;
+}
+
+/* The pages of layer n as the engine wants them: a bit each. */
+static void pick(const struct machine *m, unsigned n, uint64_t *bits)
+{
+	for (uint64_t p = 0; p < pages(m); p++)
+		if (m->ram.layers->where[p] == n)
+			bits[p / 64] |= UINT64_C(1) << (p % 64);
+}
+
+static int tell(const struct machine *m, unsigned n, const uint64_t *bits, struct err *err)
+{
+	for (unsigned i = 0; i < m->mem.n; i++) {
 		uint64_t at = offset_of(m, &m->mem.regions[i]);
-		int rc = m->vm.face->layer(m->vm.fd, i, l->base + at,
-					   (const uint64_t *)l->pages + at / PAGE / 64);
+		int rc = m->vm.face->layer(m->vm.fd, i, m->ram.layers->layer[n - 1].base + at,
+					   bits + at / RAM_PAGE / 64);
 
 		if (rc < 0)
 			return err_sys(err, -rc, "engine '%s' takes no memory from a file",
 				       m->vm.face->name);
 	}
-	m->mem.take = l ? take : NULL;
-	m->mem.ctx = m;
 	return 0;
+}
+
+int ram_layers_open(struct machine *m, struct err *err)
+{
+	size_t size = (size_t)(pages(m) + 63) / 64 * 8;
+	uint64_t *bits;
+	int rc = 0;
+
+	m->mem.take = m->ram.layers ? take : NULL;
+	m->mem.ctx = m;
+	if (!m->ram.layers)
+		return 0;
+	bits = malloc(size);
+	if (!bits)
+		return err_set(err, ENOMEM, "no memory");
+	for (unsigned n = 1; rc == 0 && n <= m->ram.layers->n; n++) {
+		memset(bits, 0, size);
+		pick(m, n, bits);
+		rc = tell(m, n, bits, err);
+	}
+	free(bits);
+	return rc;
 }
 
 /* -- Looking ----------------------------------------------------------------------- */
 
-uint8_t *ram_layer_pages(const struct machine *m)
+uint8_t *ram_layers_now(const struct machine *m)
 {
-	uint8_t *map = m->ram.layer ? calloc(1, m->ram.size / PAGE) : NULL;
+	uint8_t *map = m->ram.layers ? calloc(pages(m), 1) : NULL;
 
 	for (unsigned i = 0; map && i < m->mem.n; i++)
-		m->vm.face->layers_of(m->vm.fd, i, map + offset_of(m, &m->mem.regions[i]) / PAGE);
+		m->vm.face->layers_of(m->vm.fd, i, map + offset_of(m, &m->mem.regions[i]) / RAM_PAGE);
 	return map;
 }
 
-const uint8_t *ram_layer_page(const struct map_ram *ram, uint64_t page)
+const uint8_t *ram_layers_page(const struct machine *m, unsigned layer, uint64_t page)
 {
-	return ram->layer->base + page * PAGE;
+	return m->ram.layers->layer[layer - 1].base + page * RAM_PAGE;
 }
 
-void ram_layer_drop(struct machine *m)
+void ram_layers_drop(struct machine *m)
 {
-	struct ram_layer *l = m->ram.layer;
+	struct ram_layers *l = m->ram.layers;
 
 	if (!l)
 		return;
 	m->mem.take = NULL;
-	m->ram.layer = NULL;
-	munmap((void *)(uintptr_t)l->base, m->ram.size);
-	free((void *)l->pages);
+	m->ram.layers = NULL;
+	for (unsigned i = 0; i < l->n; i++) {
+		munmap((void *)(uintptr_t)l->layer[i].base, m->ram.size);
+		close(l->layer[i].fd);
+	}
+	free((void *)l->where);
 	free(l);
 }

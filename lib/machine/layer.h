@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A machine that was restored has its memory in its file, and its own memory only for pages that have been
- * written since (softkvm.h: layers).
+ * Memory that machines share: one that was restored has its memory in its file, one that was forked in what had
+ * been the other's RAM; its own memory is for pages that have been written since (softkvm.h: layers).
  *
- *	rc = ram_layer_add(m, fd, at, pages, &err);     // before the VM is opened
- *	rc = ram_layer_open(m, &err);                   // after
+ *	rc = ram_layers_add(m, fd, at, &err);           // layer 1, 2, ..., before the VM is opened
+ *	m->ram.layers->where[page] = 1;                 // for each page that is there
+ *	rc = ram_layers_open(m, &err);                  // after it was
  *
- * Devices come by way of guest_range(), which takes the pages out of the layer first.
+ * Devices come by way of guest_range(), which takes the pages out of the layers first.
  */
 #ifndef MACHINE_LAYER_H
 #define MACHINE_LAYER_H
@@ -15,22 +16,35 @@
 
 struct err;
 struct machine;
-struct map_ram;
 
-/* The file has all of RAM from byte `at` on, of which the pages of the bitmap (one bit each) are the machine's until they
- * are written. The bitmap is malloc()'s, and taken over. For an engine that has layers. */
-int ram_layer_add(struct machine *m, int fd, uint64_t at, uint64_t *pages, struct err *err);
+#define RAM_LAYERS_MAX 31 /* softkvm.h */
+#define RAM_PAGE       4096u
 
-/* Tells the engine of a VM that was just made. Nothing, if there is no layer; here and below. */
-int ram_layer_open(struct machine *m, struct err *err);
+struct ram_layer {
+	int fd;
+	uint64_t at;         /* RAM begins at this byte of it */
+	const uint8_t *base; /* all of RAM, mapped */
+};
 
-/* 1 for each page of RAM that is in the layer, else 0; NULL if there is none, or no memory. To be freed. */
-uint8_t *ram_layer_pages(const struct machine *m);
+struct ram_layers {
+	unsigned n;
+	struct ram_layer layer[RAM_LAYERS_MAX];
+	_Atomic uint8_t *where; /* a byte each page: the number of the layer where it was at first; 0 once it is known to be its own */
+};
 
-/* The bytes that the layer has for a page. */
-const uint8_t *ram_layer_page(const struct map_ram *ram, uint64_t page);
+/* One more, made of a file whose descriptor stays the caller's. For an engine that has layers. */
+int ram_layers_add(struct machine *m, int fd, uint64_t at, struct err *err);
 
-/* The machine has none any more: its RAM was cleared. */
-void ram_layer_drop(struct machine *m);
+/* Tells the engine of a VM that was just made, or of slots that were. Nothing, if there are no layers; here and below. */
+int ram_layers_open(struct machine *m, struct err *err);
+
+/* The layer of each page of RAM now, or 0; NULL if there are none, or no memory. To be freed. */
+uint8_t *ram_layers_now(const struct machine *m);
+
+/* The bytes that a layer has for a page. */
+const uint8_t *ram_layers_page(const struct machine *m, unsigned layer, uint64_t page);
+
+/* The machine has none any more: its RAM was cleared, or all of it is in other layers. */
+void ram_layers_drop(struct machine *m);
 
 #endif

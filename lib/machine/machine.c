@@ -206,7 +206,7 @@ static int build(struct machine *m, struct err *err)
 	    (rc = saved ? machine_load_memory(m, err) : load(m, err)) < 0 ||
 	    (rc = vm_engine_open(&m->vm, m->config.face, err)) < 0 ||
 	    (rc = open_vm(m, err)) < 0 ||
-	    (rc = ram_layer_open(m, err)) < 0 ||
+	    (rc = ram_layers_open(m, err)) < 0 ||
 	    (rc = board_create(m, err)) < 0 ||
 	    (rc = saved ? machine_load_state(m, err) : enter(m, err)) < 0)
 		return rc;
@@ -340,7 +340,7 @@ int machine_reset(struct machine *m, struct err *err)
 	join(m);
 	board_reset(&m->board);
 	close_vm(m);
-	ram_layer_drop(m);
+	ram_layers_drop(m);
 	map_ram_clear(&m->ram);
 	if (read(m->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		return err_sys(err, errno, "an eventfd");
@@ -364,7 +364,7 @@ void machine_destroy(struct machine *m)
 	board_destroy(&m->board);
 	close_vm(m);
 	vm_engine_close(&m->vm);
-	ram_layer_drop(m);
+	ram_layers_drop(m);
 	map_ram_destroy(&m->ram);
 	blob_close(&m->kernel);
 	blob_close(&m->initrd);

@@ -72,6 +72,22 @@ static int add_regions(struct map_ram *ram, struct guest_mem *mem, struct err *e
 	return rc;
 }
 
+/* At this address, if it is not NULL. */
+static void *map(void *at, uint64_t size, int fd)
+{
+	void *host = mmap(at, size, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_NORESERVE | (at ? MAP_FIXED : 0), fd, 0);
+
+	if (host == MAP_FAILED)
+		return host;
+	/* Huge pages make the guest's own page walks and ours shorter; a host that does
+	 * not have them for shared memory says no, and nothing is lost. */
+	madvise(host, size, MADV_HUGEPAGE);
+	/* Who reads a core file looks for a bug of ours; and a guest's secrets are its own. */
+	madvise(host, size, MADV_DONTDUMP);
+	return host;
+}
+
 int map_ram_create(struct map_ram *ram, uint64_t size, struct guest_mem *mem,
 		   struct err *err)
 {
@@ -84,8 +100,7 @@ int map_ram_create(struct map_ram *ram, uint64_t size, struct guest_mem *mem,
 			       ? "guest memory of %llu MiB is more than ulimit -f allows"
 			       : "guest memory of %llu MiB",
 			       (unsigned long long)size >> 20);
-	ram->host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-			 ram->fd, 0);
+	ram->host = map(NULL, size, ram->fd);
 	if (ram->host == MAP_FAILED) {
 		ram->host = NULL;
 		rc = err_sys(err, errno, "guest memory of %llu MiB",
@@ -93,15 +108,26 @@ int map_ram_create(struct map_ram *ram, uint64_t size, struct guest_mem *mem,
 		map_ram_destroy(ram);
 		return rc;
 	}
-	/* Huge pages make the guest's own page walks and ours shorter; a host that does
-	 * not have them for shared memory says no, and nothing is lost. */
-	madvise(ram->host, size, MADV_HUGEPAGE);
-	/* Who reads a core file looks for a bug of ours; and a guest's secrets are its own. */
-	madvise(ram->host, size, MADV_DONTDUMP);
 	rc = add_regions(ram, mem, err);
 	if (rc < 0)
 		map_ram_destroy(ram);
 	return rc;
+}
+
+int map_ram_renew(struct map_ram *ram)
+{
+	int fd = memfile_create("lodge-ram", ram->size), before = ram->fd;
+
+	if (fd < 0)
+		return fd;
+	if (map(ram->host, ram->size, fd) == MAP_FAILED) {
+		int rc = -errno;
+
+		close(fd);
+		return rc;
+	}
+	ram->fd = fd;
+	return before;
 }
 
 void map_ram_clear(struct map_ram *ram)

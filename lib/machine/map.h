@@ -88,13 +88,17 @@ struct map_ram {
 	int fd;
 	uint8_t *host;
 	uint64_t size;
-	struct ram_layer *layer; /* layer.h; NULL: all of it is in the memfd */
+	struct ram_layers *layers; /* layer.h; NULL: all of it is in the memfd */
 };
 
 /* Makes the RAM and adds its regions to mem. Nothing is reserved: pages come as the guest
  * touches them. On failure there is nothing to undo. */
 int map_ram_create(struct map_ram *ram, uint64_t size, struct guest_mem *mem,
 		   struct err *err);
+
+/* Another memfd at the same address, all zeros; the old one's descriptor is the caller's. -errno: then
+ * nothing has changed. */
+int map_ram_renew(struct map_ram *ram);
 
 /* Back to zeros, and the host's pages given back; what is mapped stays mapped. */
 void map_ram_clear(struct map_ram *ram);

@@ -78,6 +78,11 @@ void machine_park(struct machine *m);
 /* A vCPU's thread ends, and is not waited for. */
 void machine_leave(struct machine *m);
 
+/* -- saved/write.c --------------------------------------------------------------------- */
+
+/* As machine_save(), with a hole for memory. */
+int machine_save_state(struct machine *m, int fd, struct err *err);
+
 /* -- saved/load.c ---------------------------------------------------------------------- */
 
 /* From the file of the configuration: into RAM that was just made; and, after all else was, what devices, chips and vCPUs

@@ -81,7 +81,7 @@ static int set_intel_pages(const struct vm *vm, struct err *err)
 	return rc < 0 ? refused(vm, rc, "a place for its TSS", err) : 0;
 }
 
-static int add_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err)
+int vm_add_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err)
 {
 	for (unsigned i = 0; i < mem->n; i++) {
 		struct kvm_userspace_memory_region slot = {
@@ -95,6 +95,18 @@ static int add_memory(const struct vm *vm, const struct guest_mem *mem, struct e
 
 		if (rc < 0)
 			return refused(vm, rc, "guest memory", err);
+	}
+	return 0;
+}
+
+int vm_remove_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err)
+{
+	for (unsigned i = 0; i < mem->n; i++) {
+		struct kvm_userspace_memory_region slot = {.slot = i};
+		int rc = call(vm, KVM_SET_USER_MEMORY_REGION, &slot);
+
+		if (rc < 0)
+			return refused(vm, rc, "to give guest memory back", err);
 	}
 	return 0;
 }
@@ -153,7 +165,7 @@ int vm_open(struct vm *vm, const struct guest_mem *mem, struct err *err)
 	if ((rc = create_vm(vm, err)) < 0 ||
 	    (rc = set_intel_pages(vm, err)) < 0 ||
 	    (rc = add_chips(vm, err)) < 0 ||
-	    (rc = add_memory(vm, mem, err)) < 0) {
+	    (rc = vm_add_memory(vm, mem, err)) < 0) {
 		vm_close(vm);
 		return rc;
 	}

@@ -30,6 +30,10 @@ void vm_engine_close(struct vm *vm);
 /* Makes a VM with that memory, PIC, IOAPIC, PIT and their routing. On failure it is closed. */
 int vm_open(struct vm *vm, const struct guest_mem *mem, struct err *err);
 
+/* Takes all memory out of a VM, and gives it memory: the same, or other at the same places. Nothing in KVM_RUN. */
+int vm_remove_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err);
+int vm_add_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err);
+
 /* Its vCPUs are closed already. One that is closed is fine. */
 void vm_close(struct vm *vm);
 

@@ -97,8 +97,43 @@ static int send_line(int fd, const char *line, int file, struct err *err)
 	return sendmsg(fd, &msg, MSG_NOSIGNAL) == (ssize_t)iov.iov_len ? 0 : tell_gone(err);
 }
 
+static void keep_files(struct msghdr *msg, struct client_files *files)
+{
+	for (struct cmsghdr *m = CMSG_FIRSTHDR(msg); m; m = CMSG_NXTHDR(msg, m)) {
+		size_t n = (m->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			int file;
+
+			memcpy(&file, CMSG_DATA(m) + i * sizeof(int), sizeof(int));
+			if (files->n < CLIENT_FILES)
+				files->fd[files->n++] = file;
+			else
+				close(file);
+		}
+	}
+}
+
+/* The kernel closes what there is no room for. */
+static ssize_t receive(int fd, char *to, size_t room, struct client_files *files)
+{
+	char control[CMSG_SPACE(CLIENT_FILES * sizeof(int))] __attribute__((aligned(8)));
+	struct iovec iov = {to, room};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
+		.msg_controllen = files ? CMSG_LEN(CLIENT_FILES * sizeof(int)) : 0,
+	};
+	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+
+	if (n > 0 && files)
+		keep_files(&msg, files);
+	return n;
+}
+
 /* Up to the end of the line. */
-static int read_line(int fd, char **text, size_t *len, struct err *err)
+static int read_line(int fd, char **text, size_t *len, struct client_files *files, struct err *err)
 {
 	size_t room = 0;
 
@@ -113,7 +148,7 @@ static int read_line(int fd, char **text, size_t *len, struct err *err)
 				return err_set(err, ENOMEM, "no memory");
 			*text = more;
 		}
-		n = recv(fd, *text + *len, room - *len, 0);
+		n = receive(fd, *text + *len, room - *len, files);
 		if (n == 0)
 			errno = EPIPE;
 		if (n <= 0)
@@ -137,15 +172,14 @@ static int check_error(const struct json_value *answer, struct err *err)
 	return err_set(err, failure_code(kind), "%s", text);
 }
 
-int client_ask(int fd, const char *line, int file, struct json_value **answer, struct err *err)
+static int read_answer(int fd, struct client_files *files, struct json_value **answer,
+		       struct err *err)
 {
 	scoped_mem char *text = NULL;
 	size_t len = 0;
-	int rc = send_line(fd, line, file, err);
+	int rc = read_line(fd, &text, &len, files, err);
 
 	*answer = NULL;
-	if (rc == 0)
-		rc = read_line(fd, &text, &len, err);
 	if (rc == 0 && (rc = json_parse(answer, text, len, err)) < 0)
 		err_at(err, rc, "the guest's lodge answers");
 	if (rc == 0)
@@ -154,6 +188,28 @@ int client_ask(int fd, const char *line, int file, struct json_value **answer, s
 		free(*answer);
 		*answer = NULL;
 	}
+	return rc;
+}
+
+int client_ask(int fd, const char *line, int file, struct json_value **answer, struct err *err)
+{
+	int rc = send_line(fd, line, file, err);
+
+	*answer = NULL;
+	return rc < 0 ? rc : read_answer(fd, NULL, answer, err);
+}
+
+int client_ask_files(int fd, const char *line, struct client_files *files,
+		     struct json_value **answer, struct err *err)
+{
+	int rc = send_line(fd, line, -1, err);
+
+	*answer = NULL;
+	files->n = 0;
+	if (rc == 0)
+		rc = read_answer(fd, files, answer, err);
+	while (rc < 0 && files->n)
+		close(files->fd[--files->n]);
 	return rc;
 }
 

@@ -14,12 +14,24 @@
 struct err;
 struct json_value;
 
+#define CLIENT_FILES 33 /* at most, with one answer */
+
 /* The guest of this name or PID; NULL: the only one. A connected socket, or -errno with err. */
 int client_connect(const char *vm, struct err *err);
 
 /* Sends a line, with a file if it is none of -1, and reads the answer. What the guest's lodge says is an
  * error is one here. -ESHUTDOWN if it went away, -EAGAIN if the socket has a timeout and it is over. */
 int client_ask(int fd, const char *line, int file, struct json_value **answer, struct err *err);
+
+/* Descriptors that come with an answer. The caller closes them. */
+struct client_files {
+	int fd[CLIENT_FILES];
+	unsigned n;
+};
+
+/* client_ask() for an answer with files; none, if it is an error. */
+int client_ask_files(int fd, const char *line, struct client_files *files,
+		     struct json_value **answer, struct err *err);
 
 /* Connects, asks, and closes. */
 int client_do(const char *vm, const char *line, struct json_value **answer, struct err *err);

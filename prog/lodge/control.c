@@ -188,21 +188,18 @@ static const struct request *admit(const struct control *c, const struct client 
 	return NULL;
 }
 
-static int serve(struct control *c, struct client *k, struct json *j, const struct request *r,
-		 const struct json_value *line, struct err *err)
+static int serve(struct control *c, struct client *k, struct call *call, const struct request *r,
+		 struct err *err)
 {
-	struct call call = {
-		.session = c->session, .args = line, .answer = j, .file = k->file,
-		.keeps = c->keeper == k, .was_paused = c->was_paused,
-	};
 	int rc;
 
-	json_open(j, NULL, '{');
-	rc = r->serve(&call, err);
-	json_close(j);
-	if (call.keeps) {
+	json_open(call->answer, NULL, '{');
+	rc = r->serve(call, err);
+	json_close(call->answer);
+	k->file = call->file;
+	if (call->keeps) {
 		c->keeper = k;
-		c->was_paused = call.was_paused;
+		c->was_paused = call->was_paused;
 	} else if (c->keeper == k) {
 		c->keeper = NULL;
 	}
@@ -210,7 +207,7 @@ static int serve(struct control *c, struct client *k, struct json *j, const stru
 }
 
 /* One line's. */
-static void write_answer(struct control *c, struct client *k, FILE *out, size_t len)
+static void write_answer(struct control *c, struct client *k, FILE *out, size_t len, struct call *call)
 {
 	struct json j = {.out = out, .one_line = true};
 	struct json_value *line;
@@ -222,10 +219,16 @@ static void write_answer(struct control *c, struct client *k, FILE *out, size_t 
 		err.code = ERANGE;
 	else
 		r = admit(c, k, line, &err);
-	if (!r || serve(c, k, &j, r, line, &err) < 0) {
+	*call = (struct call){
+		.session = c->session, .args = line, .answer = &j, .file = k->file,
+		.keeps = c->keeper == k, .was_paused = c->was_paused,
+	};
+	if (!r || serve(c, k, call, r, &err) < 0) {
 		rewind(out);
 		answer_error(&j, &err);
 	}
+	call->args = NULL;
+	call->answer = NULL;
 	free(line);
 }
 
@@ -234,17 +237,38 @@ static bool send_all(const struct client *k, const char *text, size_t len)
 	return send(k->fd, text, len, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
 }
 
+static bool send_with(const struct client *k, char *text, size_t len, const struct call *call)
+{
+	char room[CMSG_SPACE(sizeof(call->give))] __attribute__((aligned(8))) = {0};
+	size_t size = call->n_give * sizeof(int);
+	struct iovec iov = {text, len};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = room, .msg_controllen = CMSG_SPACE(size),
+	};
+	struct cmsghdr *m = CMSG_FIRSTHDR(&msg);
+
+	m->cmsg_level = SOL_SOCKET;
+	m->cmsg_type = SCM_RIGHTS;
+	m->cmsg_len = CMSG_LEN(size);
+	memcpy(CMSG_DATA(m), call->give, size);
+	return sendmsg(k->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
+}
+
 static void answer(struct control *c, struct client *k)
 {
 	size_t len = (size_t)(end_of_line(k) - k->line), n = 0;
 	char *text = NULL;
 	FILE *out = open_memstream(&text, &n);
+	struct call call = {.n_give = 0};
 	bool fine = out;
 
 	if (out) {
-		write_answer(c, k, out, len);
-		fine = fclose(out) == 0 && send_all(k, text, n);
+		write_answer(c, k, out, len, &call);
+		fine = fclose(out) == 0 && (call.n_give ? send_with(k, text, n, &call) :
+							  send_all(k, text, n));
 	}
+	for (unsigned i = 0; i < call.n_give; i++)
+		close(call.give[i]);
 	free(text);
 	close_file(k);
 	k->asked = true;

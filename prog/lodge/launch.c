@@ -28,6 +28,7 @@
 #include "terminal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,8 +125,26 @@ int launch_choose(const struct launch *l, struct machine_config *config, struct 
 	if (rc < 0)
 		return rc;
 	config->face = choice.face;
-	log_note("engine", "%s", choice.why);
+	if (l->ready < 0)
+		log_note("engine", "%s", choice.why);
 	return 0;
+}
+
+int launch_saved(const struct saved *saved, struct machine_config *config,
+		 struct launch_disks *disks, struct err *err)
+{
+	int rc = saved_config(saved, config, err);
+
+	if (rc < 0)
+		return rc;
+	for (; disks->n < saved_disks(saved); disks->n++) {
+		const struct saved_disk *d = saved_disk(saved, disks->n);
+
+		disks->disks[disks->n] = (struct disk_config){
+			.path = d->path, .readonly = d->readonly,
+		};
+	}
+	return machine_check(config, err);
 }
 
 static int create(struct session *s, const struct machine_config *config, struct err *err)
@@ -185,6 +204,17 @@ static void enter_sandbox(const struct launch *l, const struct session *s)
 
 /* -- The guest -------------------------------------------------------------------------- */
 
+/* What is said from here on nobody would read. */
+static void leave_stderr(void)
+{
+	int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	if (nothing < 0)
+		return;
+	dup2(nothing, STDERR_FILENO);
+	close(nothing);
+}
+
 static int run_machine(const struct launch *l, struct session *s)
 {
 	int code;
@@ -192,6 +222,8 @@ static int run_machine(const struct launch *l, struct session *s)
 	if (isatty(STDIN_FILENO))
 		log_note("console", "Ctrl-] leaves");
 	s->output = terminal_output();
+	if (l->ready >= 0)
+		leave_stderr();
 	enter_sandbox(l, s);
 	code = session_run(s);
 	if (s->output != STDOUT_FILENO)
@@ -223,6 +255,15 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 	return code;
 }
 
+void launch_prepare(const struct launch *l)
+{
+	static bool prepared;
+
+	if (!prepared && !why_no_sandbox(l))
+		sandbox_prepare();
+	prepared = true;
+}
+
 int launch(const struct launch *l, launch_source *source, void *ctx)
 {
 	static struct console console;
@@ -235,14 +276,14 @@ int launch(const struct launch *l, launch_source *source, void *ctx)
 	};
 	struct session s = {
 		.config = &config, .console = &console, .name = l->name,
-		.no_reboot = l->no_reboot, .paused = l->paused,
+		.no_reboot = l->no_reboot, .paused = l->paused, .ready = l->ready,
+		.number = l->number, .attached = -1,
 	};
 	struct err err;
 	int code;
 
 	config.panic = (struct machine_panic){.said = session_panic, .ctx = &s};
-	if (!why_no_sandbox(l))
-		sandbox_prepare();
+	launch_prepare(l);
 	s.signals = session_signals();
 	if (s.signals < 0 || console_init(&console) < 0) {
 		err_set(&err, EMFILE, "no descriptors left (ulimit -n)");

@@ -16,9 +16,11 @@
 struct launch {
 	const char *engine, *name, *sandbox, *trace;
 	bool stats, no_reboot, paused;
+	int ready; /* in the background: gets `number` when the guest runs; -1: it is here */
+	uint32_t number;
 };
 
-#define LAUNCH_DEFAULTS {.engine = "auto", .sandbox = "on"}
+#define LAUNCH_DEFAULTS {.engine = "auto", .sandbox = "on", .ready = -1}
 
 /* Their rows, where the struct is at `base` in the verb's. */
 #define LAUNCH_OPTIONS(base)                                                               \
@@ -50,6 +52,13 @@ struct launch_disks {
  * no guest. */
 typedef int launch_source(void *ctx, struct machine_config *config, struct launch_disks *disks,
 			  struct err *err);
+
+/* Fills in both of a saved machine; config->saved too. */
+int launch_saved(const struct saved *saved, struct machine_config *config,
+		 struct launch_disks *disks, struct err *err);
+
+/* Before anything is opened that the guest's process is to keep. launch() does it, where it was not done. */
+void launch_prepare(const struct launch *l);
 
 /* Runs a guest from there to its end. Returns the program's exit code. */
 int launch(const struct launch *l, launch_source *source, void *ctx);

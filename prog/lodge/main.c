@@ -27,6 +27,8 @@ const struct verb *const verbs[] = {
 	&verb_pause,
 	&verb_resume,
 	&verb_save,
+	&verb_fork,
+	&verb_console,
 	&verb_stop,
 	&verb_doctor,
 	&verb_help,

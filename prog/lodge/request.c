@@ -7,6 +7,7 @@
 #include "base/macros.h"
 #include "block/disk.h"
 #include "engine/kvm.h"
+#include "machine/fork.h"
 #include "machine/machine.h"
 #include "session.h"
 
@@ -138,6 +139,56 @@ static int do_save(struct call *c, struct err *err)
 	return say_ok(c);
 }
 
+static int check_disks(const struct machine_config *config, struct err *err)
+{
+	for (unsigned i = 0; i < config->n_disks; i++)
+		if (!disk_info(config->disks[i])->readonly)
+			return err_set(err, EBUSY, "the guest writes to disk '%s', and so would its fork: "
+				       "a guest to be forked needs readonly=on",
+				       disk_path(config->disks[i]));
+	return 0;
+}
+
+static void give(struct call *c, int fd)
+{
+	if (fd >= 0)
+		c->give[c->n_give++] = fd;
+}
+
+static int do_fork(struct call *c, struct err *err)
+{
+	struct machine_fork f;
+	int rc = check_disks(c->session->config, err);
+
+	if (rc == 0)
+		rc = session_fork(c->session, &f, err);
+	if (rc < 0)
+		return rc;
+	give(c, f.state);
+	give(c, f.where);
+	json_open(c->answer, "layers", '[');
+	for (unsigned i = 0; i < f.n; i++) {
+		give(c, f.layer[i].fd);
+		json_open(c->answer, NULL, '{');
+		json_uint(c->answer, "at", f.layer[i].at);
+		json_close(c->answer);
+	}
+	json_close(c->answer);
+	return 0;
+}
+
+/* -- The console -------------------------------------------------------------------------- */
+
+static int do_console(struct call *c, struct err *err)
+{
+	int rc = session_attach(c->session, c->file, err);
+
+	if (rc < 0)
+		return rc;
+	c->file = -1;
+	return say_ok(c);
+}
+
 /* -- The table ---------------------------------------------------------------------------- */
 
 static int do_help(struct call *c, struct err *err);
@@ -152,6 +203,10 @@ const struct request requests[] = {
 	 .serve = do_resume},
 	{"powerdown", "presses its power button", .changes = true, .serve = do_powerdown},
 	{"stop", "pulls its plug", .changes = true, .serve = do_stop},
+	{"console", "its console is at the other end of the socket, until that is closed",
+	 .file = true, .serve = do_console},
+	{"fork", "answers with descriptors: its state, a map of its memory, and the layers of that, which begin "
+	 "at the bytes that the answer names", .changes = true, .serve = do_fork},
 	{"save", "pauses it, writes it to the file, and keeps it paused until this client says "
 	 "resume or stop, or is gone", .changes = true, .file = true, .serve = do_save},
 	{0},
@@ -210,7 +265,7 @@ void request_list(void)
 {
 	printf("requests at a guest's control socket, a line of JSON each (docs/control.md)\n\n");
 	for (const struct request *r = requests; r->name; r++) {
-		printf("  %-10s %s%s\n", r->name, r->help, r->file ? " (with the file)" : "");
+		printf("  %-10s %s%s\n", r->name, r->help, r->file ? " (with a descriptor)" : "");
 		for (const struct request_arg *a = r->args; a->name; a++)
 			printf("    %-8s %s%s: %s\n", a->name, json_type_text(a->type),
 			       a->optional ? ", may be left out" : "", a->help);

@@ -7,6 +7,7 @@
 #define LODGE_REQUEST_H
 
 #include "base/json_read.h"
+#include "machine/layer.h"
 
 #include <stdbool.h>
 
@@ -21,12 +22,16 @@ struct request_arg {
 	const char *help;
 };
 
+#define CALL_GIVE (RAM_LAYERS_MAX + 2)
+
 /* One that is being served. */
 struct call {
 	struct session *session;
 	const struct json_value *args; /* the object, checked */
 	struct json *answer;           /* an object that is open */
-	int file;                      /* what came with it; -1: nothing. The caller closes it */
+	int file;                      /* what came with it; -1: nothing, or it was kept. The caller closes it */
+	int give[CALL_GIVE];           /* what goes with the answer, and is closed then */
+	unsigned n_give;
 	bool keeps;      /* the client keeps the guest paused, because it was saved for it; may be changed */
 	bool was_paused; /* before that */
 };

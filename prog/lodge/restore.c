@@ -29,17 +29,8 @@ static int configure(void *restore, struct machine_config *config, struct launch
 
 	if (!r->file)
 		return err_set(err, ERANGE, "the file is missing: lodge restore FILE");
-	if ((rc = saved_open(&r->saved, r->file, err)) < 0 ||
-	    (rc = saved_config(r->saved, config, err)) < 0)
-		return rc;
-	for (; disks->n < saved_disks(r->saved); disks->n++) {
-		const struct saved_disk *d = saved_disk(r->saved, disks->n);
-
-		disks->disks[disks->n] = (struct disk_config){
-			.path = d->path, .readonly = d->readonly,
-		};
-	}
-	return machine_check(config, err);
+	rc = saved_open(&r->saved, r->file, err);
+	return rc < 0 ? rc : launch_saved(r->saved, config, disks, err);
 }
 
 static int restore_main(void *parsed)

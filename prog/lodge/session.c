@@ -23,6 +23,9 @@
  *
  * A paused machine (control.c) takes no input, and what it had to print comes when it goes on.
  *
+ * While somebody is attached (lodge console), the console is at his socket: input comes from there, output
+ * goes there and waits for him. When he is gone it is stdin's and stdout's again.
+ *
  * Stopped and continued by a shell (SIGTSTP, SIGCONT), the terminal is given back and taken again.
  */
 #include "session.h"
@@ -32,6 +35,7 @@
 #include "control.h"
 #include "failure.h"
 #include "lodge.h"
+#include "machine/fork.h"
 #include "machine/machine.h"
 #include "terminal.h"
 
@@ -41,6 +45,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -125,16 +130,30 @@ static uint8_t *input_end(struct input *in, size_t room)
 	return in->bytes + in->head + in->n;
 }
 
+static void detach(struct session *s)
+{
+	close(s->attached);
+	s->attached = -1;
+}
+
+static void end_input(struct loop *l)
+{
+	if (l->s->attached >= 0)
+		detach(l->s);
+	else
+		l->input_open = false;
+}
+
 static void read_input(struct loop *l)
 {
 	size_t room = input_room(l) < PIPE_BUF ? input_room(l) : PIPE_BUF;
 	uint8_t *at = input_end(l->in, room), *escape;
-	ssize_t n = read(STDIN_FILENO, at, room);
+	ssize_t n = read(l->s->attached >= 0 ? l->s->attached : STDIN_FILENO, at, room);
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
 	if (n <= 0) {
-		l->input_open = false;
+		end_input(l);
 		return;
 	}
 	escape = l->raw ? memchr(at, TERMINAL_ESCAPE, (size_t)n) : NULL;
@@ -159,6 +178,37 @@ static void tell_room(struct loop *l)
 	machine_console_ready(l->s->machine);
 }
 
+static ssize_t put_attached(struct session *s, const uint8_t *bytes, size_t n)
+{
+	ssize_t done = send(s->attached, bytes, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (done < 0 && errno != EINTR && errno != EAGAIN)
+		detach(s);
+	return done < 0 ? 0 : done;
+}
+
+/* How many bytes are done with: written, or nobody is to see them. */
+static ssize_t put(struct loop *l, const uint8_t *bytes, size_t n)
+{
+	ssize_t done;
+
+	if (l->s->attached >= 0)
+		return put_attached(l->s, bytes, n);
+	done = l->output_open ? write(l->s->output, bytes, n) : (ssize_t)n;
+	if (done < 0 && (errno == EINTR || errno == EAGAIN))
+		return 0;
+	if (done < 0) {
+		l->output_open = false;
+		return (ssize_t)n;
+	}
+	return done;
+}
+
+static int output_fd(const struct session *s)
+{
+	return s->attached >= 0 ? s->attached : s->output;
+}
+
 static void write_output(struct loop *l)
 {
 	const char *panic;
@@ -166,15 +216,8 @@ static void write_output(struct loop *l)
 	size_t n = console_peek(l->s->console, bytes, sizeof(bytes));
 	ssize_t done = (ssize_t)n;
 
-	if (n && l->output_open) {
-		done = write(l->s->output, bytes, n);
-		if (done < 0 && (errno == EINTR || errno == EAGAIN))
-			done = 0;
-		if (done < 0) {
-			l->output_open = false;
-			done = (ssize_t)n;
-		}
-	}
+	if (n)
+		done = put(l, bytes, n);
 	panic = console_watch(l->s->console, bytes, (size_t)done);
 	if (panic)
 		terminal_note("the console shows '%s'", panic);
@@ -186,11 +229,12 @@ static void write_output(struct loop *l)
 /* Everything that is left, unless nobody takes it. */
 static void drain_output(struct loop *l)
 {
-	struct pollfd p = {.fd = l->s->output, .events = POLLOUT};
 	uint8_t byte;
 
 	while (console_peek(l->s->console, &byte, 1)) {
-		if (l->output_open && poll(&p, 1, DRAIN_MS) == 0)
+		struct pollfd p = {.fd = output_fd(l->s), .events = POLLOUT};
+
+		if ((l->output_open || l->s->attached >= 0) && poll(&p, 1, DRAIN_MS) == 0)
 			return;
 		write_output(l);
 	}
@@ -218,11 +262,37 @@ int session_resume(struct session *s, struct err *err)
 	return tell_end(s, rc, err);
 }
 
+int session_fork(struct session *s, struct machine_fork *f, struct err *err)
+{
+	bool was_paused = is_paused(s);
+	struct err unheard;
+	int rc = session_pause(s, err);
+
+	if (rc < 0)
+		return rc;
+	rc = tell_end(s, machine_fork(s->machine, f, err), err);
+	if (!was_paused)
+		session_resume(s, &unheard);
+	return rc;
+}
+
+int session_attach(struct session *s, int fd, struct err *err)
+{
+	if (send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return err_set(err, ERANGE, "'console' needs a socket");
+	if (s->attached >= 0)
+		return err_set(err, EBUSY, "somebody else is at the guest's console");
+	if (s->on_terminal)
+		return err_set(err, EBUSY, "the guest's console is on the terminal where it was started");
+	s->attached = fd;
+	return 0;
+}
+
 /* -- The loop --------------------------------------------------------------------------- */
 
 static void take_terminal(struct loop *l)
 {
-	l->raw = terminal_take();
+	l->raw = l->s->on_terminal = terminal_take();
 	/* One that belongs to somebody else now is not read. */
 	if (isatty(STDIN_FILENO))
 		l->input_open = l->raw;
@@ -296,13 +366,15 @@ enum { P_MACHINE, P_CONSOLE, P_SIGNALS, P_STDIN, P_STDOUT, P_CONTROL, P_N = P_CO
 /* How many there are. */
 static unsigned fill(const struct loop *l, struct pollfd p[P_N])
 {
-	bool reads = l->input_open && input_room(l) > 0;
+	bool room = input_room(l) > 0, reads = l->input_open && room;
 
 	p[P_MACHINE] = (struct pollfd){machine_fd(l->s->machine), POLLIN, 0};
 	p[P_CONSOLE] = (struct pollfd){l->s->console->fd, POLLIN, 0};
 	p[P_SIGNALS] = (struct pollfd){l->s->signals, POLLIN, 0};
 	p[P_STDIN] = (struct pollfd){reads ? STDIN_FILENO : -1, POLLIN, 0};
-	p[P_STDOUT] = (struct pollfd){l->n_output ? l->s->output : -1, POLLOUT, 0};
+	if (l->s->attached >= 0) /* and hear when he goes */
+		p[P_STDIN] = (struct pollfd){l->s->attached, room ? POLLIN : 0, 0};
+	p[P_STDOUT] = (struct pollfd){l->n_output ? output_fd(l->s) : -1, POLLOUT, 0};
 	return P_CONTROL + control_poll(l->s->control, &p[P_CONTROL]);
 }
 
@@ -370,6 +442,16 @@ static bool reboots(const struct loop *l, const struct machine_end *end)
 	       !l->left;
 }
 
+static void tell_ready(struct session *s)
+{
+	ssize_t n = s->ready >= 0 ? write(s->ready, &s->number, sizeof(s->number)) : 0;
+
+	(void)n; /* who waited has gone */
+	if (s->ready >= 0)
+		close(s->ready);
+	s->ready = -1;
+}
+
 static int run_through_resets(struct loop *l)
 {
 	struct machine_end end;
@@ -380,6 +462,7 @@ static int run_through_resets(struct loop *l)
 		rc = machine_start(l->s->machine, &err);
 		if (rc < 0)
 			break;
+		tell_ready(l->s);
 		loop(l);
 		machine_end(l->s->machine, &end);
 		hear_panic(l);

@@ -15,6 +15,7 @@ struct control;
 struct err;
 struct machine;
 struct machine_config;
+struct machine_fork;
 
 struct session {
 	struct machine *machine;
@@ -27,6 +28,10 @@ struct session {
 	bool no_reboot;          /* a reset ends the session, and so does a panic */
 	bool paused;             /* the machine does not run until somebody says so */
 	bool saved;              /* it was ended because it is in a file */
+	int ready;               /* gets `number` when the machine runs, and is closed; -1: nobody waits */
+	uint32_t number;
+	bool on_terminal;        /* stdin is a terminal, and ours */
+	int attached;            /* a socket where its console is now; -1: on stdin and stdout */
 	int64_t began;           /* session_now_ms() */
 	/* What the guest said since the session looked. */
 	atomic_bool panicked, crash_kernel;
@@ -48,5 +53,12 @@ int session_run(struct session *s);
 /* For who asks at the control socket. A paused machine takes no input; what comes waits. */
 int session_pause(struct session *s, struct err *err);
 int session_resume(struct session *s, struct err *err);
+
+/* Copies the machine (machine/fork.h), which goes on if it was not paused. */
+int session_fork(struct session *s, struct machine_fork *f, struct err *err);
+
+/* The console is at this socket, which is taken over, until its other end is closed. -EBUSY: it is on a terminal, or
+ * at another socket. */
+int session_attach(struct session *s, int fd, struct err *err);
 
 #endif

@@ -101,6 +101,19 @@ void vq_reset(struct vq *vq)
 		.mem = vq->mem, .max = vq->max, .size = vq->max, .vector = 0xffff};
 }
 
+static int find_rings(struct vq *vq)
+{
+	uint16_t n = vq->size;
+
+	vq->desc = guest_range_ro(vq->mem, vq->desc_gpa, n * DESC_SIZE);
+	vq->avail = guest_range(vq->mem, vq->avail_gpa, 6u + 2u * n);
+	vq->used_ring = guest_range(vq->mem, vq->used_gpa, 6u + 8u * n);
+	if (vq->desc && vq->avail && vq->used_ring)
+		return 0;
+	vq->broken = "rings are not in RAM";
+	return -EINVAL;
+}
+
 int vq_enable(struct vq *vq)
 {
 	uint16_t n = vq->size;
@@ -109,17 +122,15 @@ int vq_enable(struct vq *vq)
 		vq->broken = "queue size is no power of two in range";
 	else if (vq->desc_gpa % 16 || vq->avail_gpa % 2 || vq->used_gpa % 4)
 		vq->broken = "rings are not aligned";
-	if (vq->broken)
+	if (vq->broken || find_rings(vq) < 0)
 		return -EINVAL;
-	vq->desc = guest_range_ro(vq->mem, vq->desc_gpa, n * DESC_SIZE);
-	vq->avail = guest_range(vq->mem, vq->avail_gpa, 6u + 2u * n);
-	vq->used_ring = guest_range(vq->mem, vq->used_gpa, 6u + 8u * n);
-	if (!vq->desc || !vq->avail || !vq->used_ring) {
-		vq->broken = "rings are not in RAM";
-		return -EINVAL;
-	}
 	vq->enabled = true;
 	return 0;
+}
+
+int vq_resume(struct vq *vq)
+{
+	return vq->enabled && !vq->broken ? find_rings(vq) : 0;
 }
 
 int vq_loaded(struct vq *vq)

@@ -66,6 +66,10 @@ struct vq_chain {
 /* As after power-on: off, of the largest size, not broken. */
 void vq_reset(struct vq *vq);
 
+/* The device is about to go on: finds the rings again, for their memory may be other memory at the same address
+ * (machine/fork.h). -EINVAL if they cannot be. */
+int vq_resume(struct vq *vq);
+
 /* Its fields are loaded: finds the rings again. -EINVAL if they cannot be. Nothing is in flight. */
 int vq_loaded(struct vq *vq);
 

@@ -27,8 +27,11 @@ void virtio_resume(struct device *dev)
 {
 	struct virtio *v = (struct virtio *)dev;
 
-	for (unsigned n = 0; n < v->type->n_queues; n++)
+	for (unsigned n = 0; n < v->type->n_queues; n++) {
+		if (vq_resume(&v->queues[n]) < 0)
+			virtio_broken(v, v->queues[n].broken);
 		virtio_kick(v, n);
+	}
 }
 
 void virtio_saving(struct device *dev)

@@ -76,41 +76,48 @@ static uint64_t next_data(const struct map_ram *ram, uint64_t at)
 }
 
 struct memory {
-	const struct map_ram *ram;
-	uint8_t *layer; /* 1 for each page that is there; NULL: all is in the RAM's memfd */
-	uint8_t *chunk;  /* room for one, put together of both */
+	const struct machine *m;
+	uint8_t *layer; /* of each page, or 0: it is in the RAM's memfd; NULL: all are */
+	uint8_t *chunk; /* room for one, put together of all */
 };
 
-static bool is_layered(const struct memory *mem, uint64_t chunk, size_t len)
+/* The layers that a chunk has pages in, a bit each from 1. */
+static uint32_t layers_in(const struct memory *mem, uint64_t chunk, size_t len)
 {
-	bool any = false;
+	uint32_t in = 0;
 
 	for (uint64_t p = chunk / SAVED_PAGE; mem->layer && p < (chunk + len) / SAVED_PAGE; p++)
-		any |= mem->layer[p];
-	return any;
+		in |= UINT32_C(1) << mem->layer[p];
+	return in & ~UINT32_C(1);
 }
 
 /* Brings a chunk at once, not page by page; or -EFAULT: the file has been cut. */
 static int look(const struct memory *mem, uint64_t chunk, size_t len, struct err *err)
 {
-	madvise(mem->ram->host + chunk, len, MADV_POPULATE_READ);
-	if (!is_layered(mem, chunk, len) ||
-	    madvise((void *)(uintptr_t)ram_layer_page(mem->ram, chunk / SAVED_PAGE), len,
-		    MADV_POPULATE_READ) == 0 || errno != EFAULT)
-		return 0;
-	return err_set(err, EFAULT, "the file that the guest was restored from has been cut: its "
-		       "memory is not there any more");
+	uint32_t in = layers_in(mem, chunk, len);
+
+	madvise(mem->m->ram.host + chunk, len, MADV_POPULATE_READ);
+	for (unsigned n = 1; in >> n; n++) {
+		const uint8_t *at = ram_layers_page(mem->m, n, chunk / SAVED_PAGE);
+
+		if (in >> n & 1 && madvise((void *)(uintptr_t)at, len, MADV_POPULATE_READ) < 0 &&
+		    errno == EFAULT)
+			return err_set(err, EFAULT, "the file that the guest was restored from has "
+				       "been cut: its memory is not there any more");
+	}
+	return 0;
 }
 
 static const uint8_t *chunk_bytes(const struct memory *mem, uint64_t chunk, size_t len)
 {
-	if (!is_layered(mem, chunk, len))
-		return mem->ram->host + chunk;
+	if (!layers_in(mem, chunk, len))
+		return mem->m->ram.host + chunk;
 	for (size_t at = 0; at < len; at += SAVED_PAGE) {
 		uint64_t page = (chunk + at) / SAVED_PAGE;
+		unsigned n = mem->layer[page];
 
-		memcpy(mem->chunk + at, mem->layer[page] ? ram_layer_page(mem->ram, page) :
-							   mem->ram->host + chunk + at, SAVED_PAGE);
+		memcpy(mem->chunk + at, n ? ram_layers_page(mem->m, n, page) :
+					    mem->m->ram.host + chunk + at, SAVED_PAGE);
 	}
 	return mem->chunk;
 }
@@ -118,7 +125,7 @@ static const uint8_t *chunk_bytes(const struct memory *mem, uint64_t chunk, size
 static int put_chunks(const struct memory *mem, int fd, uint64_t begin, uint8_t *sums,
 		      struct err *err)
 {
-	const struct map_ram *ram = mem->ram;
+	const struct map_ram *ram = &mem->m->ram;
 	uint64_t data = next_data(ram, 0);
 	int rc = 0;
 
@@ -129,7 +136,7 @@ static int put_chunks(const struct memory *mem, int fd, uint64_t begin, uint8_t 
 
 		if (data < chunk)
 			data = next_data(ram, chunk);
-		if (data >= chunk + len && !is_layered(mem, chunk, len))
+		if (data >= chunk + len && !layers_in(mem, chunk, len))
 			continue;
 		rc = look(mem, chunk, len, err);
 		if (rc < 0)
@@ -145,16 +152,14 @@ static int put_chunks(const struct memory *mem, int fd, uint64_t begin, uint8_t 
 static int put_memory(const struct machine *m, int fd, uint64_t begin, uint8_t *sums,
 		      struct err *err)
 {
-	struct memory mem = {.ram = &m->ram, .layer = ram_layer_pages(m)};
+	struct memory mem = {.m = m, .layer = ram_layers_now(m)};
 	int rc = 0;
 
 	mem.chunk = mem.layer ? malloc(SAVED_CHUNK) : NULL;
-	if (m->ram.layer && !mem.chunk)
+	if (m->ram.layers && !mem.chunk)
 		rc = err_set(err, ENOMEM, "no memory");
 	if (rc == 0)
 		rc = put_chunks(&mem, fd, begin, sums, err);
-	if (rc == 0 && ftruncate(fd, (off_t)(begin + m->ram.size)) < 0)
-		rc = err_sys(err, errno, "writing the saved machine");
 	free(mem.layer);
 	free(mem.chunk);
 	return rc;
@@ -279,7 +284,8 @@ static int put_header(const struct machine *m, const struct body *b, int fd, uin
 	return put(fd, header, sizeof(header), 0, err);
 }
 
-int machine_save(struct machine *m, int fd, struct err *err)
+/* With its memory, or a hole in its place. */
+static int save(struct machine *m, int fd, bool all, struct err *err)
 {
 	struct body b = {0};
 	uint64_t memory;
@@ -289,12 +295,24 @@ int machine_save(struct machine *m, int fd, struct err *err)
 		return err_set(err, EINVAL, "only a paused machine can be saved");
 	rc = make_body(m, &b, err);
 	memory = align_up(SAVED_HEADER + body_len(&b), SAVED_CHUNK);
-	if (rc == 0)
+	if (rc == 0 && all)
 		rc = put_memory(m, fd, memory, b.bytes + b.description + b.sections, err);
+	if (rc == 0 && ftruncate(fd, (off_t)(memory + m->ram.size)) < 0)
+		rc = err_sys(err, errno, "writing the saved machine");
 	if (rc == 0)
 		rc = put(fd, b.bytes, body_len(&b), SAVED_HEADER, err);
 	if (rc == 0)
 		rc = put_header(m, &b, fd, memory, err);
 	free(b.bytes);
 	return rc;
+}
+
+int machine_save(struct machine *m, int fd, struct err *err)
+{
+	return save(m, fd, true, err);
+}
+
+int machine_save_state(struct machine *m, int fd, struct err *err)
+{
+	return save(m, fd, false, err);
 }

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lodge fork: copies of a running guest, or of a saved one.
+ *
+ *	here                                   the guest's lodge
+ *	asks "fork"
+ *	                                       pauses it, makes its memory a layer, resumes it, answers with descriptors
+ *	becomes a guest, or forks processes
+ *	that do
+ *
+ * One has its console on this terminal. With --count they are in the background, each in a session of its own, with
+ * its console where `lodge console` finds it. They are told to this process by a pipe when they run; so what it prints
+ * can be used at once.
+ */
+#include "lodge.h"
+
+#include "base/err.h"
+#include "base/json_read.h"
+#include "base/log.h"
+#include "base/scoped.h"
+#include "client.h"
+#include "failure.h"
+#include "launch.h"
+#include "machine/fork.h"
+#include "machine/saved.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COUNT_MAX 10000
+
+struct forked {
+	const char *of;
+	unsigned count; /* 0: one, here */
+	struct launch launch;
+	struct saved *saved;
+	struct machine_fork fork;
+	bool from_guest;
+};
+
+static const struct forked defaults = {
+	.launch = LAUNCH_DEFAULTS, .fork = {.state = -1, .where = -1},
+};
+
+static const struct option options[] = {
+	{"--count", "N", "so many, in the background", OPTION_NUMBER, offsetof(struct forked, count), 1,
+	 COUNT_MAX, NULL},
+	LAUNCH_OPTIONS(offsetof(struct forked, launch)),
+	{0},
+};
+
+/* -- What is forked ------------------------------------------------------------------ */
+
+/* The answer says where layers begin; its descriptors are the state, and with layers the map and those. */
+static int take_files(struct machine_fork *f, const struct client_files *files,
+		      const struct json_value *answer, struct err *err)
+{
+	const struct json_value *layers;
+	int rc = json_get(answer, "layers", JSON_ARRAY, &layers, err);
+	unsigned have = files->n;
+
+	*f = (struct machine_fork){.state = have > 0 ? files->fd[0] : -1,
+				   .where = have > 1 ? files->fd[1] : -1};
+	for (unsigned i = 2; i < have; i++)
+		f->layer[f->n++].fd = files->fd[i];
+	if (rc < 0)
+		return rc;
+	layers = layers->first;
+	for (unsigned i = 0; i < f->n; i++, layers = layers->next)
+		if (!layers || json_get_uint(layers, "at", INT64_MAX, &f->layer[i].at, err) < 0)
+			break;
+	if (f->state < 0 || layers)
+		return err_set(err, EIO, "the guest's lodge answers with %u descriptors", have);
+	return 0;
+}
+
+static int ask(struct forked *f, int fd, struct err *err)
+{
+	scoped_mem struct json_value *answer = NULL;
+	struct client_files files;
+	int rc = client_ask_files(fd, "{\"do\": \"fork\"}\n", &files, &answer, err);
+
+	if (rc == 0)
+		rc = take_files(&f->fork, &files, answer, err);
+	if (rc == 0)
+		rc = saved_open_fd(&f->saved, dup(f->fork.state), "fork", err);
+	f->from_guest = true;
+	return rc;
+}
+
+/* A guest of that name, or else a file. */
+static int find(struct forked *f, struct err *err)
+{
+	scoped_fd int fd = client_connect(f->of, err);
+
+	if (fd == -ENOENT && f->of && (saved_is(f->of) || strchr(f->of, '/')))
+		return saved_open(&f->saved, f->of, err);
+	return fd < 0 ? fd : ask(f, fd, err);
+}
+
+static int configure(void *forked, struct machine_config *config, struct launch_disks *disks,
+		     struct err *err)
+{
+	struct forked *f = forked;
+	int rc = launch_saved(f->saved, config, disks, err);
+
+	if (f->from_guest)
+		config->fork = &f->fork;
+	return rc;
+}
+
+/* -- In the background --------------------------------------------------------------- */
+
+static void name_one(struct forked *f, unsigned i)
+{
+	char *name;
+
+	if (f->launch.name && f->count > 1 && asprintf(&name, "%s-%u", f->launch.name, i + 1) > 0)
+		f->launch.name = name;
+}
+
+/* Does not return. */
+static void be_guest(struct forked *f, unsigned i, int ready)
+{
+	int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	setsid();
+	if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0)
+		_exit(EXIT_FAILED);
+	close(nothing);
+	name_one(f, i);
+	f->launch.ready = ready;
+	f->launch.number = i;
+	_exit(launch(&f->launch, configure, f));
+}
+
+/* By which other verbs know it. */
+static void print_one(const struct forked *f, unsigned i, pid_t pid)
+{
+	if (!f->launch.name)
+		printf("%d\n", (int)pid);
+	else if (f->count == 1)
+		printf("%s\n", f->launch.name);
+	else
+		printf("%s-%u\n", f->launch.name, i + 1);
+}
+
+/* Reads until all that run have said so. What they have to say against it, they say on stderr. */
+static int wait_ready(const struct forked *f, const pid_t *pids, int from, struct err *err)
+{
+	scoped_mem bool *runs = calloc(f->count, sizeof(*runs));
+	unsigned n = 0;
+	uint32_t number;
+
+	while (runs && read(from, &number, sizeof(number)) == sizeof(number))
+		if (number < f->count)
+			runs[number] = true;
+	for (unsigned i = 0; runs && i < f->count; i++)
+		if (runs[i]) {
+			print_one(f, i, pids[i]);
+			n++;
+		}
+	if (n == f->count)
+		return EXIT_OK;
+	err_set(err, EIO, "%u of %u forks run", n, f->count);
+	return report_failure(err);
+}
+
+static int start_all(struct forked *f, struct err *err)
+{
+	scoped_mem pid_t *pids = calloc(f->count, sizeof(*pids));
+	int ends[2], code;
+
+	if (!pids || pipe2(ends, O_CLOEXEC) < 0) {
+		err_sys(err, errno, "a pipe");
+		return report_failure(err);
+	}
+	for (unsigned i = 0; i < f->count; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			close(ends[0]);
+			be_guest(f, i, ends[1]);
+		}
+		if (pids[i] < 0) {
+			log_warn("fork", "a process: %s", strerror(errno));
+			break;
+		}
+	}
+	close(ends[1]);
+	code = wait_ready(f, pids, ends[0], err);
+	close(ends[0]);
+	return code;
+}
+
+/* -- The verb ------------------------------------------------------------------------ */
+
+static int fork_main(void *parsed)
+{
+	struct forked *f = parsed;
+	struct err err = {0};
+	int code;
+
+	launch_prepare(&f->launch);
+	if (find(f, &err) < 0)
+		code = report_failure(&err);
+	else
+		code = f->count ? start_all(f, &err) : launch(&f->launch, configure, f);
+	saved_close(f->saved);
+	machine_fork_close(&f->fork);
+	return code;
+}
+
+const struct verb verb_fork = {
+	.name = "fork",
+	.summary = "a copy of a guest, or several, that go on from where it is",
+	.text = VM_TEXT
+		"It may be a saved machine's file instead. The guest goes on; it and its copies share memory\n"
+		"that none of them has written since. It may have no disk but readonly ones.\n\n"
+		"Without --count the copy's console is here, as with `lodge restore`. With it the copies are in\n"
+		"the background, with NAME-1, NAME-2 and so on as names if there is --name, and their names or\n"
+		"processes are printed, a line each; `lodge console` shows one's console.\n",
+	.operand = "[VM|FILE]",
+	.n_operands = 1,
+	.options = options,
+	.size = sizeof(struct forked),
+	.defaults = &defaults,
+	.main = fork_main,
+};
