@@ -7,6 +7,8 @@
  * The guest boots to a shell on ttyS0, and is asked once. Then, in each round:
  *
  *	pause     from the call to its return
+ *	fork      how long the machine stands still for a fork: pause, machine_fork(), resume
+ *	forked    what it takes to answer after that, most of its memory being a layer
  *	save      a paused machine to an unnamed file
  *	create    a machine from that file, to its return
  *	entered   from there to the guest's first exit to us: it has executed something
@@ -16,6 +18,7 @@
  */
 #include "base/err.h"
 #include "engine/kvm.h"
+#include "machine/fork.h"
 #include "machine/machine.h"
 #include "machine/saved.h"
 
@@ -32,8 +35,8 @@
 
 #define ROUNDS_MAX 200
 
-enum { PAUSE, SAVE, CREATE, ENTERED, ANSWER, N_STEPS };
-static const char *const names[] = {"pause", "save", "create", "entered", "answer"};
+enum { PAUSE, FORK, FORKED, SAVE, CREATE, ENTERED, ANSWER, N_STEPS };
+static const char *const names[] = {"pause", "fork", "forked", "save", "create", "entered", "answer"};
 
 struct clocks {
 	double wall, cpu, faults;
@@ -163,11 +166,28 @@ static void restore(int fd, unsigned round)
 	note(ANSWER, round, begin);
 }
 
+static void fork_it(unsigned round)
+{
+	struct machine_fork f;
+	struct clocks begin = now();
+
+	if (machine_pause(m, &err) < 0 || machine_fork(m, &f, &err) < 0 || machine_resume(m, &err) < 0)
+		die("fork");
+	note(FORK, round, begin);
+	begin = now();
+	type("echo $((6*7))-$((7*6))\n");
+	wait_for("42-42");
+	note(FORKED, round, begin);
+	machine_fork_close(&f);
+}
+
 static void go(unsigned round)
 {
 	int fd = open(".", O_TMPFILE | O_RDWR, 0600);
-	struct clocks begin = now();
+	struct clocks begin;
 
+	fork_it(round);
+	begin = now();
 	if (machine_pause(m, &err) < 0)
 		die("pause");
 	note(PAUSE, round, begin);

@@ -10,6 +10,8 @@
  *	pause   goes on
  *	save    is written to a file, destroyed, and made again from that file
  *	keep    is written to a file, and goes on; the file is thrown away
+ *	fork    is forked and destroyed, and the fork goes on
+ *	spawn   is forked, and goes on; the fork is thrown away
  *
  * and half of the times rests for up to 20 ms first, in which timers of the guest expire;
  * but not before the guest has printed a line with what is --after.
@@ -20,6 +22,7 @@
 #include "base/err.h"
 #include "block/disk.h"
 #include "engine/kvm.h"
+#include "machine/fork.h"
 #include "machine/machine.h"
 #include "machine/saved.h"
 
@@ -138,6 +141,7 @@ static void start(void)
 		die("start");
 }
 
+/* From this state: a file's, or a fork's. */
 static void restore(int fd)
 {
 	machine_destroy(m);
@@ -158,24 +162,67 @@ static void say_when(void)
 	fprintf(stderr, "%lld\n", ts.tv_sec * 1000000000LL + ts.tv_nsec);
 }
 
+static int save(void)
+{
+	int fd = open(".", O_TMPFILE | O_RDWR, 0600);
+
+	if (fd < 0 || machine_save(m, fd, &err) < 0)
+		die("save");
+	return fd;
+}
+
+static void go_save(void)
+{
+	int fd = save();
+
+	restore(fd);
+	close(fd);
+}
+
+static void go_keep(void)
+{
+	close(save());
+}
+
+static void go_fork(void)
+{
+	struct machine_fork f;
+
+	if (machine_fork(m, &f, &err) < 0)
+		die("fork");
+	config.fork = &f;
+	restore(f.state);
+	config.fork = NULL;
+	machine_fork_close(&f);
+}
+
+static void go_spawn(void)
+{
+	struct machine_fork f;
+
+	if (machine_fork(m, &f, &err) < 0)
+		die("fork");
+	machine_fork_close(&f);
+}
+
+static const struct way {
+	const char *name;
+	void (*go)(void); /* the machine is paused; NULL: that is all */
+} ways[] = {
+	{"pause", NULL}, {"save", go_save}, {"keep", go_keep}, {"fork", go_fork}, {"spawn", go_spawn}, {0},
+};
+
 /* False: it has ended meanwhile. */
 static bool once(const char *how)
 {
-	int fd;
-
 	if (machine_pause(m, &err) < 0)
 		return false;
 	if (random() & 1)
 		usleep((unsigned)random() % 20000);
-	if (strcmp(how, "pause") != 0) {
-		fd = open(".", O_TMPFILE | O_RDWR, 0600);
-		if (fd < 0 || machine_save(m, fd, &err) < 0)
-			die("save");
-		if (!strcmp(how, "save"))
-			restore(fd);
-		close(fd);
-	}
-	if (strcmp(how, "save") != 0 && machine_resume(m, &err) < 0)
+	for (const struct way *w = ways; w->name; w++)
+		if (!strcmp(how, w->name) && w->go)
+			w->go();
+	if (machine_life(m) == MACHINE_PAUSED && machine_resume(m, &err) < 0)
 		die("resume");
 	say_when();
 	return true;

@@ -10,7 +10,7 @@
 #include "machine/machine.h"
 #include "machine/saved.h"
 #include "machine/saved/form.h"
-#include "machine/tests/elf_file.h"
+#include "machine/tests/echo.h"
 #include "state/tests/fields.h"
 #include "tests/tap.h"
 
@@ -21,52 +21,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-extern const uint8_t board_guest[], board_guest_end[];
-
 static char kernel_path[] = "/tmp/lodge-life-XXXXXX";
 static char disk_path_[] = "/tmp/lodge-life-disk-XXXXXX";
 
-/* -- A guest that echoes ----------------------------------------------------------- */
-
-static char said[256];
-static atomic_size_t n_said;
-
-static size_t put(void *ctx, const uint8_t *bytes, size_t n)
-{
-	size_t at = atomic_load(&n_said);
-
-	(void)ctx;
-	for (size_t i = 0; i < n && at < sizeof(said) - 1; i++)
-		said[at++] = (char)bytes[i];
-	atomic_store(&n_said, at);
-	return n;
-}
-
-static bool make_kernel(void)
-{
-	size_t len = (size_t)(board_guest_end - board_guest);
-	struct elf_file f = elf_file_good(len);
-	static uint8_t bytes[ELF_FILE_MAX];
-	size_t n = elf_file_bytes(&f, board_guest, len, bytes);
-	int fd = open(kernel_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	bool done = fd >= 0 && write(fd, bytes, n) == (ssize_t)n;
-
-	if (fd >= 0)
-		close(fd);
-	return done;
-}
+static struct echo e;
 
 static struct machine *make(const char *cmdline, unsigned cpus)
 {
 	struct machine_config config = {
 		.face = &kvm_soft, .cpus = cpus, .memory = 64 * MiB, .kernel = kernel_path,
-		.cmdline = cmdline, .console = {.output = put},
+		.cmdline = cmdline, .console = {.output = echo_put, .ctx = &e},
 	};
 	struct machine *m;
 	struct err err = {0};
 
-	memset(said, 0, sizeof(said));
-	atomic_store(&n_said, 0);
+	memset(e.said, 0, sizeof(e.said));
+	atomic_store(&e.n, 0);
 	if (!ok(machine_create(&m, &config, &err) == 0, "a machine is made %s", err.text))
 		exit(done_testing());
 	return m;
@@ -79,26 +49,14 @@ static void start(struct machine *m)
 	is_int(machine_start(m, &err), 0, "it starts %s", err.text);
 }
 
-/* Until the guest has said so many bytes. */
 static void wait_for(size_t n)
 {
-	while (atomic_load(&n_said) < n)
-		usleep(1000);
-}
-
-static void say(struct machine *m, const char *text)
-{
-	while (*text)
-		text += machine_console_input(m, (const uint8_t *)text, strlen(text));
+	echo_wait(&e, n);
 }
 
 static void echoes(struct machine *m, const char *text, const char *what)
 {
-	size_t before = atomic_load(&n_said);
-
-	say(m, text);
-	wait_for(before + strlen(text));
-	is_str(said + before, text, "%s", what);
+	ok(echo_back(&e, m, text), "%s (%s)", what, e.said);
 }
 
 static void ends(struct machine *m, enum machine_reason reason, const char *what)
@@ -129,13 +87,13 @@ static void test_pauses(void)
 		is_int(machine_pause(m, &err), 0, "once more, which is fine");
 		took = machine_console_input(m, (const uint8_t *)"x", 1); /* 0: it does not listen yet */
 		usleep(2000);
-		is_int(atomic_load(&n_said), 9 + i, "it is silent");
+		is_int(atomic_load(&e.n), 9 + i, "it is silent");
 		is_int(machine_resume(m, &err), 0, "it goes on");
-		say(m, took ? "" : "x");
+		echo_say(m, took ? "" : "x");
 		wait_for(10 + i);
 	}
 	is_int(machine_life(m), MACHINE_RUNNING, "it runs again");
-	say(m, "q");
+	echo_say(m, "q");
 	ends(m, MACHINE_OFF, "it ends as it would have");
 	is_int(machine_life(m), MACHINE_ENDED, "it has ended");
 	is_int(machine_pause(m, &err), -EINVAL, "what has ended is not paused");
@@ -154,10 +112,10 @@ static void test_paused_first(void)
 	start(m);
 	is_int(machine_life(m), MACHINE_PAUSED, "it starts as a paused one");
 	usleep(20000);
-	is_int(atomic_load(&n_said), 0, "and says nothing");
+	is_int(atomic_load(&e.n), 0, "and says nothing");
 	is_int(machine_resume(m, &err), 0, "it goes on");
 	wait_for(6);
-	is_str(said, "lodge\n", "from its first instruction");
+	is_str(e.said, "lodge\n", "from its first instruction");
 	machine_destroy(m);
 }
 
@@ -228,7 +186,7 @@ static int create_from(struct saved *s, struct machine **m, struct disk *disk, s
 	static struct machine_config config;
 	int rc;
 
-	config = (struct machine_config){.face = &kvm_soft, .console = {.output = put}};
+	config = (struct machine_config){.face = &kvm_soft, .console = {.output = echo_put, .ctx = &e}};
 	rc = saved_config(s, &config, err);
 	if (disk)
 		config.disks[config.n_disks++] = disk;
@@ -257,41 +215,41 @@ static void test_save(void)
 	is_int(machine_life(m), MACHINE_PAUSED, "it is paused still");
 	machine_resume(m, NULL);
 	wait_for(8);
-	is_str(said, "lodge\naw", "it goes on");
+	is_str(e.said, "lodge\naw", "it goes on");
 	machine_destroy(m);
 	s = open_saved(fd, &err);
 	ok(s && saved_check(s, &err) == 0, "its file is whole %s", err.text);
-	atomic_store(&n_said, 0);
-	memset(said, 0, sizeof(said));
+	atomic_store(&e.n, 0);
+	memset(e.said, 0, sizeof(e.said));
 	if (!ok(s && create_from(s, &m, NULL, &err) == 0, "another one is made of it %s", err.text))
 		return;
 	is_int(machine_life(m), MACHINE_CREATED, "it does not run yet");
 	start(m);
 	wait_for(1);
-	is_str(said, "w", "it goes on from there, with the byte that waited");
+	is_str(e.said, "w", "it goes on from there, with the byte that waited");
 	echoes(m, "more", "it answers");
-	say(m, "q");
+	echo_say(m, "q");
 	ends(m, MACHINE_OFF, "and ends");
 
-	n_said = 0;
-	memset(said, 0, sizeof(said));
+	e.n = 0;
+	memset(e.said, 0, sizeof(e.said));
 	is_int(machine_reset(m, &err), 0, "it is reset %s", err.text);
 	start(m);
 	wait_for(6);
-	is_str(said, "lodge\n", "it boots");
+	is_str(e.said, "lodge\n", "it boots");
 	machine_destroy(m);
 
 	unlink(kernel_path);
 	is_int(create_from(s, &m, NULL, &err), 0, "without its kernel it is made, too");
 	start(m);
-	say(m, "q");
+	echo_say(m, "q");
 	ends(m, MACHINE_OFF, "and runs");
 	is_int(machine_reset(m, &err), -ENOENT, "but cannot be reset");
 	ok(strstr(err.text, "is not there any more: the guest cannot boot again"), "that is told: %s", err.text);
 	machine_destroy(m);
 	saved_close(s);
 	close(fd);
-	make_kernel();
+	echo_kernel(kernel_path);
 }
 
 /* The file of a machine that runs is cut by somebody: what the guest has not touched is gone. */
@@ -586,7 +544,7 @@ int main(void)
 	int fd = mkstemp(kernel_path);
 
 	close(fd);
-	if (ok(make_kernel(), "a kernel is written to %s", kernel_path)) {
+	if (ok(echo_kernel(kernel_path), "a kernel is written to %s", kernel_path)) {
 		test_pauses();
 		test_paused_first();
 		test_stop();
