@@ -265,7 +265,7 @@ void request_list(void)
 {
 	printf("requests at a guest's control socket, a line of JSON each (docs/control.md)\n\n");
 	for (const struct request *r = requests; r->name; r++) {
-		printf("  %-10s %s%s\n", r->name, r->help, r->file ? " (with a descriptor)" : "");
+		printf("  %-10s %s%s\n", r->name, r->help, r->file ? " (with the file)" : "");
 		for (const struct request_arg *a = r->args; a->name; a++)
 			printf("    %-8s %s%s: %s\n", a->name, json_type_text(a->type),
 			       a->optional ? ", may be left out" : "", a->help);

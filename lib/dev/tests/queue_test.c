@@ -464,6 +464,34 @@ static void test_pieces(void)
 	ok(!memcmp(a, "123", 3) && !memcmp(b, "456", 3), "in order");
 }
 
+static bool taken[0x10]; /* pages of RAM */
+static int take_result;
+
+static int take(void *ctx, gpa_t gpa, uint64_t len)
+{
+	(void)ctx;
+	for (gpa_t at = gpa; at < gpa + len; at += 0x1000 - at % 0x1000)
+		taken[(at - RAM) / 0x1000] = true;
+	return take_result;
+}
+
+/* Its memory became other memory while the device stood still: the rings are taken out of where they are now. */
+static void test_resume(void)
+{
+	start();
+	mem.take = take;
+	is_int(vq_resume(&vq), 0, "it goes on");
+	ok(taken[DESC / 0x1000] && taken[AVAIL / 0x1000] && taken[USED / 0x1000], "all rings were taken");
+	take_result = -EFAULT;
+	is_int(vq_resume(&vq), -EINVAL, "they are not there any more");
+	is_str(vq.broken, "rings are not in RAM", "that is told");
+	is_int(vq_resume(&vq), 0, "once");
+	vq_reset(&vq);
+	is_int(vq_resume(&vq), 0, "one that is off has none");
+	mem.take = NULL;
+	take_result = 0;
+}
+
 int main(void)
 {
 	guest_mem_add(&mem, &(struct guest_region){
@@ -478,6 +506,7 @@ int main(void)
 	test_lies();
 	test_in_flight();
 	test_layouts();
+	test_resume();
 	test_pieces();
 	return done_testing();
 }

@@ -184,7 +184,7 @@ static const struct {
 	{"connect", try_connect, ALL_DIE},
 	{"bind", try_bind, ALL_DIE},
 	{"sendto somebody", try_sendto, ALL_DIE},
-	{"sendmsg", try_sendmsg, ALL_DIE},
+	{"sendmsg", try_sendmsg, {-EBADF, DEAD, DEAD, DEAD}},
 	{"memory to execute", try_mmap_exec, ALL_DIE},
 	{"memory to write and execute", try_mmap_all, ALL_DIE},
 	{"a code cache", try_code, {0, DEAD, DEAD, DEAD}},

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""Guests of a few bytes (tests/tiny.py), started, asked and ended: what the tests of this directory share."""
+import array
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tap import LODGE, ok  # noqa: E402
+from tiny import HALT, POWER_OFF, elf, say  # noqa: E402
+
+WORK = tempfile.TemporaryDirectory()
+PLACE = WORK.name + "/lodge"
+ENV = {**os.environ, "XDG_RUNTIME_DIR": WORK.name}
+
+
+def path(name, data=b""):
+    p = os.path.join(WORK.name, name)
+    with open(p, "wb") as f:
+        f.write(data)
+    return p
+
+
+SEND = b"\xba\xfd\x03\0\0\x88\xc4\xec\xa8\x20\x74\xfb\x88\xe0\xba\xf8\x03\0\0\xee"  # al, when it can be
+COUNT = b"\xb0\x30" + SEND + b"\xfe\xc0\x3c\x3a\x75\xe6\xeb\xe2"  # 0123456789012..., for ever
+CAT = (b"\xba\xfd\x03\0\0\xec\xa8\x01\x74\xf6"           # until 'q': wait for a byte,
+       b"\xba\xf8\x03\0\0\xec\x3c\x71\x74\x03\xee\xeb\xe9")  # and send it back
+BUTTON = b"\xba\0\x06\0\0\x66\xed\xf6\xc4\x01\x74\xf9"      # until the power button was pressed
+
+HELLO = path("hello", elf(say(b"hello\n") + POWER_OFF + HALT))
+SLEEP = path("sleep", elf(say(b"zzz\n") + HALT))
+COUNTS = path("counts", elf(COUNT))
+ECHO = path("echo", elf(say(b"ready\n") + CAT + POWER_OFF + HALT))
+OBEYS = path("obeys", elf(say(b"zzz\n") + BUTTON + say(b"good night\n") + POWER_OFF + HALT))
+
+
+def run(*words, stdin=subprocess.DEVNULL, env=ENV, **more):
+    return subprocess.run([LODGE, *words], stdin=stdin, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=env, text=True, **more)
+
+
+def refused(name, code, words, *command, **more):
+    r = run(*command, **more)
+    lines = [line for line in r.stderr.splitlines() if not line.startswith("lodge: engine: ")]
+    return ok(r.returncode == code and len(lines) == 1 and words in r.stderr and not r.stdout
+              and lines[0].startswith("lodge: "), "%s: exit %d, one sentence" % (name, code),
+              "%s\nexit %d, want %d; want the words '%s'" % (r.stderr, r.returncode, code, words))
+
+
+def fine(name, *command, **more):
+    r = run(*command, **more)
+    ok((r.returncode, r.stderr) == (0, ""), name, r)
+    return r.stdout
+
+
+def launch(*words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **more):
+    return subprocess.Popen([LODGE, *words], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE,
+                            env=ENV, **more)
+
+
+def start(kernel, *options, wait=b"zzz\n", **more):
+    """A guest that has said so."""
+    proc = launch("run", "--engine", "soft", "--memory", "64M", "--kernel", kernel, *options, **more)
+    if wait:
+        wait_for(proc.stdout, wait)
+    return proc
+
+
+def wait_for(stream, text):
+    """What came until the text did, or the end."""
+    got = b""
+    while text not in got:
+        data = os.read(stream.fileno(), 4096)
+        if not data:
+            break
+        got += data
+    return got
+
+
+def end(proc):
+    if proc.poll() is None:
+        proc.kill()
+    return [out.decode(errors="replace") if out else "" for out in proc.communicate()]
+
+
+def info(vm):
+    r = run("info", str(vm), "-o", "json")
+    return json.loads(r.stdout) if r.returncode == 0 else {}
+
+
+# -- The socket -----------------------------------------------------------------------------------
+
+
+class Client:
+    """One connection: send lines, get answers."""
+
+    def __init__(self, pid):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect("%s/%d.sock" % (PLACE, pid))
+        self.rest = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, line, *files):
+        self.socket.sendmsg([line], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))]
+                            if files else [])
+
+    def answer(self):
+        """One line's; None if the other side is gone."""
+        while b"\n" not in self.rest:
+            try:
+                data = self.socket.recv(65536)
+            except ConnectionResetError:  # it closed with something of ours unread
+                data = b""
+            if not data:
+                return None
+            self.rest += data
+        line, self.rest = self.rest.split(b"\n", 1)
+        return json.loads(line)
+
+    def ask(self, line, *files):
+        self.send(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n", *files)
+        return self.answer()
