@@ -209,7 +209,7 @@ void native_destroy(struct native *n);
 /* What this host can do, found out by cases that need it. Under some hypervisors no selector is of
  * 32-bit code, and a GS base in the upper half is 0 for the handler of a signal. */
 struct native_host {
-	bool runs_32bit, keeps_gs;
+	bool runs_32bit;
 	bool keeps_bases;         /* at a switch of tasks */
 };
 extern struct native_host native_host;
@@ -218,6 +218,9 @@ void native_ask(struct native *n);
 /* A kernel without FSGSBASE puts FS base back to this process's own at a switch of tasks, also on the way from
  * the fault to its handler. */
 bool native_lost_fs(const struct outcome *o);
+
+/* And it loses a GS base that is an address of its own half, for 0 or what was there before. */
+bool native_lost_gs(const struct outcome *o, const struct outcome *should);
 
 /* -- guest.c ------------------------------------------------------------------------------------ */
 

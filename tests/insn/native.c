@@ -452,6 +452,11 @@ bool native_lost_fs(const struct outcome *o)
 	return !native_host.keeps_bases && o->fs == (uintptr_t)__builtin_thread_pointer();
 }
 
+bool native_lost_gs(const struct outcome *o, const struct outcome *should)
+{
+	return !native_host.keeps_bases && (int64_t)should->gs < 0 && (int64_t)o->gs >= 0;
+}
+
 void native_ask(struct native *n)
 {
 	const struct outcome *o = native_outcomes(n);
@@ -464,7 +469,6 @@ void native_ask(struct native *n)
 		native_wait(n);
 		/* not where IRET itself faulted, in our own code */
 		native_host.runs_32bit |= t->is_32bit && o->cs == t->start.cs;
-		native_host.keeps_gs |= (int64_t)t->start.gs < 0 && o->gs == t->start.gs;
 	}
 }
 
