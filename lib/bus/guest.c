@@ -64,7 +64,7 @@ static uint8_t *range(const struct guest_mem *mem, gpa_t gpa, uint64_t len, bool
 
 	if (!r || len == 0 || len > r->size - (gpa - r->base) || (write && r->readonly))
 		return NULL;
-	if (mem->take && mem->take(mem->ctx, gpa, len) < 0)
+	if (mem->take && mem->take(mem->ctx, gpa, len, write) < 0)
 		return NULL;
 	return r->host + (gpa - r->base);
 }

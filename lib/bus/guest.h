@@ -16,7 +16,8 @@
  * check the copy. Fields of what was read are taken out with base/bytes.h.
  *
  * Memory of a restored machine may be elsewhere until it is touched. Then `take` brings it, page by page, before a
- * pointer to it is handed out; what was brought once stays, and a pointer to it, too.
+ * pointer to it is handed out; what was brought once stays, and a pointer to it, too. And it hears what may be
+ * written through a pointer, which the guest's dirty log does not have.
  */
 #ifndef BUS_GUEST_H
 #define BUS_GUEST_H
@@ -41,7 +42,7 @@ struct guest_region {
 
 struct guest_mem {
 	/* Brings what is not there yet: 0, or -EFAULT, and there is no such memory. Any thread. NULL: all is there. */
-	int (*take)(void *ctx, gpa_t gpa, uint64_t len);
+	int (*take)(void *ctx, gpa_t gpa, uint64_t len, bool write);
 	void *ctx;
 	unsigned n;
 	struct guest_region

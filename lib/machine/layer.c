@@ -29,24 +29,35 @@ static uint64_t offset_of(const struct machine *m, const struct guest_region *r)
 
 /* -- Taking pages out -------------------------------------------------------------- */
 
-static int take(void *ctx, gpa_t gpa, uint64_t len)
+static int take_page(struct machine *m, uint64_t page, gpa_t gpa)
+{
+	_Atomic uint8_t *where = &m->ram.layers->where[page];
+	int rc;
+
+	if (!atomic_load_explicit(where, memory_order_acquire))
+		return 0;
+	rc = m->vm.face->take(m->vm.fd, gpa, RAM_PAGE);
+	if (rc == 0)
+		atomic_store(where, 0);
+	return rc;
+}
+
+static int take(void *ctx, gpa_t gpa, uint64_t len, bool write)
 {
 	struct machine *m = ctx;
 	const struct guest_region *r = guest_mem_find(&m->mem, gpa);
 	uint64_t first = offset_of(m, r) + (gpa - r->base);
+	int rc = 0;
 
-	for (uint64_t p = first / RAM_PAGE; p <= (first + len - 1) / RAM_PAGE; p++) {
-		_Atomic uint8_t *where = &m->ram.layers->where[p];
-		int rc;
-
-		if (!atomic_load_explicit(where, memory_order_acquire))
-			continue;
-		rc = m->vm.face->take(m->vm.fd, gpa - first + p * RAM_PAGE, RAM_PAGE);
-		if (rc < 0)
-			return rc;
-		atomic_store(where, 0);
+	if (!m->ram.layers && !m->ram.written)
+		return 0;
+	for (uint64_t p = first / RAM_PAGE; rc == 0 && p <= (first + len - 1) / RAM_PAGE; p++) {
+		if (write && m->ram.written)
+			atomic_fetch_or(&m->ram.written[p / 64], UINT64_C(1) << (p % 64));
+		if (m->ram.layers)
+			rc = take_page(m, p, gpa - first + p * RAM_PAGE);
 	}
-	return 0;
+	return rc;
 }
 
 /* -- Adding ------------------------------------------------------------------------ */
@@ -121,7 +132,7 @@ int ram_layers_open(struct machine *m, struct err *err)
 	uint64_t *bits;
 	int rc = 0;
 
-	m->mem.take = m->ram.layers ? take : NULL;
+	m->mem.take = take;
 	m->mem.ctx = m;
 	if (!m->ram.layers)
 		return 0;
@@ -148,9 +159,37 @@ uint8_t *ram_layers_now(const struct machine *m)
 	return map;
 }
 
-const uint8_t *ram_layers_page(const struct machine *m, unsigned layer, uint64_t page)
+const uint8_t *ram_layers_page(const struct machine *m, const uint8_t *where, uint64_t page)
 {
-	return m->ram.layers->layer[layer - 1].base + page * RAM_PAGE;
+	unsigned n = where ? where[page] : 0;
+
+	return (n ? m->ram.layers->layer[n - 1].base : m->ram.host) + page * RAM_PAGE;
+}
+
+uint32_t ram_layers_in(const uint8_t *where, uint64_t page, uint64_t n)
+{
+	uint32_t in = 0;
+
+	for (uint64_t p = page; where && p < page + n; p++)
+		in |= UINT32_C(1) << where[p];
+	return in & ~UINT32_C(1);
+}
+
+int ram_layers_bring(const struct machine *m, const uint8_t *where, uint64_t page, uint64_t n,
+		     struct err *err)
+{
+	uint32_t in = ram_layers_in(where, page, n);
+
+	madvise(m->ram.host + page * RAM_PAGE, n * RAM_PAGE, MADV_POPULATE_READ);
+	for (unsigned i = 0; in >> (i + 1); i++) {
+		const uint8_t *at = m->ram.layers->layer[i].base + page * RAM_PAGE;
+
+		if (in >> (i + 1) & 1 &&
+		    madvise((void *)(uintptr_t)at, n * RAM_PAGE, MADV_POPULATE_READ) < 0 && errno == EFAULT)
+			return err_set(err, EFAULT, "the file that the guest was restored from has "
+				       "been cut: its memory is not there any more");
+	}
+	return 0;
 }
 
 void ram_layers_drop(struct machine *m)
@@ -159,7 +198,6 @@ void ram_layers_drop(struct machine *m)
 
 	if (!l)
 		return;
-	m->mem.take = NULL;
 	m->ram.layers = NULL;
 	for (unsigned i = 0; i < l->n; i++) {
 		munmap((void *)(uintptr_t)l->layer[i].base, m->ram.size);

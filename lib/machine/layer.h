@@ -41,8 +41,15 @@ int ram_layers_open(struct machine *m, struct err *err);
 /* The layer of each page of RAM now, or 0; NULL if there are none, or no memory. To be freed. */
 uint8_t *ram_layers_now(const struct machine *m);
 
-/* The bytes that a layer has for a page. */
-const uint8_t *ram_layers_page(const struct machine *m, unsigned layer, uint64_t page);
+/* The bytes of a page, by such a map; NULL: all are its own. */
+const uint8_t *ram_layers_page(const struct machine *m, const uint8_t *where, uint64_t page);
+
+/* The layers that n pages are in, a bit each from 1. */
+uint32_t ram_layers_in(const uint8_t *where, uint64_t page, uint64_t n);
+
+/* Brings n pages at once, not one by one. -EFAULT: a layer's file has been cut, and a look at them would end us. */
+int ram_layers_bring(const struct machine *m, const uint8_t *where, uint64_t page, uint64_t n,
+		     struct err *err);
 
 /* The machine has none any more: its RAM was cleared, or all of it is in other layers. */
 void ram_layers_drop(struct machine *m);

@@ -24,6 +24,7 @@
 #include "dev/virtio/devices.h"
 #include "engine/kvm.h"
 #include "machine/cpu/cpu.h"
+#include "machine/incoming.h"
 #include "machine/layer.h"
 #include "machine/saved.h"
 #include "machine/saved/parts.h"
@@ -197,12 +198,13 @@ static int enter(struct machine *m, struct err *err)
 
 static int build(struct machine *m, struct err *err)
 {
+	const struct incoming *incoming = m->config.incoming;
 	const struct saved *saved = m->config.saved;
 	int rc;
 
 	if ((rc = check_config(&m->config, err)) < 0 ||
 	    (rc = saved ? open_files_for_reset(m) : open_files(m, err)) < 0 ||
-	    (rc = map_ram_create(&m->ram, m->config.memory, &m->mem, err)) < 0 ||
+	    (rc = map_ram_create(&m->ram, m->config.memory, incoming ? incoming->ram : -1, &m->mem, err)) < 0 ||
 	    (rc = saved ? machine_load_memory(m, err) : load(m, err)) < 0 ||
 	    (rc = vm_engine_open(&m->vm, m->config.face, err)) < 0 ||
 	    (rc = open_vm(m, err)) < 0 ||

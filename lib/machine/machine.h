@@ -82,6 +82,7 @@ struct machine_config {
 	bool virtio_console;            /* at that of a virtio console instead: hvc0 */
 	const struct saved *saved;      /* the machine goes on from there (saved.h); NULL: it boots */
 	const struct machine_fork *fork; /* and its memory is this (fork.h); NULL: in the same file */
+	const struct incoming *incoming; /* or this (incoming.h) */
 	FILE *trace;                    /* a line for each exit; NULL: none */
 };
 

@@ -21,6 +21,8 @@
 #include "base/memfile.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -88,13 +90,15 @@ static void *map(void *at, uint64_t size, int fd)
 	return host;
 }
 
-int map_ram_create(struct map_ram *ram, uint64_t size, struct guest_mem *mem,
+int map_ram_create(struct map_ram *ram, uint64_t size, int fd, struct guest_mem *mem,
 		   struct err *err)
 {
 	int rc;
 
 	*ram = (struct map_ram){.fd = -1, .size = size};
-	ram->fd = memfile_create("lodge-ram", size);
+	ram->fd = fd < 0 ? memfile_create("lodge-ram", size) : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (fd >= 0 && ram->fd < 0)
+		ram->fd = -errno;
 	if (ram->fd < 0)
 		return err_sys(err, -ram->fd, ram->fd == -EFBIG
 			       ? "guest memory of %llu MiB is more than ulimit -f allows"
@@ -142,5 +146,6 @@ void map_ram_destroy(struct map_ram *ram)
 		munmap(ram->host, ram->size);
 	if (ram->fd >= 0)
 		close(ram->fd);
+	free((void *)ram->written);
 	*ram = (struct map_ram){.fd = -1};
 }

@@ -89,11 +89,13 @@ struct map_ram {
 	uint8_t *host;
 	uint64_t size;
 	struct ram_layers *layers; /* layer.h; NULL: all of it is in the memfd */
+	_Atomic uint64_t *written; /* a bit for each page that a device was let write to; NULL: nobody has asked yet */
 };
 
 /* Makes the RAM and adds its regions to mem. Nothing is reserved: pages come as the guest
- * touches them. On failure there is nothing to undo. */
-int map_ram_create(struct map_ram *ram, uint64_t size, struct guest_mem *mem,
+ * touches them. On failure there is nothing to undo. `fd` is a memfd of that size, of which it takes a duplicate; -1: a
+ * new one. */
+int map_ram_create(struct map_ram *ram, uint64_t size, int fd, struct guest_mem *mem,
 		   struct err *err);
 
 /* Another memfd at the same address, all zeros; the old one's descriptor is the caller's. -errno: then

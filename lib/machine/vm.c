@@ -86,7 +86,8 @@ int vm_add_memory(const struct vm *vm, const struct guest_mem *mem, struct err *
 	for (unsigned i = 0; i < mem->n; i++) {
 		struct kvm_userspace_memory_region slot = {
 			.slot = i,
-			.flags = mem->regions[i].readonly ? KVM_MEM_READONLY : 0,
+			.flags = (mem->regions[i].readonly ? KVM_MEM_READONLY : 0) |
+				 (vm->logs ? KVM_MEM_LOG_DIRTY_PAGES : 0),
 			.guest_phys_addr = mem->regions[i].base,
 			.memory_size = mem->regions[i].size,
 			.userspace_addr = (uintptr_t)mem->regions[i].host,
@@ -97,6 +98,20 @@ int vm_add_memory(const struct vm *vm, const struct guest_mem *mem, struct err *
 			return refused(vm, rc, "guest memory", err);
 	}
 	return 0;
+}
+
+int vm_log(struct vm *vm, const struct guest_mem *mem, bool on, struct err *err)
+{
+	vm->logs = on;
+	return vm_add_memory(vm, mem, err);
+}
+
+int vm_dirty(const struct vm *vm, unsigned region, uint64_t *pages, struct err *err)
+{
+	struct kvm_dirty_log log = {.slot = region, .dirty_bitmap = pages};
+	int rc = call(vm, KVM_GET_DIRTY_LOG, &log);
+
+	return rc < 0 ? refused(vm, rc, "to say what was written", err) : 0;
 }
 
 int vm_remove_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err)

@@ -21,6 +21,7 @@ struct vm {
 	int sys;         /* the engine's descriptor, -1: none */
 	int fd;          /* the VM's, -1: none */
 	size_t run_size; /* of a vCPU's shared area */
+	bool logs;       /* vm_log() */
 };
 
 /* Opens the engine, for any number of VMs one after the other. */
@@ -33,6 +34,11 @@ int vm_open(struct vm *vm, const struct guest_mem *mem, struct err *err);
 /* Takes all memory out of a VM, and gives it memory: the same, or other at the same places. Nothing in KVM_RUN. */
 int vm_remove_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err);
 int vm_add_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err);
+
+/* From here on, or no more, the engine notes which pages vCPUs write. vm_dirty() fills a bit for each page of a region, and
+ * begins anew. */
+int vm_log(struct vm *vm, const struct guest_mem *mem, bool on, struct err *err);
+int vm_dirty(const struct vm *vm, unsigned region, uint64_t *pages, struct err *err);
 
 /* Its vCPUs are closed already. One that is closed is fine. */
 void vm_close(struct vm *vm);

@@ -16,6 +16,9 @@
  * A client for which the guest was saved keeps it paused, and nobody else may change its life. When that
  * client goes without a word, for whatever reason, the guest goes on: so it is never lost.
  *
+ * A client that waits for a migration has its answer later, is asked nothing more before that, and keeps the guest meanwhile. When
+ * it goes the migration is given up, if it can be.
+ *
  * Where no descriptor is left for a client, accept4() fails and the socket stays readable: then it is
  * not looked at for a second.
  */
@@ -26,6 +29,7 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "failure.h"
+#include "machine/migrate.h"
 #include "place.h"
 #include "request.h"
 #include "session.h"
@@ -43,7 +47,7 @@
 struct client {
 	int fd;   /* -1: nobody */
 	int file; /* that came with the line; -1: none */
-	bool asked;
+	bool asked, waits;
 	uint64_t number; /* it was let in as */
 	size_t len;
 	char line[4096];
@@ -104,10 +108,12 @@ static void drop_client(struct control *c, struct client *k)
 	close(k->fd);
 	k->fd = -1;
 	k->len = 0;
+	k->waits = false;
 	if (c->keeper != k)
 		return;
 	c->keeper = NULL;
-	if (!c->was_paused && session_resume(c->session, &err) < 0)
+	session_migrate_cancel(c->session);
+	if (!c->was_paused && !c->session->migration && session_resume(c->session, &err) < 0)
 		log_warn("control", "%s", err.text);
 }
 
@@ -178,7 +184,8 @@ static const struct request *admit(const struct control *c, const struct client 
 	const struct request *r = request_find(line, err);
 
 	if (r && r->changes && c->keeper && c->keeper != k)
-		err_set(err, EBUSY, "the guest is being saved");
+		err_set(err, EBUSY, c->session->migration ? "the guest is on its way to another lodge" :
+				    "the guest is being saved");
 	else if (r && r->file && k->file < 0)
 		err_set(err, ERANGE, "'%s' needs a file, by SCM_RIGHTS", r->name);
 	else if (r && !r->file && k->file >= 0)
@@ -197,6 +204,7 @@ static int serve(struct control *c, struct client *k, struct call *call, const s
 	rc = r->serve(call, err);
 	json_close(call->answer);
 	k->file = call->file;
+	k->waits = rc == 0 && call->later;
 	if (call->keeps) {
 		c->keeper = k;
 		c->was_paused = call->was_paused;
@@ -264,7 +272,7 @@ static void answer(struct control *c, struct client *k)
 
 	if (out) {
 		write_answer(c, k, out, len, &call);
-		fine = fclose(out) == 0 && (call.n_give ? send_with(k, text, n, &call) :
+		fine = fclose(out) == 0 && (k->waits ? true : call.n_give ? send_with(k, text, n, &call) :
 							  send_all(k, text, n));
 	}
 	for (unsigned i = 0; i < call.n_give; i++)
@@ -285,6 +293,43 @@ static void refuse_line(struct control *c, struct client *k)
 
 	send_all(k, text, sizeof(text) - 1);
 	drop_client(c, k);
+}
+
+static void write_facts(struct json *j, const struct migration_facts *facts)
+{
+	json_open(j, NULL, '{');
+	json_bool(j, "ok", true);
+	json_uint(j, "sent", facts->sent);
+	json_uint(j, "rounds", facts->rounds);
+	json_real(j, "down_ms", facts->down_ms);
+	json_close(j);
+}
+
+static void answer_later(struct client *k, const struct migration_facts *facts, const struct err *err)
+{
+	char *text = NULL;
+	size_t n = 0;
+	struct json j = {.out = open_memstream(&text, &n), .one_line = true};
+
+	if (j.out && facts)
+		write_facts(&j, facts);
+	else if (j.out)
+		answer_error(&j, err);
+	if (j.out && fclose(j.out) == 0)
+		send_all(k, text, n);
+	free(text);
+}
+
+/* Who waits is the keeper. */
+void control_migrated(struct control *c, const struct migration_facts *facts, const struct err *err)
+{
+	struct client *k = c ? c->keeper : NULL;
+
+	if (!k || !k->waits)
+		return;
+	answer_later(k, facts, err);
+	k->waits = false;
+	c->keeper = NULL;
 }
 
 /* -- Reading ------------------------------------------------------------------------------ */
@@ -345,7 +390,9 @@ unsigned control_poll(struct control *c, struct pollfd p[CONTROL_POLLS])
 		const struct client *k = &c->clients[i];
 
 		if (k->fd >= 0)
-			p[n++] = (struct pollfd){k->fd, end_of_line(k) ? POLLOUT : POLLIN, 0};
+			p[n++] = (struct pollfd){
+				k->fd, k->waits ? POLLRDHUP : end_of_line(k) ? POLLOUT : POLLIN, 0,
+			};
 	}
 	return n;
 }
@@ -360,7 +407,9 @@ void control_serve(struct control *c, const struct pollfd p[CONTROL_POLLS])
 
 		if (k->fd < 0 || !p[n++].revents)
 			continue;
-		if (end_of_line(k))
+		if (k->waits)
+			drop_client(c, k);
+		else if (end_of_line(k))
 			answer(c, k);
 		else
 			read_client(c, k);

@@ -28,6 +28,11 @@ int control_open(struct control **control, struct session *s, struct err *err);
 /* The directory that it is in. */
 const char *control_place(const struct control *control);
 
+/* The migration that a client waits for has ended: how it was, or why not (facts is NULL). */
+struct migration_facts;
+void control_migrated(struct control *control, const struct migration_facts *facts,
+		      const struct err *err);
+
 /* Removes it, where the sandbox lets us; clients that wait hear of it. NULL is fine, here and below:
  * there is no socket then. */
 void control_close(struct control *control);

@@ -21,6 +21,7 @@
 #include "engine/choose.h"
 #include "engine/kvm.h"
 #include "failure.h"
+#include "machine/incoming.h"
 #include "machine/saved.h"
 #include "place.h"
 #include "sandbox/sandbox.h"
@@ -233,6 +234,13 @@ static int run_machine(const struct launch *l, struct session *s)
 	return code;
 }
 
+static int refuse(const struct launch *l, const struct err *err)
+{
+	if (l->incoming >= 0)
+		incoming_refuse(l->incoming, err->text);
+	return report_failure(err);
+}
+
 static int run_config(const struct launch *l, struct session *s, struct machine_config *config,
 		      launch_source *source, void *ctx)
 {
@@ -243,7 +251,7 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 	if (source(ctx, config, &disks, &err) < 0 || open_trace(l, config, &err) < 0 ||
 	    open_control(s, &err) < 0 || open_disks(&disks, config, &err) < 0 ||
 	    launch_choose(l, config, &err) < 0 || create(s, config, &err) < 0)
-		code = report_failure(&err);
+		code = refuse(l, &err);
 	else
 		code = run_machine(l, s);
 	machine_destroy(s->machine);
@@ -277,7 +285,7 @@ int launch(const struct launch *l, launch_source *source, void *ctx)
 	struct session s = {
 		.config = &config, .console = &console, .name = l->name,
 		.no_reboot = l->no_reboot, .paused = l->paused, .ready = l->ready,
-		.number = l->number, .attached = -1,
+		.number = l->number, .attached = -1, .incoming = l->incoming,
 	};
 	struct err err;
 	int code;

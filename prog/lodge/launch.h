@@ -18,9 +18,10 @@ struct launch {
 	bool stats, no_reboot, paused;
 	int ready; /* in the background: gets `number` when the guest runs; -1: it is here */
 	uint32_t number;
+	int incoming; /* a socket to where the guest comes from (machine/incoming.h); -1: none */
 };
 
-#define LAUNCH_DEFAULTS {.engine = "auto", .sandbox = "on", .ready = -1}
+#define LAUNCH_DEFAULTS {.engine = "auto", .sandbox = "on", .ready = -1, .incoming = -1}
 
 /* Their rows, where the struct is at `base` in the verb's. */
 #define LAUNCH_OPTIONS(base)                                                               \

@@ -28,6 +28,7 @@ const struct verb *const verbs[] = {
 	&verb_resume,
 	&verb_save,
 	&verb_fork,
+	&verb_migrate,
 	&verb_console,
 	&verb_stop,
 	&verb_doctor,

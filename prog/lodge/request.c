@@ -9,6 +9,7 @@
 #include "engine/kvm.h"
 #include "machine/fork.h"
 #include "machine/machine.h"
+#include "machine/migrate.h"
 #include "session.h"
 
 #include <errno.h>
@@ -143,8 +144,8 @@ static int check_disks(const struct machine_config *config, struct err *err)
 {
 	for (unsigned i = 0; i < config->n_disks; i++)
 		if (!disk_info(config->disks[i])->readonly)
-			return err_set(err, EBUSY, "the guest writes to disk '%s', and so would its fork: "
-				       "a guest to be forked needs readonly=on",
+			return err_set(err, EBUSY, "the guest writes to disk '%s', which one lodge can do at a time: "
+				       "a guest to be forked or to migrate needs readonly=on",
 				       disk_path(config->disks[i]));
 	return 0;
 }
@@ -177,6 +178,28 @@ static int do_fork(struct call *c, struct err *err)
 	return 0;
 }
 
+/* -- Moving ------------------------------------------------------------------------------- */
+
+static int do_migrate(struct call *c, struct err *err)
+{
+	struct migration_plan plan = {.fd = c->file};
+	bool was_paused = machine_life(c->session->machine) == MACHINE_PAUSED;
+	int rc = check_disks(c->session->config, err);
+
+	if (json_find(c->args, "live"))
+		json_get_bool(c->args, "live", &plan.live, err);
+	if (json_find(c->args, "direct"))
+		json_get_bool(c->args, "direct", &plan.direct, err);
+	if (rc == 0)
+		rc = session_migrate(c->session, &plan, err);
+	if (rc < 0)
+		return rc;
+	c->file = -1;
+	c->later = c->keeps = true;
+	c->was_paused = was_paused;
+	return 0;
+}
+
 /* -- The console -------------------------------------------------------------------------- */
 
 static int do_console(struct call *c, struct err *err)
@@ -205,6 +228,10 @@ const struct request requests[] = {
 	{"stop", "pulls its plug", .changes = true, .serve = do_stop},
 	{"console", "its console is at the other end of the socket, until that is closed",
 	 .file = true, .serve = do_console},
+	{"migrate", "sends it to the lodge at the other end of the socket, and answers when it runs there",
+	 .changes = true, .file = true, .serve = do_migrate,
+	 .args = {{"live", JSON_BOOL, true, "it runs meanwhile"},
+		  {"direct", JSON_BOOL, true, "nobody is in between: when the other end is closed the other lodge has ended"}}},
 	{"fork", "answers with descriptors: its state, a map of its memory, and the layers of that, which begin "
 	 "at the bytes that the answer names", .changes = true, .serve = do_fork},
 	{"save", "pauses it, writes it to the file, and keeps it paused until this client says "

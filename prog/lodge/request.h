@@ -34,13 +34,14 @@ struct call {
 	unsigned n_give;
 	bool keeps;      /* the client keeps the guest paused, because it was saved for it; may be changed */
 	bool was_paused; /* before that */
+	bool later;      /* the answer comes when what was begun has ended */
 };
 
 struct request {
 	const char *name, *help;
 	bool changes; /* the guest's life: not while another client keeps it */
 	bool file;    /* a descriptor comes with it */
-	struct request_arg args[2];
+	struct request_arg args[3];
 	int (*serve)(struct call *c, struct err *err);
 };
 

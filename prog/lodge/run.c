@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/macros.h"
 #include "failure.h"
+#include "arrival.h"
 #include "launch.h"
 #include "machine/cpu/cpu.h"
 
@@ -20,7 +21,7 @@
 
 struct run {
 	struct launch launch;
-	const char *kernel, *initrd, *append, *console;
+	const char *kernel, *initrd, *append, *console, *incoming;
 	unsigned cpus;
 	struct cpu_model cpu;
 	bool cpu_help; /* instead of a guest */
@@ -92,6 +93,8 @@ static const struct option options[] = {
 	 0, 0, set_disk},
 	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", OPTION_WORD, AT(console),
 	 0, 0, NULL},
+	{"--incoming", "URI", "the guest comes from `lodge migrate`: unix:PATH, or - for stdin", OPTION_TEXT,
+	 AT(incoming), 0, 0, NULL},
 	LAUNCH_OPTIONS(AT(launch)),
 	{0},
 };
@@ -133,6 +136,8 @@ static int run_main(void *parsed)
 {
 	struct run *r = parsed;
 
+	if (r->incoming)
+		return arrival_run(&r->launch, r->incoming);
 	return r->cpu_help ? list_cpus(r) : launch(&r->launch, configure, r);
 }
 

@@ -23,6 +23,9 @@
  *
  * A paused machine (control.c) takes no input, and what it had to print comes when it goes on.
  *
+ * While the machine migrates, its socket is polled as well, and steps are small. At the end the control socket
+ * hears of it. A machine that runs elsewhere ends here.
+ *
  * While somebody is attached (lodge console), the console is at his socket: input comes from there, output
  * goes there and waits for him. When he is gone it is stdin's and stdout's again.
  *
@@ -36,7 +39,9 @@
 #include "failure.h"
 #include "lodge.h"
 #include "machine/fork.h"
+#include "machine/incoming.h"
 #include "machine/machine.h"
+#include "machine/migrate.h"
 #include "terminal.h"
 
 #include <errno.h>
@@ -249,15 +254,25 @@ static int tell_end(const struct session *s, int rc, struct err *err)
 	return rc;
 }
 
+static int check_migration(const struct session *s, struct err *err)
+{
+	return s->migration ? err_set(err, EBUSY, "the guest is on its way to another lodge") : 0;
+}
+
 int session_pause(struct session *s, struct err *err)
 {
+	if (check_migration(s, err) < 0)
+		return -EBUSY;
 	return tell_end(s, machine_pause(s->machine, err), err);
 }
 
 int session_resume(struct session *s, struct err *err)
 {
-	int rc = machine_resume(s->machine, err);
+	int rc;
 
+	if (check_migration(s, err) < 0)
+		return -EBUSY;
+	rc = machine_resume(s->machine, err);
 	console_wake(s->console); /* what was typed meanwhile */
 	return tell_end(s, rc, err);
 }
@@ -274,6 +289,56 @@ int session_fork(struct session *s, struct machine_fork *f, struct err *err)
 	if (!was_paused)
 		session_resume(s, &unheard);
 	return rc;
+}
+
+int session_migrate(struct session *s, const struct migration_plan *plan, struct err *err)
+{
+	if (check_migration(s, err) < 0)
+		return -EBUSY;
+	return tell_end(s, migration_begin(&s->migration, s->machine, plan, err), err);
+}
+
+static void forget_migration(struct session *s)
+{
+	migration_end(s->migration);
+	s->migration = NULL;
+	console_wake(s->console); /* what was typed meanwhile */
+}
+
+void session_migrate_cancel(struct session *s)
+{
+	if (s->migration && !migration_is_sent(s->migration))
+		forget_migration(s);
+}
+
+static void go_on_migrating(struct session *s)
+{
+	struct err err = {0};
+	enum migration_now now = migration_step(s->migration, &err);
+	struct migration_facts facts = migration_facts(s->migration);
+
+	if (now == MIGRATION_GOES_ON)
+		return;
+	forget_migration(s);
+	if (now == MIGRATION_UNKNOWN)
+		err_set(&err, EIO, "the connection was lost when all was sent: the guest is paused here; "
+			"lodge resume, if it does not run there");
+	s->left = now == MIGRATION_DONE;
+	control_migrated(s->control, s->left ? &facts : NULL, &err);
+	if (s->left)
+		machine_stop(s->machine);
+}
+
+/* The machine has ended. */
+static void end_migration(struct session *s)
+{
+	struct err err = {0};
+
+	if (!s->migration)
+		return;
+	forget_migration(s);
+	err_set(&err, ESHUTDOWN, "the guest has ended");
+	control_migrated(s->control, NULL, &err);
 }
 
 int session_attach(struct session *s, int fd, struct err *err)
@@ -361,7 +426,7 @@ static void on_wake(struct loop *l)
 	give_input(l);
 }
 
-enum { P_MACHINE, P_CONSOLE, P_SIGNALS, P_STDIN, P_STDOUT, P_CONTROL, P_N = P_CONTROL + CONTROL_POLLS };
+enum { P_MACHINE, P_CONSOLE, P_SIGNALS, P_STDIN, P_STDOUT, P_MIGRATION, P_CONTROL, P_N = P_CONTROL + CONTROL_POLLS };
 
 /* How many there are. */
 static unsigned fill(const struct loop *l, struct pollfd p[P_N])
@@ -375,6 +440,10 @@ static unsigned fill(const struct loop *l, struct pollfd p[P_N])
 	if (l->s->attached >= 0) /* and hear when he goes */
 		p[P_STDIN] = (struct pollfd){l->s->attached, room ? POLLIN : 0, 0};
 	p[P_STDOUT] = (struct pollfd){l->n_output ? output_fd(l->s) : -1, POLLOUT, 0};
+	p[P_MIGRATION] = (struct pollfd){-1, 0, 0};
+	if (l->s->migration)
+		p[P_MIGRATION] = (struct pollfd){migration_fd(l->s->migration),
+						 migration_events(l->s->migration), 0};
 	return P_CONTROL + control_poll(l->s->control, &p[P_CONTROL]);
 }
 
@@ -383,6 +452,9 @@ static int patience(struct loop *l)
 {
 	int64_t left = l->until - session_now_ms();
 	int others = control_patience(l->s->control);
+
+	if (l->s->migration && migration_patience(l->s->migration) >= 0)
+		others = migration_patience(l->s->migration);
 
 	if (l->until && left > 0)
 		return others >= 0 && others < left ? others : (int)left;
@@ -398,8 +470,10 @@ static void loop(struct loop *l)
 	struct pollfd p[P_N];
 
 	for (;;) {
-		if (poll(p, fill(l, p), patience(l)) <= 0)
+		if (poll(p, fill(l, p), patience(l)) < 0)
 			continue;
+		if (l->s->migration)
+			go_on_migrating(l->s);
 		if (p[P_CONSOLE].revents)
 			on_wake(l);
 		if (p[P_STDOUT].revents)
@@ -426,7 +500,8 @@ static int verdict(const struct loop *l, const struct machine_end *end)
 	case MACHINE_RESET:
 		return EXIT_OK;
 	case MACHINE_STOPPED:
-		terminal_note(l->s->saved ? "saved; the guest is off here" : "left; the guest is off");
+		terminal_note(l->s->left ? "migrated; the guest is off here" :
+			      l->s->saved ? "saved; the guest is off here" : "left; the guest is off");
 		return EXIT_OK;
 	case MACHINE_TRIPLE_FAULT:
 	case MACHINE_FAILED:
@@ -452,18 +527,34 @@ static void tell_ready(struct session *s)
 	s->ready = -1;
 }
 
+/* One that has come from elsewhere runs when the other side has heard that it does. */
+static int arrive(struct session *s, struct err *err)
+{
+	int rc = s->incoming >= 0 ? incoming_accept(s->incoming, err) : 0;
+
+	if (s->incoming >= 0)
+		close(s->incoming);
+	if (rc < 0)
+		machine_stop(s->machine);
+	else if (s->incoming >= 0 && !s->paused)
+		rc = machine_resume(s->machine, err);
+	s->incoming = -1;
+	return rc;
+}
+
 static int run_through_resets(struct loop *l)
 {
 	struct machine_end end;
 	struct err err = {0};
-	int rc = l->s->paused ? machine_pause(l->s->machine, &err) : 0;
+	int rc = l->s->paused || l->s->incoming >= 0 ? machine_pause(l->s->machine, &err) : 0;
 
 	while (rc == 0) {
 		rc = machine_start(l->s->machine, &err);
-		if (rc < 0)
+		if (rc < 0 || (rc = arrive(l->s, &err)) < 0)
 			break;
 		tell_ready(l->s);
 		loop(l);
+		end_migration(l->s);
 		machine_end(l->s->machine, &end);
 		hear_panic(l);
 		drain_output(l);

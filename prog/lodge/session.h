@@ -16,6 +16,8 @@ struct err;
 struct machine;
 struct machine_config;
 struct machine_fork;
+struct migration;
+struct migration_plan;
 
 struct session {
 	struct machine *machine;
@@ -27,10 +29,13 @@ struct session {
 	int output;              /* terminal_output() */
 	bool no_reboot;          /* a reset ends the session, and so does a panic */
 	bool paused;             /* the machine does not run until somebody says so */
-	bool saved;              /* it was ended because it is in a file */
+	bool saved;              /* it was ended because it is in a file, */
+	bool left;               /* or because it runs elsewhere */
 	int ready;               /* gets `number` when the machine runs, and is closed; -1: nobody waits */
 	uint32_t number;
 	bool on_terminal;        /* stdin is a terminal, and ours */
+	struct migration *migration; /* under way; or NULL */
+	int incoming;            /* a socket to who wants to hear that it runs, before it does; -1: nobody */
 	int attached;            /* a socket where its console is now; -1: on stdin and stdout */
 	int64_t began;           /* session_now_ms() */
 	/* What the guest said since the session looked. */
@@ -56,6 +61,13 @@ int session_resume(struct session *s, struct err *err);
 
 /* Copies the machine (machine/fork.h), which goes on if it was not paused. */
 int session_fork(struct session *s, struct machine_fork *f, struct err *err);
+
+/* Moves the machine to who is at the other end of plan->fd, which is taken over (machine/migrate.h). The answer
+ * comes by control_migrated(). Nothing else may change its life meanwhile. */
+int session_migrate(struct session *s, const struct migration_plan *plan, struct err *err);
+
+/* Nobody waits for it any more: it is given up, if not all was sent. */
+void session_migrate_cancel(struct session *s);
 
 /* The console is at this socket, which is taken over, until its other end is closed. -EBUSY: it is on a terminal, or
  * at another socket. */

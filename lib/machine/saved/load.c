@@ -118,6 +118,8 @@ int machine_load_memory(struct machine *m, struct err *err)
 
 	if (c.s->memory_len != m->ram.size)
 		return err_set(err, EINVAL, "it has other memory than it says");
+	if (m->config.incoming)
+		return 0;
 	if (m->config.fork && m->config.fork->where >= 0)
 		return layers ? map_layers(m, err) : copy_layers(m, err);
 	return layers ? map_memory(m, err) : saved_memory(c.s, copy_piece, &c);

@@ -23,7 +23,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 /* -- Bytes ------------------------------------------------------------------------- */
@@ -81,44 +80,13 @@ struct memory {
 	uint8_t *chunk; /* room for one, put together of all */
 };
 
-/* The layers that a chunk has pages in, a bit each from 1. */
-static uint32_t layers_in(const struct memory *mem, uint64_t chunk, size_t len)
-{
-	uint32_t in = 0;
-
-	for (uint64_t p = chunk / SAVED_PAGE; mem->layer && p < (chunk + len) / SAVED_PAGE; p++)
-		in |= UINT32_C(1) << mem->layer[p];
-	return in & ~UINT32_C(1);
-}
-
-/* Brings a chunk at once, not page by page; or -EFAULT: the file has been cut. */
-static int look(const struct memory *mem, uint64_t chunk, size_t len, struct err *err)
-{
-	uint32_t in = layers_in(mem, chunk, len);
-
-	madvise(mem->m->ram.host + chunk, len, MADV_POPULATE_READ);
-	for (unsigned n = 1; in >> n; n++) {
-		const uint8_t *at = ram_layers_page(mem->m, n, chunk / SAVED_PAGE);
-
-		if (in >> n & 1 && madvise((void *)(uintptr_t)at, len, MADV_POPULATE_READ) < 0 &&
-		    errno == EFAULT)
-			return err_set(err, EFAULT, "the file that the guest was restored from has "
-				       "been cut: its memory is not there any more");
-	}
-	return 0;
-}
-
 static const uint8_t *chunk_bytes(const struct memory *mem, uint64_t chunk, size_t len)
 {
-	if (!layers_in(mem, chunk, len))
+	if (!ram_layers_in(mem->layer, chunk / SAVED_PAGE, len / SAVED_PAGE))
 		return mem->m->ram.host + chunk;
-	for (size_t at = 0; at < len; at += SAVED_PAGE) {
-		uint64_t page = (chunk + at) / SAVED_PAGE;
-		unsigned n = mem->layer[page];
-
-		memcpy(mem->chunk + at, n ? ram_layers_page(mem->m, n, page) :
-					    mem->m->ram.host + chunk + at, SAVED_PAGE);
-	}
+	for (size_t at = 0; at < len; at += SAVED_PAGE)
+		memcpy(mem->chunk + at, ram_layers_page(mem->m, mem->layer, (chunk + at) / SAVED_PAGE),
+		       SAVED_PAGE);
 	return mem->chunk;
 }
 
@@ -136,9 +104,9 @@ static int put_chunks(const struct memory *mem, int fd, uint64_t begin, uint8_t 
 
 		if (data < chunk)
 			data = next_data(ram, chunk);
-		if (data >= chunk + len && !layers_in(mem, chunk, len))
+		if (data >= chunk + len && !ram_layers_in(mem->layer, chunk / SAVED_PAGE, len / SAVED_PAGE))
 			continue;
-		rc = look(mem, chunk, len, err);
+		rc = ram_layers_bring(mem->m, mem->layer, chunk / SAVED_PAGE, len / SAVED_PAGE, err);
 		if (rc < 0)
 			break;
 		bytes = chunk_bytes(mem, chunk, len);

@@ -131,7 +131,7 @@ int main(void)
 {
 	struct err err = {0};
 
-	if (!is_int(map_ram_create(&ram, 64 * MiB, &mem, &err), 0, "guest memory %s",
+	if (!is_int(map_ram_create(&ram, 64 * MiB, -1, &mem, &err), 0, "guest memory %s",
 		    err.text))
 		return done_testing();
 	test_acpi(1);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where a guest migrates to, and comes from:
+ *
+ *	unix:PATH       a socket of this computer, on which the other lodge listens
+ *	exec:COMMAND    what a shell's command reads and writes: exec:ssh host lodge run --incoming -
+ *	-               standard input and output; to come from
+ *
+ *	fd = uri_connect("unix:/run/web.in", &direct, &err);
+ *	fd = uri_accept("unix:/run/web.in", &answer, &err);      // waits for one, and listens no more
+ *
+ * What is connected to is a socket. Both return -errno with a sentence.
+ */
+#ifndef LODGE_URI_H
+#define LODGE_URI_H
+
+#include <stdbool.h>
+
+struct err;
+
+/* `direct`: the process at the other end is the other lodge itself. */
+int uri_connect(const char *uri, bool *direct, struct err *err);
+
+/* `answer` is another descriptor, to write to. */
+int uri_accept(const char *uri, int *answer, struct err *err);
+
+#endif
