@@ -11,6 +11,7 @@
  *	save    is written to a file, destroyed, and made again from that file
  *	keep    is written to a file, and goes on; the file is thrown away
  *	fork    is forked and destroyed, and the fork goes on
+ *	move    migrates to another machine of this process, live three times of four
  *	spawn   is forked, and goes on; the fork is thrown away
  *
  * and half of the times rests for up to 20 ms first, in which timers of the guest expire;
@@ -23,17 +24,21 @@
 #include "block/disk.h"
 #include "engine/kvm.h"
 #include "machine/fork.h"
+#include "machine/incoming.h"
 #include "machine/machine.h"
+#include "machine/migrate.h"
 #include "machine/saved.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -205,11 +210,81 @@ static void go_spawn(void)
 	machine_fork_close(&f);
 }
 
+static struct incoming in;
+static int ends[2];
+
+static void *receive(void *done)
+{
+	struct err why;
+
+	if (incoming_receive(&in, ends[1], &why) == 0)
+		atomic_store((atomic_bool *)done, true);
+	return NULL;
+}
+
+/* What the other lodge would do. Both have the same disks; of this one nothing is on its way to them. */
+static struct machine *arrive(struct saved **its)
+{
+	struct machine_config c = config;
+	struct machine *other;
+
+	if (saved_open_fd(its, dup(in.state), "stream", &err) < 0 || saved_config(*its, &c, &err) < 0)
+		die("open");
+	memcpy(c.disks, config.disks, sizeof(c.disks));
+	c.n_disks = config.n_disks;
+	c.incoming = &in;
+	if (machine_create(&other, &c, &err) < 0 || incoming_accept(ends[1], &err) < 0)
+		die("create");
+	return other;
+}
+
+static void go_move(void)
+{
+	struct migration_plan plan = {.live = random() % 4, .direct = true};
+	struct machine *other = NULL;
+	struct saved *its = NULL;
+	enum migration_now now = MIGRATION_GOES_ON;
+	struct migration *g;
+	atomic_bool done = false;
+	pthread_t t;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0 || pthread_create(&t, NULL, receive, &done))
+		die("socket");
+	plan.fd = ends[0];
+	if (machine_resume(m, &err) < 0)
+		return;
+	if (migration_begin(&g, m, &plan, &err) < 0)
+		die("migrate");
+	while (now == MIGRATION_GOES_ON) {
+		struct pollfd p = {migration_fd(g), migration_events(g), 0};
+
+		poll(&p, 1, 1);
+		if (!other && atomic_load(&done))
+			other = arrive(&its);
+		now = migration_step(g, &err);
+	}
+	if (now != MIGRATION_DONE && machine_life(m) != MACHINE_ENDED)
+		die("migrate");
+	migration_end(g);
+	pthread_join(t, NULL);
+	if (now != MIGRATION_DONE) /* it had reached its end */
+		return;
+	machine_destroy(m);
+	saved_close(s);
+	incoming_close(&in);
+	close(ends[1]);
+	s = its;
+	m = other;
+	if (machine_start(m, &err) < 0)
+		die("start");
+}
+
 static const struct way {
 	const char *name;
 	void (*go)(void); /* the machine is paused; NULL: that is all */
 } ways[] = {
-	{"pause", NULL}, {"save", go_save}, {"keep", go_keep}, {"fork", go_fork}, {"spawn", go_spawn}, {0},
+	{"pause", NULL}, {"save", go_save}, {"keep", go_keep}, {"fork", go_fork}, {"spawn", go_spawn},
+	{"move", go_move}, {0},
 };
 
 /* False: it has ended meanwhile. */
