@@ -386,6 +386,8 @@ enum migration_now migration_step(struct migration *g, struct err *err)
 {
 	int rc = hear(g, err);
 
+	if (rc == 0 && machine_life(g->m) == MACHINE_ENDED)
+		rc = err_set(err, EINVAL, "the machine has ended");
 	if (rc > 0) {
 		g->facts.down_ms = now_ms() - g->stopped;
 		return MIGRATION_DONE;
