@@ -35,6 +35,7 @@ int incoming_receive(struct incoming *in, int fd, struct err *err);
 int incoming_accept(int fd, struct err *err);
 void incoming_refuse(int fd, const char *why);
 
+/* Closes both; the machine has duplicates. Again is fine. */
 void incoming_close(struct incoming *in);
 
 #endif

@@ -52,6 +52,7 @@ enum migration_now {
 	MIGRATION_UNKNOWN, /* it is paused, and nobody knows here whether it runs there */
 };
 
+/* When poll() says so, or the time is up; more often is fine. After anything but GOES_ON it is over. */
 enum migration_now migration_step(struct migration *g, struct err *err);
 
 /* Whether all was sent: then it can no longer be taken back. */
@@ -62,6 +63,8 @@ struct migration_facts {
 	unsigned rounds; /* through memory */
 	double down_ms;  /* it stood still for the last of them, and until the other side ran */
 };
+
+/* So far. */
 struct migration_facts migration_facts(const struct migration *g);
 
 /* Closes it. One that was not sent is failed: the machine goes on. NULL is fine. */
