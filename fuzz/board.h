@@ -16,6 +16,7 @@
 #include "dev/rtc.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
+#include "dev/vmgenid.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,7 +97,7 @@ static inline void bring_up(unsigned slot)
 	bus_write(bus, BUS_MMIO, base + 0x14, 1, 15);
 }
 
-#define BOARD_DEVICES 10u
+#define BOARD_DEVICES 11u
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES]; /* the host bridge first */
@@ -119,6 +120,8 @@ static inline void make_board(void)
 	devs[n++] = device_create(&port92_model, bus, &(struct port92_config){0}, NULL);
 	devs[n++] = device_create(&acpi_pm_model, bus, &(struct acpi_pm_config){0}, NULL);
 	devs[n++] = device_create(&pvpanic_model, bus, &(struct pvpanic_config){0}, NULL);
+	devs[n++] = device_create(&vmgenid_model, bus, &(struct vmgenid_config){
+		.mem = &mem, .at = RAM_SIZE - 16}, NULL);
 	devs[n++] = device_create(&virtio_rng_model, bus, &(struct virtio_rng_config){.pci = pci}, NULL);
 	devs[n++] = device_create(&virtio_blk_model, bus, &(struct virtio_blk_config){
 		.pci = pci, .disk = disk}, NULL);
@@ -134,6 +137,7 @@ static inline void use_board(const uint8_t *data, size_t size)
 	for (; size >= 8; data += 8, size -= 8)
 		do_step(data);
 	uart_input(devs[1], ram, 3);
+	acpi_pm_event(devs[5], 0);
 	virtio_console_input(devs[BOARD_DEVICES - 1], ram, 3);
 }
 

@@ -87,7 +87,8 @@ def take_terminal():
 
 class Guest:
     """A guest that runs `run` (or whatever its console is told), and powers off. A reset ends it,
-    too, unless it `reboots`.
+    too, unless it `reboots`. With `instead`, words of lodge's, it is
+    not run but comes by these: ("restore", file).
 
     While it runs: wait(text), send(text). After finish(): .code, .out (the console), .err
     (stderr), .value (what `run` printed), .status (its exit status, None if it never ended).
@@ -96,7 +97,7 @@ class Guest:
 
     def __init__(self, run=None, kernel="cloud", cpus=1, memory="512M", disks=(), append="",
                  initrd=None, options=(), root=None, reboots=False, stdin=subprocess.PIPE,
-                 terminal=False, **more):
+                 terminal=False, instead=(), **more):
         line = "console=ttyS0 quiet panic=-1 " + append
         if root:
             line += " lodge.root=" + root
@@ -105,6 +106,8 @@ class Guest:
         self.command = [LODGE, "run", "--kernel", "%s/%s/vmlinuz" % (GUEST, kernel),
                         "--initrd", initrd or "%s/%s/initrd" % (GUEST, kernel),
                         "--append", line, "--cpus", str(cpus), "--memory", memory, *options]
+        if instead:
+            self.command = [LODGE, *instead, *options]
         if not reboots:
             self.command.append("--no-reboot")
         for disk in disks:

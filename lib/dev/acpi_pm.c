@@ -6,7 +6,8 @@
  *	+02  PM1a enable   16 bits: the same events; status & enable raises the SCI
  *	+04  PM1a control  16 bits: SCI_EN 0, SLP_TYP 10 to 12, SLP_EN 13
  *	+08  PM timer      a 32-bit counter at 3.579545 MHz
- *	+20  GPE0 status   16 bits, +22 enable: no event uses them yet
+ *	+20  GPE0 status   16 bits: the board's events; a 1 written clears it
+ *	+22  GPE0 enable   16 bits: the same events; status & enable raises the SCI
  *
  * A machine is switched off by writing _S5's sleep type and SLP_EN; any other sleep
  * type is not offered and does nothing. There is no SMI command port: the machine is
@@ -58,6 +59,15 @@ void acpi_pm_power_button(struct device *dev)
 
 	scoped_lock(&dev->lock);
 	pm->status |= PM1_PWRBTN;
+	update(pm);
+}
+
+void acpi_pm_event(struct device *dev, unsigned n)
+{
+	struct acpi_pm *pm = (struct acpi_pm *)dev;
+
+	scoped_lock(&dev->lock);
+	pm->gpe_status |= (uint16_t)(1u << n);
 	update(pm);
 }
 

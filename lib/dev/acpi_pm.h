@@ -42,4 +42,7 @@ extern const struct device_model acpi_pm_model;
 /* The user presses the button; the guest is asked to shut down. Any thread. */
 void acpi_pm_power_button(struct device *pm);
 
+/* General-purpose event n, of 0 to 15, has happened: the guest runs \_GPE._Enn of the DSDT. Any thread. */
+void acpi_pm_event(struct device *pm, unsigned n);
+
 #endif

@@ -8,6 +8,7 @@
 #include "dev/rtc.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
+#include "dev/vmgenid.h"
 
 #include <stddef.h>
 
@@ -18,6 +19,7 @@ const struct device_model *const device_models[] = {
 	&port92_model,
 	&acpi_pm_model,
 	&pvpanic_model,
+	&vmgenid_model,
 	&pci_host_model,
 	&virtio_blk_model,
 	&virtio_console_model,

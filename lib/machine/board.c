@@ -5,6 +5,7 @@
  *	COM1    ports 0x3f8, ISA line 4         RTC     ports 0x70, ISA line 8
  *	ACPI    ports 0x600, line 9 (SCI)       i8042   ports 0x60, 0x64: reset only
  *	port 92, 0xcf9: reset                   pvpanic port 0x505
+ *	VM generation ID in RAM, event 0
  *	                                        PCI     ports 0xcf8, ECAM; lines 16 to 19
  *	  slot 0  host bridge
  *	  slot 1  virtio rng
@@ -26,12 +27,15 @@
 #include "dev/rtc.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
+#include "dev/vmgenid.h"
 #include "state/state.h"
 
 #include <errno.h>
 #include <stdio.h>
 
 enum { LINE_COM1 = 4, LINE_RTC = 8, LINE_SCI = 9, LINE_PCI = 16 };
+
+enum { EVENT_GENID = 0 }; /* of GPE0: \_GPE._E00 in dsdt.asl */
 
 static struct irq_line line(struct machine *m, unsigned gsi)
 {
@@ -86,7 +90,12 @@ static bool add_legacy(struct machine *m, struct err *err)
 		.sci = line(m, LINE_SCI),
 		.power = power(m),
 	}, err);
-	return b->uart && b->pm &&
+	b->genid = add(b, &vmgenid_model, &(struct vmgenid_config){
+		.mem = &m->mem,
+		.at = MAP_GENID,
+		.moved = m->config.incoming,
+	}, err);
+	return b->uart && b->pm && b->genid &&
 	       add(b, &rtc_model, &(struct rtc_config){
 			.irq = line(m, LINE_RTC),
 			.ram_low = low,
@@ -154,6 +163,11 @@ int board_create(struct machine *m, struct err *err)
 	/* The addresses of all functions are given when the last one is there. */
 	device_reset(b->pci);
 	return 0;
+}
+
+void board_tell_identity(struct board *b)
+{
+	acpi_pm_event(b->pm, EVENT_GENID);
 }
 
 const char *board_id(const struct board *b, unsigned i, char *id)

@@ -20,6 +20,7 @@
 #include "base/size.h"
 #include "base/thread.h"
 #include "dev/acpi_pm.h"
+#include "dev/device.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
 #include "engine/kvm.h"
@@ -351,6 +352,7 @@ int machine_reset(struct machine *m, struct err *err)
 	m->last_words = 0;
 	atomic_store(&m->stopping, false);
 	rc = load(m, err);
+	device_reset(m->board.genid); /* what it says is in RAM, which was cleared since the board's reset */
 	if (rc == 0)
 		rc = open_vm(m, err);
 	return rc < 0 ? rc : enter(m, err);

@@ -12,6 +12,7 @@
  *	  0x9fc00-0x100000  reserved: where a PC has its BIOS
  *	    0xe0000           ACPI tables, 64 KiB
  *	    0xf0000           RSDP, SMBIOS entry point and tables
+ *	    0xf2000           VM generation ID, 16 bytes, in a page of its own
  *	0xc0000000        PCI windows, when RAM ends before or here
  *	0xe0000000        ECAM, one bus
  *	0xf0000000        PCI windows again
@@ -43,6 +44,7 @@ struct err;
 #define MAP_RSDP        0xf0000
 #define MAP_SMBIOS      0xf0040
 #define MAP_SMBIOS_SIZE 0x1000
+#define MAP_GENID       0xf2000
 #define MAP_BIOS_END    0x100000
 
 #define MAP_HOLE        (3 * GiB) /* RAM below ends here at the latest */

@@ -27,7 +27,7 @@ struct board {
 	struct bus *bus;
 	struct device *devices[BOARD_DEVICES_MAX];
 	unsigned n;
-	struct device *uart, *pm, *pci;
+	struct device *uart, *pm, *genid, *pci;
 	struct device *hvc; /* NULL: the console is the uart */
 };
 
@@ -60,6 +60,10 @@ struct machine {
 /* Makes the devices; what they raise goes to m->vm, wherever that is at the time. */
 int board_create(struct machine *m, struct err *err);
 void board_reset(struct board *b);
+
+/* Tells a guest that was loaded, by an interrupt, that the board is another than it remembers, and so
+ * its VM generation ID. When vCPUs and chips are loaded, for it is they who remember the interrupt. */
+void board_tell_identity(struct board *b);
 
 /* "uart", "virtio-blk.1": a device's name among all, in a buffer of STATE_NAME_MAX + 1 bytes. */
 const char *board_id(const struct board *b, unsigned i, char *id);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The small chips: clock, keyboard controller, port 0x92, ACPI block. Time is ours. */
+/* The small chips: clock, keyboard controller, port 0x92, ACPI block, generation ID. Time is ours. */
+#include "base/err.h"
 #include "dev/acpi_pm.h"
 #include "dev/i8042.h"
 #include "dev/port92.h"
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
+#include "dev/vmgenid.h"
 #include "tests/tap.h"
 
 #include <time.h>
@@ -240,6 +242,19 @@ static void test_acpi(void)
 	is_int(offs, 1, "S5 switches off");
 	out(0x622, 1, 0xff);
 	is_int(in(0x620, 4), 0x00ff0000, "GPE enable, by bytes");
+	acpi_pm_event(pm, 9);
+	ok(!sci, "a general-purpose event that is not enabled");
+	acpi_pm_event(pm, 0);
+	ok(sci, "and one that is");
+	is_int(in(0x620, 4), 0x00ff0201, "both are in the status");
+	out(0x620, 1, 0xfe);
+	ok(sci, "0 written clears nothing");
+	out(0x620, 1, 1);
+	ok(!sci, "1 does");
+	out(0x623, 1, 2);
+	ok(sci, "an event that waited is enabled");
+	device_reset(pm);
+	ok(!sci && in(0x620, 4) == 0, "a reset forgets all");
 	device_destroy(pm);
 }
 
@@ -277,6 +292,41 @@ static void test_pvpanic(void)
 	device_destroy(dev);
 }
 
+/* -- The generation ID ------------------------------------------------------------- */
+
+static void test_vmgenid(void)
+{
+	static uint8_t ram[64], first[16];
+	static const uint8_t zeros[16];
+	const struct guest_mem mem = {.n = 1, .regions[0] = {.base = 0x1000, .size = sizeof(ram), .host = ram}};
+	struct vmgenid_config config = {.mem = &mem, .at = 0x1010};
+	struct device *dev = device_create(&vmgenid_model, bus, &config, NULL), *other;
+	struct err err = {0};
+
+	memcpy(first, ram + 16, 16);
+	ok(memcmp(first, zeros, 16) != 0, "there is an ID in memory");
+	ok(!memcmp(ram, zeros, 16) && !memcmp(ram + 32, zeros, 16), "and nothing beside it");
+	memset(ram, 0, sizeof(ram));
+	device_reset(dev);
+	ok(memcmp(first, ram + 16, 16) == 0, "after a reset it is there again");
+	config.at = 0x1000;
+	other = device_create(&vmgenid_model, bus, &config, NULL);
+	ok(memcmp(ram, zeros, 16) != 0 && memcmp(ram, first, 16) != 0, "another device has another one");
+	config.moved = true;
+	memcpy(ram, "it has an ID yet", 16);
+	device_destroy(other);
+	other = device_create(&vmgenid_model, bus, &config, NULL);
+	ok(memcmp(ram, "it has an ID yet", 16) == 0, "a guest that has moved keeps its own");
+	memset(ram, 0, sizeof(ram));
+	device_reset(other);
+	ok(memcmp(ram, "it has an ID yet", 16) == 0, "through a reset, too");
+	config.at = 0x1038;
+	ok(!device_create(&vmgenid_model, bus, &config, &err), "one whose place is not all memory is not made");
+	is_str(err.text, "vmgenid: no guest memory at 0x1038", "that is told");
+	device_destroy(dev);
+	device_destroy(other);
+}
+
 /* -- The list ---------------------------------------------------------------------- */
 
 static void test_models(void)
@@ -299,6 +349,7 @@ int main(void)
 	test_resets();
 	test_acpi();
 	test_pvpanic();
+	test_vmgenid();
 	bus_destroy(bus);
 	return done_testing();
 }

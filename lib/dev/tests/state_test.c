@@ -17,6 +17,7 @@
 #include "dev/rtc.h"
 #include "dev/tests/guest.h"
 #include "dev/uart.h"
+#include "dev/vmgenid.h"
 #include "state/state.h"
 #include "state/tests/fields.h"
 #include "state/tests/frozen.h"
@@ -168,6 +169,7 @@ static const struct {
 	{&port92_model, use_port92},
 	{&acpi_pm_model, use_pm},
 	{&pvpanic_model, NULL},
+	{&vmgenid_model, NULL},
 	{&pci_host_model, use_host},
 	{&virtio_blk_model, use_virtio},
 	{&virtio_console_model, use_virtio},

@@ -157,5 +157,7 @@ int machine_load_state(struct machine *m, struct err *err)
 		rc = vm_load(&m->vm, &in, err);
 	for (unsigned i = 0; rc == 0 && i < m->config.cpus; i++, used++)
 		rc = vcpu_load(&m->vcpus[i], &in, away, err);
+	if (rc == 0 && !m->config.incoming)
+		board_tell_identity(&m->board);
 	return rc < 0 ? rc : check_all_used(&in, used, err);
 }

@@ -5,7 +5,8 @@
  * Everything here is the same for every guest; what depends on the guest (its processors) is
  * in an SSDT that acpi.c writes, and its addresses are those of machine/map.h. The devices
  * are those that cannot be found by looking: the PCI root with its windows and interrupt
- * routing, the serial port, the clock, pvpanic, and the ports that belong to the board.
+ * routing, the serial port, the clock, pvpanic, the VM generation ID, and the ports that belong
+ * to the board.
  */
 DefinitionBlock ("", "DSDT", 2, "LODGE ", "BOARD   ", 1)
 {
@@ -110,6 +111,16 @@ DefinitionBlock ("", "DSDT", 2, "LODGE ", "BOARD   ", 1)
 			})
 		}
 
+		/* Where the VM generation ID is, as two halves of an address (dev/vmgenid.c). */
+		Device (VGEN)
+		{
+			Name (_HID, "LODG0001")
+			Name (_CID, "VM_Gen_Counter")
+			Name (_DDN, "VM_Gen_Counter")
+			Name (_STA, 15)
+			Name (ADDR, Package (2) { 0x000f2000, 0 })
+		}
+
 		/* Ports and addresses that nobody else may be given. */
 		Device (MBRD)
 		{
@@ -120,6 +131,15 @@ DefinitionBlock ("", "DSDT", 2, "LODGE ", "BOARD   ", 1)
 				IO (Decode16, 0x600, 0x600, 0, 0x40)
 				Memory32Fixed (ReadOnly, 0xe0000000, 0x00100000)
 			})
+		}
+	}
+
+	/* General-purpose event 0: the generation ID is another one (machine/board.c). */
+	Scope (\_GPE)
+	{
+		Method (_E00)
+		{
+			Notify (\_SB.VGEN, 0x80)
 		}
 	}
 }

@@ -51,6 +51,25 @@ static unsigned count_entries(const uint8_t *madt, uint8_t type)
 	return n;
 }
 
+/* Name (ADDR, Package (2) {a 32-bit number, 0}): that number. */
+static uint32_t address_in(const uint8_t *dsdt)
+{
+	static const uint8_t before[] = {0x08, 'A', 'D', 'D', 'R', 0x12, 8, 2, 0x0c};
+	const uint8_t *p = memmem(dsdt, le32_get(dsdt + 4) - 5, before, sizeof(before));
+
+	return p && p[sizeof(before) + 4] == 0 ? le32_get(p + sizeof(before)) : 0;
+}
+
+/* Whether a guest takes some of these bytes for its own. */
+static bool is_ram(const struct map_entry *e, unsigned n, uint64_t base, uint64_t size)
+{
+	bool is = false;
+
+	for (unsigned i = 0; i < n; i++)
+		is |= e[i].type == MAP_RAM && base < e[i].base + e[i].size && e[i].base < base + size;
+	return is;
+}
+
 static void test_acpi(unsigned cpus)
 {
 	struct tables_plan plan = {.mem = &mem, .cpus = cpus, .memory = 64 * MiB};
@@ -66,6 +85,7 @@ static void test_acpi(unsigned cpus)
 	fadt = table(xsdt, 0);
 	ok(sane_table(fadt, "FACP"), "%u CPUs: FADT", cpus);
 	ok(sane_table(at(le64_get(fadt + 140)), "DSDT"), "%u CPUs: DSDT", cpus);
+	is_int(address_in(at(le64_get(fadt + 140))), MAP_GENID, "it knows where the VM generation ID is");
 	ok(memcmp(at(le32_get(fadt + 36)), "FACS", 4) == 0 &&
 		   le32_get(fadt + 36) % 64 == 0,
 	   "%u CPUs: FACS, aligned", cpus);
@@ -122,6 +142,7 @@ static void test_map(void)
 		}
 		ok(sorted, "%llu MiB: no two entries overlap",
 		   (unsigned long long)sizes[i] >> 20);
+		ok(!is_ram(e, n, MAP_GENID, 4096), "the page of the VM generation ID is not the guest's");
 		is_int(sizes[i] - all, MAP_BIOS_END - MAP_EBDA,
 		       "all but what a BIOS would take is RAM");
 	}
