@@ -7,7 +7,8 @@
 #   make check   unit and tree tests    make long    tests of minutes
 #   make soak N=50   boots in a row     make fuzz SECONDS=60   each fuzz target
 #   make bench-ways  what hosts that lack something get, beside what this one has
-#   make bench-life  pause, save, restore of a guest that has booted
+#   make bench-life  pause, fork, save, restore of a guest that has booted
+#   make bench-moves save, restore, migrate, beside QEMU TCG
 #   make bench-handoff   an exit to the VMM, and to one in another process
 #   make hostile HOURS=1   attacks with other seeds, with and without sanitizers
 #   make oracle CASES=10000000   random instructions beside the CPU; goes on where it ended
@@ -28,7 +29,7 @@ SEED  := 1
 SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all help setup run test check asan clang fuzz bench bench-ways bench-handoff bench-life hosts hostile oracle \
+.PHONY: all help setup run test check asan clang fuzz bench bench-ways bench-handoff bench-life bench-moves hosts hostile oracle \
 	soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
@@ -120,6 +121,10 @@ bench-ways: all
 bench-life: all
 	@tools/guest/fetch cloud
 	@$(BUILD)/gcc/bench/life $(GUEST)/cloud/vmlinuz $(GUEST)/cloud/initrd console=ttyS0
+
+bench-moves: all
+	@tools/guest/fetch cloud
+	@bench/moves
 
 bench-handoff: all
 	@$(BUILD)/gcc/bench/handoff

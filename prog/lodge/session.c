@@ -320,9 +320,11 @@ static void go_on_migrating(struct session *s)
 	if (now == MIGRATION_GOES_ON)
 		return;
 	forget_migration(s);
-	if (now == MIGRATION_UNKNOWN)
+	if (now == MIGRATION_UNKNOWN) {
 		err_set(&err, EIO, "the connection was lost when all was sent: the guest is paused here; "
 			"lodge resume, if it does not run there");
+		terminal_note("%s", err.text); /* for whom it is here, who asked may be gone */
+	}
 	s->left = now == MIGRATION_DONE;
 	control_migrated(s->control, s->left ? &facts : NULL, &err);
 	if (s->left)
