@@ -418,6 +418,11 @@ void machine_port_ready(struct machine *m)
 		virtio_console_output_ready(m->board.hvc, 1);
 }
 
+bool machine_port_is_open(struct machine *m)
+{
+	return m->config.port.name && virtio_console_listens(m->board.hvc, 1);
+}
+
 void machine_power_button(struct machine *m)
 {
 	acpi_pm_power_button(m->board.pm);

@@ -164,6 +164,9 @@ void machine_console_ready(struct machine *m);
 size_t machine_port_input(struct machine *m, const uint8_t *bytes, size_t n);
 void machine_port_ready(struct machine *m);
 
+/* Whether a program of the guest has opened the port. When that changes, input_room() is called. */
+bool machine_port_is_open(struct machine *m);
+
 /* Asks the guest to shut down, as a power button does. */
 void machine_power_button(struct machine *m);
 

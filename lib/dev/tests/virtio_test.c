@@ -332,9 +332,12 @@ static void test_ports(void)
 	put_desc(0, 0, FREE_RAM, 8, F_WRITE, 0);
 	offer(0, SIZE, 0);
 	is_int(virtio_console_input(con, 0, (const uint8_t *)"x", 1), 0, "a console that is open has not printed yet");
+	ok(virtio_console_listens(con, 1), "port 1 is open");
+	rooms = 0;
 	say(1, 6, 0);
+	ok(rooms == 1 && !virtio_console_listens(con, 1), "the guest closes it, and its other end hears of it");
 	offer(PORT_IN, SIZE, 0);
-	is_int(virtio_console_input(con, 1, (const uint8_t *)"x", 1), 0, "the guest closes port 1");
+	is_int(virtio_console_input(con, 1, (const uint8_t *)"x", 1), 0, "and it takes nothing more");
 	device_destroy(con);
 }
 

@@ -114,17 +114,20 @@ static void print_all(struct console *con, unsigned port)
 	virtio_signal(v, n);
 }
 
+static void call_end(struct console *con, unsigned port)
+{
+	const struct virtio_console_port *end = &con->config.ports[port];
+
+	con->ports[port].full = false;
+	if (end->input_room)
+		end->input_room(end->ctx);
+}
+
 /* Tells a feeder that was turned away that it is worth coming back. */
 static void call_feeder(struct console *con, unsigned port)
 {
-	const struct virtio_console_port *end = &con->config.ports[port];
-	struct port *p = &con->ports[port];
-
-	if (!p->full || !p->listens)
-		return;
-	p->full = false;
-	if (end->input_room)
-		end->input_room(end->ctx);
+	if (con->ports[port].full && con->ports[port].listens)
+		call_end(con, port);
 }
 
 static void kick_data(struct console *con, unsigned n)
@@ -148,6 +151,14 @@ void virtio_console_output_ready(struct device *dev, unsigned port)
 	scoped_lock(&dev->lock);
 	if (virtio_ready(&con->v, input_queue(port) + 1))
 		print_all(con, port);
+}
+
+bool virtio_console_listens(struct device *dev, unsigned port)
+{
+	const struct console *con = (struct console *)dev;
+
+	scoped_lock(&dev->lock);
+	return con->ports[port].listens;
 }
 
 size_t virtio_console_input(struct device *dev, unsigned port, const uint8_t *bytes, size_t n)
@@ -249,7 +260,7 @@ static void obey(struct console *con, uint32_t port, unsigned event, bool value)
 		con->ports[port].owed |= OWES(PORT_OPEN) | OWES(port ? PORT_NAME : CONSOLE_PORT);
 	if (event == PORT_OPEN && port) {
 		con->ports[port].listens = value;
-		call_feeder(con, port);
+		call_end(con, port);
 	}
 }
 

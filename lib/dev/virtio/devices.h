@@ -30,7 +30,8 @@ struct virtio_blk_config {
 struct virtio_console_port {
 	const char *name; /* of port 1, by which the guest knows it: at most VIRTIO_CONSOLE_NAME_MAX bytes
 			   * of it. NULL: there is no such port */
-	/* As in uart.h: bytes taken, room again; with the device's lock held. */
+	/* As in uart.h: bytes taken, room again; with the device's lock held. Of port 1 input_room also tells
+	 * that the guest has opened or closed it. */
 	size_t (*output)(void *ctx, const uint8_t *bytes, size_t n);
 	void (*input_room)(void *ctx);
 	void *ctx;
@@ -56,5 +57,8 @@ extern const struct device_model virtio_rng_model;
 /* As uart_input() and uart_output_ready(). Port 1 takes all or nothing. */
 size_t virtio_console_input(struct device *console, unsigned port, const uint8_t *bytes, size_t n);
 void virtio_console_output_ready(struct device *console, unsigned port);
+
+/* Whether the guest takes input there, as soon as it has room. */
+bool virtio_console_listens(struct device *console, unsigned port);
 
 #endif
