@@ -120,6 +120,7 @@ bench-ways: all
 bench-life: all
 	@tools/guest/fetch cloud
 	@$(BUILD)/gcc/bench/life $(GUEST)/cloud/vmlinuz $(GUEST)/cloud/initrd console=ttyS0
+	@bench/command
 
 bench-handoff: all
 	@$(BUILD)/gcc/bench/handoff
