@@ -121,6 +121,7 @@ bench-ways: all
 bench-life: all
 	@tools/guest/fetch cloud
 	@$(BUILD)/gcc/bench/life $(GUEST)/cloud/vmlinuz $(GUEST)/cloud/initrd console=ttyS0
+	@bench/command
 
 bench-moves: all
 	@tools/guest/fetch cloud

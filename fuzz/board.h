@@ -89,11 +89,14 @@ static inline void bring_up(unsigned slot)
 	bus_write(bus, BUS_MMIO, base + 8, 4, 1);
 	bus_write(bus, BUS_MMIO, base + 12, 4, 1);
 	bus_write(bus, BUS_MMIO, base + 0x14, 1, 11);
-	bus_write(bus, BUS_MMIO, base + 0x18, 2, 16);
-	bus_write(bus, BUS_MMIO, base + 0x20, 8, 0);
-	bus_write(bus, BUS_MMIO, base + 0x28, 8, 0x100);
-	bus_write(bus, BUS_MMIO, base + 0x30, 8, 0x200);
-	bus_write(bus, BUS_MMIO, base + 0x1c, 2, 1);
+	for (unsigned n = 6; n--;) {
+		bus_write(bus, BUS_MMIO, base + 0x16, 2, n);
+		bus_write(bus, BUS_MMIO, base + 0x18, 2, 16);
+		bus_write(bus, BUS_MMIO, base + 0x20, 8, n * 0x400);
+		bus_write(bus, BUS_MMIO, base + 0x28, 8, n * 0x400 + 0x100);
+		bus_write(bus, BUS_MMIO, base + 0x30, 8, n * 0x400 + 0x200);
+		bus_write(bus, BUS_MMIO, base + 0x1c, 2, 1);
+	}
 	bus_write(bus, BUS_MMIO, base + 0x14, 1, 15);
 }
 
@@ -126,7 +129,7 @@ static inline void make_board(void)
 	devs[n++] = device_create(&virtio_blk_model, bus, &(struct virtio_blk_config){
 		.pci = pci, .disk = disk}, NULL);
 	devs[n++] = device_create(&virtio_console_model, bus,
-		&(struct virtio_console_config){.pci = pci}, NULL);
+		&(struct virtio_console_config){.pci = pci, .ports[1].name = "port"}, NULL);
 	device_reset(devs[0]);
 	for (unsigned slot = 1; slot <= 3; slot++)
 		bring_up(slot);
@@ -138,7 +141,10 @@ static inline void use_board(const uint8_t *data, size_t size)
 		do_step(data);
 	uart_input(devs[1], ram, 3);
 	acpi_pm_event(devs[5], 0);
-	virtio_console_input(devs[BOARD_DEVICES - 1], ram, 3);
+	for (unsigned port = 0; port < VIRTIO_CONSOLE_PORTS; port++) {
+		virtio_console_input(devs[BOARD_DEVICES - 1], port, ram, 3);
+		virtio_console_output_ready(devs[BOARD_DEVICES - 1], port);
+	}
 }
 
 static inline void unmake_board(void)

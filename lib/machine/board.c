@@ -10,7 +10,7 @@
  *	  slot 0  host bridge
  *	  slot 1  virtio rng
  *	  slot 2  and on: virtio blk, a disk each, in the order of the command line; behind
- *	          them a virtio console, if that is wanted
+ *	          them a virtio console, if that or a port is wanted
  *
  * The timer chip and the interrupt controllers are not here: they are the engine's
  * (machine/vm.c). A wire is a callback with m->vm as its context, and m->vm is re-opened at
@@ -126,6 +126,28 @@ static bool add_pci(struct machine *m, struct err *err)
 	return b->pci != NULL;
 }
 
+static struct virtio_console_port port(const char *name, const struct machine_console *end)
+{
+	return (struct virtio_console_port){
+		.name = name, .output = end->output, .input_room = end->input_room, .ctx = end->ctx,
+	};
+}
+
+static bool add_console(struct board *b, const struct machine_config *c, struct virtio_place place,
+			struct err *err)
+{
+	struct virtio_console_config config = {.pci = place};
+
+	if (!c->virtio_console && !c->port.name)
+		return true;
+	if (c->virtio_console)
+		config.ports[0] = port(NULL, &c->console);
+	if (c->port.name)
+		config.ports[1] = port(c->port.name, &c->port.end);
+	b->hvc = add(b, &virtio_console_model, &config, err);
+	return b->hvc != NULL;
+}
+
 static bool add_virtio(struct machine *m, struct err *err)
 {
 	struct board *b = &m->board;
@@ -140,15 +162,7 @@ static bool add_virtio(struct machine *m, struct err *err)
 		if (!add(b, &virtio_blk_model, &config, err))
 			return false;
 	}
-	if (!m->config.virtio_console)
-		return true;
-	b->hvc = add(b, &virtio_console_model, &(struct virtio_console_config){
-		.pci = place,
-		.output = m->config.console.output,
-		.input_room = m->config.console.input_room,
-		.ctx = m->config.console.ctx,
-	}, err);
-	return b->hvc != NULL;
+	return add_console(b, &m->config, place, err);
 }
 
 int board_create(struct machine *m, struct err *err)

@@ -101,9 +101,14 @@ int machine_check(const struct machine_config *config, struct err *err)
 /* Fills guest memory as firmware and a boot loader would. */
 static int load(struct machine *m, struct err *err)
 {
+	const struct blob more = {
+		.role = "more of the initrd", .fd = -1,
+		.bytes = m->config.initrd_more, .size = m->config.initrd_more_len,
+	};
 	struct boot_plan plan = {
 		.kernel = &m->kernel,
 		.initrd = m->initrd.fd >= 0 ? &m->initrd : NULL,
+		.initrd_more = more.size ? &more : NULL,
 		.cmdline = m->config.cmdline ? m->config.cmdline : "",
 		.mem = &m->mem,
 		.ram = m->ram.fd,
@@ -383,8 +388,8 @@ void machine_destroy(struct machine *m)
 
 size_t machine_console_input(struct machine *m, const uint8_t *bytes, size_t n)
 {
-	if (m->board.hvc)
-		return virtio_console_input(m->board.hvc, bytes, n);
+	if (m->config.virtio_console)
+		return virtio_console_input(m->board.hvc, 0, bytes, n);
 	return uart_input(m->board.uart, bytes, n);
 }
 
@@ -396,10 +401,26 @@ void machine_console_ready(struct machine *m)
 {
 	if (atomic_load(&m->stopping) && m->last_words++ >= LAST_WORDS)
 		return;
-	if (m->board.hvc)
-		virtio_console_output_ready(m->board.hvc);
+	if (m->config.virtio_console)
+		virtio_console_output_ready(m->board.hvc, 0);
 	else
 		uart_output_ready(m->board.uart);
+}
+
+size_t machine_port_input(struct machine *m, const uint8_t *bytes, size_t n)
+{
+	return m->config.port.name ? virtio_console_input(m->board.hvc, 1, bytes, n) : 0;
+}
+
+void machine_port_ready(struct machine *m)
+{
+	if (m->config.port.name)
+		virtio_console_output_ready(m->board.hvc, 1);
+}
+
+bool machine_port_is_open(struct machine *m)
+{
+	return m->config.port.name && virtio_console_listens(m->board.hvc, 1);
 }
 
 void machine_power_button(struct machine *m)

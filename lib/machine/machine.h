@@ -58,6 +58,13 @@ struct machine_console {
 	void *ctx;
 };
 
+/* Something for the guest beside what was booted: a port of a virtio console, for a program that finds it by its
+ * name, and who is at its other end. */
+struct machine_port {
+	const char *name; /* NULL: there is none */
+	struct machine_console end;
+};
+
 struct machine_panic {
 	/* The guest says that it panicked, through pvpanic; crash_kernel: a second kernel takes over.
 	 * On a vCPU's thread, as often as the guest likes. Same rules. */
@@ -80,6 +87,9 @@ struct machine_config {
 	struct machine_console console; /* at the other end of COM1 */
 	struct machine_panic panic;     /* nobody listens: zeros */
 	bool virtio_console;            /* at that of a virtio console instead: hvc0 */
+	struct machine_port port;
+	const uint8_t *initrd_more;     /* a cpio archive that the kernel is to find behind its initrd */
+	size_t initrd_more_len;         /* 0: none */
 	const struct saved *saved;      /* the machine goes on from there (saved.h); NULL: it boots */
 	const struct machine_fork *fork; /* and its memory is this (fork.h); NULL: in the same file */
 	const struct incoming *incoming; /* or this (incoming.h) */
@@ -149,6 +159,13 @@ size_t machine_console_input(struct machine *m, const uint8_t *bytes, size_t n);
 
 /* The other end takes output again. When the machine has ended the rest comes, up to a bound. */
 void machine_console_ready(struct machine *m);
+
+/* The same of the port, if there is one; but it takes all or nothing. */
+size_t machine_port_input(struct machine *m, const uint8_t *bytes, size_t n);
+void machine_port_ready(struct machine *m);
+
+/* Whether a program of the guest has opened the port. When that changes, input_room() is called. */
+bool machine_port_is_open(struct machine *m);
 
 /* Asks the guest to shut down, as a power button does. */
 void machine_power_button(struct machine *m);

@@ -28,7 +28,7 @@ struct board {
 	struct device *devices[BOARD_DEVICES_MAX];
 	unsigned n;
 	struct device *uart, *pm, *genid, *pci;
-	struct device *hvc; /* NULL: the console is the uart */
+	struct device *hvc; /* a virtio console: of the machine's console or port, or both */
 };
 
 struct machine {

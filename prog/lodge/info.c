@@ -54,7 +54,7 @@ void info_print(const struct json_value *facts)
 {
 	static const char *const keys[] = {
 		"pid", "name", "state", "file", "stored", "engine", "cpus", "memory", "kernel",
-		"initrd", "append", "boot", "console", "seconds",
+		"initrd", "append", "boot", "console", "port", "seconds",
 	};
 	const struct json_value *disks = json_find(facts, "disks");
 

@@ -15,12 +15,14 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "command.h"
 #include "console.h"
 #include "control.h"
 #include "engine/cgroup.h"
 #include "engine/choose.h"
 #include "engine/kvm.h"
 #include "failure.h"
+#include "guest/agent.h"
 #include "machine/incoming.h"
 #include "machine/saved.h"
 #include "place.h"
@@ -70,6 +72,21 @@ const char *launch_path(const char *path)
 }
 
 /* -- Parts ------------------------------------------------------------------------------ */
+
+/* A reset loads the initrd again, so a machine from a file has it, too. */
+static int add_agent(const struct launch *l, struct machine_config *config, struct err *err)
+{
+	bool has = config->port.name && strcmp(config->port.name, AGENT_PORT) == 0;
+
+	if (l->command && !has)
+		return err_set(err, EINVAL, "this machine has no port for an agent, which would run a command: it is to "
+			       "be started with lodge run --agent, and saved");
+	if (has) {
+		config->initrd_more = launch_agent;
+		config->initrd_more_len = (size_t)(launch_agent_end - launch_agent);
+	}
+	return 0;
+}
 
 static int open_trace(const struct launch *l, struct machine_config *config,
 		      struct err *err)
@@ -126,7 +143,7 @@ int launch_choose(const struct launch *l, struct machine_config *config, struct 
 	if (rc < 0)
 		return rc;
 	config->face = choice.face;
-	if (l->ready < 0)
+	if (l->ready < 0 && !l->command) /* whose stderr is the command's */
 		log_note("engine", "%s", choice.why);
 	return 0;
 }
@@ -195,7 +212,8 @@ static void enter_sandbox(const struct launch *l, const struct session *s)
 	char missing[SANDBOX_MISSING];
 
 	if (why_no_sandbox(l)) {
-		log_note("sandbox", "off, %s", why_no_sandbox(l));
+		if (!l->command)
+			log_note("sandbox", "off, %s", why_no_sandbox(l));
 		return;
 	}
 	sandbox_enter(&config, missing);
@@ -220,15 +238,18 @@ static int run_machine(const struct launch *l, struct session *s)
 {
 	int code;
 
-	if (isatty(STDIN_FILENO))
+	if (isatty(STDIN_FILENO) && !l->command)
 		log_note("console", "Ctrl-] leaves");
-	s->output = terminal_output();
+	s->output = terminal_output(STDOUT_FILENO);
+	s->errors = terminal_output(STDERR_FILENO);
 	if (l->ready >= 0)
 		leave_stderr();
 	enter_sandbox(l, s);
-	code = session_run(s);
+	code = l->command ? command_run(s, l->command) : session_run(s);
 	if (s->output != STDOUT_FILENO)
 		close(s->output);
+	if (s->errors != STDERR_FILENO)
+		close(s->errors);
 	if (l->stats)
 		print_stats(s->machine);
 	return code;
@@ -248,7 +269,7 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 	struct err err = {0};
 	int code;
 
-	if (source(ctx, config, &disks, &err) < 0 || open_trace(l, config, &err) < 0 ||
+	if (source(ctx, config, &disks, &err) < 0 || add_agent(l, config, &err) < 0 || open_trace(l, config, &err) < 0 ||
 	    open_control(s, &err) < 0 || open_disks(&disks, config, &err) < 0 ||
 	    launch_choose(l, config, &err) < 0 || create(s, config, &err) < 0)
 		code = refuse(l, &err);
@@ -275,21 +296,19 @@ void launch_prepare(const struct launch *l)
 int launch(const struct launch *l, launch_source *source, void *ctx)
 {
 	static struct console console;
-	struct machine_config config = {
-		.console = {
-			.output = console_put,
-			.input_room = console_input_room,
-			.ctx = &console,
-		},
+	const struct machine_console end = {
+		.output = console_put, .input_room = console_input_room, .ctx = &console,
 	};
+	struct machine_config config = {0};
 	struct session s = {
 		.config = &config, .console = &console, .name = l->name,
-		.no_reboot = l->no_reboot, .paused = l->paused, .ready = l->ready,
+		.no_reboot = l->no_reboot, .commands = l->command, .paused = l->paused, .ready = l->ready,
 		.number = l->number, .attached = -1, .incoming = l->incoming,
 	};
 	struct err err;
 	int code;
 
+	*(l->command ? &config.port.end : &config.console) = end;
 	config.panic = (struct machine_panic){.said = session_panic, .ctx = &s};
 	launch_prepare(l);
 	s.signals = session_signals();

@@ -7,6 +7,7 @@
 #define LODGE_LAUNCH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "block/disk.h"
 #include "lodge.h"
@@ -19,6 +20,7 @@ struct launch {
 	int ready; /* in the background: gets `number` when the guest runs; -1: it is here */
 	uint32_t number;
 	int incoming; /* a socket to where the guest comes from (machine/incoming.h); -1: none */
+	char **command; /* that the guest's agent is to run, its words; NULL: there is a console */
 };
 
 #define LAUNCH_DEFAULTS {.engine = "auto", .sandbox = "on", .ready = -1, .incoming = -1}
@@ -61,8 +63,14 @@ int launch_saved(const struct saved *saved, struct machine_config *config,
 /* Before anything is opened that the guest's process is to keep. launch() does it, where it was not done. */
 void launch_prepare(const struct launch *l);
 
+/* A program that runs commands in the guest (guest/agent.c), as an archive for Linux to unpack. */
+extern const uint8_t launch_agent[], launch_agent_end[];
+
 /* Runs a guest from there to its end. Returns the program's exit code. */
 int launch(const struct launch *l, launch_source *source, void *ctx);
+
+/* The same from a file of `lodge save`. */
+int launch_file(const struct launch *l, const char *file);
 
 /* Chooses an engine, and tells which. 0 or -errno. */
 int launch_choose(const struct launch *l, struct machine_config *config, struct err *err);

@@ -59,6 +59,7 @@ struct verb {
 	const char *text;    /* more, for `lodge help VERB`; NULL: nothing */
 	const char *operand; /* "[VERB]": what it takes that is no option; NULL: nothing */
 	unsigned n_operands; /* as many words at most */
+	size_t rest; /* where in the struct the char ** is for all words behind "--"; 0: it takes none */
 	const struct option *options;
 	size_t size; /* of the struct that options fill; it begins with a const char * for each operand */
 	const void *defaults; /* what it is before; NULL: zeros */

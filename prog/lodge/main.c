@@ -113,7 +113,7 @@ int main(int argc, char **argv)
 	verb = verb_find(argv[1]);
 	if (!verb)
 		return verb_unknown(argv[1]);
-	for (int i = 2; i < argc; i++)
+	for (int i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)
 		if (asks_for_help(argv[i]))
 			return run_verb(&verb_help, 1, argv + 1);
 	return run_verb(verb, argc - 2, argv + 2);

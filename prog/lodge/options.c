@@ -162,6 +162,10 @@ int options_parse(const struct verb *verb, void *into, int argc, char **argv,
 		memcpy(into, verb->defaults, verb->size);
 	for (int i = 0; i < argc; i += used) {
 		used = 1;
+		if (verb->rest && strcmp(argv[i], "--") == 0) {
+			*(char ***)((char *)into + verb->rest) = argv + i + 1;
+			return 0;
+		}
 		if (argv[i][0] == '-' && argv[i][1]) {
 			rc = take(verb, into, argc - i, argv + i, &used, err);
 			if (rc < 0)

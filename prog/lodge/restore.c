@@ -11,6 +11,11 @@
 struct restore {
 	const char *file;
 	struct launch launch;
+};
+
+/* Where the machine comes from. */
+struct source {
+	const char *file;
 	struct saved *saved;
 };
 
@@ -21,10 +26,10 @@ static const struct option options[] = {
 	{0},
 };
 
-static int configure(void *restore, struct machine_config *config, struct launch_disks *disks,
+static int configure(void *source, struct machine_config *config, struct launch_disks *disks,
 		     struct err *err)
 {
-	struct restore *r = restore;
+	struct source *r = source;
 	int rc;
 
 	if (!r->file)
@@ -33,13 +38,20 @@ static int configure(void *restore, struct machine_config *config, struct launch
 	return rc < 0 ? rc : launch_saved(r->saved, config, disks, err);
 }
 
+int launch_file(const struct launch *l, const char *file)
+{
+	struct source source = {.file = file};
+	int code = launch(l, configure, &source);
+
+	saved_close(source.saved);
+	return code;
+}
+
 static int restore_main(void *parsed)
 {
-	struct restore *r = parsed;
-	int code = launch(&r->launch, configure, r);
+	const struct restore *r = parsed;
 
-	saved_close(r->saved);
-	return code;
+	return launch_file(&r->launch, r->file);
 }
 
 const struct verb verb_restore = {

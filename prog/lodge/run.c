@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lodge run: a guest from a kernel and its files.
+ * lodge run: a guest from a kernel and its files; or one that `lodge save` has put into a file, and a
+ * command in it.
  */
 #include "lodge.h"
 
@@ -8,6 +9,7 @@
 #include "base/macros.h"
 #include "failure.h"
 #include "arrival.h"
+#include "guest/agent.h"
 #include "launch.h"
 #include "machine/cpu/cpu.h"
 
@@ -19,32 +21,37 @@
 
 #define DEFAULT_CMDLINE "console=ttyS0"
 
-struct run {
-	struct launch launch;
-	const char *kernel, *initrd, *append, *console, *incoming;
+/* What makes a new machine. */
+struct parts {
+	const char *kernel, *initrd, *append, *console;
 	unsigned cpus;
 	struct cpu_model cpu;
 	bool cpu_help; /* instead of a guest */
 	uint64_t memory;
 	struct launch_disks disks;
+	bool agent;
+};
+
+struct run {
+	const char *file; /* NULL: a new machine */
+	const char *incoming;
+	struct launch launch;
+	struct parts parts;
 };
 
 static const struct run defaults = {
 	.launch = LAUNCH_DEFAULTS,
-	.append = DEFAULT_CMDLINE,
-	.console = "serial",
-	.cpus = 1,
-	.memory = GiB,
+	.parts = {.append = DEFAULT_CMDLINE, .console = "serial", .cpus = 1, .memory = GiB},
 };
 
 static int set_cpu(void *into, char *value, struct err *err)
 {
-	struct run *r = into;
+	struct parts *p = into;
 	int rc = 0;
 
-	r->cpu_help = strcmp(value, "help") == 0;
-	if (!r->cpu_help)
-		rc = cpu_model_parse(&r->cpu, value, err);
+	p->cpu_help = strcmp(value, "help") == 0;
+	if (!p->cpu_help)
+		rc = cpu_model_parse(&p->cpu, value, err);
 	return rc < 0 ? err_at(err, rc, "--cpu") : 0;
 }
 
@@ -75,7 +82,7 @@ static int set_disk(void *into, char *value, struct err *err)
 	return 0;
 }
 
-#define AT(member) offsetof(struct run, member)
+#define AT(member) offsetof(struct run, parts.member)
 
 static const struct option options[] = {
 	{"--kernel", "FILE", "a bzImage, or an ELF file with a PVH entry", OPTION_TEXT, AT(kernel),
@@ -85,25 +92,27 @@ static const struct option options[] = {
 	 AT(append), 0, 0, NULL},
 	{"--cpus", "N", "how many vCPUs (default: 1)", OPTION_NUMBER, AT(cpus), 1,
 	 MACHINE_CPUS_MAX, NULL},
-	{"--cpu", "MODEL[,+F][,-F]...", "host, v1 to v4, or help (default: host)", OPTION_OTHER, 0,
-	 0, 0, set_cpu},
+	{"--cpu", "MODEL[,+F][,-F]...", "host, v1 to v4, or help (default: host)", OPTION_OTHER,
+	 offsetof(struct run, parts), 0, 0, set_cpu},
 	{"--memory", "SIZE", "with a unit: 512M, 2G (default: 1G)", OPTION_SIZE, AT(memory), 0, 0,
 	 NULL},
 	{"--disk", "FILE[,readonly=on]", "a raw image; once for each disk", OPTION_OTHER, AT(disks),
 	 0, 0, set_disk},
 	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", OPTION_WORD, AT(console),
 	 0, 0, NULL},
+	{"--agent", NULL, "put lodge-agent behind the initrd, with a port to it", OPTION_FLAG, AT(agent), 0,
+	 0, NULL},
 	{"--incoming", "URI", "the guest comes from `lodge migrate`: unix:PATH, or - for stdin", OPTION_TEXT,
-	 AT(incoming), 0, 0, NULL},
-	LAUNCH_OPTIONS(AT(launch)),
+	 offsetof(struct run, incoming), 0, 0, NULL},
+	LAUNCH_OPTIONS(offsetof(struct run, launch)),
 	{0},
 };
 
 /* Names of files are absolute from here on: the guest may be restored elsewhere. */
-static int configure(void *run, struct machine_config *config, struct launch_disks *disks,
+static int configure(void *parts, struct machine_config *config, struct launch_disks *disks,
 		     struct err *err)
 {
-	const struct run *r = run;
+	const struct parts *r = parts;
 
 	if (!r->kernel)
 		return err_set(err, ERANGE,
@@ -115,6 +124,7 @@ static int configure(void *run, struct machine_config *config, struct launch_dis
 	config->initrd = launch_path(r->initrd);
 	config->cmdline = r->append;
 	config->virtio_console = strcmp(r->console, "virtio") == 0;
+	config->port.name = r->agent ? AGENT_PORT : NULL;
 	*disks = r->disks;
 	for (unsigned i = 0; i < disks->n; i++)
 		disks->disks[i].path = launch_path(disks->disks[i].path);
@@ -132,25 +142,51 @@ static int list_cpus(const struct run *r)
 	return EXIT_OK;
 }
 
+static int check_usage(const struct run *r, struct err *err)
+{
+	if (r->file && r->incoming)
+		return err_set(err, ERANGE, "a guest comes from '%s', or from --incoming, not both", r->file);
+	if (r->file && memcmp(&r->parts, &defaults.parts, sizeof(r->parts)) != 0)
+		return err_set(err, ERANGE, "'%s' says itself what the machine is: options that make one are for a new one",
+			       r->file);
+	if (r->launch.command && !r->file)
+		return err_set(err, ERANGE, "a command needs a saved machine: lodge run FILE -- COMMAND");
+	if (r->launch.command && !r->launch.command[0])
+		return err_set(err, ERANGE, "the command behind -- is missing: lodge run FILE -- COMMAND");
+	return 0;
+}
+
 static int run_main(void *parsed)
 {
 	struct run *r = parsed;
+	struct err err = {0};
 
+	if (check_usage(r, &err) < 0)
+		return report_failure(&err);
 	if (r->incoming)
 		return arrival_run(&r->launch, r->incoming);
-	return r->cpu_help ? list_cpus(r) : launch(&r->launch, configure, r);
+	if (r->parts.cpu_help)
+		return list_cpus(r);
+	return r->file ? launch_file(&r->launch, r->file) : launch(&r->launch, configure, &r->parts);
 }
 
 const struct verb verb_run = {
 	.name = "run",
 	.summary = "start a guest from files, with its console on this terminal",
-	.text = "The console is the guest's first serial port. On a terminal it is raw, and Ctrl-]\n"
+	.text = "FILE is a saved machine, which goes on as by `lodge restore`. With a COMMAND that runs in it, by\n"
+		"the agent that it was started with (--agent), with lodge's stdin, stdout and stderr. SIGINT and\n"
+		"SIGTERM are the command's; its exit code is lodge's, 128+N if signal N has ended it, 126 and 127\n"
+		"if it cannot be executed. Then the guest is switched off.\n\n"
+		"The console is the guest's first serial port. On a terminal it is raw, and Ctrl-]\n"
 		"leaves, which switches the guest off. Otherwise its bytes go to stdout, and input is\n"
 		"read from stdin to its end, which does not end the guest.\n\n"
 		"The guest's power-off ends lodge with 0; its reset starts it again; a triple fault ends\n"
 		"lodge with 1 and a sentence on stderr. A kernel panic is told on stderr, and the guest\n"
 		"goes on: it may hang, reset, or start a crash kernel. With --no-reboot a panic that its\n"
 		"pvpanic driver reports ends lodge with 1.\n",
+	.operand = "[FILE [-- COMMAND [ARG]...]]",
+	.n_operands = 1,
+	.rest = offsetof(struct run, launch.command),
 	.options = options,
 	.size = sizeof(struct run),
 	.defaults = &defaults,

@@ -295,6 +295,8 @@ int session_migrate(struct session *s, const struct migration_plan *plan, struct
 {
 	if (check_migration(s, err) < 0)
 		return -EBUSY;
+	if (s->commands)
+		return err_set(err, EBUSY, "the guest is here for a command, and ends with it");
 	return tell_end(s, migration_begin(&s->migration, s->machine, plan, err), err);
 }
 
@@ -347,6 +349,8 @@ int session_attach(struct session *s, int fd, struct err *err)
 {
 	if (send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return err_set(err, ERANGE, "'console' needs a socket");
+	if (s->commands)
+		return err_set(err, EBUSY, "the guest is here for a command: its console is nowhere");
 	if (s->attached >= 0)
 		return err_set(err, EBUSY, "somebody else is at the guest's console");
 	if (s->on_terminal)

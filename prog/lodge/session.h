@@ -26,8 +26,9 @@ struct session {
 	struct control *control; /* or NULL */
 	const char *name;        /* or NULL */
 	int signals;             /* a signalfd */
-	int output;              /* terminal_output() */
+	int output, errors;      /* terminal_output() of stdout and stderr */
 	bool no_reboot;          /* a reset ends the session, and so does a panic */
+	bool commands;           /* it is command.h's: its machine runs a command, and has no console */
 	bool paused;             /* the machine does not run until somebody says so */
 	bool saved;              /* it was ended because it is in a file, */
 	bool left;               /* or because it runs elsewhere */

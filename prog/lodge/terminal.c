@@ -87,15 +87,17 @@ bool terminal_take(void)
 }
 
 /* A terminal that nobody reads takes a part of a write and makes the writer wait for the rest,
- * whatever poll() said. O_NONBLOCK on stdout itself would be our parent's, too; so it is opened
+ * whatever poll() said. O_NONBLOCK on the descriptor itself would be our parent's, too; so it is opened
  * once more. */
-int terminal_output(void)
+int terminal_output(int fd)
 {
-	int fd = -1;
+	char path[32];
+	int own = -1;
 
-	if (isatty(STDOUT_FILENO))
-		fd = open("/proc/self/fd/1", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	return fd >= 0 ? fd : STDOUT_FILENO;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (isatty(fd))
+		own = open(path, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	return own >= 0 ? own : fd;
 }
 
 void terminal_note(const char *fmt, ...)

@@ -17,9 +17,9 @@ void terminal_prepare(void);
  * terminal, is fine. */
 bool terminal_take(void);
 
-/* Where to write what is for stdout: to a terminal without ever waiting for it (a descriptor of
- * our own, for the caller to keep), otherwise STDOUT_FILENO. */
-int terminal_output(void);
+/* Where to write what is for stdout or stderr: to a terminal without ever waiting for it (a descriptor of
+ * our own, for the caller to keep), otherwise that descriptor itself. */
+int terminal_output(int fd);
 
 /* Gives it back; nothing if it was not taken. */
 void terminal_give_back(void);

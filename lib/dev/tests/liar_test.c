@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define SIZE 16u
+#define QUEUES 6u /* that the console has; others ignore what is too much */
 #define RAM_AT 0x100000u /* guest-physical: what is below is no RAM */
 #define LIAR_RAM 0x8000u
 
@@ -85,6 +86,14 @@ static void lie_header(uint8_t *at)
 	le64_put(at + 8, below(4) ? below(260) : rnd());
 }
 
+/* A control message of a console's, somewhere. */
+static void lie_message(uint8_t *at)
+{
+	le32_put(at, below(8) ? below(3) : (uint32_t)rnd());
+	le16_put(at + 4, (uint16_t)(below(8) ? below(9) : rnd()));
+	le16_put(at + 6, (uint16_t)below(3));
+}
+
 /* The driver's rings: at fixed places, so that lies are believed for a while, or anywhere. */
 struct rings {
 	uint32_t desc, avail, used;
@@ -107,7 +116,7 @@ static void bring_up(unsigned slot, struct rings *r)
 	bar_out(slot, 0, STATUS, 1, 3);
 	accept_features(slot, offered(slot) & (rnd() | UINT64_C(1) << 32));
 	bar_out(slot, 0, STATUS, 1, 11);
-	for (unsigned n = 0; n < 2; n++) {
+	for (unsigned n = 0; n < QUEUES; n++) {
 		bar_out(slot, 0, 0x16, 2, n);
 		bar_out(slot, 0, 0x18, 2, SIZE);
 		bar_out(slot, 0, 0x20, 8, RAM_AT + r->desc);
@@ -128,13 +137,14 @@ static void lie(unsigned slot, const struct rings *r)
 		if (below(3))
 			lie_desc(ram + r->desc + 16 * i);
 	lie_header(ram + below(LIAR_RAM - 16));
+	lie_message(ram + below(LIAR_RAM - 8));
 	le64_put(ram + r->desc, RAM_AT + 0x2000);
 	le32_put(ram + r->desc + 8, 16);
 	lie_header(ram + 0x2000);
 	for (unsigned i = 0; i < SIZE; i++)
 		le16_put(ram + r->avail + 4 + 2 * i, (uint16_t)(below(20) ? below(SIZE) : rnd()));
 	le16_put(idx, (uint16_t)(le16_get(idx) + more));
-	kick(slot, below(2));
+	kick(slot, below(QUEUES));
 }
 
 static void *scribble(void *arg)
@@ -210,7 +220,7 @@ static void make_devices(struct device *dev[SLOTS], struct disk *disk)
 	dev[CONSOLE] = device_create(&virtio_console_model, g_bus,
 		&(struct virtio_console_config){
 			.pci = {.host = g_host, .mem = &g_mem, .slot = CONSOLE},
-			.output = output}, NULL);
+			.ports = {{.output = output}, {.name = "org.test.0", .output = output}}}, NULL);
 	dev[DISK] = device_create(&virtio_blk_model, g_bus, &(struct virtio_blk_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = DISK}, .disk = disk,
 		.serial = "lodge-0"}, NULL);
@@ -263,9 +273,9 @@ int main(int argc, char **argv)
 		for (unsigned i = 1 + below(6); i; i--) {
 			lie(slot, &r);
 			if (slot == CONSOLE && below(2))
-				virtio_console_input(dev[CONSOLE], (const uint8_t *)"hello", 5);
+				virtio_console_input(dev[CONSOLE], below(2), (const uint8_t *)"hello", 5);
 			if (slot == CONSOLE && below(2))
-				virtio_console_output_ready(dev[CONSOLE]);
+				virtio_console_output_ready(dev[CONSOLE], below(2));
 		}
 		broken += bar_in(slot, 0, STATUS, 1) >> 6 & 1;
 	}

@@ -109,13 +109,24 @@ static void use_host(struct device *dev)
 static void use_virtio(struct device *dev)
 {
 	device_reset(g_host); /* gives it its addresses */
-	drive(SLOT, UINT64_MAX, dev->model == &virtio_console_model ? 2 : 1, 16);
+	drive(SLOT, UINT64_MAX, dev->model == &virtio_console_model ? 6 : 1, 16);
 	put_desc(0, 0, FREE_RAM, 64, F_WRITE, 0);
 	offer(0, 16, 0);
 	if (dev->model == &virtio_console_model) {
 		put_desc(1, 0, FREE_RAM + 0x100, 64, 0, 0);
 		offer(1, 16, 0);
 		kick(SLOT, 1);
+		for (unsigned i = 0; i < 3; i++) { /* ports are ready, and port 1 is open */
+			le32_put(g_ram + FREE_RAM + 0x200, i > 0);
+			le16_put(g_ram + FREE_RAM + 0x204, i < 2 ? 3 : 6);
+			le16_put(g_ram + FREE_RAM + 0x206, 1);
+			put_desc(3, 0, FREE_RAM + 0x200, 8, 0, 0);
+			offer(3, 16, 0);
+			kick(SLOT, 3);
+		}
+		put_desc(5, 0, FREE_RAM + 0x300, 64, 0, 0);
+		offer(5, 16, 0);
+		kick(SLOT, 5);
 	} else if (dev->model == &virtio_rng_model) {
 		kick(SLOT, 0);
 	}
@@ -136,7 +147,8 @@ static struct device *make_on_board(const struct device_model *m)
 		{&acpi_pm_model, &(struct acpi_pm_config){.clock = clock_that_stands}},
 		{&virtio_blk_model, &(struct virtio_blk_config){.pci = pci, .disk = disk}},
 		{&virtio_console_model, &(struct virtio_console_config){
-			.pci = pci, .output = takes_nothing}},
+			.pci = pci, .ports = {{.output = takes_nothing},
+					      {.name = "org.test.0", .output = takes_nothing}}}},
 		{&virtio_rng_model, &(struct virtio_rng_config){.pci = pci}},
 	};
 

@@ -155,16 +155,16 @@ static void test_console(void)
 	struct device *con = device_create(&virtio_console_model, g_bus,
 		&(struct virtio_console_config){
 			.pci = {.host = g_host, .mem = &g_mem, .slot = 2},
-			.output = print, .input_room = room}, NULL);
+			.ports[0] = {.output = print, .input_room = room}}, NULL);
 
 	device_reset(g_host);
-	is_int(virtio_console_input(con, (const uint8_t *)"x", 1), 0,
+	is_int(virtio_console_input(con, 0, (const uint8_t *)"x", 1), 0,
 	       "no driver, no input");
 	ok(drive(2, F_EVENT_IDX, 2, SIZE), "a driver");
 	put_desc(0, 0, FREE_RAM + 64, 3, F_WRITE, 0);
 	offer(0, SIZE, 0);
 	kick(2, 0);
-	is_int(virtio_console_input(con, (const uint8_t *)"x", 1), 0,
+	is_int(virtio_console_input(con, 0, (const uint8_t *)"x", 1), 0,
 	       "no output yet, no input");
 	is_int(rooms, 0, "and nobody is called for it");
 	memcpy(g_ram + FREE_RAM, "hello world", 11);
@@ -176,24 +176,24 @@ static void test_console(void)
 	is_int(n_printed, 8, "the other end takes eight bytes");
 	is_int(used_idx(1), 0, "so the buffer stays with us");
 	printed_max = sizeof(printed);
-	virtio_console_output_ready(con);
+	virtio_console_output_ready(con, 0);
 	is_str(printed, "hello world", "the rest follows");
 	is_int(rooms, 1, "who has printed is fed");
-	is_int(virtio_console_input(con, (const uint8_t *)"x", 1), 1, "takes input");
-	is_int(virtio_console_input(con, (const uint8_t *)"y", 1), 0, "while it has buffers");
+	is_int(virtio_console_input(con, 0, (const uint8_t *)"x", 1), 1, "takes input");
+	is_int(virtio_console_input(con, 0, (const uint8_t *)"y", 1), 0, "while it has buffers");
 	is_int(used_idx(1), 1, "and the buffer goes back");
 
 	put_desc(0, 0, FREE_RAM, 3, F_WRITE, 0);
 	offer(0, SIZE, 0);
 	kick(2, 0);
 	is_int(rooms, 2, "a buffer calls the feeder");
-	is_int(virtio_console_input(con, (const uint8_t *)"abcdef", 6), 3,
+	is_int(virtio_console_input(con, 0, (const uint8_t *)"abcdef", 6), 3,
 	       "three bytes fit");
 	is_int(used_len(0, SIZE), 3, "the driver gets three");
 	offer(0, SIZE, 0);
 	kick(2, 0);
 	is_int(rooms, 3, "another buffer calls again");
-	is_int(virtio_console_input(con, (const uint8_t *)"de", 2), 2,
+	is_int(virtio_console_input(con, 0, (const uint8_t *)"de", 2), 2,
 	       "and gets the rest");
 	ok(!memcmp(g_ram + FREE_RAM, "dec", 3), "in place");
 	device_destroy(con);
@@ -213,7 +213,7 @@ static void test_console_endless(void)
 	struct device *con = device_create(&virtio_console_model, g_bus,
 		&(struct virtio_console_config){
 			.pci = {.host = g_host, .mem = &g_mem, .slot = 2},
-			.output = print_and_offer}, NULL);
+			.ports[0].output = print_and_offer}, NULL);
 
 	device_reset(g_host);
 	ok(drive(2, F_EVENT_IDX, 2, SIZE), "a console for a guest that never stops");
@@ -223,8 +223,149 @@ static void test_console_endless(void)
 	kick(2, 1);
 	ok(n_printed <= SIZE, "its kick ends (%zu times printed)", n_printed);
 	n_printed = 0;
-	virtio_console_output_ready(con);
+	virtio_console_output_ready(con, 0);
 	ok(n_printed > 0 && n_printed <= SIZE, "and so does the other end's call");
+	device_destroy(con);
+}
+
+/* -- A console with ports ---------------------------------------------------------- */
+
+enum { CONTROL_IN = 2, CONTROL_OUT, PORT_IN, PORT_OUT };
+
+#define F_MULTIPORT 2u
+#define MESSAGES    (FREE_RAM + 0x1000) /* from the device, 64 bytes each */
+#define MESSAGE     (FREE_RAM + 0x2000) /* to it */
+
+/* Buffer i of 16 for a message, once more. */
+static void offer_message(unsigned i)
+{
+	memset(g_ram + MESSAGES + i * 64, 0, 64);
+	put_desc(CONTROL_IN, i, MESSAGES + i * 64, 64, F_WRITE, 0);
+	offer(CONTROL_IN, SIZE, i);
+}
+
+static void say(uint32_t port, unsigned event, unsigned value)
+{
+	le32_put(g_ram + MESSAGE, port);
+	le16_put(g_ram + MESSAGE + 4, (uint16_t)event);
+	le16_put(g_ram + MESSAGE + 6, (uint16_t)value);
+	put_desc(CONTROL_OUT, 0, MESSAGE, 8, 0, 0);
+	offer(CONTROL_OUT, SIZE, 0);
+	kick(2, CONTROL_OUT);
+}
+
+/* "port event value name" of buffer i. */
+static const char *message(unsigned i)
+{
+	static char text[80];
+	const uint8_t *m = g_ram + MESSAGES + i * 64;
+
+	snprintf(text, sizeof(text), "%u %u %u %.40s", le32_get(m), le16_get(m + 4), le16_get(m + 6),
+		 (const char *)m + 8);
+	return text;
+}
+
+static struct device *make_ports(void)
+{
+	struct device *con = device_create(&virtio_console_model, g_bus,
+		&(struct virtio_console_config){
+			.pci = {.host = g_host, .mem = &g_mem, .slot = 2},
+			.ports = {{.output = print}, {.name = "org.test.0", .output = print, .input_room = room}},
+		}, NULL);
+
+	device_reset(g_host);
+	ok(drive(2, F_EVENT_IDX | F_MULTIPORT, 6, SIZE), "a driver of ports");
+	rooms = 0;
+	n_printed = 0;
+	printed_max = sizeof(printed);
+	return con;
+}
+
+static void test_ports(void)
+{
+	struct device *con = make_ports();
+
+	is_int(bar_in(2, 0, 0x2004, 4), 2, "there can be two ports");
+	is_int(virtio_console_input(con, 1, (const uint8_t *)"x", 1), 0, "nobody has opened port 1");
+	offer_message(0);
+	kick(2, CONTROL_IN);
+	is_int(used_idx(CONTROL_IN), 0, "nothing is said to a driver that has said nothing");
+	say(UINT32_MAX, 0, 1);
+	is_int(used_idx(CONTROL_IN), 1, "one buffer, one message");
+	is_str(message(0), "0 1 1 ", "there is port 0");
+	offer_message(1);
+	kick(2, CONTROL_IN);
+	is_str(message(1), "1 1 1 ", "there is port 1");
+	for (unsigned i = 0; i < 8; i++)
+		offer_message(i);
+	say(0, 3, 1);
+	is_str(message(0), "0 4 1 ", "port 0 is a console");
+	is_str(message(1), "0 6 1 ", "and open");
+	say(1, 3, 1);
+	is_str(message(2), "1 6 1 ", "port 1 is open");
+	is_str(message(3), "1 7 1 org.test.0", "and has its name");
+	is_int(used_len(CONTROL_IN, SIZE), 8 + 10, "without a NUL");
+	is_int(used_idx(CONTROL_IN), 6, "and that is all");
+
+	put_desc(PORT_IN, 0, FREE_RAM, 8, F_WRITE, 0);
+	offer(PORT_IN, SIZE, 0);
+	kick(2, PORT_IN);
+	is_int(rooms, 0, "a port that is not open calls nobody");
+	say(1, 6, 1);
+	is_int(rooms, 1, "the guest opens port 1, and who was turned away hears of it");
+	is_int(virtio_console_input(con, 1, (const uint8_t *)"123456789", 9), 0, "nine bytes do not fit into eight");
+	is_int(used_idx(PORT_IN), 0, "and not in part");
+	is_int(virtio_console_input(con, 1, (const uint8_t *)"12345678", 8), 8, "eight do");
+	is_int(used_len(PORT_IN, SIZE), 8, "the driver gets them");
+	is_int(virtio_console_input(con, 1, (const uint8_t *)"x", 1), 0, "there is no other buffer");
+	memcpy(g_ram + FREE_RAM, "hello", 5);
+	put_desc(PORT_OUT, 0, FREE_RAM, 5, 0, 0);
+	offer(PORT_OUT, SIZE, 0);
+	printed_max = 2;
+	kick(2, PORT_OUT);
+	is_int(used_idx(PORT_OUT), 0, "what is not taken stays");
+	printed_max = sizeof(printed);
+	virtio_console_output_ready(con, 1);
+	ok(n_printed == 5 && !memcmp(printed, "hello", 5), "the rest follows");
+	is_int(used_idx(PORT_OUT), 1, "the buffer goes back");
+	say(0, 6, 1);
+	put_desc(0, 0, FREE_RAM, 8, F_WRITE, 0);
+	offer(0, SIZE, 0);
+	is_int(virtio_console_input(con, 0, (const uint8_t *)"x", 1), 0, "a console that is open has not printed yet");
+	ok(virtio_console_listens(con, 1), "port 1 is open");
+	rooms = 0;
+	say(1, 6, 0);
+	ok(rooms == 1 && !virtio_console_listens(con, 1), "the guest closes it, and its other end hears of it");
+	offer(PORT_IN, SIZE, 0);
+	is_int(virtio_console_input(con, 1, (const uint8_t *)"x", 1), 0, "and it takes nothing more");
+	device_destroy(con);
+}
+
+/* Messages without sense change nothing; and the driver is told all again as often as it asks. */
+static void test_port_lies(void)
+{
+	struct device *con = make_ports();
+
+	for (unsigned event = 0; event < 300; event++)
+		for (unsigned i = 0; i < 8; i++)
+			say((const uint32_t[]){0, 1, 2, UINT32_MAX}[i / 2], event == 6 ? 8 : event, i % 2);
+	le32_put(g_ram + MESSAGE, 1);
+	le32_put(g_ram + MESSAGE + 4, 6 | 1u << 16);
+	put_desc(CONTROL_OUT, 0, MESSAGE, 7, 0, 0);
+	offer(CONTROL_OUT, SIZE, 0);
+	kick(2, CONTROL_OUT);
+	put_desc(PORT_IN, 0, FREE_RAM, 8, F_WRITE, 0);
+	offer(PORT_IN, SIZE, 0);
+	is_int(bar_in(2, 0, STATUS, 1), 15, "messages of no sense, and one that is too short");
+	is_int(virtio_console_input(con, 1, (const uint8_t *)"x", 1), 0, "which have opened nothing");
+	for (unsigned i = 0; i < 10; i++)
+		offer_message(i);
+	kick(2, CONTROL_IN);
+	is_int(used_idx(CONTROL_IN), 6, "what is owed is owed once");
+	put_desc(CONTROL_IN, 0, MESSAGES, 3, F_WRITE, 0);
+	offer(CONTROL_IN, SIZE, 0);
+	say(1, 3, 1);
+	is_int(bar_in(2, 0, STATUS, 1), 15, "a message is cut for a buffer that is too short");
 	device_destroy(con);
 }
 
@@ -484,6 +625,8 @@ int main(void)
 	test_rng();
 	test_console();
 	test_console_endless();
+	test_ports();
+	test_port_lies();
 	test_disk();
 	g_stop();
 	return done_testing();

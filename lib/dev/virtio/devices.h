@@ -26,12 +26,24 @@ struct virtio_blk_config {
 	const char *serial;     /* up to 20 bytes; NULL: none */
 };
 
-struct virtio_console_config {
-	struct virtio_place pci;
-	/* As in uart.h: bytes taken, room again; with the device's lock held. */
+/* The other end of a port. */
+struct virtio_console_port {
+	const char *name; /* of port 1, by which the guest knows it: at most VIRTIO_CONSOLE_NAME_MAX bytes
+			   * of it. NULL: there is no such port */
+	/* As in uart.h: bytes taken, room again; with the device's lock held. Of port 1 input_room also tells
+	 * that the guest has opened or closed it. */
 	size_t (*output)(void *ctx, const uint8_t *bytes, size_t n);
 	void (*input_room)(void *ctx);
 	void *ctx;
+};
+
+#define VIRTIO_CONSOLE_PORTS    2u
+#define VIRTIO_CONSOLE_NAME_MAX 64u
+
+struct virtio_console_config {
+	struct virtio_place pci;
+	/* The console, and another one. */
+	struct virtio_console_port ports[VIRTIO_CONSOLE_PORTS];
 };
 
 struct virtio_rng_config {
@@ -42,8 +54,11 @@ extern const struct device_model virtio_blk_model;
 extern const struct device_model virtio_console_model;
 extern const struct device_model virtio_rng_model;
 
-/* As uart_input() and uart_output_ready(). */
-size_t virtio_console_input(struct device *console, const uint8_t *bytes, size_t n);
-void virtio_console_output_ready(struct device *console);
+/* As uart_input() and uart_output_ready(). Port 1 takes all or nothing. */
+size_t virtio_console_input(struct device *console, unsigned port, const uint8_t *bytes, size_t n);
+void virtio_console_output_ready(struct device *console, unsigned port);
+
+/* Whether the guest takes input there, as soon as it has room. */
+bool virtio_console_listens(struct device *console, unsigned port);
 
 #endif

@@ -95,23 +95,28 @@ int boot_put_cmdline(const struct boot_plan *plan, uint64_t max, struct err *err
 int boot_put_initrd(const struct boot_plan *plan, gpa_t floor, gpa_t ceiling,
 		    gpa_t *base, uint64_t *size, struct err *err)
 {
-	const struct blob *initrd = plan->initrd;
+	const struct blob *initrd = plan->initrd, *more = plan->initrd_more;
+	uint64_t at, len;
+	int rc;
 
 	*base = *size = 0;
 	if (!initrd)
 		return 0;
+	at = align_up(initrd->size, 4);
+	len = more ? at + more->size : initrd->size;
 	if (ceiling > map_low_end(plan->memory))
 		ceiling = map_low_end(plan->memory);
 	floor = (floor + 0xfff) & ~UINT64_C(0xfff);
-	if (floor >= ceiling || initrd->size > ceiling - floor)
+	if (floor >= ceiling || len > ceiling - floor)
 		return err_set(
 			err, ENOMEM,
 			"initrd '%s' of %llu KiB does not fit: of %llu MiB memory %llu KiB are free for it",
-			initrd->path, (unsigned long long)initrd->size >> 10,
+			initrd->path, (unsigned long long)len >> 10,
 			(unsigned long long)plan->memory >> 20,
 			(unsigned long long)(floor < ceiling ? ceiling - floor : 0) >>
 				10);
-	*base = (ceiling - initrd->size) & ~UINT64_C(0xfff);
-	*size = initrd->size;
-	return boot_put_file(plan, initrd, 0, *base, *size, err);
+	*base = (ceiling - len) & ~UINT64_C(0xfff);
+	*size = len;
+	rc = boot_put_file(plan, initrd, 0, *base, initrd->size, err);
+	return rc < 0 || !more ? rc : boot_put_file(plan, more, 0, *base + at, more->size, err);
 }

@@ -26,6 +26,7 @@ struct err;
 struct boot_plan {
 	const struct blob *kernel;
 	const struct blob *initrd;   /* or NULL */
+	const struct blob *initrd_more; /* what is to follow it, at the next multiple of 4; or NULL */
 	const char *cmdline;         /* never NULL */
 	const struct guest_mem *mem; /* mapped as machine/map.h says */
 	int ram;                     /* the file that is RAM, or 0: only mem can be written */
@@ -63,7 +64,7 @@ int boot_put_file(const struct boot_plan *plan, const struct blob *blob, uint64_
 /* Puts the command line at MAP_CMDLINE. max is the kernel's own limit, without the NUL. */
 int boot_put_cmdline(const struct boot_plan *plan, uint64_t max, struct err *err);
 
-/* Puts the initrd as high as it fits: not below floor, not ending above ceiling. *base and
+/* Puts the initrd, and what is to follow it, as high as it fits: not below floor, not ending above ceiling. *base and
  * *size are 0 if there is none. */
 int boot_put_initrd(const struct boot_plan *plan, gpa_t floor, gpa_t ceiling,
 		    gpa_t *base, uint64_t *size, struct err *err);

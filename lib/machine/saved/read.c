@@ -194,13 +194,13 @@ void saved_close(struct saved *s)
 
 /* -- What it says ------------------------------------------------------------------ */
 
-/* A string, or null. */
-static int get_path(const struct saved *s, const char *key, const char **text, struct err *err)
+/* A string, or null, or not there: then it is younger than the file. */
+static int get_text(const struct saved *s, const char *key, const char **text, struct err *err)
 {
 	const struct json_value *v = json_find(s->description, key);
 
 	*text = NULL;
-	if (v && v->type == JSON_NULL)
+	if (!v || v->type == JSON_NULL)
 		return 0;
 	return json_get_str(s->description, key, text, err);
 }
@@ -213,9 +213,10 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 
 	if ((rc = json_get_uint(s->description, "cpus", MACHINE_CPUS_MAX, &cpus, err)) < 0 ||
 	    (rc = json_get_uint(s->description, "memory", UINT64_MAX, &memory, err)) < 0 ||
-	    (rc = get_path(s, "kernel", &config->kernel, err)) < 0 ||
-	    (rc = get_path(s, "initrd", &config->initrd, err)) < 0 ||
-	    (rc = get_path(s, "append", &config->cmdline, err)) < 0 ||
+	    (rc = get_text(s, "kernel", &config->kernel, err)) < 0 ||
+	    (rc = get_text(s, "initrd", &config->initrd, err)) < 0 ||
+	    (rc = get_text(s, "append", &config->cmdline, err)) < 0 ||
+	    (rc = get_text(s, "port", &config->port.name, err)) < 0 ||
 	    (rc = json_get_str(s->description, "console", &console, err)) < 0)
 		return rc;
 	if (memory != s->memory_len)

@@ -178,6 +178,7 @@ static char *describe(const struct machine *m, size_t *len)
 	json_str(&j, "initrd", m->initrd.path);
 	json_str(&j, "append", m->config.cmdline);
 	json_str(&j, "console", m->config.virtio_console ? "virtio" : "serial");
+	json_str(&j, "port", m->config.port.name);
 	describe_disks(m, &j);
 	describe_features(m, &j);
 	json_close(&j);

@@ -64,12 +64,14 @@ static struct blob blob_of(const char *role, const uint8_t *bytes, size_t len)
 	};
 }
 
+static const struct blob *more; /* behind the initrd */
+
 static int load(const uint8_t *bytes, size_t len, const struct blob *initrd,
 		const char *cmdline, struct boot_entry *entry, struct err *err)
 {
 	struct blob kernel = blob_of("kernel", bytes, len);
 	struct boot_plan plan = {
-		.kernel = &kernel, .initrd = initrd, .cmdline = cmdline, .mem = &mem,
+		.kernel = &kernel, .initrd = initrd, .initrd_more = more, .cmdline = cmdline, .mem = &mem,
 		.ram = ram_file, .memory = MEMORY, .rsdp = MAP_RSDP,
 	};
 
@@ -307,6 +309,29 @@ static void test_two_segments(void)
 	ok(load_two(ELF_BASE + 1, 0, &err) < 0 && strstr(err.text, "without a PVH entry note"),
 	   "and so is an empty one: %s", err.text);
 }
+static void test_more(void)
+{
+	static uint8_t file[SETUP + KERNEL];
+	const struct blob initrd = blob_of("initrd", (const uint8_t *)"12345", 5),
+			  behind = blob_of("more", (const uint8_t *)"more", 4),
+			  large = {.role = "more", .path = "more", .size = 60 * MiB, .fd = -1, .bytes = file};
+	size_t len = make_bzimage(file);
+	const uint8_t *zero = ram.host + MAP_ZERO_PAGE;
+	struct boot_entry entry;
+	struct err err;
+
+	map_ram_clear(&ram);
+	more = &behind;
+	is_int(load(file, len, &initrd, "", &entry, &err), 0, "an initrd, and more of it %s", err.text);
+	is_int(le32_get(zero + 0x21c), 12, "their size is one");
+	ok(!memcmp(ram.host + le32_get(zero + 0x218), "12345\0\0\0more", 12), "with zeros between them");
+	is_int(load(file, len, NULL, "", &entry, &err), 0, "without an initrd");
+	is_int(le32_get(zero + 0x21c), 0, "there is no more of it");
+	more = &large;
+	ok(load(file, len, &initrd, "", &entry, &err) == -ENOMEM && strstr(err.text, "does not fit"), "%s",
+	   err.text);
+	more = NULL;
+}
 
 static void test_limits(void)
 {
@@ -393,6 +418,7 @@ int main(void)
 		map_ram_clear(&ram);
 		test_bzimage();
 		test_pvh();
+		test_more();
 		test_bad();
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(layouts); i++)
