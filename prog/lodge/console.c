@@ -2,8 +2,8 @@
 /*
  * The ring between vCPU threads and stdout, and the ear for kernel panics.
  *
- * One eventfd wakes the session for both directions. It is rung when the ring stops being
- * empty, not for each byte: a kernel writes its console byte by byte.
+ * One eventfd wakes the session for both directions. It is rung when there is more than the session has
+ * seen (nothing, or a frame that is not whole), not for each byte: a kernel writes its console byte by byte.
  *
  * Panics. A line with "Kernel panic - not syncing: " is worth a notice, for who waits for a guest
  * that will do nothing more. It decides nothing: a guest may print an old log, and a crash kernel
@@ -45,10 +45,10 @@ void console_wake(const struct console *c)
 size_t console_put(void *ctx, const uint8_t *bytes, size_t n)
 {
 	struct console *c = ctx;
-	bool was_empty;
+	bool was_seen;
 
 	pthread_mutex_lock(&c->lock);
-	was_empty = c->used == 0;
+	was_seen = c->used <= c->seen;
 	if (n > CONSOLE_RING - c->used) {
 		n = CONSOLE_RING - c->used;
 		c->starved = true;
@@ -57,7 +57,7 @@ size_t console_put(void *ctx, const uint8_t *bytes, size_t n)
 		c->ring[(c->head + c->used + i) % CONSOLE_RING] = bytes[i];
 	c->used += n;
 	pthread_mutex_unlock(&c->lock);
-	if (was_empty && n)
+	if (was_seen && n)
 		console_wake(c);
 	return n;
 }
@@ -88,6 +88,7 @@ size_t console_peek(struct console *c, uint8_t *bytes, size_t max)
 	n = c->used < max ? c->used : max;
 	for (size_t i = 0; i < n; i++)
 		bytes[i] = c->ring[(c->head + i) % CONSOLE_RING];
+	c->seen = n;
 	pthread_mutex_unlock(&c->lock);
 	return n;
 }
@@ -99,6 +100,7 @@ bool console_drop(struct console *c, size_t n)
 	pthread_mutex_lock(&c->lock);
 	c->head = (c->head + n) % CONSOLE_RING;
 	c->used -= n;
+	c->seen -= n < c->seen ? n : c->seen;
 	waits = c->starved && n;
 	if (waits)
 		c->starved = false;

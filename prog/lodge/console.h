@@ -20,6 +20,7 @@ struct console {
 	pthread_mutex_t lock;
 	uint8_t ring[CONSOLE_RING];
 	size_t head, used; /* the oldest byte, and how many there are */
+	size_t seen;       /* of these, by console_peek(): who has seen all is woken for more */
 	bool starved;      /* the device has more */
 	bool roomy;        /* the guest takes input again */
 	int fd;            /* an eventfd: look at console_peek() and console_roomy() */
