@@ -15,11 +15,11 @@
 #include "lodge.h"
 
 #include "base/err.h"
-#include "base/json_read.h"
 #include "base/log.h"
 #include "base/scoped.h"
 #include "client.h"
 #include "failure.h"
+#include "forked.h"
 #include "launch.h"
 #include "machine/fork.h"
 #include "machine/saved.h"
@@ -55,43 +55,6 @@ static const struct option options[] = {
 
 /* -- What is forked ------------------------------------------------------------------ */
 
-/* The answer says where layers begin; its descriptors are the state, and with layers the map and those. */
-static int take_files(struct machine_fork *f, const struct client_files *files,
-		      const struct json_value *answer, struct err *err)
-{
-	const struct json_value *layers;
-	int rc = json_get(answer, "layers", JSON_ARRAY, &layers, err);
-	unsigned have = files->n;
-
-	*f = (struct machine_fork){.state = have > 0 ? files->fd[0] : -1,
-				   .where = have > 1 ? files->fd[1] : -1};
-	for (unsigned i = 2; i < have; i++)
-		f->layer[f->n++].fd = files->fd[i];
-	if (rc < 0)
-		return rc;
-	layers = layers->first;
-	for (unsigned i = 0; i < f->n; i++, layers = layers->next)
-		if (!layers || json_get_uint(layers, "at", INT64_MAX, &f->layer[i].at, err) < 0)
-			break;
-	if (f->state < 0 || layers)
-		return err_set(err, EIO, "the guest's lodge answers with %u descriptors", have);
-	return 0;
-}
-
-static int ask(struct forked *f, int fd, struct err *err)
-{
-	scoped_mem struct json_value *answer = NULL;
-	struct client_files files;
-	int rc = client_ask_files(fd, "{\"do\": \"fork\"}\n", &files, &answer, err);
-
-	if (rc == 0)
-		rc = take_files(&f->fork, &files, answer, err);
-	if (rc == 0)
-		rc = saved_open_fd(&f->saved, dup(f->fork.state), "fork", err);
-	f->from_guest = true;
-	return rc;
-}
-
 /* A guest of that name, or else a file. */
 static int find(struct forked *f, struct err *err)
 {
@@ -99,7 +62,8 @@ static int find(struct forked *f, struct err *err)
 
 	if (fd == -ENOENT && f->of && (saved_is(f->of) || strchr(f->of, '/')))
 		return saved_open(&f->saved, f->of, err);
-	return fd < 0 ? fd : ask(f, fd, err);
+	f->from_guest = true;
+	return fd < 0 ? fd : forked_ask(fd, &f->fork, &f->saved, err);
 }
 
 static int configure(void *forked, struct machine_config *config, struct launch_disks *disks,

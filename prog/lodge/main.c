@@ -29,6 +29,7 @@ const struct verb *const verbs[] = {
 	&verb_save,
 	&verb_fork,
 	&verb_migrate,
+	&verb_snapshot,
 	&verb_console,
 	&verb_stop,
 	&verb_doctor,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The form of the file that saved.h describes, for who writes it and who reads it. */
+/* The forms of the files that saved.h and snapshot.h describe, for who writes them and who reads them. */
 #ifndef MACHINE_SAVED_FORM_H
 #define MACHINE_SAVED_FORM_H
 
@@ -21,7 +21,15 @@
 enum {
 	AT_VERSION = 8, AT_DESCRIPTION = 12, AT_SECTIONS = 16, AT_MEMORY = 24, AT_MEMORY_LEN = 32,
 	AT_BODY_SUM = 40, AT_HEADER_SUM = 56,
+
+	AT_SNAPSHOT_LAYERS = 12, AT_SNAPSHOT_STATE = 16, AT_SNAPSHOT_LEN = 24, AT_SNAPSHOT_CREATED = 32,
+	AT_LAYER_LEN = 16, AT_LAYER_MEMORY = 24, AT_LAYER_STORED = 32,
 };
+
+#define SNAPSHOT_MAGIC   "LODGE SN"
+#define SNAPSHOT_VERSION 1u
+#define LAYER_MAGIC      "LODGE LY"
+#define LAYER_VERSION    1u
 
 /* Never 0, which stands for a chunk of zeros. */
 static inline uint64_t saved_sum(const void *bytes, size_t len)

@@ -24,13 +24,10 @@
 
 /* -- Header and body --------------------------------------------------------------- */
 
-static int check_lengths(struct saved *s, uint32_t version, struct err *err)
+static int check_lengths(struct saved *s, struct err *err)
 {
 	uint64_t body, size = s->file.size;
 
-	if (version != SAVED_VERSION)
-		return err_set(err, EINVAL, "its form is version %u: this lodge knows %u", version,
-			       SAVED_VERSION);
 	if (s->description_len > JSON_TEXT_MAX || s->sections_len > SAVED_SECTIONS_MAX ||
 	    s->memory_len % SAVED_PAGE || s->memory_len == 0 || s->memory_len > MAP_MEMORY_MAX ||
 	    s->memory_at % SAVED_CHUNK || s->memory_at == 0 || s->memory_at > size ||
@@ -43,32 +40,46 @@ static int check_lengths(struct saved *s, uint32_t version, struct err *err)
 	return 0;
 }
 
-static int read_header(struct saved *s, struct err *err)
+int saved_read_header(struct blob *file, const struct saved_kind *kind, uint8_t *header,
+		      struct err *err)
 {
-	uint8_t header[SAVED_HEADER];
 	struct stat st;
 	int rc;
 
-	if (fstat(s->file.fd, &st) < 0)
+	if (fstat(file->fd, &st) < 0)
 		return err_sys(err, errno, "asking for its size");
 	if (!S_ISREG(st.st_mode))
 		return err_set(err, EINVAL, "is not a regular file");
-	if (st.st_size < (off_t)sizeof(header))
-		return err_set(err, EINVAL, "is not a saved machine");
-	s->file.size = (uint64_t)st.st_size;
-	rc = blob_read(&s->file, 0, header, sizeof(header), err);
+	if (st.st_size < (off_t)SAVED_HEADER)
+		return err_set(err, EINVAL, "is not a %s", kind->name);
+	file->size = (uint64_t)st.st_size;
+	rc = blob_read(file, 0, header, SAVED_HEADER, err);
 	if (rc < 0)
 		return rc;
-	if (memcmp(header, SAVED_MAGIC, 8) != 0)
-		return err_set(err, EINVAL, "is not a saved machine");
+	if (memcmp(header, kind->magic, 8) != 0)
+		return err_set(err, EINVAL, "is not a %s", kind->name);
 	if (le64_get(header + AT_HEADER_SUM) != saved_sum(header, AT_HEADER_SUM))
 		return err_set(err, EINVAL, "its header has changed since it was written");
+	if (le32_get(header + AT_VERSION) != kind->version)
+		return err_set(err, EINVAL, "its form is version %u: this lodge knows %u",
+			       le32_get(header + AT_VERSION), kind->version);
+	return 0;
+}
+
+static int read_header(struct saved *s, struct err *err)
+{
+	static const struct saved_kind kind = {"saved machine", SAVED_MAGIC, SAVED_VERSION};
+	uint8_t header[SAVED_HEADER];
+	int rc = saved_read_header(&s->file, &kind, header, err);
+
+	if (rc < 0)
+		return rc;
 	s->description_len = le32_get(header + AT_DESCRIPTION);
 	s->sections_len = le64_get(header + AT_SECTIONS);
 	s->memory_at = le64_get(header + AT_MEMORY);
 	s->memory_len = le64_get(header + AT_MEMORY_LEN);
 	s->body_sum = le64_get(header + AT_BODY_SUM);
-	return check_lengths(s, le32_get(header + AT_VERSION), err);
+	return check_lengths(s, err);
 }
 
 static int read_body(struct saved *s, struct err *err)
@@ -290,21 +301,27 @@ static uint64_t sum_of(const uint8_t *chunk, size_t len)
 	return is_all_zero(chunk, len) ? 0 : saved_sum(chunk, len);
 }
 
-int saved_check(const struct saved *s, struct err *err)
+int saved_check_memory(const struct blob *file, uint64_t begin, uint64_t memory, const uint8_t *sums,
+		       struct err *err)
 {
 	uint8_t *chunk = malloc(SAVED_CHUNK);
 	int rc = chunk ? 0 : err_set(err, ENOMEM, "no memory");
 
-	for (uint64_t at = 0; rc == 0 && at < s->memory_len; at += SAVED_CHUNK) {
-		uint64_t left = s->memory_len - at;
+	for (uint64_t at = 0; rc == 0 && at < memory; at += SAVED_CHUNK) {
+		uint64_t left = memory - at;
 		size_t len = (size_t)(left < SAVED_CHUNK ? left : SAVED_CHUNK);
 
-		rc = blob_read(&s->file, s->memory_at + at, chunk, len, err);
-		if (rc == 0 && sum_of(chunk, len) != le64_get(sums(s) + at / SAVED_CHUNK * 8))
+		rc = blob_read(file, begin + at, chunk, len, err);
+		if (rc == 0 && sum_of(chunk, len) != le64_get(sums + at / SAVED_CHUNK * 8))
 			rc = err_set(err, EINVAL,
 				     "memory between 0x%" PRIx64 " and 0x%" PRIx64
 				     " has changed since it was written", at, at + len);
 	}
 	free(chunk);
 	return rc;
+}
+
+int saved_check(const struct saved *s, struct err *err)
+{
+	return saved_check_memory(&s->file, s->memory_at, s->memory_len, sums(s), err);
 }

@@ -17,6 +17,7 @@
 #include "engine/kvm.h"
 #include "machine/layer.h"
 #include "machine/saved/form.h"
+#include "machine/saved/inside.h"
 #include "machine/saved/parts.h"
 #include "state/state.h"
 
@@ -27,7 +28,7 @@
 
 /* -- Bytes ------------------------------------------------------------------------- */
 
-static int put(int fd, const void *bytes, size_t len, uint64_t at, struct err *err)
+int saved_put(int fd, const void *bytes, size_t len, uint64_t at, struct err *err)
 {
 	while (len) {
 		ssize_t n = pwrite(fd, bytes, len, (off_t)at);
@@ -45,21 +46,19 @@ static int put(int fd, const void *bytes, size_t len, uint64_t at, struct err *e
 
 /* -- Memory ------------------------------------------------------------------------ */
 
-/* The pages of a chunk that are not zeros; whether there are any. */
-static int put_chunk(int fd, const uint8_t *chunk, size_t len, uint64_t at, bool *any,
-		     struct err *err)
+int saved_put_chunk(int fd, const uint8_t *chunk, size_t len, uint64_t at, uint64_t *stored,
+		    struct err *err)
 {
 	int rc = 0;
 
-	*any = false;
 	for (size_t from = 0, to; rc == 0 && from < len; from = to) {
 		to = from + SAVED_PAGE;
 		if (is_all_zero(chunk + from, SAVED_PAGE))
 			continue;
 		while (to < len && !is_all_zero(chunk + to, SAVED_PAGE))
 			to += SAVED_PAGE;
-		*any = true;
-		rc = put(fd, chunk + from, to - from, at + from, err);
+		*stored += to - from;
+		rc = saved_put(fd, chunk + from, to - from, at + from, err);
 	}
 	return rc;
 }
@@ -100,7 +99,7 @@ static int put_chunks(const struct memory *mem, int fd, uint64_t begin, uint8_t 
 	for (uint64_t chunk = 0; rc == 0 && chunk < ram->size; chunk += SAVED_CHUNK) {
 		size_t len = (size_t)(ram->size - chunk < SAVED_CHUNK ? ram->size - chunk : SAVED_CHUNK);
 		const uint8_t *bytes;
-		bool any;
+		uint64_t stored = 0;
 
 		if (data < chunk)
 			data = next_data(ram, chunk);
@@ -110,8 +109,8 @@ static int put_chunks(const struct memory *mem, int fd, uint64_t begin, uint8_t 
 		if (rc < 0)
 			break;
 		bytes = chunk_bytes(mem, chunk, len);
-		rc = put_chunk(fd, bytes, len, begin + chunk, &any, err);
-		if (any)
+		rc = saved_put_chunk(fd, bytes, len, begin + chunk, &stored, err);
+		if (stored)
 			le64_put(sums + chunk / SAVED_CHUNK * 8, saved_sum(bytes, len));
 	}
 	return rc;
@@ -250,7 +249,7 @@ static int put_header(const struct machine *m, const struct body *b, int fd, uin
 	le64_put(header + AT_MEMORY_LEN, m->config.memory);
 	le64_put(header + AT_BODY_SUM, saved_sum(b->bytes, body_len(b)));
 	le64_put(header + AT_HEADER_SUM, saved_sum(header, AT_HEADER_SUM));
-	return put(fd, header, sizeof(header), 0, err);
+	return saved_put(fd, header, sizeof(header), 0, err);
 }
 
 /* With its memory, or a hole in its place. */
@@ -269,7 +268,7 @@ static int save(struct machine *m, int fd, bool all, struct err *err)
 	if (rc == 0 && ftruncate(fd, (off_t)(memory + m->ram.size)) < 0)
 		rc = err_sys(err, errno, "writing the saved machine");
 	if (rc == 0)
-		rc = put(fd, b.bytes, body_len(&b), SAVED_HEADER, err);
+		rc = saved_put(fd, b.bytes, body_len(&b), SAVED_HEADER, err);
 	if (rc == 0)
 		rc = put_header(m, &b, fd, memory, err);
 	free(b.bytes);
