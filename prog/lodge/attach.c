@@ -103,6 +103,13 @@ static void on_end(int sig)
 	raise(sig);
 }
 
+/* Unless it is ignored here: nohup. */
+static void end_on(int sig)
+{
+	if (signal(sig, on_end) == SIG_IGN)
+		signal(sig, SIG_IGN);
+}
+
 static int attach_main(void *parsed)
 {
 	const struct attach *a = parsed;
@@ -114,8 +121,8 @@ static int attach_main(void *parsed)
 		return report_failure(&err);
 	if (isatty(STDIN_FILENO))
 		log_note("console", "Ctrl-] leaves, and the guest goes on");
-	signal(SIGTERM, on_end);
-	signal(SIGHUP, on_end);
+	end_on(SIGTERM);
+	end_on(SIGHUP);
 	raw = terminal_take();
 	talk(fd, raw);
 	terminal_give_back();

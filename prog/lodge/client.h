@@ -11,10 +11,12 @@
 
 #include <stddef.h>
 
+#include "machine/layer.h"
+
 struct err;
 struct json_value;
 
-#define CLIENT_FILES 33 /* at most, with one answer */
+#define CLIENT_FILES (RAM_LAYERS_MAX + 2) /* at most, with one answer: a fork has as many */
 
 /* The guest of this name or PID; NULL: the only one. A connected socket, or -errno with err. */
 int client_connect(const char *vm, struct err *err);

@@ -245,7 +245,8 @@ static bool send_all(const struct client *k, const char *text, size_t len)
 	return send(k->fd, text, len, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
 }
 
-static bool send_with(const struct client *k, char *text, size_t len, const struct call *call)
+/* With the descriptors that go with it. */
+static bool send_answer(const struct client *k, char *text, size_t len, const struct call *call)
 {
 	char room[CMSG_SPACE(sizeof(call->give))] __attribute__((aligned(8))) = {0};
 	size_t size = call->n_give * sizeof(int);
@@ -255,6 +256,8 @@ static bool send_with(const struct client *k, char *text, size_t len, const stru
 	};
 	struct cmsghdr *m = CMSG_FIRSTHDR(&msg);
 
+	if (!call->n_give)
+		return send_all(k, text, len);
 	m->cmsg_level = SOL_SOCKET;
 	m->cmsg_type = SCM_RIGHTS;
 	m->cmsg_len = CMSG_LEN(size);
@@ -272,8 +275,7 @@ static void answer(struct control *c, struct client *k)
 
 	if (out) {
 		write_answer(c, k, out, len, &call);
-		fine = fclose(out) == 0 && (k->waits ? true : call.n_give ? send_with(k, text, n, &call) :
-							  send_all(k, text, n));
+		fine = fclose(out) == 0 && (k->waits || send_answer(k, text, n, &call));
 	}
 	for (unsigned i = 0; i < call.n_give; i++)
 		close(call.give[i]);

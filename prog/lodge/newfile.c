@@ -38,7 +38,8 @@ static void remove_at_end(const struct newfile *n)
 
 	named = n;
 	for (unsigned i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
-		signal(ends[i], n ? on_end : SIG_DFL);
+		if (signal(ends[i], n ? on_end : SIG_DFL) == SIG_IGN)
+			signal(ends[i], SIG_IGN); /* nohup, or a shell's background */
 }
 
 /* ".vm.lodge.12345.0", cut to what a name may be. */

@@ -22,7 +22,7 @@ struct request_arg {
 	const char *help;
 };
 
-#define CALL_GIVE (RAM_LAYERS_MAX + 2)
+#define CALL_GIVE (RAM_LAYERS_MAX + 2) /* a fork has as many */
 
 /* One that is being served. */
 struct call {

@@ -141,6 +141,11 @@ static void detach(struct session *s)
 	s->attached = -1;
 }
 
+static int input_fd(const struct session *s)
+{
+	return s->attached >= 0 ? s->attached : STDIN_FILENO;
+}
+
 static void end_input(struct loop *l)
 {
 	if (l->s->attached >= 0)
@@ -153,7 +158,7 @@ static void read_input(struct loop *l)
 {
 	size_t room = input_room(l) < PIPE_BUF ? input_room(l) : PIPE_BUF;
 	uint8_t *at = input_end(l->in, room), *escape;
-	ssize_t n = read(l->s->attached >= 0 ? l->s->attached : STDIN_FILENO, at, room);
+	ssize_t n = read(input_fd(l->s), at, room);
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
@@ -174,10 +179,11 @@ static void read_input(struct loop *l)
 
 /* -- Output ----------------------------------------------------------------------------- */
 
-/* A paused machine's devices are left alone. What one that was saved has to say, says its file. */
+/* A paused machine's devices are left alone. What one that was saved, or has moved, still has to say it says where it
+ * goes on. */
 static void tell_room(struct loop *l)
 {
-	if (!l->owes_room || is_paused(l->s) || l->s->saved)
+	if (!l->owes_room || is_paused(l->s) || l->s->saved || l->s->left)
 		return;
 	l->owes_room = false;
 	machine_console_ready(l->s->machine);
@@ -444,7 +450,7 @@ static unsigned fill(const struct loop *l, struct pollfd p[P_N])
 	p[P_SIGNALS] = (struct pollfd){l->s->signals, POLLIN, 0};
 	p[P_STDIN] = (struct pollfd){reads ? STDIN_FILENO : -1, POLLIN, 0};
 	if (l->s->attached >= 0) /* and hear when he goes */
-		p[P_STDIN] = (struct pollfd){l->s->attached, room ? POLLIN : 0, 0};
+		p[P_STDIN] = (struct pollfd){input_fd(l->s), room ? POLLIN : 0, 0};
 	p[P_STDOUT] = (struct pollfd){l->n_output ? output_fd(l->s) : -1, POLLOUT, 0};
 	p[P_MIGRATION] = (struct pollfd){-1, 0, 0};
 	if (l->s->migration)
@@ -484,7 +490,7 @@ static void loop(struct loop *l)
 			on_wake(l);
 		if (p[P_STDOUT].revents)
 			write_output(l);
-		if (p[P_STDIN].revents)
+		if (p[P_STDIN].revents && p[P_STDIN].fd == input_fd(l->s)) /* still: stdin may have nothing */
 			read_input(l);
 		if (p[P_SIGNALS].revents)
 			read_signal(l);

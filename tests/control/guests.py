@@ -3,6 +3,7 @@
 import array
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,10 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from tap import LODGE, ok  # noqa: E402
 from tiny import HALT, POWER_OFF, elf, say  # noqa: E402
+
+# Whoever is started has the default, also where we are in a shell's background, or under nohup.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, lambda *_: None)
 
 WORK = tempfile.TemporaryDirectory()
 PLACE = WORK.name + "/lodge"
