@@ -92,11 +92,19 @@ static void place(const struct machine *m, struct plan *p)
 		p->where[i] = p->number[p->where[i]];
 }
 
+/* The engine has address space for RAM and its layers (softkvm.h). */
+static unsigned layers_most(const struct machine *m)
+{
+	uint64_t fit = (UINT64_C(1) << 40) / m->ram.size;
+
+	return fit < 1 ? 1 : fit < RAM_LAYERS_MAX ? (unsigned)fit : RAM_LAYERS_MAX;
+}
+
 static int make_plan(struct machine *m, struct plan *p, struct err *err)
 {
 	int rc = look(m, p, err);
 
-	if (rc == 0 && p->n > RAM_LAYERS_MAX) {
+	if (rc == 0 && p->n > layers_most(m)) {
 		rc = take_all(m, err);
 		if (rc == 0)
 			rc = look(m, p, err);

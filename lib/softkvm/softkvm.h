@@ -81,8 +81,8 @@ void softkvm_kick(int vcpu_fd);
  *	...
  *	softkvm_take(vm, gpa, len);               // before the client looks at memory or writes it
  *
- * The slot's own memory is not looked at for pages of a layer, but must be there. A slot has at most 31 layers, and each page
- * is in one of them, the first that named it, or in none. The mapping may be unmapped after the call. With KVM_MEM_READONLY, or
+ * The slot's own memory is not looked at for pages of a layer, but must be there. A slot has at most 31 layers, the slots and
+ * layers of a process together at most 2 TiB (else -EINVAL), and each page is in one of them, the first that named it, or in none. The mapping may be unmapped after the call. With KVM_MEM_READONLY, or
  * memory of which the engine has no views (a device's), -EOPNOTSUPP; -EINVAL for a mapping that is not
  * shared; -EBUSY while a vCPU runs. softkvm_take() is for any thread but one in KVM_RUN; -EFAULT: that is not
  * memory, or its layer's file has been cut.

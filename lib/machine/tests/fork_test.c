@@ -24,6 +24,7 @@
 
 #define PLACE (8 * MiB) /* where the guest has nothing */
 #define PAGES 40u
+#define LARGE (UINT64_C(256) << 30)
 
 static char kernel_path[] = "/tmp/lodge-fork-XXXXXX";
 
@@ -45,13 +46,18 @@ static void start(struct guest *g, const char *what)
 		exit(done_testing());
 }
 
-static void boot(struct guest *g, const struct kvm_face *face)
+static void boot_in(struct guest *g, const struct kvm_face *face, uint64_t memory)
 {
-	*g = (struct guest){.config = {.face = face, .cpus = 2, .memory = 64 * MiB, .kernel = kernel_path,
+	*g = (struct guest){.config = {.face = face, .cpus = 2, .memory = memory, .kernel = kernel_path,
 				       .cmdline = "e"}};
 	start(g, "a machine is made");
 	echo_wait(&g->e, 6);
 	ok(echo_back(&g->e, g->m, "one"), "it answers");
+}
+
+static void boot(struct guest *g, const struct kvm_face *face)
+{
+	boot_in(g, face, 64 * MiB);
 }
 
 /* One that goes on from a descriptor, and perhaps layers. */
@@ -170,6 +176,27 @@ static void test_depth(void)
 	ok(has(&b, 604) && has(&a, 500), "each has its own");
 	end(&a);
 	end(&b);
+}
+
+/* The engine has address space for few layers of so much memory. */
+static void test_large(void)
+{
+	static struct guest a;
+	struct machine_fork f;
+	unsigned most = 0;
+
+	boot_in(&a, &kvm_soft, LARGE);
+	fill(&a, 100);
+	for (unsigned i = 0; i < 6; i++) {
+		write_page(&a, i, 500 + i);
+		split(&a, &f, "a large one is forked");
+		most = f.n > most ? f.n : most;
+		machine_fork_close(&f);
+	}
+	is_int(most, 4, "in fewer layers");
+	ok(read_page(&a, 0) == 500 && read_page(&a, 5) == 505 && read_page(&a, 6) == 106, "it has its memory");
+	ok(echo_back(&a.e, a.m, "two"), "and answers");
+	end(&a);
 }
 
 /* A layer of which nothing is left is none. */
@@ -352,6 +379,7 @@ int main(void)
 	if (ok(echo_kernel(kernel_path), "a kernel is written to %s", kernel_path)) {
 		test_both();
 		test_depth();
+		test_large();
 		test_used_up();
 		test_files();
 		test_copies();

@@ -15,7 +15,8 @@
  * and KVM_RUN says -EFAULT (mmu/guarded.h). But they are never executable: bytes that a guest chose.
  *
  * Where the first one lies is drawn at random: the range is so large and aligned that the host's own
- * choice of places leaves few. Between two is memory that nobody may touch.
+ * choice of places leaves few. Between two is memory that nobody may touch. A place whose view is gone is
+ * used again: a VM that is forked has new views each time.
  *
  * mremap() with an old size of 0 maps the pages of a shared mapping once more. The client's memory
  * may be several mappings side by side, so it is done piece by piece, as /proc/self/maps lists them.
@@ -50,10 +51,17 @@
 
 /* -- places ------------------------------------------------------------------------------ */
 
-static uint64_t views_at, views_used;
+/* In the lower half of the room, from its beginning; the gap before a view belongs to its place. */
+struct place {
+	uint64_t at, end;
+};
+
+static uint64_t views_at, views_from; /* so much is left free at the beginning, by chance */
+static struct place *places;          /* in order of their addresses */
+static unsigned n_places;
 static pthread_mutex_t views_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* In the lower half of the room: so much is left for memory. 0 where there is no chance to be had. */
+/* So much is left for memory. 0 where there is no chance to be had. */
 static uint64_t draw_start(void)
 {
 	uint64_t chance = 0;
@@ -84,40 +92,79 @@ bool views_reserve(void)
 	pthread_mutex_lock(&views_lock);
 	if (!views_at) {
 		views_at = find_range();
-		views_used = draw_start();
+		views_from = draw_start();
 	}
 	there = views_at;
 	pthread_mutex_unlock(&views_lock);
 	return there;
 }
 
-/* Room in the lower half, a huge page's multiple away from the client's mapping; 0: none. */
-static uint64_t view_place(const void *hva, uint64_t len)
+/* The first place of this size, and before which it is; or false. */
+static bool find_place(uint64_t size, uint64_t *at, unsigned *before)
 {
-	uint64_t skew = (uintptr_t)hva & (HUGE - 1), at = 0;
-	uint64_t size = (skew + len + HUGE - 1) & ~(HUGE - 1);
-
-	pthread_mutex_lock(&views_lock);
-	if (views_at && views_used + GAP + size <= SLOT_VIEW_RO - GAP) {
-		at = views_at + views_used + GAP + skew;
-		views_used += GAP + size;
-	}
-	pthread_mutex_unlock(&views_lock);
-	return at;
+	*at = views_from;
+	for (*before = 0; *before < n_places; *at = places[(*before)++].end)
+		if (places[*before].at - *at >= size)
+			return true;
+	return *at + size <= SLOT_VIEW_RO - GAP;
 }
 
-/* The place stays reserved, and is used again only if it was the last. */
+/* Its address in the room; 0: none. With the lock. */
+static uint64_t add_place(uint64_t size)
+{
+	struct place *more;
+	unsigned before;
+	uint64_t at;
+
+	if (!views_at || !find_place(size, &at, &before))
+		return 0;
+	more = realloc(places, (n_places + 1) * sizeof(*more));
+	if (!more)
+		return 0;
+	places = more;
+	memmove(&places[before + 1], &places[before], (n_places - before) * sizeof(*places));
+	places[before] = (struct place){at, at + size};
+	n_places++;
+	return views_at + at;
+}
+
+/* A huge page's multiple away from the client's mapping; 0: none. */
+static uint64_t view_place(const void *hva, uint64_t len)
+{
+	uint64_t skew = (uintptr_t)hva & (HUGE - 1), at;
+
+	pthread_mutex_lock(&views_lock);
+	at = add_place(GAP + ((skew + len + HUGE - 1) & ~(HUGE - 1)));
+	pthread_mutex_unlock(&views_lock);
+	return at ? at + GAP + skew : 0;
+}
+
+/* Nobody else's memory comes to lie where views are. */
+static void close_view(const uint8_t *view, uint64_t size)
+{
+	mmap((void *)(uintptr_t)view, size, PROT_NONE,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+/* The place of a view, in whichever half, whose memory is closed, may be another's. */
+static void free_place(const uint8_t *view)
+{
+	uint64_t at = ((uintptr_t)view - views_at) & (SLOT_VIEW_RO - 1);
+	unsigned i = 0;
+
+	pthread_mutex_lock(&views_lock);
+	while (places[i].end <= at)
+		i++;
+	n_places--;
+	memmove(&places[i], &places[i + 1], (n_places - i) * sizeof(*places));
+	pthread_mutex_unlock(&views_lock);
+}
+
 void slot_views_remove(struct slot *slot)
 {
-	uint64_t end = ((uintptr_t)slot->rw + slot->size + HUGE - 1) & ~(HUGE - 1);
-	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-
-	mmap(slot->rw, slot->size, PROT_NONE, flags, -1, 0);
-	mmap(slot->ro, slot->size, PROT_NONE, flags, -1, 0);
-	pthread_mutex_lock(&views_lock);
-	if (end == views_at + views_used)
-		views_used = ((uintptr_t)slot->rw & ~(HUGE - 1)) - views_at - GAP;
-	pthread_mutex_unlock(&views_lock);
+	close_view(slot->rw, slot->size);
+	close_view(slot->ro, slot->size);
+	free_place(slot->rw);
 	slot->rw = slot->ro = slot->hva;
 }
 
@@ -330,18 +377,16 @@ const uint8_t *base_view(const void *hva, uint64_t size)
 		return NULL;
 	at += SLOT_VIEW_RO;
 	view = mremap((void *)(uintptr_t)hva, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)at);
-	if (view == MAP_FAILED)
-		return NULL;
-	madvise(view, size, MADV_DONTDUMP);
-	if (mprotect(view, size, PROT_READ) == 0)
+	if (view != MAP_FAILED && mprotect(view, size, PROT_READ) == 0) {
+		madvise(view, size, MADV_DONTDUMP);
 		return view;
-	base_view_remove(view, size);
+	}
+	base_view_remove((const uint8_t *)at, size);
 	return NULL;
 }
 
-/* Its place is not used again. */
 void base_view_remove(const uint8_t *view, uint64_t size)
 {
-	mmap((void *)(uintptr_t)view, size, PROT_NONE,
-	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	close_view(view, size);
+	free_place(view);
 }

@@ -179,6 +179,31 @@ static void test_places(void)
 	munmap(code, MiB);
 }
 
+/* More than the whole range, one after the other, and never is the last place the one that was freed. */
+static void test_places_again(void)
+{
+	uint64_t size = 1ull << 30;
+	int fd = memfd_create("large", MFD_CLOEXEC), bad = 0;
+	uint8_t *large;
+
+	is_int(ftruncate(fd, (off_t)size), 0, "1 GiB that nobody touches");
+	large = mmap(NULL, size, RW, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	for (uint32_t i = 0; i < 3 * SLOT_VIEW_RO / 2 / size; i++) {
+		uint32_t small = 6 + i % 2, before = 6 + (i + 1) % 2;
+
+		bad += set(5, 0, 4 * MiB, size, large) != 0;
+		bad += vm_slot(&vm, 4 * MiB)->rw == large;
+		bad += set(small, 0, 2 * MiB + small % 2 * MiB, MiB, shared) != 0;
+		bad += i && set(before, 0, 0, 0, NULL) != 0;
+		bad += set(5, 0, 0, 0, NULL) != 0;
+	}
+	is_int(bad, 0, "places are used again");
+	set(6, 0, 0, 0, NULL);
+	set(7, 0, 0, 0, NULL);
+	munmap(large, size);
+	close(fd);
+}
+
 /* Where the first view of a new process lies in the range of views. */
 static uint64_t drawn_place(void)
 {
@@ -254,6 +279,7 @@ int main(void)
 	test_many();
 	test_views();
 	test_places();
+	test_places_again();
 	test_dirty();
 	slots_destroy(&vm);
 	return done_testing();
