@@ -234,6 +234,9 @@ struct vcpu {
 	uint64_t mtrr_cap;
 	bool clock_paused;       /* tell the guest that it was stopped */
 
+	uint64_t given_up;       /* how often it gave up where a page is (smc.c): pointers to guest memory from
+				  * before may lead to what the page was */
+
 	/* -- counters (lodge stats): see stats.def -- */
 	struct vcpu_stats {
 #define STAT(name, text) uint64_t name;

@@ -12,6 +12,8 @@
  *	           executes the new instruction
  *	asleep     one is out of KVM_RUN while the other writes pages that it has read and called: nobody waits
  *	           for it, and it sees them as they are when it goes on
+ *	again      one writes a page through one register and reads it through another, by which it has read it
+ *	           before: in one block, and by REP MOVS
  *	device     the only one is out of KVM_RUN while the client writes a page that it has read
  *
  * Each round is a layer more, until the VM has as many as there can be.
@@ -38,6 +40,8 @@ BODY(say_code)
 BODY(hear_code)
 BODY(sleep)
 BODY(wake)
+BODY(again)
+BODY(repeat)
 
 /* rdi: the page; rsi: the first, rdx: their end; rbx: the flag's next value; r8: counts what is wrong;
  * r9: where flags are: r9: said; 8 + 8 * CPU: who has touched. r10: own flag, r11: how many others. */
@@ -115,6 +119,27 @@ __asm__(".section .rodata\n"
 	"	movq $1, (%rdi)\n"
 	"	movb $2, 1(%rsi)\n"
 	"wake_end:\n"
+	"again_begin:\n"
+	"	mov %rdi, %rcx\n"
+	"	mov 16(%rcx), %rax\n"
+	"	mov %rbx, 24(%rdi)\n"
+	"	cmp %rbx, 24(%rcx)\n"
+	"	je 1f\n"
+	"	inc %r8\n"
+	"1:\n" NEXT_PAGE
+	"again_end:\n"
+	"repeat_begin:\n"
+	"	lea 32(%rdi), %rsi\n"
+	"	lea 33(%rdi), %rdi\n"
+	"	mov $7, %ecx\n"
+	"	rep movsb\n"
+	"	mov -8(%rdi), %al\n" /* all eight are the first */
+	"	cmp %al, -1(%rdi)\n"
+	"	je 1f\n"
+	"	inc %r8\n"
+	"1:	sub $40, %rdi\n"
+	"	mov %r9, %rsi\n" NEXT_PAGE
+	"repeat_end:\n"
 	".text\n");
 
 /* -- Layers ------------------------------------------------------------------------ */
@@ -306,6 +331,32 @@ static bool device(struct smp *m)
 	return go_on(c) && c->regs.r8 == 1; /* the code is as it was */
 }
 
+/* With the dirty log C makes the first store to a page. */
+static bool log_ends(struct smp *m)
+{
+	struct kvm_userspace_memory_region r = {.memory_size = SMP_MEMORY, .userspace_addr = (uintptr_t)m->mem};
+
+	return softkvm_ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &r) == 0;
+}
+
+static bool runs(struct smp *m, const uint8_t *from, const uint8_t *end)
+{
+	struct smp_cpu *c = &m->cpu[0];
+
+	begin(m, 0, from, end);
+	c->regs.r9 = SMP_DATA; /* of the body of REP MOVS */
+	if (!add_layer(m, false) || !smp_run(m, PAGES, CLIENT_WAITS))
+		return false;
+	if (c->regs.r8)
+		printf("# %llu old values\n", c->regs.r8);
+	return !c->regs.r8;
+}
+
+static bool again(struct smp *m)
+{
+	return log_ends(m) && runs(m, again_begin, again_end) && runs(m, repeat_begin, repeat_end);
+}
+
 static bool asleep(struct smp *m)
 {
 	return sleeps(m, true, false) && sleeps(m, false, true) && sleeps(m, true, true);
@@ -361,6 +412,7 @@ int main(int argc, char **argv)
 	for (unsigned k = 0; k < 4; k++) {
 		run("asleep", asleep, knobs[k], 2, rounds);
 		run("device", device, knobs[k], 1, rounds);
+		run("again", again, knobs[k], 1, rounds);
 		for (int cpus = 2; cpus <= SMP_CPUS; cpus += 2) {
 			run("counters", counters, knobs[k], cpus, rounds);
 			run("message", message, knobs[k], cpus, rounds);

@@ -288,7 +288,7 @@ static uint64_t piece(struct vcpu *c, const struct string *s, uint64_t count)
 	bool src = uses_src(s->in);
 	bool writes = s->in->kind == X86_MOVS || s->in->kind == X86_STOS;
 	bool equal = s->in->prefix & X86_PFX_F3;
-	uint64_t n = count, lin, flags;
+	uint64_t n = count, given_up = c->given_up, lin, flags;
 	const void *from = NULL;
 	void *to;
 
@@ -301,6 +301,8 @@ static uint64_t piece(struct vcpu *c, const struct string *s, uint64_t count)
 	if (src && !(from = window(c, s, s->src, X86_RSI, false, n)))
 		return 0;
 	if (!(to = window(c, s, X86_ES, X86_RDI, writes, n)))
+		return 0;
+	if (c->given_up != given_up) /* `from` may be where the page was */
 		return 0;
 	switch (s->in->kind) {
 	case X86_MOVS:

@@ -28,7 +28,8 @@
  *  2. A group's address is in CB, or parked, from leader to last member. No instruction in
  *     between is executed in C and followed by the rest of the block (insn_map.cb forbids the
  *     resume); a memory miss of another site in between comes back to the instruction's beginning
- *     with CB and what is parked as they were.
+ *     with CB and what is parked as they were, or, if a page has moved meanwhile, does not come back
+ *     (helpers.c): this group may have the address of what the page was.
  *  3. Faults are raised by the instruction that makes the access: a leader's check that fails
  *     raises nothing by itself.
  *

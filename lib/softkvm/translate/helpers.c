@@ -277,12 +277,29 @@ static bool fill_neighbours(struct vcpu *c, uint64_t lin, uint64_t last, bool wr
 	return is_filled(c, lin, write) && entry(c, lin) == entry(c, last);
 }
 
+/*
+ * Back to the site: S1 is lost in C, so the instruction starts again. Whatever is requested meanwhile: this site finds
+ * the entry now, for nobody but us takes it away, so a poll is no further than from a site that hit. (To leave instead
+ * would have no end where another vCPU asks for the page again and again.)
+ *
+ * But a group under way may have the address of a page that has moved for this access, or while it waited: this block
+ * does not go on then.
+ */
+static uint64_t back_to_site(struct vcpu *c, const struct block *b, unsigned i, uint64_t given_up)
+{
+	const struct insn_map *m = &c->engine->map[b->map + i];
+
+	if (m->cb && c->given_up != given_up)
+		return begin_again(c, b, i, dispatch);
+	return code_addr(c->engine, b->main + m->host);
+}
+
 uint64_t helper_miss(struct vcpu *c)
 {
 	struct engine *e = c->engine;
 	uint32_t n = after_call(c);
 	struct site *s = &e->site[n];
-	uint64_t lin = c->scratch[SCR_S1];
+	uint64_t lin = c->scratch[SCR_S1], given_up = c->given_up;
 	bool crosses = (lin & 4095) + s->size > 4096, filled;
 	enum step step;
 
@@ -296,15 +313,9 @@ uint64_t helper_miss(struct vcpu *c)
 	else
 		filled = is_canonical(lin) && tlb_fill(c, lin, s->kind & KIND_STORE, &step);
 	if (filled) {
-		/* Back to the site: S1 is lost in C, so the instruction starts again. Whatever is
-		 * requested meanwhile: this site finds the entry now, for nobody but us takes it
-		 * away, so a poll is no further than from a site that hit. (To leave instead
-		 * would have no end where another vCPU asks for the page again and again.) */
-		struct block *b = &e->block[s->block];
-
 		if (!crosses)
 			e->slots[n] = e->view->table[vpn_of(lin)];
-		return code_addr(e, b->main + e->map[b->map + s->insn].host);
+		return back_to_site(c, &e->block[s->block], s->insn, given_up);
 	}
 	return slow_access(c, &e->block[s->block], s->insn, s->group, crosses);
 }
@@ -315,7 +326,7 @@ uint64_t helper_check(struct vcpu *c)
 	struct block *b = block_here(e, caller(c));
 	unsigned i = insn_at_host(e, b, caller(c));
 	uint32_t access = (uint32_t)c->scratch[SCR_ACCESS];
-	uint64_t lin = c->scratch[SCR_S1];
+	uint64_t lin = c->scratch[SCR_S1], given_up = c->given_up;
 	bool crosses = (lin & 4095) + (access & ACCESS_SIZE) >= 4096;
 	enum step step;
 
@@ -323,7 +334,7 @@ uint64_t helper_check(struct vcpu *c)
 	touch(c, lin + (access & ACCESS_SIZE));
 	if (!crosses && is_canonical(lin) &&
 	    tlb_fill(c, lin, access & ACCESS_WRITE, &step))
-		return code_addr(e, b->main + e->map[b->map + i].host);
+		return back_to_site(c, b, i, given_up);
 	return slow_access(c, b, i, access & ACCESS_GROUP, crosses);
 }
 

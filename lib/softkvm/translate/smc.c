@@ -269,6 +269,7 @@ static void code_moves(struct engine *e, struct slot *slot, uint64_t gpa)
 
 static void let_go(struct vcpu *c, struct slot *slot, uint64_t gpa)
 {
+	c->given_up++;
 	code_moves(c->engine, slot, gpa);
 	tlb_drop_writable(c, slot, gpa);
 }
@@ -278,6 +279,7 @@ static void let_all_go(struct vcpu *c)
 	struct engine *e = c->engine;
 	uint32_t i;
 
+	c->given_up++;
 	for (i = 0; i < e->n_pages; i++) {
 		struct slot *slot = vm_slot(c->vm, e->page[i].gpa);
 
