@@ -32,14 +32,15 @@ static bool view_create(struct engine *e, struct view *v, unsigned n)
 {
 	uint8_t *base = e->view_arena + n * VIEW_STRIDE;
 
-	v->jc = (struct jump *)(void *)base;
-	v->table = (uint64_t *)(void *)(base + JC_LEN);
+	space_wants_huge(base, LOGS_LEN + JC_LEN);
+	v->log = (uint64_t *)(void *)base;
+	v->global_log = v->log + VIEW_LOG;
+	v->jc = (struct jump *)(void *)(base + LOGS_LEN);
+	v->table = (uint64_t *)(void *)(base + LOGS_LEN + JC_LEN);
 	v->touched = v->table + VIEW_ENTRIES;
-	v->log = space_create(VIEW_LOG * 8ul);
-	v->global_log = space_create(VIEW_LOG * 8ul);
 	v->jc_log = space_create(JC_SIZE * 4ul);
 	itlb_flush(e, v); /* no two views have one age */
-	return v->log && v->global_log && v->jc_log;
+	return v->jc_log;
 }
 
 /* An empty jump cache. Made when translated code first runs in the view: its pages are the dearest part of
@@ -51,7 +52,7 @@ static void view_begin(struct engine *e, struct view *v)
 	v->begun = true;
 	space_touch(v->jc, JC_LEN);
 	if (v == &e->kernel) /* the first: what all share */
-		space_touch(e->jumped, JUMPED * sizeof(*e->jumped));
+		space_touch(e->jumped, SCATTERED_LEN);
 	for (i = 0; i < JC_SIZE; i++)
 		v->jc[i] = (struct jump){code_addr(e, e->thunk.gate_miss), JC_NONE};
 	jc_flush(e, v);
@@ -62,7 +63,7 @@ int tlb_create(struct engine *e)
 {
 	unsigned i;
 
-	e->view_arena = space_create(VIEW_ARENA_LEN);
+	e->view_arena = space_create_huge(VIEW_ARENA_LEN);
 	if (!e->view_arena)
 		return -ENOMEM;
 	view_advise(e->view_arena, VIEW_ARENA_LEN);
@@ -77,10 +78,6 @@ int tlb_create(struct engine *e)
 
 static void view_destroy(struct view *v)
 {
-	if (v->log)
-		sys_call3(SYS_munmap, (long)v->log, VIEW_LOG * 8, 0);
-	if (v->global_log)
-		sys_call3(SYS_munmap, (long)v->global_log, VIEW_LOG * 8, 0);
 	if (v->jc_log)
 		sys_call3(SYS_munmap, (long)v->jc_log, JC_SIZE * 4, 0);
 }

@@ -7,6 +7,7 @@
 
 #include <linux/mman.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -51,6 +52,26 @@ void *space_create(size_t len)
 static bool advise(void *at, size_t len, int advice)
 {
 	return sys_call3(SYS_madvise, (long)at, (long)len, advice) == 0;
+}
+
+void space_wants_huge(void *at, size_t len)
+{
+	advise(at, len, MADV_HUGEPAGE);
+}
+
+void *space_create_huge(size_t len)
+{
+	size_t all = len + SPACE_HUGE;
+	uint8_t *p = space_create(all), *at;
+
+	if (!p)
+		return NULL;
+	at = (uint8_t *)(((uintptr_t)p + SPACE_HUGE - 1) & ~(SPACE_HUGE - 1));
+	if (at > p)
+		munmap(p, (size_t)(at - p));
+	munmap(at + len, (size_t)(p + all - (at + len)));
+	space_wants_huge(at, len);
+	return at;
 }
 
 void space_touch(void *at, size_t len)

@@ -21,6 +21,12 @@
 /* Zeros; NULL: no room. */
 void *space_create(size_t len);
 
+/* The same, at a multiple of SPACE_HUGE, and the host is told that a page of that size suits: for what is touched all
+ * over, and soon. */
+#define SPACE_HUGE (2ul << 20)
+void *space_create_huge(size_t len);
+void space_wants_huge(void *at, size_t len);
+
 /* Whole pages of it will be written, all and soon: one system call instead of a fault for each. Nothing
  * happens on hosts before Linux 5.14. Also while vector state is live. */
 void space_touch(void *at, size_t len);

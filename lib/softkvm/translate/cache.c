@@ -91,13 +91,13 @@ int cache_create(struct engine *e)
 	e->bytes = table(BYTES, 1);
 	e->pool = table(POOL, sizeof(*e->pool));
 	e->page = table(PAGES, sizeof(*e->page));
-	e->block_hash = table(HASH, sizeof(uint32_t));
 	e->page_hash = table(PAGE_HASH, sizeof(uint32_t));
 	e->tr = table(1, sizeof(*e->tr));
-	e->jumped = table(JUMPED, sizeof(*e->jumped));
+	e->jumped = space_create_huge(SCATTERED_LEN);
 	if (!e->site || !e->block || !e->exit || !e->map || !e->bytes || !e->pool || !e->page ||
-	    !e->block_hash || !e->page_hash || !e->tr || !e->jumped || !divide(e))
+	    !e->page_hash || !e->tr || !e->jumped || !divide(e))
 		return -ENOMEM;
+	e->block_hash = (uint32_t *)(void *)(e->jumped + JUMPED);
 	rc = map_code(e);
 	if (rc)
 		return rc;
@@ -125,10 +125,9 @@ void cache_destroy(struct engine *e)
 	drop_table(e->bytes, BYTES);
 	drop_table(e->pool, POOL * sizeof(*e->pool));
 	drop_table(e->page, PAGES * sizeof(*e->page));
-	drop_table(e->block_hash, HASH * sizeof(uint32_t));
 	drop_table(e->page_hash, PAGE_HASH * sizeof(uint32_t));
 	drop_table(e->tr, sizeof(*e->tr));
-	drop_table(e->jumped, JUMPED * sizeof(*e->jumped));
+	drop_table(e->jumped, SCATTERED_LEN);
 	drop_table(e->region[REGION_COLD].block, BLOCKS * sizeof(struct extent));
 	drop_table(e->region[REGION_HOT].block, BLOCKS * sizeof(struct extent));
 	drop_table(e->code_rw, CODE_SIZE);
