@@ -7,6 +7,7 @@
 #   make check   unit and tree tests    make long    tests of minutes
 #   make soak N=50   boots in a row     make fuzz SECONDS=60   each fuzz target
 #   make bench-ways  what hosts that lack something get, beside what this one has
+#   make bench-before BEFORE=COMMIT   the same rows beside lodge as it was then
 #   make bench-life  pause, fork, save, restore of a guest that has booted
 #   make bench-moves save, restore, migrate, beside QEMU TCG
 #   make bench-handoff   an exit to the VMM, and to one in another process
@@ -29,7 +30,7 @@ SEED  := 1
 SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all help setup run test check asan clang fuzz bench bench-ways bench-handoff bench-life bench-moves hosts hostile oracle \
+.PHONY: all help setup run test check asan clang fuzz bench bench-ways bench-before bench-handoff bench-life bench-moves hosts hostile oracle \
 	soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
@@ -117,6 +118,12 @@ bench-ways: all
 	@tools/guest/fetch cloud
 	@bench/run --rounds 9 --best --parts kernels --only integer \
 		--engines lodge,lodge:gsrepair,lodge:nogs,lodge:nobmi1,lodge:nogs+nobmi1,lodge:fxsave
+
+bench-before: all
+	@tools/guest/fetch
+	@tools/guest/disk
+	@tools/before $(BEFORE)
+	@bench/run --rounds 9 --best --engines lodge,before --before $(BUILD)/before/$(BEFORE)/build/prog/lodge/lodge
 
 bench-life: all
 	@tools/guest/fetch cloud
