@@ -129,6 +129,7 @@ bench-life: all
 	@tools/guest/fetch cloud
 	@$(BUILD)/gcc/bench/life $(GUEST)/cloud/vmlinuz $(GUEST)/cloud/initrd console=ttyS0
 	@bench/command
+	@bench/forks
 
 bench-moves: all
 	@tools/guest/fetch cloud

@@ -14,7 +14,8 @@
  *	entered   from there to the guest's first exit to us: it has executed something
  *	answer    from the beginning of create to the shell's answer to a line that was typed at once
  *
- * Medians, in milliseconds of wall time and of CPU time of this process, and its page faults.
+ * Medians, in milliseconds of wall time and of CPU time of this process, and its page faults. With STATS in the
+ * environment also the counters of the last one that was restored.
  */
 #include "base/err.h"
 #include "engine/kvm.h"

@@ -28,19 +28,26 @@
 
 /* -- Making and ending ----------------------------------------------------------------------------- */
 
+/*
+ * A jump cache is filled as a whole, which is half a huge page: 256 page faults less. The kernel view's has the hash
+ * table of blocks in the other half; of the others' nothing is in it, which is the price, but for the first user
+ * view: a guest in which one program waits, forked a hundred times, counts in memory, and one that goes through many
+ * address spaces in time.
+ */
 static bool view_create(struct engine *e, struct view *v, unsigned n)
 {
 	uint8_t *base = e->view_arena + n * VIEW_STRIDE;
 
-	space_wants_huge(base, LOGS_LEN + JC_LEN);
-	v->log = (uint64_t *)(void *)base;
-	v->global_log = v->log + VIEW_LOG;
-	v->jc = (struct jump *)(void *)(base + LOGS_LEN);
-	v->table = (uint64_t *)(void *)(base + LOGS_LEN + JC_LEN);
+	if (n != 1)
+		space_wants_huge(base, SPACE_HUGE);
+	v->jc = (struct jump *)(void *)(base + SPACE_HUGE - JC_LEN);
+	v->table = (uint64_t *)(void *)(base + SPACE_HUGE);
 	v->touched = v->table + VIEW_ENTRIES;
+	v->log = space_create(VIEW_LOG * 8ul);
+	v->global_log = space_create(VIEW_LOG * 8ul);
 	v->jc_log = space_create(JC_SIZE * 4ul);
 	itlb_flush(e, v); /* no two views have one age */
-	return v->jc_log;
+	return v->log && v->global_log && v->jc_log;
 }
 
 /* An empty jump cache. Made when translated code first runs in the view: its pages are the dearest part of
@@ -52,7 +59,7 @@ static void view_begin(struct engine *e, struct view *v)
 	v->begun = true;
 	space_touch(v->jc, JC_LEN);
 	if (v == &e->kernel) /* the first: what all share */
-		space_touch(e->jumped, SCATTERED_LEN);
+		space_touch(e->jumped, SPACE_HUGE);
 	for (i = 0; i < JC_SIZE; i++)
 		v->jc[i] = (struct jump){code_addr(e, e->thunk.gate_miss), JC_NONE};
 	jc_flush(e, v);
@@ -78,6 +85,10 @@ int tlb_create(struct engine *e)
 
 static void view_destroy(struct view *v)
 {
+	if (v->log)
+		sys_call3(SYS_munmap, (long)v->log, VIEW_LOG * 8, 0);
+	if (v->global_log)
+		sys_call3(SYS_munmap, (long)v->global_log, VIEW_LOG * 8, 0);
 	if (v->jc_log)
 		sys_call3(SYS_munmap, (long)v->jc_log, JC_SIZE * 4, 0);
 }

@@ -10,7 +10,7 @@
 #include "softkvm/state/space.h"
 #include "softkvm/translate/translate.h"
 
-#define PIECE (64u << 10)
+#define PIECE (32u << 10)
 
 static void ahead(uint32_t *made, const void *base, size_t used, size_t all,
 		  void (*touch)(void *at, size_t len))

@@ -93,11 +93,11 @@ int cache_create(struct engine *e)
 	e->page = table(PAGES, sizeof(*e->page));
 	e->page_hash = table(PAGE_HASH, sizeof(uint32_t));
 	e->tr = table(1, sizeof(*e->tr));
-	e->jumped = space_create_huge(SCATTERED_LEN);
+	e->jumped = space_create_huge(SPACE_HUGE);
 	if (!e->site || !e->block || !e->exit || !e->map || !e->bytes || !e->pool || !e->page ||
 	    !e->page_hash || !e->tr || !e->jumped || !divide(e))
 		return -ENOMEM;
-	e->block_hash = (uint32_t *)(void *)(e->jumped + JUMPED);
+	e->block_hash = (uint32_t *)(void *)e->view_arena;
 	rc = map_code(e);
 	if (rc)
 		return rc;
@@ -127,7 +127,7 @@ void cache_destroy(struct engine *e)
 	drop_table(e->page, PAGES * sizeof(*e->page));
 	drop_table(e->page_hash, PAGE_HASH * sizeof(uint32_t));
 	drop_table(e->tr, sizeof(*e->tr));
-	drop_table(e->jumped, SCATTERED_LEN);
+	drop_table(e->jumped, SPACE_HUGE);
 	drop_table(e->region[REGION_COLD].block, BLOCKS * sizeof(struct extent));
 	drop_table(e->region[REGION_HOT].block, BLOCKS * sizeof(struct extent));
 	drop_table(e->code_rw, CODE_SIZE);
@@ -171,13 +171,11 @@ void cache_flush(struct engine *e)
 	e->n_blocks = e->n_exits = e->n_maps = e->n_bytes = e->n_pool = 0;
 	e->n_slots = 1; /* 0: none */
 	e->n_pages = 0;
-	if (e->view_arena) {
-		jc_flush(e, &e->kernel);
-		itlb_flush(e, &e->kernel);
-		for (i = 0; i < USER_VIEWS; i++) {
-			jc_flush(e, &e->user[i]);
-			itlb_flush(e, &e->user[i]);
-		}
+	jc_flush(e, &e->kernel);
+	itlb_flush(e, &e->kernel);
+	for (i = 0; i < USER_VIEWS; i++) {
+		jc_flush(e, &e->user[i]);
+		itlb_flush(e, &e->user[i]);
 	}
 	e->c->stat.cache_flushes++;
 }

@@ -57,9 +57,9 @@ int engine_create(struct vcpu *c)
 	if (!rc)
 		rc = draw(&e->canary, sizeof(e->canary));
 	if (!rc)
-		rc = cache_create(e);
-	if (!rc)
 		rc = tlb_create(e);
+	if (!rc)
+		rc = cache_create(e);
 	return rc;
 }
 

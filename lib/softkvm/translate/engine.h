@@ -82,12 +82,9 @@ struct jump {             /* an entry of a view's jump cache */
 #define USER_VIEWS 6
 #define TABLE_LEN (VIEW_ENTRIES * 8)
 #define TOUCHED_LEN (VIEW_ENTRIES / 512 / 8) /* a bit for each page of a table */
-#define VIEW_LOG (1u << 16)
-#define LOGS_LEN (2 * VIEW_LOG * 8ul)
-/* Of each view: logs, jump cache, table, bitmap. The first two are one huge page, where the host has such. */
-#define VIEW_STRIDE (LOGS_LEN + JC_LEN + TABLE_LEN + TOUCHED_LEN)
+#define VIEW_STRIDE (SPACE_HUGE + TABLE_LEN + TOUCHED_LEN)
 #define VIEW_ARENA_LEN ((1 + USER_VIEWS) * VIEW_STRIDE)
-_Static_assert(LOGS_LEN + JC_LEN == SPACE_HUGE && VIEW_STRIDE % SPACE_HUGE == 0, "see tlb_create()");
+_Static_assert(JC_LEN == SPACE_HUGE / 2 && VIEW_STRIDE % SPACE_HUGE == 0, "view_create()");
 
 #define LARGE_WORDS 64
 #define EVICTED_BITS 14
@@ -98,14 +95,14 @@ struct view {
 	struct jump *jc;       /* right below it */
 	uint64_t *touched;     /* right after it: a bit for each page of the table (mmu/touched.c) */
 	uint32_t n_touched;    /* bits that are set */
-	uint64_t *log;         /* right below it, with the next: page numbers filled since the last flush */
+	uint64_t *log;         /* page numbers filled since the last flush */
 	uint32_t n_log;
 	uint32_t *jc_log;      /* jump cache indices filled */
 	uint32_t n_jc;
 	uint8_t jc_mode;       /* enum mode_bits that its blocks are for */
 	uint64_t jc_age;       /* changed when it is emptied */
 	uint64_t evicted[EVICTED_WORDS]; /* filter of code pages that left the instruction TLB */
-	uint64_t *global_log;  /* those of entries that survive a CR3 write: supervisor view */
+	uint64_t *global_log;  /* supervisor view: entries that survive a CR3 write */
 	uint32_t n_global;
 	uint32_t pcid;         /* user views */
 	uint64_t cr3;          /* the page table it belongs to */
@@ -117,6 +114,7 @@ struct view {
 	bool valid;
 	bool begun;            /* the jump cache is filled in; before that no code runs in it */
 };
+#define VIEW_LOG (1u << 16)
 #define JC_NONE (1ull << 63) /* not canonical: nobody jumps there */
 
 /* -- blocks -- */
@@ -270,7 +268,7 @@ struct itlb {
 	uint32_t page;    /* code_page index */
 };
 
-#define JUMPED_BITS 15
+#define JUMPED_BITS 16
 #define JUMPED (1u << JUMPED_BITS)
 #define JUMPED_HASH 0x9e3779b97f4a7c15ull /* times the address: the index is its upper bits */
 struct jumped {           /* a second jump cache: for all views, hashed */
@@ -281,9 +279,8 @@ struct jumped {           /* a second jump cache: for all views, hashed */
 	uint8_t mode;
 };
 _Static_assert(sizeof(struct jumped) == 32, "half a cache line");
-/* It and block_hash, which are touched all over from the first block on, are one huge page. */
-#define SCATTERED_LEN (JUMPED * sizeof(struct jumped) + HASH * sizeof(uint32_t))
-_Static_assert(SCATTERED_LEN == SPACE_HUGE, "cache_create()");
+_Static_assert(JUMPED * sizeof(struct jumped) == SPACE_HUGE, "it is touched all over: a huge page");
+_Static_assert(HASH * sizeof(uint32_t) == SPACE_HUGE - JC_LEN, "and the rest of the kernel's");
 
 /*
  * The code cache's parts, from low to high: blocks that run often lie side by side, apart from
@@ -325,7 +322,7 @@ struct engine {
 	uint8_t *bytes;
 	struct pooled *pool;
 	struct code_page *page;
-	uint32_t *block_hash, *page_hash; /* ~index, 0: none; the first lies behind `jumped` */
+	uint32_t *block_hash, *page_hash; /* ~index, 0: none; the first lies below the kernel view's jump cache */
 	struct itlb itlb[ITLB];
 	struct jumped *jumped; /* what was in jump caches, or is */
 	struct decoded decoded[DECODED];
