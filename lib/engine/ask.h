@@ -15,9 +15,9 @@
 #define ENGINE_ASK_H
 
 #include "engine/probe.h"
+#include "softkvm/os/words.h"
 #include "softkvm/softkvm.h"
 #include "softkvm/state/host.h"
-#include "softkvm/state/words.h"
 #include "x86/feature.h"
 
 #include <stdbool.h>

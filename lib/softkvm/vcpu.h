@@ -7,8 +7,8 @@
  *  - in KVM_RUN, in C: general registers, rip and rflags are here. The guest's vector, x87 and
  *    MXCSR state is LIVE in the host's registers. So all C that runs here is compiled
  *    -mgeneral-regs-only and calls nothing of libc (memcpy uses AVX); system calls go through
- *    run/syscall.h, locks through run/lock.h, bytes through run/bytes.h. Who must call libc
- *    brackets it with vec_save() and vec_load() (run/vector.h).
+ *    os/syscall.h, locks through os/lock.h, bytes through os/bytes.h. Who must call libc
+ *    brackets it with vec_save() and vec_load() (state/vector.h).
  *  - in translated code: general registers and arithmetic flags are in host registers, too.
  *
  * Only the thread that runs KVM_RUN touches the fields, but for those marked atomic. Other
@@ -168,7 +168,7 @@ struct vcpu_events {
 
 struct vm;
 struct lapic;
-struct engine; /* the translator's private part: code cache, tables (translate/engine.h) */
+struct engine; /* what the engine makes of it: code cache, tables (engine.h) */
 
 struct vcpu {
 	/* -- what translated code addresses; keep first: it reaches gpr[11] with short offsets
@@ -264,6 +264,9 @@ struct slot_layers {
 	unsigned n;
 };
 
+#define SLOT_VIEW_RO (1ull << SLOT_VIEW_RO_BIT) /* in an address of guest memory: it may only be read */
+#define SLOT_VIEW_RO_BIT 42
+
 struct slot {
 	uint64_t gpa, size;      /* bytes; size 0: unused */
 	uint8_t *hva;            /* the client's mapping */
@@ -319,10 +322,6 @@ struct vm {
 	uint64_t host_tsc_khz;
 	void *abi;               /* abi/'s own */
 };
-
-/* Makes the vCPU look at its requests soon: sets `bits`, wakes it from HLT, and, when it is in
- * translated code, is seen at the next poll. Any thread. */
-void vcpu_kick(struct vcpu *c, uint32_t bits);
 
 /* An NMI arrives: before REQ_NMI is set. Two that come together are two. Any thread. */
 static inline void vcpu_nmi_arrives(struct vcpu *c)

@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "softkvm/translate/engine.h"
+#include "softkvm/translate/code.h"
 
 #define NOBODY ~0u
 

@@ -22,9 +22,9 @@
 #include "tests/tap.h"
 
 #include "softkvm/abi/object.h"
-#include "softkvm/run/current.h"
+#include "softkvm/engine.h"
+#include "softkvm/os/current.h"
 #include "softkvm/softkvm.h"
-#include "softkvm/translate/engine.h"
 
 enum { GIB = 1 << 30, PLACES = 100, NOMINAL_MAX = 1 << 10, REAL_MAX = 64 }; /* MiB */
 

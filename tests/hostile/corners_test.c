@@ -28,9 +28,9 @@
 #include "tests/tap.h"
 
 #include "softkvm/abi/object.h"
+#include "softkvm/engine.h"
 #include "softkvm/softkvm.h"
 #include "softkvm/state/xsave.h"
-#include "softkvm/translate/engine.h"
 
 enum { STACK_AT = STACK3_AT + 0x1000, FUNCTION_AT = 0x80000, OTHER_AT = 0x81000,
        FRESH_AT = 0x84000 /* without code before */ };

@@ -75,7 +75,7 @@ static unsigned word(const struct enemy *e, uint32_t at)
 	return v;
 }
 
-/* The mode whose number is 0 (translate/engine.h), as is that of an entry nobody filled: AVX but not
+/* The mode whose number is 0 (engine.h), as is that of an entry nobody filled: AVX but not
  * AVX-512, and an FS that ends early. Where there is no AVX it is another. */
 static void set_mode(struct enemy *e)
 {

@@ -23,9 +23,9 @@
 
 #include "tests/tap.h"
 
+#include "softkvm/os/words.h"
 #include "softkvm/run/gsbase.h"
 #include "softkvm/softkvm.h"
-#include "softkvm/state/words.h"
 
 extern const uint8_t work_begin[], work_end[];
 

@@ -22,8 +22,8 @@
 #include "base/macros.h"
 #include "tests/tap.h"
 
+#include "softkvm/engine.h"
 #include "softkvm/softkvm.h"
-#include "softkvm/translate/engine.h"
 
 enum { MANY_AT = 0x40000000, MIB = 1 << 20, FUNCTION_AT = 0x80000, COPY_AT = 0x81000 };
 #define MANY_SIZE ((uint64_t)PAGES * PAGE)

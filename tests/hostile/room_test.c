@@ -9,7 +9,7 @@
  *
  *	room_test [files]
  *
- * With "files" private memory is limited (ulimit -d), and the tables become those of files (state/space.h):
+ * With "files" private memory is limited (ulimit -d), and the tables become those of files (os/space.h):
  * there reading takes a page, too, and one that is given back must leave the file, not only the
  * mapping.
  */

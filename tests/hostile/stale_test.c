@@ -24,10 +24,10 @@
 #include "tests/tap.h"
 
 #include "softkvm/abi/object.h"
+#include "softkvm/engine.h"
 #include "softkvm/softkvm.h"
 #include "softkvm/state/cpuid.h"
 #include "softkvm/state/slots.h"
-#include "softkvm/translate/engine.h"
 #include "tests/hostile/truth.h"
 
 enum { USER_AT = 0xa00000, LIST_AT = 0x28000, INVPCID_AT = 0x29000, DATA_AT = 0x80000,

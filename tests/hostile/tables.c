@@ -15,8 +15,8 @@
 #include <stdio.h>
 
 #include "softkvm/abi/object.h"
+#include "softkvm/engine.h"
 #include "softkvm/state/slots.h"
-#include "softkvm/translate/engine.h"
 
 static bool in_view(const uint8_t *view, uint64_t size, uint64_t host)
 {

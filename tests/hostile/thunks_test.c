@@ -17,8 +17,8 @@
 #include "tests/tap.h"
 
 #include "softkvm/abi/object.h"
-#include "softkvm/run/current.h"
-#include "softkvm/translate/engine.h"
+#include "softkvm/os/current.h"
+#include "softkvm/translate/code.h"
 
 static struct engine *engine;
 static uint64_t *fake_stack; /* every word an address of the intruder's */

@@ -2,7 +2,7 @@
 /*
  * Makes the code cache of a vCPU nearly full, without the guest that would take.
  *
- * Code is allocated from each region's begin to its end (translate/engine.h), so it is enough to say
+ * Code is allocated from each region's begin to its end (engine.h), so it is enough to say
  * that a region goes on later. What lies between is a hole, as a block leaves that was dropped.
  *
  * A block wants BLOCK_ROOM, or everything is thrown away, and so a cache is never full of blocks. What is

@@ -9,8 +9,8 @@
 
 #include "base/macros.h"
 #include "base/thread.h"
+#include "softkvm/engine.h"
 #include "softkvm/softkvm.h"
-#include "softkvm/translate/engine.h"
 
 #include <asm/prctl.h>
 #include <errno.h>

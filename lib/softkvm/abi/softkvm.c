@@ -14,6 +14,7 @@
 
 #include "base/macros.h"
 #include "softkvm/abi/vm.h"
+#include "softkvm/hooks.h"
 #include "softkvm/state/clock.h"
 #include "softkvm/state/host.h"
 #include "softkvm/state/layers.h"

@@ -10,16 +10,16 @@
 #include "softkvm/abi/vm.h"
 
 #include "base/macros.h"
+#include "softkvm/engine.h"
 #include "softkvm/irqchip/irqchip.h"
 #include "softkvm/mmu/mmu.h"
-#include "softkvm/run/current.h"
+#include "softkvm/os/current.h"
 #include "softkvm/run/run.h"
 #include "softkvm/state/clock.h"
 #include "softkvm/state/cpuid.h"
 #include "softkvm/state/msr.h"
 #include "softkvm/state/regs.h"
 #include "softkvm/state/xsave.h"
-#include "softkvm/translate/engine.h"
 
 #include <errno.h>
 #include <linux/kvm.h>

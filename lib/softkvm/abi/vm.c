@@ -12,6 +12,7 @@
  * controllers have their own locks, and lines and MSIs take no other.
  */
 #include "softkvm/abi/vm.h"
+#include "softkvm/hooks.h"
 
 #include "base/macros.h"
 #include "softkvm/irqchip/irqchip.h"

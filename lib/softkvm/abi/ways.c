@@ -2,10 +2,10 @@
 /*
  * What the engine found of the host that it can do with, in words.
  */
+#include "softkvm/os/words.h"
 #include "softkvm/run/gsbase.h"
 #include "softkvm/softkvm.h"
 #include "softkvm/state/cpuid.h"
-#include "softkvm/state/words.h"
 #include "softkvm/state/xsave.h"
 
 void softkvm_ways(struct softkvm_ways *ways)

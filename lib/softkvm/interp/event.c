@@ -34,7 +34,7 @@
 #include "softkvm/interp/segload.h"
 #include "softkvm/interp/task.h"
 #include "softkvm/irqchip/irqchip.h"
-#include "softkvm/run/io.h"
+#include "softkvm/mmu/io.h"
 
 #include <stddef.h>
 

@@ -21,6 +21,7 @@
 #ifndef SOFTKVM_EVENT_H
 #define SOFTKVM_EVENT_H
 
+#include "softkvm/hooks.h"
 #include "softkvm/interp/interp.h"
 
 #define DR6_FIXED 0xffff0ff0ull
@@ -29,18 +30,8 @@
 #define DR7_FIXED 0x400ull
 #define DR7_GD 0x2000ull
 
-/* Any of DR0 to DR3 armed? */
-static inline bool event_breakpoints(const struct vcpu *c)
-{
-	return c->dr7 & 0xff;
-}
-
 /* An instruction breakpoint at linear address lin (and RF clear): true, #DB in c->fault. */
 bool event_code_breakpoint(struct vcpu *c, uint64_t lin);
-
-/* A data access for which a breakpoint may be armed; call where event_breakpoints(). Remembers
- * the hit for event_after_insn(). */
-void event_watch(struct vcpu *c, uint64_t lin, unsigned len, bool write);
 
 /* After an instruction, or an iteration of REP: STEP_FAULT with #DB in c->fault when TF was
  * set or a watched address was touched, else STEP_OK. Clears RF. */

@@ -14,8 +14,8 @@
  * Source: Intel SDM volume 2, pages of VGATHERDPS and its relatives.
  */
 #include "softkvm/interp/ops.h"
-#include "softkvm/run/bytes.h"
-#include "softkvm/run/io.h"
+#include "softkvm/mmu/io.h"
+#include "softkvm/os/bytes.h"
 
 struct gather {
 	const struct insn *in;

@@ -22,10 +22,10 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "softkvm/engine.h"
 #include "softkvm/interp/ops.h"
 #include "softkvm/mmu/guarded.h"
-#include "softkvm/run/io.h"
-#include "softkvm/translate/engine.h"
+#include "softkvm/mmu/io.h"
 #include "x86/isa.h"
 
 #define XCR0_AVX 0x6u     /* SSE and AVX state */

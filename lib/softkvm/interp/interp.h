@@ -21,12 +21,6 @@ enum step interp_step(struct vcpu *c);
 /* Executes one already decoded instruction that lies at c->rip (linear CS.base + rip). */
 enum step interp_insn(struct vcpu *c, const struct insn *in);
 
-/* X86_NATIVE, X86_CLC_STC_CMC and other plain instructions on the host: registers and flags
- * from and to c, vector state live, memory operand at mem (NULL if it has none; mem must have
- * in->mem_size valid bytes). `bytes` are the instruction's. STEP_OK or STEP_FAULT (#DE, #XM, #MF,
- * #UD, #AC raised by the instruction itself). Does not move rip. */
-enum step native_exec(struct vcpu *c, const struct insn *in, const uint8_t *bytes, void *mem);
-
 /* System instructions (interp/system.c); called by interp_insn() for the kinds it does not
  * handle itself. On STEP_OK rip is after the instruction or at its target. */
 enum step system_insn(struct vcpu *c, const struct insn *in, uint64_t rip_next);

@@ -26,7 +26,7 @@
  * Source: Intel SDM volume 2, section 2.7 and the instructions' pages.
  */
 #include "softkvm/interp/ops.h"
-#include "softkvm/run/bytes.h"
+#include "softkvm/os/bytes.h"
 
 #include <stddef.h>
 

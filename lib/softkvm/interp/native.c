@@ -24,8 +24,8 @@
  * With MXCSR.MM set (AMD), loads that are part of arithmetic may be misaligned.
  */
 #include "softkvm/interp/ops.h"
-#include "softkvm/run/bytes.h"
-#include "softkvm/run/lock.h"
+#include "softkvm/os/bytes.h"
+#include "softkvm/os/lock.h"
 
 #include <stddef.h>
 

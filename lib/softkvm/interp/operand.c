@@ -5,7 +5,7 @@
  * Source: Intel SDM volume 1, chapter 3 (operand addressing).
  */
 #include "softkvm/interp/ops.h"
-#include "softkvm/run/bytes.h"
+#include "softkvm/os/bytes.h"
 
 uint64_t reg_get(const struct vcpu *c, unsigned reg, unsigned size)
 {

@@ -10,7 +10,7 @@
  * Source: Intel SDM volume 1, chapter 19 (input/output).
  */
 #include "softkvm/interp/ops.h"
-#include "softkvm/run/io.h"
+#include "softkvm/mmu/io.h"
 
 #define TSS_IOMAP 0x66 /* where the 16-bit offset of the bitmap is */
 

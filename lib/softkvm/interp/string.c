@@ -23,7 +23,7 @@
  */
 #include "softkvm/interp/event.h"
 #include "softkvm/interp/ops.h"
-#include "softkvm/run/io.h"
+#include "softkvm/mmu/io.h"
 
 #include <stddef.h>
 

@@ -30,7 +30,7 @@
 #include "softkvm/interp/system.h"
 
 #include "softkvm/mmu/guarded.h"
-#include "softkvm/run/bytes.h"
+#include "softkvm/os/bytes.h"
 #include "softkvm/state/cpuid.h"
 #include "softkvm/state/xsave.h"
 

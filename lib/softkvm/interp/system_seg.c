@@ -11,7 +11,7 @@
 #include "softkvm/interp/segload.h"
 #include "softkvm/interp/system.h"
 
-#include "softkvm/run/bytes.h"
+#include "softkvm/os/bytes.h"
 
 /* -- Segment registers -------------------------------------------------------------------- */
 

@@ -20,8 +20,9 @@
 #ifndef IRQCHIP_INTERNAL_H
 #define IRQCHIP_INTERNAL_H
 
+#include "softkvm/hooks.h"
 #include "softkvm/irqchip/irqchip.h"
-#include "softkvm/run/lock.h"
+#include "softkvm/os/lock.h"
 
 #include <errno.h>
 #include <stddef.h>

@@ -5,7 +5,7 @@
  *
  * Called from vCPU threads in KVM_RUN (guest vector state live: no libc, see vcpu.h), and
  * from the client's threads through ioctls. PIT, PIC, IOAPIC and routing have a lock each
- * (run/lock.h; the order is in internal.h), a local APIC has none. Kicking a vCPU is
+ * (os/lock.h; the order is in internal.h), a local APIC has none. Kicking a vCPU is
  * lock-free, so it may happen under any of them.
  */
 #ifndef SOFTKVM_IRQCHIP_H

@@ -17,7 +17,6 @@
  */
 #include "softkvm/irqchip/internal.h"
 
-#include "softkvm/state/cpuid.h"
 
 /* -- Reset --------------------------------------------------------------------------------- */
 
@@ -99,7 +98,7 @@ int lapic_set_base(struct vcpu *c, uint64_t value, bool client)
 		return -1;
 	if (value & APIC_BASE_X2APIC && !(value & APIC_BASE_ENABLE))
 		return -1;
-	if (!client && ((value & APIC_BASE_X2APIC && !cpuid_has(c, FEATURE_x2apic)) ||
+	if (!client && ((value & APIC_BASE_X2APIC && !cpu_set_has(&c->features, FEATURE_x2apic)) ||
 			!is_transition(old, value)))
 		return -1;
 	__atomic_store_n(&c->apic_base, value, __ATOMIC_RELAXED);

@@ -30,13 +30,11 @@
 #include <errno.h>
 #include <stddef.h>
 
-#include "softkvm/interp/event.h"
 #include "softkvm/mmu/guarded.h"
-#include "softkvm/run/bytes.h"
-#include "softkvm/run/current.h"
-#include "softkvm/run/io.h"
-#include "softkvm/state/slots.h"
-#include "softkvm/translate/engine.h"
+#include "softkvm/mmu/io.h"
+#include "softkvm/mmu/tlb.h"
+#include "softkvm/os/bytes.h"
+#include "softkvm/os/current.h"
 
 #define PAGE 4096u
 #define LONG_OPERAND 128u /* bytes: worth a TLB entry */

@@ -27,8 +27,6 @@
 #include "softkvm/mmu/mmu.h"
 
 #include "softkvm/mmu/guarded.h"
-#include "softkvm/run/run.h"
-#include "softkvm/translate/translate.h"
 
 static _Atomic uint8_t *layer_of(const struct slot *slot, uint64_t gpa)
 {

@@ -14,6 +14,7 @@
 #ifndef SOFTKVM_MMU_H
 #define SOFTKVM_MMU_H
 
+#include "softkvm/hooks.h"
 #include "softkvm/vcpu.h"
 
 /* How memory is touched. Without ACC_USER or ACC_SYSTEM the CPL decides. */
@@ -70,14 +71,6 @@ struct walk {
 /* Walks the tables with all checks for acc (privilege, W, NX, SMEP, reserved bits), sets
  * accessed bits, and the dirty bit for ACC_WRITE, by cmpxchg. STEP_FAULT: #PF in c->fault. */
 enum step mmu_walk(struct vcpu *c, uint64_t lin, unsigned acc, struct walk *w);
-
-/* Bytes of guest RAM at gpa (one page) were changed by the engine's own hand: drops translations
- * made from them, marks the dirty log. Every store in C goes through it, after the store: a
- * vCPU that is told before could translate the old bytes again, a client that harvests the log
- * could copy them. Between the store and the call there must be a full memory barrier, against
- * a vCPU that is just marking the page as code. Stores through writable TLB entries need
- * none of this. */
-void page_changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len);
 
 /* Where the bytes at gpa are, of a page of a slot (mmu/layer.c): to be read at once; to be written,
  * at once or later, NULL if the memory of the layer is gone; to be kept in a TLB entry or a code page, and read

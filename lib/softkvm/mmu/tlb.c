@@ -20,11 +20,9 @@
 #include <errno.h>
 #include <linux/mman.h>
 
-#include "softkvm/mmu/mmu.h"
-#include "softkvm/run/syscall.h"
-#include "softkvm/state/slots.h"
-#include "softkvm/state/space.h"
-#include "softkvm/translate/engine.h"
+#include "softkvm/mmu/tlb.h"
+#include "softkvm/os/space.h"
+#include "softkvm/os/syscall.h"
 
 /* -- Making and ending ----------------------------------------------------------------------------- */
 

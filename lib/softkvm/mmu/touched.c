@@ -5,7 +5,7 @@
  * A view's table has an entry for each page of the address space, and exists where it was touched: a
  * guest that visits a byte in each 2 MiB touches all of it, half a terabyte. Reading counts as much as
  * writing: on the host a page that was only read is the zero page, but has a place in a page table, and where the
- * tables are a file's memory (state/space.h) it is a page. So each view has a bitmap of the pages of its table
+ * tables are a file's memory (os/space.h) it is a page. So each view has a bitmap of the pages of its table
  * that were touched, and where a vCPU's tables have too many all of them are given back, page tables and
  * all, and filled anew as they are needed. To the guest that is a TLB that lost its entries.
  *
@@ -18,9 +18,9 @@
  */
 #include <linux/mman.h>
 
-#include "softkvm/run/syscall.h"
-#include "softkvm/state/space.h"
-#include "softkvm/translate/engine.h"
+#include "softkvm/mmu/tlb.h"
+#include "softkvm/os/space.h"
+#include "softkvm/os/syscall.h"
 
 /* A page of a table covers 2 MiB. Maps of all RAM by kernel and user, of the kernel's own data, of a
  * hundred programs' libraries and stacks fit; RAM is counted eight times. */

@@ -24,7 +24,8 @@
 #undef _FILE_OFFSET_BITS
 
 #include "softkvm/abi/object.h"
-#include "softkvm/run/current.h"
+#include "softkvm/hooks.h"
+#include "softkvm/os/current.h"
 #include "softkvm/run/run.h"
 #include "softkvm/softkvm.h"
 

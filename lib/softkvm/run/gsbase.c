@@ -18,9 +18,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "softkvm/engine.h"
 #include "softkvm/mmu/guarded.h"
-#include "softkvm/run/current.h"
-#include "softkvm/translate/engine.h"
+#include "softkvm/os/current.h"
+#include "softkvm/run/run.h"
 
 #define HWCAP2_FSGSBASE 2
 #define WINDOW_LEN (JC_LEN + VIEW_ENTRIES * 8)

@@ -33,13 +33,8 @@
 #ifndef SOFTKVM_GSBASE_H
 #define SOFTKVM_GSBASE_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-struct engine;
-struct words;
-
-enum gs_way { GS_KEPT, GS_REPAIRED, GS_UNUSED };
+#include "softkvm/engine.h"
+#include "softkvm/hooks.h"
 
 /* The best way that this host has and the words permit. Asks the host once a process. */
 enum gs_way gs_choose(const struct words *w);
@@ -48,10 +43,6 @@ enum gs_way gs_choose(const struct words *w);
  * other. -errno if the kernel refuses arch_prctl; nothing is changed then. */
 int gs_begin(struct engine *e);
 void gs_end(struct engine *e);
-
-/* In KVM_RUN: GS base is the current view's table. When the view changes; and after a sleep, when the
- * kernel is likely to have put it back, which saves a signal. */
-void gs_select(const struct engine *e);
 
 /* In the handler of a SIGSEGV that an instruction of translated code raised: was it an access through
  * a GS base that the kernel had put back? Then GS base is right again, and the instruction may be

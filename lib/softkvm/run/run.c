@@ -21,14 +21,15 @@
 
 #include "softkvm/interp/event.h"
 #include "softkvm/irqchip/irqchip.h"
-#include "softkvm/mmu/mmu.h"
-#include "softkvm/run/current.h"
-#include "softkvm/run/io.h"
+#include "softkvm/mmu/io.h"
+#include "softkvm/mmu/tlb.h"
+#include "softkvm/os/current.h"
+#include "softkvm/os/syscall.h"
+#include "softkvm/run/gsbase.h"
 #include "softkvm/run/run.h"
-#include "softkvm/run/syscall.h"
-#include "softkvm/run/vector.h"
 #include "softkvm/state/clock.h"
 #include "softkvm/state/reset.h"
+#include "softkvm/state/vector.h"
 #include "softkvm/translate/translate.h"
 
 #define TIMER_ABSTIME_FLAG 1

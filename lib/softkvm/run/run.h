@@ -9,6 +9,8 @@
 
 #include "softkvm/vcpu.h"
 
+struct engine;
+
 /* KVM_RUN, c->run being the shared page: 0, -EINTR, or another -errno. The caller holds the
  * vCPU's lock, so that no other ioctl sees it half way. */
 int vcpu_run(struct vcpu *c);
@@ -28,13 +30,9 @@ void engine_destroy(struct vcpu *c);
 /* Takes the signals that the engine lives on out of a mask that a thread has in KVM_RUN. */
 void signals_let_through(sigset_t *mask);
 
-/* Every vCPU that may read the page at gpa from a layer gives that up (mmu/layer.c); c is who asks, NULL: the
- * client. A turn of waiting for somebody who does so. */
-void sync_readers(struct vm *vm, struct vcpu *c, struct slot *slot, uint64_t gpa);
-void sync_turn(struct vcpu *c, unsigned turn);
-
-/* Slots or their flags changed (the change is visible to vm_slot()): every vCPU gives up what
- * it derived from them before this returns. Not from a vCPU's own KVM_RUN. */
-void slots_changed(struct vm *vm);
+/* signal.c: the handlers, once a process; the timer of the thread that is in KVM_RUN. */
+int signals_install(void);
+int timer_begin(struct engine *e);
+void timer_end(struct engine *e);
 
 #endif

@@ -26,12 +26,11 @@
 #include <unistd.h>
 
 #include "softkvm/mmu/guarded.h"
-#include "softkvm/run/current.h"
+#include "softkvm/os/current.h"
+#include "softkvm/os/syscall.h"
+#include "softkvm/run/gsbase.h"
 #include "softkvm/run/run.h"
-#include "softkvm/run/syscall.h"
 #include "softkvm/translate/translate.h"
-
-__thread struct vcpu *current_vcpu CURRENT_TLS;
 
 static const int fault_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 static struct sigaction before[32];

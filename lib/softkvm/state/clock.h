@@ -10,7 +10,7 @@
 #ifndef SOFTKVM_CLOCK_H
 #define SOFTKVM_CLOCK_H
 
-#include "softkvm/run/syscall.h"
+#include "softkvm/os/syscall.h"
 #include "softkvm/vcpu.h"
 
 /* What RDTSC gives the guest now. */

@@ -18,10 +18,10 @@
 #include "base/macros.h"
 #include "base/memfile.h"
 #include "base/size.h"
+#include "softkvm/engine.h"
+#include "softkvm/os/space.h"
 #include "softkvm/state/slots.h"
-#include "softkvm/state/space.h"
 #include "softkvm/state/upper.h"
-#include "softkvm/translate/engine.h"
 
 #define PAGE 4096
 #define SPACE (VIEWS_SPACE + VIEW_ARENA_LEN)

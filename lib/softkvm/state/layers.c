@@ -7,11 +7,11 @@
  */
 #include "softkvm/state/layers.h"
 
+#include "softkvm/engine.h"
+#include "softkvm/hooks.h"
 #include "softkvm/mmu/mmu.h"
-#include "softkvm/run/run.h"
+#include "softkvm/os/space.h"
 #include "softkvm/state/slots.h"
-#include "softkvm/state/space.h"
-#include "softkvm/translate/engine.h"
 
 #include <errno.h>
 #include <stdlib.h>

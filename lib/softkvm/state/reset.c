@@ -12,8 +12,8 @@
 #include "softkvm/state/reset.h"
 
 #include "softkvm/irqchip/irqchip.h"
+#include "softkvm/mmu/io.h"
 #include "softkvm/mmu/mmu.h"
-#include "softkvm/run/io.h"
 
 #define DR6_RESET 0xffff0ff0ull
 #define DR7_RESET 0x400ull

@@ -34,9 +34,9 @@
  */
 #include "softkvm/state/slots.h"
 
-#include "softkvm/run/run.h"
+#include "softkvm/hooks.h"
+#include "softkvm/os/space.h"
 #include "softkvm/state/layers.h"
-#include "softkvm/state/space.h"
 
 #include <errno.h>
 #include <stdlib.h>

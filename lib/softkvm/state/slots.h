@@ -35,8 +35,6 @@ void base_view_remove(const uint8_t *view, uint64_t size);
  * not as much. Any thread. */
 bool views_reserve(void);
 #define VIEWS_SPACE (4 * SLOT_VIEW_RO) /* half of it to find a place in */
-#define SLOT_VIEW_RO (1ull << SLOT_VIEW_RO_BIT)
-#define SLOT_VIEW_RO_BIT 42
 
 /* The slot with this number, NULL: none. With the VM's lock held. */
 struct slot *slots_find(struct vm *vm, uint32_t id);

@@ -12,7 +12,7 @@
 
 #include <cpuid.h>
 
-#include "softkvm/state/words.h"
+#include "softkvm/os/words.h"
 #include "x86/feature.h"
 
 #define OFFERED (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512)

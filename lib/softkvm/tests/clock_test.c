@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* now_ns() against the kernel's clock: it stays close, and never goes back. */
-#include "softkvm/run/syscall.h"
+#include "softkvm/os/syscall.h"
 #include "tests/tap.h"
 
 #include <time.h>

@@ -17,15 +17,15 @@
 #ifndef SOFTKVM_TESTS_CPU_H
 #define SOFTKVM_TESTS_CPU_H
 
-#include "tests/tap.h"
 #include "softkvm/interp/event.h"
 #include "softkvm/irqchip/irqchip.h"
+#include "softkvm/mmu/io.h"
 #include "softkvm/mmu/mmu.h"
-#include "softkvm/run/current.h"
-#include "softkvm/run/io.h"
+#include "softkvm/mmu/tlb.h"
+#include "softkvm/os/current.h"
 #include "softkvm/run/run.h"
 #include "softkvm/state/msr.h"
-#include "softkvm/translate/engine.h"
+#include "tests/tap.h"
 
 #include <sys/mman.h>
 

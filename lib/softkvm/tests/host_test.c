@@ -5,8 +5,8 @@
  */
 #include "softkvm/state/host.h"
 
+#include "softkvm/os/space.h"
 #include "softkvm/softkvm.h"
-#include "softkvm/state/space.h"
 #include "tests/tap.h"
 
 #include <errno.h>

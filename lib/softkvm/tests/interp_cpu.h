@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * cpu.h's vCPU for tests of the interpreter: code bytes are put at CS:rip and stepped, device
- * accesses go through the real run/io.c, up to the client that the test plays. What runs
+ * accesses go through the real mmu/io.c, up to the client that the test plays. What runs
  * natively is not here: native_exec() counts its calls and does nothing.
  *
  *	cpu_long(c, 0);
@@ -13,10 +13,10 @@
 #define CPU_WITH_ENGINE
 #include "softkvm/tests/cpu.h"
 
-#include "softkvm/run/current.h"
-#include "softkvm/run/io.h"
+#include "softkvm/mmu/io.h"
+#include "softkvm/mmu/tlb.h"
+#include "softkvm/os/current.h"
 #include "softkvm/run/run.h"
-#include "softkvm/translate/engine.h"
 
 static unsigned natives, changes;
 

@@ -3,7 +3,7 @@
 #include "softkvm/state/xsave.h"
 
 #include "base/macros.h"
-#include "softkvm/run/vector.h"
+#include "softkvm/state/vector.h"
 #include "tests/tap.h"
 
 #include <errno.h>

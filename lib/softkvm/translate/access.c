@@ -20,7 +20,6 @@
  * 48..63 of S1 are no sign extension, S1 + addend differs from a valid host address only in
  * these bits, which is not canonical: the access faults and the fault becomes the guest's #GP.
  */
-#include "softkvm/state/slots.h"
 #include "softkvm/translate/lower.h"
 
 /* -- Flags ------------------------------------------------------------------------------------------ */

@@ -7,7 +7,7 @@
  * translates some thousand blocks at once, which was a third of the time to its first answer. So they are
  * populated a piece ahead of where they are written.
  */
-#include "softkvm/state/space.h"
+#include "softkvm/os/space.h"
 #include "softkvm/translate/translate.h"
 
 #define PIECE (32u << 10)

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "base/memfile.h"
-#include "softkvm/state/space.h"
+#include "softkvm/os/space.h"
 #include "softkvm/translate/translate.h"
 
 static void *table(size_t n, size_t size)

@@ -11,7 +11,6 @@
  * SAFE: see access.c. A crossing access is to two pages whose entries are one addend, so what lies
  * behind the first page's memory on the host is the second's.
  */
-#include "softkvm/state/slots.h"
 #include "softkvm/translate/emit.h"
 #include "softkvm/translate/helpers.h"
 

@@ -7,7 +7,7 @@
  * compared with its bytes first (smc.c says why that is enough).
  */
 #include "softkvm/mmu/guarded.h"
-#include "softkvm/mmu/mmu.h"
+#include "softkvm/mmu/tlb.h"
 #include "softkvm/translate/translate.h"
 
 /* -- The instruction TLB ------------------------------------------------------------------------- */

@@ -15,7 +15,9 @@
 #ifndef SOFTKVM_EMIT_H
 #define SOFTKVM_EMIT_H
 
-#include "softkvm/translate/engine.h"
+#include "softkvm/translate/code.h"
+
+extern const int8_t host_reg[16]; /* by guest register; -1: in memory */
 
 struct as {
 	struct engine *e;

@@ -4,9 +4,8 @@
  * indirect jumps, accesses that the table does not answer, blocks to be made anew.
  */
 #include "softkvm/interp/interp.h"
-#include "softkvm/mmu/mmu.h"
-#include "softkvm/run/io.h"
-#include "softkvm/state/slots.h"
+#include "softkvm/mmu/io.h"
+#include "softkvm/mmu/tlb.h"
 #include "softkvm/translate/helpers.h"
 #include "softkvm/translate/translate.h"
 

@@ -16,7 +16,6 @@
  * does all of it, or it faults because the client's memory is not there (mmu/guarded.h): then
  * run/signal.c returns from the thunk with ZF clear. What RCX lacks then is in SCR_LEFT.
  */
-#include "softkvm/state/slots.h"
 #include "softkvm/translate/translate.h"
 
 #define REP_SLOW 12

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "softkvm/run/vector.h"
+#include "softkvm/state/vector.h"
 #include "softkvm/translate/translate.h"
 
 static void hex(const uint8_t *p, unsigned n)

@@ -60,12 +60,11 @@
  * A page that is written again and again has all its blocks dropped, because it is being
  * recycled for data: then it loses its mark, and stores to it are fast again.
  */
-#include "softkvm/run/bytes.h"
-#include "softkvm/run/run.h"
-#include "softkvm/run/lock.h"
-#include "softkvm/run/syscall.h"
+#include "softkvm/mmu/tlb.h"
+#include "softkvm/os/bytes.h"
+#include "softkvm/os/lock.h"
+#include "softkvm/os/syscall.h"
 #include "softkvm/translate/translate.h"
-#include "softkvm/mmu/mmu.h"
 
 #define WRITES_TO_RECYCLE 8
 

@@ -26,8 +26,8 @@
  */
 #include "softkvm/translate/translate.h"
 
-#include "softkvm/run/bytes.h"
-#include "softkvm/run/syscall.h"
+#include "softkvm/os/bytes.h"
+#include "softkvm/os/syscall.h"
 
 /* -- Scan -------------------------------------------------------------------------------------- */
 

@@ -22,10 +22,10 @@
  *
  * Source: the kernel's API document for KVM, section on struct kvm_run.
  */
-#include "softkvm/run/io.h"
+#include "softkvm/mmu/io.h"
 
 #include "softkvm/irqchip/irqchip.h"
-#include "softkvm/run/bytes.h"
+#include "softkvm/os/bytes.h"
 
 /* Where in the shared pages the data of port accesses is: the second one. */
 #define PIO_DATA 4096u

@@ -15,7 +15,7 @@
 #ifndef SOFTKVM_LOCK_H
 #define SOFTKVM_LOCK_H
 
-#include "softkvm/run/syscall.h"
+#include "softkvm/os/syscall.h"
 
 #include <stdbool.h>
 

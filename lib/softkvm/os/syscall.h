@@ -112,7 +112,7 @@ static inline uint64_t host_tsc(void)
 
 /* CLOCK_MONOTONIC in nanoseconds, from the time-stamp counter where it is invariant (15
  * ns a question): within a microsecond of the kernel's, and never further back than
- * that (run/clock.c). Any thread. */
+ * that (os/clock.c). Any thread. */
 uint64_t now_ns(void);
 
 #endif

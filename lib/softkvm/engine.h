@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The translator's private world: one `struct engine` a vCPU.
+ * What softkvm makes of a vCPU's state to run it fast: one `struct engine` a vCPU, beside struct vcpu.
+ *
+ * It stands below the parts that work on it, and declares data alone: views are mmu/'s, code and blocks
+ * translate/'s, the timer run/'s. Each part's functions are in its own headers.
  *
  * Every vCPU has its own code cache, block tables and software TLB. Nothing here is shared
  * between vCPUs, so nothing is locked, translated code may be patched at any time by its own
@@ -42,17 +45,15 @@
 
 #include <stddef.h>
 
-#include "softkvm/run/gsbase.h"
-#include "softkvm/run/lock.h"
-#include "softkvm/state/space.h"
-#include "softkvm/state/words.h"
-#include "softkvm/translate/habits.h"
+#include "softkvm/habits.h"
+#include "softkvm/os/lock.h"
+#include "softkvm/os/space.h"
+#include "softkvm/os/words.h"
 #include "softkvm/vcpu.h"
 
 /* -- host registers -- */
 enum { H_RAX, H_RCX, H_RDX, H_RBX, H_RSP, H_RBP, H_S1 = 6, H_S2 = 7, H_R8 = 8, H_R9 = 9,
        H_GSP = 10, H_CB = 11, H_R12 = 12 };
-extern const int8_t host_reg[16]; /* by guest register; -1: in memory */
 
 /* vcpu.scratch[] as translated code uses it */
 enum { SCR_TARGET,   /* where the way back from C leads */
@@ -304,6 +305,8 @@ struct ahead {
 		page;
 };
 
+enum gs_way { GS_KEPT, GS_REPAIRED, GS_UNUSED }; /* run/gsbase.h tells them apart */
+
 struct engine {
 	struct vcpu *c;
 	enum gs_way gs; /* what translated code uses of the host, see run/gsbase.h */
@@ -385,102 +388,6 @@ struct engine {
 	bool in_native;
 	uint8_t native_vector; /* what the instruction raised, 0xff: nothing */
 };
-
-/* cache.c */
-int cache_create(struct engine *e);
-void cache_destroy(struct engine *e);
-void cache_flush(struct engine *e);
-struct block *block_find(struct engine *e, const struct code_page *p, uint16_t at, uint16_t mode);
-void block_add(struct engine *e, struct block *b);
-void block_drop(struct engine *e, struct block *b);
-struct code_page *page_find(struct engine *e, uint64_t gpa);
-struct code_page *page_get(struct engine *e, uint64_t gpa, uint8_t *hva);
-void exit_chain(struct engine *e, struct exit_rec *x, struct block *to);
-uint8_t current_mode(const struct vcpu *c);
-struct region *region_at(struct engine *e, uint32_t offset);
-struct block *block_at_host(struct engine *e, uint32_t offset);
-/* The same where there must be one: else this process ends. */
-struct block *block_here(struct engine *e, uint32_t offset);
-unsigned insn_at_host(const struct engine *e, const struct block *b, uint32_t offset);
-
-/* dispatch.c: the way from C into translated code */
-/* Where the code at lin is; NULL: *step says what happened, STEP_OK: it is no RAM. */
-const uint8_t *fetch_pointer(struct vcpu *c, uint64_t lin, enum step *step);
-/* Finds or translates; NULL: *step says what happened, STEP_OK: C must execute what is there. */
-enum variant { PLAIN_BLOCK, GATE_BLOCK /* if it is made, with an entry for indirect jumps */,
-	       SINGLE_BLOCK /* MODE_SINGLE */ };
-struct block *block_get(struct vcpu *c, uint64_t rip, enum variant which, enum step *step);
-uint64_t dispatch(struct vcpu *c);  /* host address for c->rip, or the leave thunk */
-uint64_t dispatch_single(struct vcpu *c); /* the same, of a SINGLE_BLOCK */
-/* The same for an indirect jump to c->rip: flags are in vcpu.arith, and the jump caches learn it. */
-uint64_t dispatch_jump(struct vcpu *c);
-/* The leave thunk, with the reason; STEP_OK: C must execute what is at rip. */
-uint64_t dispatch_leave(struct engine *e, enum step why);
-void jc_forget_page(struct engine *e, struct view *v, uint64_t lin);
-void jc_flush(struct engine *e, struct view *v);
-void itlb_flush(struct engine *e, struct view *v);
-
-/* translate.c */
-/* `next`: the linear address that follows the page is in it, NULL: nobody knows. */
-struct block *translate(struct engine *e, struct code_page *page, struct code_page *next,
-			uint16_t at, uint16_t mode, bool gate);
-
-/* gates.c */
-/* Its offset; 0: the cache is full, do without (the next translation flushes it). */
-uint32_t entry_get(struct engine *e, struct block *b, enum entry which);
-
-/* thunks.c */
-void thunks_emit(struct engine *e);
-void translated_run(struct vcpu *c, uint64_t host);
-void flags_to_memory(struct vcpu *c);   /* rflags -> vcpu.arith, before going to translated code */
-void flags_from_memory(struct vcpu *c); /* back */
-
-/* smc.c */
-void code_requests(struct vcpu *c, uint32_t requests); /* REQ_CODE, REQ_MMU_SYNC */
-void post_changes(struct vcpu *c);
-void page_claim_code(struct vcpu *c, struct slot *slot, uint64_t gpa);
-void page_drop_blocks(struct engine *e, struct code_page *p, uint16_t from, uint16_t to);
-void page_check(struct engine *e, struct code_page *p);
-
-/* mmu/touched.c */
-void view_touch_new(struct engine *e, struct view *v, uint64_t vpn);
-void view_advise(void *table, uint64_t len);
-/* All entries are 0, and their memory is the host's again. */
-void view_empty(struct view *v);
-
-/* The page number of a linear address: its bits 12 to 47. */
-static inline uint64_t vpn_of(uint64_t lin)
-{
-	return lin << 16 >> 28;
-}
-
-static inline bool view_touched(const struct view *v, uint64_t vpn)
-{
-	return v->touched[vpn >> 15] >> (vpn >> 9 & 63) & 1;
-}
-
-/* The entry of this page number was read, or is to be written. May empty all views. */
-static inline void view_touch(struct engine *e, struct view *v, uint64_t vpn)
-{
-	if (!view_touched(v, vpn))
-		view_touch_new(e, v, vpn);
-}
-
-/* mmu/tlb.c */
-int tlb_create(struct engine *e);
-void tlb_destroy(struct engine *e);
-/* Makes an entry for lin; false: not possible (fault in c->fault if *step), access in C. */
-bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step);
-void tlb_select(struct vcpu *c);
-/* The view has something of this page, data or code: what INVLPG will have to know. */
-struct walk;
-void view_note(struct view *v, const struct walk *w, uint64_t lin);
-void tlb_drop_writable(struct vcpu *c, struct slot *slot, uint64_t gpa);
-
-/* run/signal.c */
-int signals_install(void);
-int timer_begin(struct engine *e);
-void timer_end(struct engine *e);
 
 static inline uint64_t code_addr(const struct engine *e, uint32_t offset)
 {

@@ -21,7 +21,7 @@
  * C expects after vec_save() what the ABI says at a call: x87 empty and in MMX-free state, DF
  * clear (not our business), upper halves of vector registers clear for speed.
  */
-#include "softkvm/run/vector.h"
+#include "softkvm/state/vector.h"
 
 #include "softkvm/state/xsave.h"
 

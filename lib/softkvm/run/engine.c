@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
+#include "softkvm/mmu/tlb.h"
+#include "softkvm/run/gsbase.h"
 #include "softkvm/run/run.h"
 #include "softkvm/state/cpuid.h"
 #include "softkvm/translate/translate.h"

@@ -26,7 +26,7 @@
  * have to wait asks the kernel.
  * Source: Intel SDM volume 3, "Invariant TSC".
  */
-#include "softkvm/run/lock.h"
+#include "softkvm/os/lock.h"
 
 #define CLOCK    1 /* CLOCK_MONOTONIC; <time.h> is libc's */
 #define MS       1000000ull

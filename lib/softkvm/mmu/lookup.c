@@ -8,7 +8,7 @@
  * without a lock because a published table never changes, and a thread that read the pointer
  * may use table and slots until it next looks at its requests: slots_changed() waits for that.
  */
-#include "softkvm/state/slots.h"
+#include "softkvm/vcpu.h"
 
 #include <stddef.h>
 

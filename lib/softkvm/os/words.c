@@ -2,7 +2,7 @@
 /*
  * The words of SOFTKVM (words.h): a table, and who reads it.
  */
-#include "softkvm/state/words.h"
+#include "softkvm/os/words.h"
 
 #include <stddef.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * See space.h. Of a file's memory MADV_REMOVE frees the pages; for private memory it fails. The host's
  * page tables go only with the mapping, so the memory is mapped anew.
  */
-#include "softkvm/state/space.h"
+#include "softkvm/os/space.h"
 
 #include <linux/mman.h>
 #include <stdbool.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/memfile.h"
-#include "softkvm/run/syscall.h"
+#include "softkvm/os/syscall.h"
 
 #define PAGE 4096
 
