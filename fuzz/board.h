@@ -7,6 +7,7 @@
 #define FUZZ_BOARD_H
 
 #include "base/bytes.h"
+#include "base/macros.h"
 #include "block/disk.h"
 #include "dev/acpi_pm.h"
 #include "dev/i8042.h"
@@ -44,20 +45,40 @@ static inline void open_disk(void)
 	close(fd);
 }
 
-/* The ports and places where devices are, and a few where none is. */
-static const struct {
+struct place {
 	enum bus_space space;
 	uint32_t base, size;
-} places[] = {
-	{BUS_PORT, 0x3f8, 8}, {BUS_PORT, 0x70, 2}, {BUS_PORT, 0x60, 8}, {BUS_PORT, 0x92, 1},
-	{BUS_PORT, 0x600, 0x40}, {BUS_PORT, 0xcf8, 8}, {BUS_PORT, 0, 0x10000},
+};
+
+/* Configuration space, BARs, all ports. Behind them come the places that models declare. */
+static const struct place pci_places[] = {
+	{BUS_PORT, 0xcf8, 8}, {BUS_PORT, 0, 0x10000},
 	{BUS_MMIO, ECAM, 0x8000}, {BUS_MMIO, ECAM + 0x8000, 0x100},
 	{BUS_MMIO, ECAM + 0x10000, 0x100}, {BUS_MMIO, ECAM + 0x18000, 0x100},
 	{BUS_MMIO, BARS, 0x40}, {BUS_MMIO, BARS + 0x3000, 8}, {BUS_MMIO, BARS, 0x18000},
 	{BUS_MMIO, BARS + 0x5000, 0x40}, {BUS_MMIO, BARS + 0x8000, 8},
 	{BUS_MMIO, BARS + 0xa000, 0x40}, {BUS_MMIO, BARS + 0xd000, 8},
-	{BUS_MMIO, BARS, 0x10000000}, {BUS_PORT, 0x505, 1},
+	{BUS_MMIO, BARS, 0x10000000},
 };
+
+static struct place places[128];
+static unsigned n_places;
+
+static inline void add_place(struct place p)
+{
+	if (n_places == ARRAY_SIZE(places))
+		abort();
+	places[n_places++] = p;
+}
+
+static inline void list_places(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(pci_places); i++)
+		add_place(pci_places[i]);
+	for (const struct device_model *const *m = device_models; *m; m++)
+		for (const struct device_place *p = (*m)->places; p && p->regs; p++)
+			add_place((struct place){p->space, (uint32_t)p->base, (uint32_t)p->size});
+}
 
 /*  [what and width] [place] [offset: 2] [value: 4]  */
 static inline void do_step(const uint8_t *step)
@@ -71,7 +92,7 @@ static inline void do_step(const uint8_t *step)
 		memcpy(ram + at % (RAM_SIZE - 8), &v, width);
 		return;
 	}
-	place %= sizeof(places) / sizeof(places[0]);
+	place %= n_places;
 	at = places[place].base + at % places[place].size;
 	if (step[0] & 1)
 		bus_write(bus, places[place].space, at, width, value | value << 40);
@@ -105,13 +126,30 @@ static inline void bring_up(unsigned slot)
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES]; /* the host bridge first */
 
+/* A model that is not on this board would be fuzzed by nobody. */
+static inline void see_all(void)
+{
+	for (const struct device_model *const *m = device_models; *m; m++) {
+		unsigned n = 0;
+
+		while (n < BOARD_DEVICES && devs[n] && devs[n]->model != *m)
+			n++;
+		if (n < BOARD_DEVICES && devs[n])
+			continue;
+		fprintf(stderr, "fuzz/board.h makes no %s\n", (*m)->name);
+		abort();
+	}
+}
+
 static inline void make_board(void)
 {
 	struct virtio_place pci = {.mem = &mem};
 	unsigned n = 0;
 
-	if (!disk)
+	if (!disk) {
 		open_disk();
+		list_places();
+	}
 	bus = bus_create();
 	mem = (struct guest_mem){.n = 1, .regions[0] = {.size = RAM_SIZE}};
 	ram = mem.regions[0].host = calloc(1, RAM_SIZE);
@@ -130,6 +168,7 @@ static inline void make_board(void)
 		.pci = pci, .disk = disk}, NULL);
 	devs[n++] = device_create(&virtio_console_model, bus,
 		&(struct virtio_console_config){.pci = pci, .ports[1].name = "port"}, NULL);
+	see_all();
 	device_reset(devs[0]);
 	for (unsigned slot = 1; slot <= 3; slot++)
 		bring_up(slot);

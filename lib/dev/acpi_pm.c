@@ -168,15 +168,19 @@ static const struct reg regs[] = {
 	{0},
 };
 
+static const struct device_place places[] = {
+	{BUS_PORT, ACPI_PM_PORT, ACPI_PM_SIZE, regs},
+	{0},
+};
+
 static int init(struct device *dev, const void *config, struct err *err)
 {
 	struct acpi_pm *pm = (struct acpi_pm *)dev;
 
+	(void)err;
 	pm->config = *(const struct acpi_pm_config *)config;
-	if (pm->config.port == 0)
-		pm->config.port = ACPI_PM_PORT;
 	pm->start = dev_monotonic(&pm->config.clock);
-	return device_claim(dev, BUS_PORT, pm->config.port, ACPI_PM_SIZE, regs, err);
+	return 0;
 }
 
 static void reset(struct device *dev)
@@ -221,6 +225,7 @@ const struct device_model acpi_pm_model = {
 	.name = "acpi_pm",
 	.summary = "ACPI power management block and timer",
 	.size = sizeof(struct acpi_pm),
+	.places = places,
 	.state = state,
 	.init = init,
 	.reset = reset,

@@ -31,7 +31,6 @@
 #define ACPI_PM_S5 5 /* SLP_TYPa for _S5 */
 
 struct acpi_pm_config {
-	uint16_t port;           /* 0 means ACPI_PM_PORT */
 	struct irq_line sci;     /* level, active high */
 	struct power_line power; /* asked for POWER_OFF */
 	struct dev_clock clock;  /* zeroed: the host's */

@@ -27,10 +27,48 @@
 #include <stdlib.h>
 #include <time.h>
 
+/* -- Windows ----------------------------------------------------------------------- */
+
+static uint64_t read_window(void *ctx, uint64_t at, unsigned width)
+{
+	struct device_window *w = ctx;
+
+	scoped_lock(&w->dev->lock);
+	return regs_read(w->place->regs, w->dev, at, width);
+}
+
+static void write_window(void *ctx, uint64_t at, unsigned width, uint64_t value)
+{
+	struct device_window *w = ctx;
+
+	scoped_lock(&w->dev->lock);
+	regs_write(w->place->regs, w->dev, at, width, value);
+}
+
+static int claim(struct device *dev, const struct device_place *place, struct err *err)
+{
+	struct device_window *w = &dev->windows[dev->n_windows];
+	int rc;
+
+	if (dev->n_windows == DEVICE_WINDOWS_MAX)
+		return err_set(err, ENOSPC, "more than %d windows", DEVICE_WINDOWS_MAX);
+	*w = (struct device_window){.dev = dev, .place = place};
+	rc = bus_add(dev->bus, &(struct bus_window){
+		.name = dev->model->name, .space = place->space, .base = place->base, .size = place->size,
+		.read = read_window, .write = write_window, .ctx = w,
+	}, err);
+	if (rc == 0)
+		dev->n_windows++;
+	return rc;
+}
+
+/* -- Making and unmaking ------------------------------------------------------------ */
+
 struct device *device_create(const struct device_model *model, struct bus *bus,
 			     const void *config, struct err *err)
 {
 	struct device *dev = calloc(1, model->size);
+	int rc = 0;
 
 	if (!dev) {
 		err_set(err, ENOMEM, "%s: out of memory", model->name);
@@ -39,14 +77,14 @@ struct device *device_create(const struct device_model *model, struct bus *bus,
 	dev->model = model;
 	dev->bus = bus;
 	pthread_mutex_init(&dev->lock, NULL);
-	if (model->init) {
-		int rc = model->init(dev, config, err);
-
-		if (rc < 0) {
-			err_at(err, rc, "%s", model->name);
-			device_destroy(dev);
-			return NULL;
-		}
+	if (model->init)
+		rc = model->init(dev, config, err);
+	for (const struct device_place *p = model->places; p && p->regs && rc == 0; p++)
+		rc = claim(dev, p, err);
+	if (rc < 0) {
+		err_at(err, rc, "%s", model->name);
+		device_destroy(dev);
+		return NULL;
 	}
 	device_reset(dev);
 	return dev;
@@ -64,7 +102,7 @@ void device_destroy(struct device *dev)
 	if (!dev)
 		return;
 	for (unsigned i = 0; i < dev->n_windows; i++)
-		bus_remove(dev->bus, dev->windows[i].space, dev->windows[i].base);
+		bus_remove(dev->bus, dev->windows[i].place->space, dev->windows[i].place->base);
 	if (dev->model->fini)
 		dev->model->fini(dev);
 	pthread_mutex_destroy(&dev->lock);
@@ -127,43 +165,6 @@ int device_load(struct device *dev, const char *id, const struct state_in *in, u
 	if (rc == 0 && dev->model->loaded)
 		rc = dev->model->loaded(dev, away, err);
 	return rc < 0 ? err_at(err, rc, "%s", id) : 0;
-}
-
-/* -- Windows ----------------------------------------------------------------------- */
-
-static uint64_t read_window(void *ctx, uint64_t at, unsigned width)
-{
-	struct device_window *w = ctx;
-
-	scoped_lock(&w->dev->lock);
-	return regs_read(w->regs, w->dev, at, width);
-}
-
-static void write_window(void *ctx, uint64_t at, unsigned width, uint64_t value)
-{
-	struct device_window *w = ctx;
-
-	scoped_lock(&w->dev->lock);
-	regs_write(w->regs, w->dev, at, width, value);
-}
-
-int device_claim(struct device *dev, enum bus_space space, uint64_t base, uint64_t size,
-		 const struct reg *regs, struct err *err)
-{
-	struct device_window *w = &dev->windows[dev->n_windows];
-	int rc;
-
-	if (dev->n_windows == DEVICE_WINDOWS_MAX)
-		return err_set(err, ENOSPC, "more than %d windows", DEVICE_WINDOWS_MAX);
-	*w = (struct device_window){
-		.dev = dev, .regs = regs, .space = space, .base = base};
-	rc = bus_add(dev->bus, &(struct bus_window){
-		.name = dev->model->name, .space = space, .base = base, .size = size,
-		.read = read_window, .write = write_window, .ctx = w,
-	}, err);
-	if (rc == 0)
-		dev->n_windows++;
-	return rc;
 }
 
 /* -- Registers --------------------------------------------------------------------- */

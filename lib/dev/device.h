@@ -2,7 +2,8 @@
 /*
  * What all devices have in common: a model, a lock, windows made of named registers.
  *
- * A model is one file with one exported name. The board makes a device of it:
+ * A model is one file with one exported name, and declares what it is: `lodge run --device help`, the manual
+ * page, the state test and the fuzz targets go by that (docs/devices.md). The board makes a device of it:
  *
  *	struct device *rtc = device_create(&rtc_model, bus, &(struct rtc_config){
  *		.irq = irq8, .low_memory = 640 << 10 }, &err);
@@ -25,6 +26,7 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct err;
 struct device;
@@ -46,10 +48,22 @@ struct reg {
 	void (*write)(void *dev, unsigned at, uint64_t value); /* NULL: ignored */
 };
 
+/* A window of registers that is at the same place in each guest. */
+struct device_place {
+	enum bus_space space;
+	uint64_t base, size;
+	const struct reg *regs; /* NULL ends the list */
+};
+
 struct device_model {
 	const char *name;    /* what a person asks for */
 	const char *summary; /* one line */
+	const char *option;  /* of lodge run: what makes one; NULL: each guest has it */
 	size_t size;         /* of the private struct */
+	/* device_create() claims these. NULL: none. */
+	const struct device_place *places;
+	/* Of a PCI function: the registers at the beginning of its BAR 0. NULL: it is none, or has none. */
+	const struct reg *bar;
 	/* What of the private struct is the guest's (state/state.h). What a device has of the host, and what follows
 	 * from other fields, is no state. Ends with NULL; NULL: none at all. */
 	const struct state_table *const *state;
@@ -75,9 +89,7 @@ struct device_model {
 
 struct device_window {
 	struct device *dev;
-	const struct reg *regs;
-	enum bus_space space;
-	uint64_t base;
+	const struct device_place *place;
 };
 
 struct device {
@@ -108,11 +120,6 @@ int device_load(struct device *dev, const char *id, const struct state_in *in, u
 
 /* -- For models -------------------------------------------------------------------- */
 
-/* Claims a window whose registers are in a table; for init. device_destroy() gives it
- * back. */
-int device_claim(struct device *dev, enum bus_space space, uint64_t base, uint64_t size,
-		 const struct reg *regs, struct err *err);
-
 /* Finds and calls the registers; the device's lock is held. For windows that move
  * (BARs). */
 uint64_t regs_read(const struct reg *regs, void *dev, uint64_t at, unsigned width);
@@ -134,5 +141,13 @@ uint64_t dev_realtime(const struct dev_clock *clock);
 /* -- The list of everything: models.c ---------------------------------------------- */
 
 extern const struct device_model *const device_models[]; /* ends with NULL */
+
+/* -- What they declare, for people: help.c ------------------------------------------- */
+
+/* A line for each model: name, where it is, how many fields a saved machine has of it, summary. */
+void device_list(FILE *to);
+
+/* One of them: registers, and fields with their bounds. -ERANGE: there is none of that name. */
+int device_describe(const char *name, FILE *to, struct err *err);
 
 #endif

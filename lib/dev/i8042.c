@@ -108,14 +108,17 @@ static const struct reg command_regs[] = {
 	{0},
 };
 
+static const struct device_place places[] = {
+	{BUS_PORT, 0x60, 1, data_regs},
+	{BUS_PORT, 0x64, 1, command_regs},
+	{0},
+};
+
 static int init(struct device *dev, const void *config, struct err *err)
 {
-	struct i8042 *kbc = (struct i8042 *)dev;
-	int rc;
-
-	kbc->config = *(const struct i8042_config *)config;
-	rc = device_claim(dev, BUS_PORT, 0x60, 1, data_regs, err);
-	return rc < 0 ? rc : device_claim(dev, BUS_PORT, 0x64, 1, command_regs, err);
+	(void)err;
+	((struct i8042 *)dev)->config = *(const struct i8042_config *)config;
+	return 0;
 }
 
 static void reset(struct device *dev)
@@ -142,6 +145,7 @@ const struct device_model i8042_model = {
 	.name = "i8042",
 	.summary = "keyboard controller without a keyboard",
 	.size = sizeof(struct i8042),
+	.places = places,
 	.state = state,
 	.init = init,
 	.reset = reset,

@@ -39,10 +39,16 @@ static const struct reg regs[] = {
 	{0},
 };
 
+static const struct device_place places[] = {
+	{BUS_PORT, 0x92, 1, regs},
+	{0},
+};
+
 static int init(struct device *dev, const void *config, struct err *err)
 {
+	(void)err;
 	((struct port92 *)dev)->config = *(const struct port92_config *)config;
-	return device_claim(dev, BUS_PORT, 0x92, 1, regs, err);
+	return 0;
 }
 
 static void reset(struct device *dev)
@@ -62,6 +68,7 @@ const struct device_model port92_model = {
 	.name = "port92",
 	.summary = "system control port A: fast reset",
 	.size = sizeof(struct port92),
+	.places = places,
 	.state = state,
 	.init = init,
 	.reset = reset,

@@ -43,10 +43,16 @@ static const struct reg regs[] = {
 	{0},
 };
 
+static const struct device_place places[] = {
+	{BUS_PORT, 0x505, 1, regs},
+	{0},
+};
+
 static int init(struct device *dev, const void *config, struct err *err)
 {
+	(void)err;
 	((struct pvpanic *)dev)->config = *(const struct pvpanic_config *)config;
-	return device_claim(dev, BUS_PORT, 0x505, 1, regs, err);
+	return 0;
 }
 
 static void reset(struct device *dev)
@@ -58,6 +64,7 @@ const struct device_model pvpanic_model = {
 	.name = "pvpanic",
 	.summary = "port by which a guest says that it panicked",
 	.size = sizeof(struct pvpanic),
+	.places = places,
 	.init = init,
 	.reset = reset,
 };

@@ -432,12 +432,17 @@ static void put_memory_sizes(struct rtc *rtc)
 	rtc->cmos[0x5d] = (uint8_t)(above_4g >> 16);
 }
 
+static const struct device_place places[] = {
+	{BUS_PORT, 0x70, 2, regs},
+	{0},
+};
+
 static int init(struct device *dev, const void *config, struct err *err)
 {
 	struct rtc *rtc = (struct rtc *)dev;
 	pthread_condattr_t attr;
-	int rc;
 
+	(void)err;
 	rtc->config = *(const struct rtc_config *)config;
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -449,10 +454,9 @@ static int init(struct device *dev, const void *config, struct err *err)
 	rtc->cmos[REG_D] = D_VRT;
 	put_memory_sizes(rtc);
 	rtc->seen = now(rtc);
-	rc = device_claim(dev, BUS_PORT, 0x70, 2, regs, err);
-	if (rc == 0 && rtc->config.irq.set)
+	if (rtc->config.irq.set)
 		rtc->has_thread = thread_start(&rtc->thread, "rtc", run_thread, rtc) == 0;
-	return rc;
+	return 0;
 }
 
 /* The battery keeps time and RAM; the reset line clears flags and enables. */
@@ -524,6 +528,7 @@ const struct device_model rtc_model = {
 	.name = "rtc",
 	.summary = "MC146818 clock and battery RAM",
 	.size = sizeof(struct rtc),
+	.places = places,
 	.state = state,
 	.init = init,
 	.reset = reset,

@@ -445,14 +445,16 @@ static const struct reg regs[] = {
 
 /* -- The model --------------------------------------------------------------------- */
 
+static const struct device_place places[] = {
+	{BUS_PORT, 0x3f8, 8, regs},
+	{0},
+};
+
 static int init(struct device *dev, const void *config, struct err *err)
 {
-	struct uart *uart = (struct uart *)dev;
-
-	uart->config = *(const struct uart_config *)config;
-	if (uart->config.port == 0)
-		uart->config.port = 0x3f8;
-	return device_claim(dev, BUS_PORT, uart->config.port, 8, regs, err);
+	(void)err;
+	((struct uart *)dev)->config = *(const struct uart_config *)config;
+	return 0;
 }
 
 static void reset(struct device *dev)
@@ -507,6 +509,7 @@ const struct device_model uart_model = {
 	.name = "uart",
 	.summary = "16550A serial port",
 	.size = sizeof(struct uart),
+	.places = places,
 	.state = state,
 	.init = init,
 	.reset = reset,

@@ -21,7 +21,6 @@
 #include "dev/device.h"
 
 struct uart_config {
-	uint16_t port; /* 0 means 0x3f8, ttyS0 */
 	struct irq_line irq;
 	size_t (*output)(void *ctx, const uint8_t *bytes,
 			 size_t n);    /* NULL: to nowhere */

@@ -5,10 +5,11 @@
  */
 #include "lodge.h"
 
+#include "arrival.h"
 #include "base/err.h"
 #include "base/macros.h"
+#include "dev/device.h"
 #include "failure.h"
-#include "arrival.h"
 #include "guest/agent.h"
 #include "launch.h"
 #include "machine/cpu/cpu.h"
@@ -26,7 +27,8 @@ struct parts {
 	const char *kernel, *initrd, *append, *console;
 	unsigned cpus;
 	struct cpu_model cpu;
-	bool cpu_help; /* instead of a guest */
+	bool cpu_help;           /* instead of a guest */
+	const char *device_help; /* the same; "": of all */
 	uint64_t memory;
 	struct launch_disks disks;
 	bool agent;
@@ -53,6 +55,23 @@ static int set_cpu(void *into, char *value, struct err *err)
 	if (!p->cpu_help)
 		rc = cpu_model_parse(&p->cpu, value, err);
 	return rc < 0 ? err_at(err, rc, "--cpu") : 0;
+}
+
+/* help, or DEVICE,help. */
+static int set_device(void *into, char *value, struct err *err)
+{
+	const char **about = into;
+	char *comma = strchr(value, ',');
+
+	*about = value;
+	if (comma && strcmp(comma, ",help") == 0)
+		*comma = 0;
+	else if (strcmp(value, "help") == 0)
+		*about = "";
+	else
+		return err_set(err, EINVAL, "--device: '%s' is neither help nor DEVICE,help: devices are made by other "
+			       "options, as --disk", value);
+	return 0;
 }
 
 /* FILE[,readonly=on|off]: what follows the last comma, if it has a '='. A file's name may
@@ -98,6 +117,8 @@ static const struct option options[] = {
 	 NULL},
 	{"--disk", "FILE[,readonly=on]", "a raw image; once for each disk", OPTION_OTHER, AT(disks),
 	 0, 0, set_disk},
+	{"--device", "[DEVICE,]help", "lists devices, or what one consists of", OPTION_OTHER, AT(device_help), 0, 0,
+	 set_device},
 	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", OPTION_WORD, AT(console),
 	 0, 0, NULL},
 	{"--agent", NULL, "put lodge-agent behind the initrd, with a port to it", OPTION_FLAG, AT(agent), 0,
@@ -142,6 +163,17 @@ static int list_cpus(const struct run *r)
 	return EXIT_OK;
 }
 
+static int list_devices(const char *about)
+{
+	struct err err = {0};
+
+	if (!about[0])
+		device_list(stdout);
+	else if (device_describe(about, stdout, &err) < 0)
+		return report_failure(&err);
+	return EXIT_OK;
+}
+
 static int check_usage(const struct run *r, struct err *err)
 {
 	if (r->file && r->incoming)
@@ -161,6 +193,8 @@ static int run_main(void *parsed)
 	struct run *r = parsed;
 	struct err err = {0};
 
+	if (r->parts.device_help)
+		return list_devices(r->parts.device_help);
 	if (check_usage(r, &err) < 0)
 		return report_failure(&err);
 	if (r->incoming)

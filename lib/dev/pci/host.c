@@ -191,6 +191,11 @@ static int add_raw(struct pci_host *host, enum bus_space space, uint64_t base,
 	return rc;
 }
 
+static const struct device_place places[] = {
+	{BUS_PORT, 0xcf8, 4, address_regs},
+	{0},
+};
+
 static int init(struct device *dev, const void *config, struct err *err)
 {
 	struct pci_host *host = (struct pci_host *)dev;
@@ -205,9 +210,7 @@ static int init(struct device *dev, const void *config, struct err *err)
 	};
 	pci_init_config(&host->self);
 	host->slots[0] = &host->self;
-	rc = device_claim(dev, BUS_PORT, 0xcf8, 4, address_regs, err);
-	if (rc == 0)
-		rc = add_raw(host, BUS_PORT, 0xcfc, 4, false, &host->has_data, err);
+	rc = add_raw(host, BUS_PORT, 0xcfc, 4, false, &host->has_data, err);
 	if (rc == 0 && host->config.ecam_base)
 		rc = add_raw(host, BUS_MMIO, host->config.ecam_base, PCI_ECAM_SIZE,
 			     true, &host->has_ecam, err);
@@ -258,8 +261,9 @@ static const struct state_table *const state[] = {&table, NULL};
 
 const struct device_model pci_host_model = {
 	.name = "pci-host",
-	.summary = "PCI host bridge: mechanism 1 and ECAM",
+	.summary = "PCI host bridge: ports 0xcf8 and 0xcfc, and ECAM",
 	.size = sizeof(struct pci_host),
+	.places = places,
 	.state = state,
 	.init = init,
 	.reset = reset,

@@ -145,6 +145,8 @@ static struct device *make_on_board(const struct device_model *m)
 		{&i8042_model, &(struct i8042_config){.power = {0}}},
 		{&port92_model, &(struct port92_config){.power = {0}}},
 		{&acpi_pm_model, &(struct acpi_pm_config){.clock = clock_that_stands}},
+		{&pvpanic_model, &(struct pvpanic_config){.ctx = NULL}},
+		{&vmgenid_model, &(struct vmgenid_config){.mem = &g_mem, .at = FREE_RAM}},
 		{&virtio_blk_model, &(struct virtio_blk_config){.pci = pci, .disk = disk}},
 		{&virtio_console_model, &(struct virtio_console_config){
 			.pci = pci, .ports = {{.output = takes_nothing},
@@ -334,6 +336,22 @@ static void test_frozen(const struct device_model *m, void (*use)(struct device 
 	}
 }
 
+/* What the model declares to be at a place is there. */
+static void test_places(const struct device_model *m)
+{
+	struct device *dev = make(m);
+
+	for (const struct device_place *p = m->places; p && p->regs; p++) {
+		const char *name = bus_name(g_bus, p->space, p->base + p->size - 1);
+
+		ok(name && !strcmp(name, m->name), "%s: it is at 0x%llx", m->name, (unsigned long long)p->base);
+		for (const struct reg *r = p->regs; r->name; r++)
+			ok(r->at + (r->count ? r->count : 1u) * r->width <= p->size && (r->read || r->write),
+			   "%s: %s is in that window", m->name, r->name);
+	}
+	unmake(dev);
+}
+
 static bool is_listed(const struct device_model *m)
 {
 	for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++)
@@ -366,6 +384,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
 		const struct device_model *m = models[i].model;
 
+		test_places(m);
 		if (!ok(!m->state == !models[i].use, "%s: it has %s", m->name,
 			models[i].use ? "tables" : "no state"))
 			continue;

@@ -66,6 +66,7 @@ const struct device_model virtio_rng_model = {
 	.name = "virtio-rng",
 	.summary = "virtio entropy source",
 	.size = sizeof(struct rng),
+	.bar = virtio_common_regs,
 	.state = state,
 	.init = init,
 	.reset = virtio_reset,
