@@ -7,7 +7,19 @@
  * else writes to it. The lock is an open-file-description lock on the whole file:
  * shared for a readonly disk, exclusive otherwise. It goes away with the descriptor,
  * however the process ends, and other programs that lock disk images the same way (QEMU
- * does) see it.
+ * does) see it. What is read of a disk is read when it is locked.
+ *
+ * A disk that is written is handed over in two parts, so that its lock is never free:
+ *
+ *	bytes          0 to 149      150 to the end
+ *	               here          here              one lodge has it
+ *	               -             here              disk_hand_over(): it writes no more
+ *	               there         here              disk_open() of one that is handed over
+ *	               there         -                 here it is closed
+ *
+ * Whoever else wants the disk wants all of it, and finds one of the two taken; QEMU, which locks bytes from 100
+ * on and others from 200 on, wants some of both. If the other lodge dies its part is free, and
+ * disk_take_back() takes it; if it lives, it does not.
  *
  * A request's way:
  *
@@ -46,12 +58,20 @@
 #define QUICK_READ_MAX (256 * KiB) /* longer copies are worth a thread */
 #define COMPLAINTS_MAX 10u         /* lines that one disk may cause in the log */
 
+/* Parts of a disk's lock. */
+enum part { ALL, FIRST, REST };
+
+static const struct {
+	off_t at, len; /* 0: to the end */
+} parts[] = {[ALL] = {0, 0}, [FIRST] = {0, 150}, [REST] = {150, 0}};
+
 struct disk {
 	int fd;
 	struct disk_info info;
 	struct pool pool;
 	bool has_pool;
 	char *path;
+	enum part held; /* of its lock; changes only while no request is under way */
 	/* Relaxed atomics: hints and latches that any thread sets. */
 	bool no_quick;   /* the file system cannot say whether it would block */
 	bool sync_failed;
@@ -120,18 +140,38 @@ static int look_at(int fd, struct disk_info *info, struct err *err)
 	return 0;
 }
 
-static int lock(int fd, bool readonly, struct err *err)
+/* Takes a part of the lock, whatever of it we have, or gives it up. */
+static int lock(int fd, short type, enum part part, struct err *err)
 {
-	struct flock all = {.l_type = readonly ? F_RDLCK : F_WRLCK,
-			    .l_whence = SEEK_SET};
+	struct flock l = {.l_type = type, .l_whence = SEEK_SET,
+			  .l_start = parts[part].at, .l_len = parts[part].len};
 
-	if (fcntl(fd, F_OFD_SETLK, &all) == 0)
+	if (fcntl(fd, F_OFD_SETLK, &l) == 0)
 		return 0;
 	if (errno == EAGAIN || errno == EACCES)
-		return err_set(err, EBUSY, readonly
+		return err_set(err, EBUSY, type == F_RDLCK
 			       ? "another lodge (or other program) is writing to it"
 			       : "another lodge (or other program) is using it");
 	return err_sys(err, errno, "cannot lock it");
+}
+
+static int lock_opened(struct disk *disk, const struct disk_config *config, struct err *err)
+{
+	if (config->readonly)
+		return lock(disk->fd, F_RDLCK, ALL, err);
+	disk->held = config->handed_over ? FIRST : ALL;
+	return lock(disk->fd, F_WRLCK, disk->held, err);
+}
+
+/* A device that another computer has written: neither what is cached of it here nor its node's date says so. */
+static void forget_device(struct disk *disk)
+{
+	struct stat st;
+
+	if (fstat(disk->fd, &st) < 0 || !S_ISBLK(st.st_mode))
+		return;
+	posix_fadvise(disk->fd, 0, 0, POSIX_FADV_DONTNEED);
+	disk->info.undated = true;
 }
 
 /* A friendly word for the most frequent mistake. */
@@ -156,11 +196,10 @@ static int open_disk(struct disk *disk, const struct disk_config *config,
 	disk->fd = open_file(config, err);
 	if (disk->fd < 0)
 		return disk->fd;
-	rc = look_at(disk->fd, &disk->info, err);
-	if (rc == 0)
-		rc = lock(disk->fd, config->readonly, err);
-	if (rc < 0)
+	if ((rc = lock_opened(disk, config, err)) < 0 || (rc = look_at(disk->fd, &disk->info, err)) < 0)
 		return rc;
+	if (config->handed_over)
+		forget_device(disk);
 	disk->info.readonly = config->readonly;
 	disk->info.can_discard = !config->readonly;
 	rc = pool_init(&disk->pool, config->threads ? config->threads : THREADS_DEFAULT,
@@ -200,7 +239,7 @@ void disk_close(struct disk *disk)
 	if (disk->has_pool)
 		pool_fini(&disk->pool);
 	if (disk->fd >= 0) {
-		if (!disk->info.readonly)
+		if (!disk->info.readonly && disk->held != REST)
 			fdatasync(disk->fd);
 		close(disk->fd);
 	}
@@ -382,6 +421,8 @@ static uint64_t length(const struct disk_req *req)
 
 static int check(const struct disk *disk, const struct disk_req *req, uint64_t len)
 {
+	if (disk->held == REST)
+		return -EBUSY;
 	if (req->op == DISK_FLUSH)
 		return 0;
 	if (len == 0 || len % DISK_SECTOR || req->at % DISK_SECTOR ||
@@ -426,4 +467,38 @@ void disk_cancel(struct disk *disk, bool on)
 void disk_drain(struct disk *disk)
 {
 	pool_drain(&disk->pool);
+}
+
+/* -- Handing over ------------------------------------------------------------------ */
+
+int disk_hand_over(struct disk *disk, struct err *err)
+{
+	int rc;
+
+	if (disk->info.readonly || disk->held == REST)
+		return 0;
+	if (disk->held == FIRST && (rc = lock(disk->fd, F_WRLCK, ALL, err)) < 0)
+		return err_at(err, rc, "disk '%s', where it came from", disk->path);
+	disk->held = ALL;
+	rc = flush(disk);
+	if (rc < 0)
+		return err_sys(err, -rc, "flushing disk '%s'", disk->path);
+	rc = lock(disk->fd, F_UNLCK, FIRST, err);
+	if (rc < 0)
+		return err_at(err, rc, "disk '%s'", disk->path);
+	disk->held = REST;
+	return 0;
+}
+
+int disk_take_back(struct disk *disk, struct err *err)
+{
+	int rc;
+
+	if (disk->held != REST)
+		return 0;
+	rc = lock(disk->fd, F_WRLCK, ALL, err);
+	if (rc < 0)
+		return err_at(err, rc, "disk '%s'", disk->path);
+	disk->held = ALL;
+	return 0;
 }

@@ -16,7 +16,14 @@
  *
  * Errors are -errno, in err with one sentence when a disk is opened, in req.rc when it is used:
  * -EIO from the host, -EINVAL for what is out of range, -EROFS for a change to a readonly disk,
- * -ECANCELED for what disk_cancel() ended.
+ * -ECANCELED for what disk_cancel() ended, -EBUSY for a disk that was handed over.
+ *
+ * A disk can go from one lodge to another, which name the same file, and is locked all the time:
+ *
+ *	disk_drain(disk); disk_hand_over(disk, &err);     // here; then
+ *	disk_open(..., .handed_over = true ...);          // there
+ *	disk_close(disk);                                 // here; or, if there nobody has it (any more):
+ *	disk_take_back(disk, &err);
  */
 #ifndef BLOCK_DISK_H
 #define BLOCK_DISK_H
@@ -35,6 +42,7 @@ struct disk_config {
 	const char *path;
 	bool readonly;
 	unsigned threads; /* that do its I/O; 0 means 4 */
+	bool handed_over; /* by another lodge, which has called disk_hand_over() */
 };
 
 struct disk_info {
@@ -42,6 +50,7 @@ struct disk_info {
 	bool readonly;
 	uint32_t block; /* preferred I/O size, 512 to 64 KiB */
 	bool can_discard;
+	bool undated; /* disk_written() does not tell who wrote it */
 };
 
 enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_ZERO };
@@ -83,5 +92,13 @@ void disk_cancel(struct disk *disk, bool on);
 
 /* Waits until no request is under way. The caller holds no lock that a done needs. */
 void disk_drain(struct disk *disk);
+
+/* Makes a disk that is written lasting, and lets another lodge open it; requests end with -EBUSY from here on. None is under
+ * way. -errno: it is as it was. -EBUSY: the lodge that it came from has not closed it yet. One that is
+ * readonly is left alone, as is one that was handed over. */
+int disk_hand_over(struct disk *disk, struct err *err);
+
+/* It stays here. -EBUSY: somebody else has it, and it is as it was. Any other disk is fine. */
+int disk_take_back(struct disk *disk, struct err *err);
 
 #endif

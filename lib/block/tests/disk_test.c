@@ -9,7 +9,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -285,6 +287,154 @@ static void test_cancel(void)
 	disk_close(disk);
 }
 
+/* -- From one lodge to another ------------------------------------------------------ */
+
+static struct disk *open_other(struct err *err)
+{
+	struct disk *there = NULL;
+
+	disk_open(&there, &(struct disk_config){.path = path, .handed_over = true}, err);
+	return there;
+}
+
+/* One byte, as QEMU locks them; another one than ours has it if that fails. */
+static bool can_lock_byte(short type, off_t at)
+{
+	struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	bool can = fcntl(fd, F_OFD_SETLK, &l) == 0;
+
+	close(fd);
+	return can;
+}
+
+/* Its two sets of bytes are from 100 and from 200 on; who reads or writes an image wants the first of each. */
+static void is_taken(const char *when)
+{
+	ok(!opens_elsewhere(false), "%s: nobody else can write it", when);
+	ok(!opens_elsewhere(true), "%s: nor read it", when);
+	ok(!can_lock_byte(F_RDLCK, 100) || !can_lock_byte(F_WRLCK, 200), "%s: nor can QEMU", when);
+}
+
+static void test_hand_over(void)
+{
+	struct disk *here, *there;
+	uint8_t bytes[512] = "one";
+	struct err err = {0};
+
+	make(path, 4096);
+	disk_open(&here, &(struct disk_config){.path = path}, NULL);
+	io(here, DISK_WRITE, 0, bytes, sizeof(bytes));
+	is_taken("here");
+	ok(!open_other(&err), "what was not handed over cannot be taken");
+	is_int(disk_hand_over(here, &err), 0, "it is handed over");
+	is_int(disk_hand_over(here, &err), 0, "twice is once");
+	is_taken("between both");
+	is_int(io(here, DISK_WRITE, 0, bytes, sizeof(bytes)), -EBUSY, "here it is written no more");
+	is_int(io(here, DISK_READ, 0, bytes, sizeof(bytes)), -EBUSY, "nor read");
+	is_int(doit(here, (struct disk_req){.op = DISK_FLUSH}), -EBUSY, "nor flushed");
+	is_int(disk_take_back(here, &err), 0, "it can be taken back");
+	is_int(io(here, DISK_WRITE, 0, bytes, sizeof(bytes)), 0, "and used");
+	ok(!open_other(&err), "then the other lodge comes too late");
+	disk_hand_over(here, &err);
+	there = open_other(&err);
+	ok(there, "another lodge opens it %s", err.text);
+	is_taken("there");
+	is_int(disk_take_back(here, &err), -EBUSY, "it cannot be taken back");
+	is_int(io(here, DISK_WRITE, 0, bytes, sizeof(bytes)), -EBUSY, "nor written here");
+	is_int(io(there, DISK_READ, 0, bytes, sizeof(bytes)), 0, "there it is read");
+	is_str((char *)bytes, "one", "as it was written");
+	is_int(disk_hand_over(there, &err), -EBUSY, "and not handed on before we have closed it");
+	ok(strstr(err.text, ", where it came from: another lodge"), "which is told: %s", err.text);
+	is_int(io(there, DISK_WRITE, 0, bytes, sizeof(bytes)), 0, "it is used there all the same");
+	disk_close(there);
+	is_taken("the other one is gone");
+	is_int(disk_take_back(here, &err), 0, "so it can be taken back");
+	disk_hand_over(here, &err);
+	there = open_other(&err);
+	disk_close(here);
+	is_taken("only there");
+	is_int(disk_hand_over(there, &err), 0, "now it can be handed on %s", err.text);
+	is_taken("handed on");
+	disk_close(there);
+	ok(opens_elsewhere(false), "and is free when all have closed it");
+}
+
+/* A disk that is only read has many readers, whoever moves. */
+static void test_hand_over_readonly(void)
+{
+	struct disk_config config = {.path = path, .readonly = true};
+	struct disk *here, *there;
+	char bytes[512];
+
+	disk_open(&here, &config, NULL);
+	is_int(disk_hand_over(here, NULL), 0, "a readonly disk is left alone");
+	is_int(io(here, DISK_READ, 0, bytes, sizeof(bytes)), 0, "and read on");
+	config.handed_over = true;
+	ok(disk_open(&there, &config, NULL) == 0 && opens_elsewhere(true), "here, there, and by others");
+	disk_close(here);
+	disk_close(there);
+}
+
+/* -- Devices ----------------------------------------------------------------------- */
+
+/* A loop device of the file, or -1: nobody may make one here. */
+static int open_loop(char *name, size_t len)
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), file = open(path, O_RDWR | O_CLOEXEC);
+	int n = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE), loop;
+
+	snprintf(name, len, "/dev/loop%d", n);
+	loop = n < 0 ? -1 : open(name, O_RDWR | O_CLOEXEC);
+	if (loop >= 0 && ioctl(loop, LOOP_SET_FD, file) < 0) {
+		close(loop);
+		loop = -1;
+	}
+	close(file);
+	close(control);
+	return loop;
+}
+
+/* What a device has cached when another computer, which is our file here, has written to it. */
+static int read_device(const char *name, bool handed_over, bool *undated)
+{
+	uint8_t bytes[512] = {0};
+	struct disk *disk = NULL;
+	struct err err;
+
+	if (disk_open(&disk, &(struct disk_config){.path = name, .handed_over = handed_over}, &err) < 0)
+		return -1;
+	io(disk, DISK_READ, 0, bytes, sizeof(bytes));
+	*undated = disk_info(disk)->undated;
+	disk_close(disk);
+	return bytes[0];
+}
+
+static void test_device(void)
+{
+	int loop, file = open(path, O_RDWR | O_CLOEXEC);
+	char name[32];
+	bool undated;
+
+	make(path, 1 << 20);
+	loop = open_loop(name, sizeof(name));
+	if (loop < 0) {
+		skip("no loop device can be made here");
+		close(file);
+		return;
+	}
+	is_int(read_device(name, false, &undated), 0, "a device");
+	ok(!undated, "with a date");
+	ok(pwrite(file, "\7", 1, 0) == 1 && fsync(file) == 0, "is written by somebody else");
+	if (read_device(name, false, &undated) != 0)
+		skip("the host has dropped what it had cached");
+	is_int(read_device(name, true, &undated), 7, "but not for who takes it over");
+	ok(undated, "to whom its date says nothing");
+	ioctl(loop, LOOP_CLR_FD, 0);
+	close(loop);
+	close(file);
+}
+
 /* -- A host that loses data -------------------------------------------------------- */
 
 static bool sync_fails;
@@ -304,6 +454,7 @@ static void test_lost(void)
 {
 	struct disk *disk;
 	char bytes[512] = "lost";
+	struct err err = {0};
 
 	make(path, 4096);
 	if (disk_open(&disk, &(struct disk_config){.path = path}, NULL) < 0)
@@ -316,6 +467,9 @@ static void test_lost(void)
 	is_int(doit(disk, (struct disk_req){.op = DISK_FLUSH}), -EIO, "all fail from then on");
 	is_int(io(disk, DISK_WRITE, 0, bytes, sizeof(bytes)), 0, "writes go on");
 	is_int(io(disk, DISK_READ, 0, bytes, sizeof(bytes)), 0, "and reads");
+	is_int(disk_hand_over(disk, &err), -EIO, "it cannot be handed over: the next lodge would not know");
+	ok(strstr(err.text, "flushing disk '"), "that is told: %s", err.text);
+	is_int(io(disk, DISK_WRITE, 0, bytes, sizeof(bytes)), 0, "and is used on");
 	disk_close(disk);
 }
 
@@ -329,6 +483,9 @@ int main(void)
 	test_requests();
 	test_many();
 	test_cancel();
+	test_hand_over();
+	test_hand_over_readonly();
+	test_device();
 	test_lost();
 	unlink(path);
 	rmdir(dir);

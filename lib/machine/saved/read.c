@@ -144,7 +144,7 @@ int saved_check_disk(const struct saved *s, unsigned i, const struct disk *disk,
 		return err_set(err, EINVAL,
 			       "disk '%s' has %" PRIu64 " bytes; when the machine was saved it had %"
 			       PRIu64, d->path, size, d->size);
-	if (disk_written(disk) != d->written)
+	if (!disk_info(disk)->undated && disk_written(disk) != d->written)
 		return err_set(err, EINVAL,
 			       "disk '%s' has been written since the machine was saved: the guest "
 			       "would find another disk than it remembers", d->path);
