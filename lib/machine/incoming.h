@@ -13,7 +13,8 @@
  *	rc = incoming_accept(fd, &err);                 // -errno: nobody heard, and it must not run
  *	incoming_close(&in);
  *
- * The stream may come from anybody who may connect: it can make a guest of its own here, and no more.
+ * The stream may come from anybody who may connect: it can make a guest of its own here, whose disks are what files its user
+ * may open, and no more.
  */
 #ifndef MACHINE_INCOMING_H
 #define MACHINE_INCOMING_H

@@ -10,6 +10,8 @@
  *	devices resume
  *	pausing = false; broadcast              immediate_exit = 0; KVM_RUN
  *
+ * Disks that were handed over to another lodge (migrate.c) are taken back first of all: without them it does not go on.
+ *
  * A thread that has left (its machine is over) counts as parked, so nobody waits for it. A machine
  * that ends while it is being paused is an ended one.
  *
@@ -21,6 +23,7 @@
 
 #include "base/err.h"
 #include "base/scoped.h"
+#include "block/disk.h"
 #include "dev/device.h"
 
 #include <errno.h>
@@ -80,10 +83,21 @@ int machine_pause(struct machine *m, struct err *err)
 	return rc;
 }
 
+int machine_take_disks(struct machine *m, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < m->config.n_disks; i++)
+		rc = disk_take_back(m->config.disks[i], err);
+	return rc;
+}
+
 int machine_resume(struct machine *m, struct err *err)
 {
-	if (!m->paused)
-		return 0;
+	int rc = m->paused ? machine_take_disks(m, err) : 0;
+
+	if (!m->paused || rc < 0)
+		return rc;
 	for (unsigned i = 0; i < m->board.n; i++)
 		device_resume(m->board.devices[i]);
 	scoped_lock(&m->lock);

@@ -114,7 +114,8 @@ enum machine_life machine_life(struct machine *m);
 
 /* Back when the machine is paused: within milliseconds, if no disk is slow. One that is paused already is fine, as
  * is resuming one that runs; -EINVAL for one that has ended. A machine that was created can be paused before it
- * starts: then start() makes it a paused one. */
+ * starts: then start() makes it a paused one. What has been sent to another lodge (migrate.h) can be resumed only if that has
+ * none of its disks: -EBUSY. */
 int machine_pause(struct machine *m, struct err *err);
 int machine_resume(struct machine *m, struct err *err);
 

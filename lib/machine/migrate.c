@@ -10,6 +10,10 @@
  * and those which devices have (guest_range(): map_ram.written) are one set of one moment, with no device in
  * the middle of a page. A page is read while the guest may write it: then it is in the next set.
  *
+ * Disks that are written go with the last of it: when the machine stands still, and they have ended what they had begun, they
+ * are handed over (block/disk.h), before its state is sent. If it stays here after all they are taken back; the other lodge
+ * may be dying, and have one a moment longer than its end of the socket: then that is tried again.
+ *
  * A page of a layer is read where it was when the round began. If it has moved since, it was written since.
  */
 #include "machine/migrate.h"
@@ -18,6 +22,7 @@
 #include "base/err.h"
 #include "base/macros.h"
 #include "base/memfile.h"
+#include "block/disk.h"
 #include "machine/layer.h"
 #include "machine/private.h"
 #include "machine/saved/form.h"
@@ -39,7 +44,9 @@
 #define BRAKE_MAX  18
 #define BRAKE_STEP 3
 
-enum stage { PAGES, STATE, END, WAITING };
+#define RETRY_MS   5 /* for a disk */
+
+enum stage { PAGES, STATE, END, WAITING, STAYS };
 
 struct migration {
 	struct machine *m;
@@ -55,6 +62,7 @@ struct migration {
 	double began, stopped;    /* ms: the round; the machine in the last one */
 	double rate;              /* bytes per ms, of the last round that was long enough */
 	uint64_t sent_before;
+	struct err why;           /* it stays */
 	int state;                /* memfd */
 	uint64_t state_at, state_len;
 	size_t n_out, out_at;     /* bytes in out, and how many have gone */
@@ -237,10 +245,22 @@ static int put_pages(struct migration *g, struct err *err)
 	return 0;
 }
 
+static int hand_over_disks(const struct migration *g, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < g->m->config.n_disks; i++)
+		rc = disk_hand_over(g->m->config.disks[i], err);
+	return rc;
+}
+
 static int make_state(struct migration *g, struct err *err)
 {
 	uint8_t header[SAVED_HEADER];
-	int rc;
+	int rc = hand_over_disks(g, err);
+
+	if (rc < 0)
+		return rc;
 
 	g->state = memfile_create("lodge-state", 0);
 	if (g->state < 0)
@@ -293,6 +313,7 @@ static int fill(struct migration *g, struct err *err)
 		g->stage = WAITING;
 		return 0;
 	case WAITING:
+	case STAYS:
 		break;
 	}
 	return 0;
@@ -372,20 +393,36 @@ static int slow_down(struct migration *g, struct err *err)
 	return (uint64_t)now_ms() % SLICE_MS < g->brake ? pause_it(g, err) : resume_it(g, err);
 }
 
-static enum migration_now fail(struct migration *g, int rc)
+/* As soon as it has its disks. */
+static enum migration_now stay(struct migration *g, struct err *err)
 {
 	struct err unheard;
 
+	if ((machine_take_disks(g->m, &unheard) < 0 || resume_it(g, &unheard) < 0) &&
+	    machine_life(g->m) == MACHINE_PAUSED)
+		return MIGRATION_GOES_ON;
+	*err = g->why;
+	return MIGRATION_FAILED;
+}
+
+static enum migration_now fail(struct migration *g, int rc, struct err *err)
+{
 	if (g->stage == WAITING && rc == -ECONNRESET && !g->plan.direct)
 		return MIGRATION_UNKNOWN;
-	resume_it(g, &unheard);
-	return MIGRATION_FAILED;
+	close(g->plan.fd);
+	g->plan.fd = -1;
+	g->stage = STAYS;
+	g->why = *err;
+	return stay(g, err);
 }
 
 enum migration_now migration_step(struct migration *g, struct err *err)
 {
-	int rc = hear(g, err);
+	int rc;
 
+	if (g->stage == STAYS)
+		return stay(g, err);
+	rc = hear(g, err);
 	if (rc == 0 && machine_life(g->m) == MACHINE_ENDED)
 		rc = err_set(err, EINVAL, "the machine has ended");
 	if (rc > 0) {
@@ -400,7 +437,7 @@ enum migration_now migration_step(struct migration *g, struct err *err)
 		if (rc == 0 && g->n_out)
 			rc = send_out(g, err);
 	}
-	return rc < 0 ? fail(g, rc) : MIGRATION_GOES_ON;
+	return rc < 0 ? fail(g, rc, err) : MIGRATION_GOES_ON;
 }
 
 int migration_fd(const struct migration *g)
@@ -415,12 +452,14 @@ short migration_events(const struct migration *g)
 
 int migration_patience(const struct migration *g)
 {
+	if (g->stage == STAYS)
+		return RETRY_MS;
 	return brakes(g) ? 1 : -1;
 }
 
 bool migration_is_sent(const struct migration *g)
 {
-	return g->stage == WAITING;
+	return g->stage >= WAITING;
 }
 
 struct migration_facts migration_facts(const struct migration *g)

@@ -19,6 +19,10 @@
  * connection ended without a word. In that case it goes on here, if the other lodge itself is at the other end of the
  * socket (`direct`), since what it said would have come first. Else the word may have been lost on the way, and the machine
  * stays paused: MIGRATION_UNKNOWN.
+ *
+ * Disks that it writes must be the same there: a path on this computer, or on storage that both have. It never runs where it
+ * does not have them locked, and nobody else can lock them on the way. A machine that goes on here waits, paused, until the
+ * other lodge has let go of them.
  */
 #ifndef MACHINE_MIGRATE_H
 #define MACHINE_MIGRATE_H
@@ -40,7 +44,7 @@ struct migration_plan {
 int migration_begin(struct migration **g, struct machine *m, const struct migration_plan *plan,
 		    struct err *err);
 
-/* For poll(); ms, -1: for ever. */
+/* For poll(); -1: there is nothing to poll. ms, -1: for ever. */
 int migration_fd(const struct migration *g);
 short migration_events(const struct migration *g);
 int migration_patience(const struct migration *g);
@@ -55,7 +59,7 @@ enum migration_now {
 /* When poll() says so, or the time is up; more often is fine. After anything but GOES_ON it is over. */
 enum migration_now migration_step(struct migration *g, struct err *err);
 
-/* Whether all was sent: then it can no longer be taken back. */
+/* Whether all was sent, or it waits for its disks: then it can no longer be taken back. */
 bool migration_is_sent(const struct migration *g);
 
 struct migration_facts {

@@ -82,6 +82,9 @@ void machine_park(struct machine *m);
 /* A vCPU's thread ends, and is not waited for. */
 void machine_leave(struct machine *m);
 
+/* Takes back the disks that were handed over. -EBUSY: somebody has one. */
+int machine_take_disks(struct machine *m, struct err *err);
+
 /* -- saved/write.c --------------------------------------------------------------------- */
 
 /* As machine_save(), with a hole for memory. */

@@ -34,6 +34,8 @@ static int configure(void *arrival, struct machine_config *config, struct launch
 
 	if (rc == 0)
 		rc = launch_saved(a->saved, config, disks, err);
+	for (unsigned i = 0; i < disks->n; i++)
+		disks->disks[i].handed_over = true;
 	config->incoming = &a->in;
 	return rc;
 }

@@ -86,8 +86,8 @@ const struct verb verb_migrate = {
 	.text = VM_TEXT
 		"URI is unix:PATH, where `lodge run --incoming unix:PATH` waits for it; or exec:COMMAND, which\n"
 		"reads and writes what such a lodge does: 'exec:ssh HOST lodge run --incoming -'. Whatever\n"
-		"fails, the guest goes on here or there. It may have no disk but readonly ones, which are\n"
-		"there under the same names.\n",
+		"fails, the guest goes on here or there. Its disks are there under the same names; those\n"
+		"that it writes are the same ones, on this computer or on storage that both have.\n",
 	.operand = "[VM] URI",
 	.n_operands = 2,
 	.options = options,

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Migration, step by step: what devices and vCPUs write between rounds arrives, exactly one machine runs whenever the
- * connection ends, and what a stream may say that is no guest.
+ * connection ends, and only where its disks are; and what a stream may say that is no guest.
  */
 #include "machine/migrate.h"
 
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/macros.h"
+#include "block/disk.h"
 #include "bus/guest.h"
 #include "engine/kvm.h"
 #include "machine/incoming.h"
@@ -23,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define PLACE (8 * MiB)
@@ -33,6 +35,7 @@ static char kernel_path[] = "/tmp/lodge-migrate-XXXXXX";
 /* -- Two sides --------------------------------------------------------------------- */
 
 static struct machine *m;
+static struct disk *disk; /* or NULL */
 static struct echo e;
 static int ends[2];
 static struct incoming in;
@@ -43,7 +46,7 @@ static void boot(unsigned cpus)
 {
 	struct machine_config config = {
 		.face = &kvm_soft, .cpus = cpus, .memory = 64 * MiB, .kernel = kernel_path, .cmdline = "e",
-		.console = {.output = echo_put, .ctx = &e},
+		.console = {.output = echo_put, .ctx = &e}, .disks = {disk}, .n_disks = disk != NULL,
 	};
 	struct err err = {0};
 
@@ -330,6 +333,155 @@ static void test_ends(void)
 	machine_destroy(m);
 }
 
+/* -- Its disk ---------------------------------------------------------------------- */
+
+static char disk_name[] = "/tmp/lodge-migrate-disk-XXXXXX";
+static bool sync_fails;
+
+/* Stands before the C library's. */
+int fdatasync(int fd)
+{
+	if (!sync_fails)
+		return (int)syscall(SYS_fdatasync, fd);
+	errno = EIO;
+	return -1;
+}
+
+/* As the other lodge does. */
+static struct disk *take_disk(void)
+{
+	struct disk *there = NULL;
+
+	disk_open(&there, &(struct disk_config){.path = disk_name, .handed_over = true}, NULL);
+	return there;
+}
+
+static bool can_take_disk(void)
+{
+	struct disk *there = take_disk();
+
+	disk_close(there);
+	return there;
+}
+
+static struct migration *begin_and_send(bool live, bool direct)
+{
+	pthread_t t;
+	struct migration *g = begin(live, direct, &t);
+
+	send_all(g);
+	pthread_join(t, NULL);
+	incoming_close(&in);
+	return g;
+}
+
+static void has_disk_here(const char *what)
+{
+	ok(!can_take_disk(), "%s: it has its disk here", what);
+}
+
+/* The other lodge dies, and its disk is free a moment after its socket. */
+static void test_disk_late(void)
+{
+	struct err err = {0};
+	struct migration *g;
+	struct disk *there;
+
+	g = begin(true, true, NULL);
+	step(g, &err);
+	has_disk_here("on its way");
+	migration_end(g);
+	close(ends[1]);
+	goes_on_here("given up");
+	g = begin_and_send(true, true);
+	ok((there = take_disk()), "when all was sent the other lodge can have it");
+	close(ends[1]);
+	for (unsigned i = 0; i < 10; i++)
+		if (!is_int(step(g, &err), MIGRATION_GOES_ON, "the other one is dying"))
+			break;
+	is_int(machine_life(m), MACHINE_PAUSED, "it does not go on here without its disk");
+	ok(migration_is_sent(g) && migration_fd(g) < 0 && migration_patience(g) > 0, "nor is it given up, nor polled for");
+	disk_close(there);
+	is_int(until(g, &err), MIGRATION_FAILED, "now it has died");
+	is_str(err.text, "the other side has gone before the guest was there", "that is told");
+	migration_end(g);
+	has_disk_here("died");
+	goes_on_here("died");
+}
+
+static void test_disk_unknown(void)
+{
+	struct err err = {0};
+	struct migration *g = begin_and_send(true, false);
+	struct disk *there = take_disk();
+
+	close(ends[1]);
+	is_int(until(g, &err), MIGRATION_UNKNOWN, "it may run there");
+	migration_end(g);
+	is_int(machine_resume(m, &err), -EBUSY, "it does not go on here while its disk is there");
+	ok(strstr(err.text, disk_name) && strstr(err.text, "is using it"), "that is told: %s", err.text);
+	is_int(machine_life(m), MACHINE_PAUSED, "it is paused");
+	disk_close(there);
+	is_int(machine_resume(m, &err), 0, "it does when it is free there");
+	has_disk_here("resumed");
+	goes_on_here("resumed");
+}
+
+static void test_disk_paused(void)
+{
+	struct err err = {0};
+	struct migration *g;
+
+	machine_pause(m, &err);
+	g = begin_and_send(true, true);
+	ok(can_take_disk(), "a paused one's disk can be had");
+	close(ends[1]);
+	is_int(until(g, &err), MIGRATION_FAILED, "it stays");
+	migration_end(g);
+	is_int(machine_life(m), MACHINE_PAUSED, "paused");
+	has_disk_here("paused");
+	machine_resume(m, &err);
+	goes_on_here("resumed");
+}
+
+static void test_disk_lost(void)
+{
+	struct err err = {0};
+	struct migration *g;
+	pthread_t t;
+
+	sync_fails = true;
+	g = begin(true, true, &t);
+	is_int(until(g, &err), MIGRATION_FAILED, "what cannot be made lasting is not handed over");
+	ok(strstr(err.text, "flushing disk '") && strstr(err.text, disk_name), "that is told: %s", err.text);
+	migration_end(g);
+	pthread_join(t, NULL);
+	close(ends[1]);
+	is_int(atomic_load(&received), -EIO, "and nothing arrives");
+	sync_fails = false;
+	has_disk_here("not lasting");
+	goes_on_here("not lasting");
+}
+
+static void test_disk(void)
+{
+	int fd = mkstemp(disk_name);
+	struct err err = {0};
+
+	ok(fd >= 0 && ftruncate(fd, 65536) == 0 &&
+	   disk_open(&disk, &(struct disk_config){.path = disk_name}, &err) == 0, "a disk %s", err.text);
+	close(fd);
+	boot(2);
+	test_disk_late();
+	test_disk_unknown();
+	test_disk_paused();
+	test_disk_lost();
+	machine_destroy(m);
+	disk_close(disk);
+	disk = NULL;
+	unlink(disk_name);
+}
+
 /* -- Streams ----------------------------------------------------------------------- */
 
 struct bytes {
@@ -418,6 +570,7 @@ int main(void)
 		test_devices();
 		test_broken();
 		test_ends();
+		test_disk();
 	}
 	test_streams();
 	unlink(kernel_path);
