@@ -120,9 +120,9 @@ bench-ways: all
 		--engines lodge,lodge:gsrepair,lodge:nogs,lodge:nobmi1,lodge:nogs+nobmi1,lodge:fxsave
 
 bench-before: all
+	@tools/before $(BEFORE)
 	@tools/guest/fetch
 	@tools/guest/disk
-	@tools/before $(BEFORE)
 	@bench/run --rounds 9 --best --engines lodge,before --before $(BUILD)/before/$(BEFORE)/build/prog/lodge/lodge
 
 bench-life: all

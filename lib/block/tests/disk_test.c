@@ -5,6 +5,7 @@
  */
 #include "base/err.h"
 #include "block/disk.h"
+#include "block/tests/lossy.h"
 #include "tests/tap.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -436,17 +436,6 @@ static void test_device(void)
 }
 
 /* -- A host that loses data -------------------------------------------------------- */
-
-static bool sync_fails;
-
-/* Stands before the C library's. */
-int fdatasync(int fd)
-{
-	if (!sync_fails)
-		return (int)syscall(SYS_fdatasync, fd);
-	errno = EIO;
-	return -1;
-}
 
 /* The kernel says once that it could not write, and drops the pages: no flush after that may
  * say that all is well. */

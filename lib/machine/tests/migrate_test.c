@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/macros.h"
 #include "block/disk.h"
+#include "block/tests/lossy.h"
 #include "bus/guest.h"
 #include "engine/kvm.h"
 #include "machine/incoming.h"
@@ -24,7 +25,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define PLACE (8 * MiB)
@@ -336,17 +336,6 @@ static void test_ends(void)
 /* -- Its disk ---------------------------------------------------------------------- */
 
 static char disk_name[] = "/tmp/lodge-migrate-disk-XXXXXX";
-static bool sync_fails;
-
-/* Stands before the C library's. */
-int fdatasync(int fd)
-{
-	if (!sync_fails)
-		return (int)syscall(SYS_fdatasync, fd);
-	errno = EIO;
-	return -1;
-}
-
 /* As the other lodge does. */
 static struct disk *take_disk(void)
 {

@@ -22,7 +22,7 @@
 void *space_create(size_t len);
 
 /* The same, at a multiple of SPACE_HUGE, and the host is told that a page of that size suits: for what is touched all
- * over, and soon. */
+ * over, and soon. The second tells it so of whole such pages of a space. */
 #define SPACE_HUGE (2ul << 20)
 void *space_create_huge(size_t len);
 void space_wants_huge(void *at, size_t len);
