@@ -10,7 +10,7 @@
  *
  * One has its console on this terminal. With --count they are in the background, each in a session of its own, with
  * its console where `lodge console` finds it. They are told to this process by a pipe when they run; so what it prints
- * can be used at once.
+ * can be used at once. None runs before all are made: those that run would take the CPUs from those that are not made yet.
  */
 #include "lodge.h"
 
@@ -87,17 +87,36 @@ static void name_one(struct forked *f, unsigned i)
 		f->launch.name = name;
 }
 
+/* To a child, and from all of them. */
+struct pipes {
+	int made[2];  /* ends when all are made, or have died */
+	int go[2];    /* ends when they may run */
+	int ready[2]; /* their numbers, when they run */
+};
+
+static int open_pipes(struct pipes *p, struct err *err)
+{
+	if (pipe2(p->made, O_CLOEXEC) == 0 && pipe2(p->go, O_CLOEXEC) == 0 && pipe2(p->ready, O_CLOEXEC) == 0)
+		return 0;
+	return err_sys(err, errno, "a pipe");
+}
+
 /* Does not return. */
-static void be_guest(struct forked *f, unsigned i, int ready)
+static void be_guest(struct forked *f, unsigned i, const struct pipes *p)
 {
 	int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+	close(p->made[0]);
+	close(p->go[1]);
+	close(p->ready[0]);
 	setsid();
 	if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0)
 		_exit(EXIT_FAILED);
 	close(nothing);
 	name_one(f, i);
-	f->launch.ready = ready;
+	f->launch.made = p->made[1];
+	f->launch.go = p->go[0];
+	f->launch.ready = p->ready[1];
 	f->launch.number = i;
 	_exit(launch(&f->launch, configure, f));
 }
@@ -137,26 +156,28 @@ static int wait_ready(const struct forked *f, const pid_t *pids, int from, struc
 static int start_all(struct forked *f, struct err *err)
 {
 	scoped_mem pid_t *pids = calloc(f->count, sizeof(*pids));
-	int ends[2], code;
+	struct pipes p;
+	int code;
+	char none;
 
-	if (!pids || pipe2(ends, O_CLOEXEC) < 0) {
-		err_sys(err, errno, "a pipe");
+	if (!pids || open_pipes(&p, err) < 0)
 		return report_failure(err);
-	}
 	for (unsigned i = 0; i < f->count; i++) {
 		pids[i] = fork();
-		if (pids[i] == 0) {
-			close(ends[0]);
-			be_guest(f, i, ends[1]);
-		}
+		if (pids[i] == 0)
+			be_guest(f, i, &p);
 		if (pids[i] < 0) {
 			log_warn("fork", "a process: %s", strerror(errno));
 			break;
 		}
 	}
-	close(ends[1]);
-	code = wait_ready(f, pids, ends[0], err);
-	close(ends[0]);
+	close(p.made[1]);
+	while (read(p.made[0], &none, 1) < 0 && errno == EINTR)
+		;
+	close(p.go[1]);
+	close(p.ready[1]);
+	code = wait_ready(f, pids, p.ready[0], err);
+	close(p.ready[0]);
 	return code;
 }
 

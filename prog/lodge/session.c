@@ -529,6 +529,19 @@ static bool reboots(const struct loop *l, const struct machine_end *end)
 	       !l->left;
 }
 
+/* One of many that are made at once runs when all are. */
+static void wait_for_others(const struct session *s)
+{
+	char none;
+
+	if (s->go < 0)
+		return;
+	close(s->made);
+	while (read(s->go, &none, 1) < 0 && errno == EINTR)
+		;
+	close(s->go);
+}
+
 static void tell_ready(struct session *s)
 {
 	ssize_t n = s->ready >= 0 ? write(s->ready, &s->number, sizeof(s->number)) : 0;
@@ -560,6 +573,7 @@ static int run_through_resets(struct loop *l)
 	struct err err = {0};
 	int rc = l->s->paused || l->s->incoming >= 0 ? machine_pause(l->s->machine, &err) : 0;
 
+	wait_for_others(l->s);
 	while (rc == 0) {
 		rc = machine_start(l->s->machine, &err);
 		if (rc < 0 || (rc = arrive(l->s, &err)) < 0)

@@ -33,6 +33,7 @@ struct session {
 	bool saved;              /* it was ended because it is in a file, */
 	bool left;               /* or because it runs elsewhere */
 	int ready;               /* gets `number` when the machine runs, and is closed; -1: nobody waits */
+	int made, go;            /* see launch.h */
 	uint32_t number;
 	bool on_terminal;        /* stdin is a terminal, and ours */
 	struct migration *migration; /* under way; or NULL */
