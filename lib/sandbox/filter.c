@@ -171,7 +171,9 @@ static void add_row(struct program *p, const struct row *r)
 /* Another architecture's calls have other numbers. */
 static void begin_program(struct program *p)
 {
-	*p = (struct program){.self = (uint32_t)getpid(), .has_number = true};
+	p->n = 0;
+	p->self = (uint32_t)getpid();
+	p->has_number = true;
 	load(p, offsetof(struct seccomp_data, arch));
 	emit(p, BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0);
 	answer(p, SECCOMP_RET_KILL_PROCESS);

@@ -20,7 +20,6 @@
 
 int console_init(struct console *c)
 {
-	memset(c, 0, sizeof(*c));
 	pthread_mutex_init(&c->lock, NULL);
 	c->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return c->fd >= 0 ? 0 : -errno;

@@ -31,7 +31,8 @@ struct console {
 	bool panic_seen; /* since the boot */
 };
 
-int console_init(struct console *c); /* 0 or -errno */
+/* Of a zeroed one. 0 or -errno. */
+int console_init(struct console *c);
 void console_fini(struct console *c);
 
 /* For struct machine_console; ctx is a struct console. */

@@ -42,7 +42,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define DEAF_MS 1000
+#define DEAF_MS    1000
+#define LINE_BYTES 4096
 
 struct client {
 	int fd;   /* -1: nobody */
@@ -50,7 +51,7 @@ struct client {
 	bool asked, waits;
 	uint64_t number; /* it was let in as */
 	size_t len;
-	char line[4096];
+	char *line; /* LINE_BYTES */
 };
 
 struct control {
@@ -62,19 +63,21 @@ struct control {
 	struct client clients[CONTROL_CLIENTS];
 	struct client *keeper; /* the guest is paused for it; NULL: for nobody */
 	bool was_paused;       /* before that */
+	char lines[CONTROL_CLIENTS][LINE_BYTES]; /* last, and of no value: most guests have no client */
 };
 
 int control_open(struct control **out, struct session *s, struct err *err)
 {
-	struct control *c = calloc(1, sizeof(*c));
+	struct control *c = malloc(sizeof(*c));
 	int rc;
 
 	*out = NULL;
 	if (!c)
 		return err_set(err, ENOMEM, "no memory");
+	memset(c, 0, offsetof(struct control, lines));
 	c->session = s;
 	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
-		c->clients[i].fd = c->clients[i].file = -1;
+		c->clients[i] = (struct client){.fd = -1, .file = -1, .line = c->lines[i]};
 	rc = place_find(c->dir, true, err);
 	if (rc == 0)
 		rc = c->listen = place_open(c->dir, s->name, err);
@@ -351,7 +354,7 @@ static void take_file(struct client *k, struct msghdr *msg)
 static void read_client(struct control *c, struct client *k)
 {
 	char room[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
-	struct iovec iov = {k->line + k->len, sizeof(k->line) - k->len};
+	struct iovec iov = {k->line + k->len, LINE_BYTES - k->len};
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = room,
 		.msg_controllen = CMSG_LEN(sizeof(int)),
@@ -366,7 +369,7 @@ static void read_client(struct control *c, struct client *k)
 	}
 	take_file(k, &msg);
 	k->len += (size_t)n;
-	if (k->len == sizeof(k->line) && !end_of_line(k))
+	if (k->len == LINE_BYTES && !end_of_line(k))
 		refuse_line(c, k);
 }
 
