@@ -47,6 +47,7 @@ enum {
 	MAIN = 1, VCPU = 2, DISK = 4, RTC = 8,
 	ANY = MAIN | VCPU | DISK | RTC,
 	MAIN_MAKES_CODE = 16, MAIN_REMOVES = 32,
+	TLS = 64,
 };
 
 static const struct {
@@ -57,6 +58,7 @@ static const struct {
 	{"vcpu", VCPU},
 	{"disk", DISK},
 	{"rtc", RTC},
+	{"tls", TLS},
 };
 
 /* (argument & mask) is `value`, or is not. */

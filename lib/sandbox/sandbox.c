@@ -178,3 +178,11 @@ void sandbox_enter(const struct sandbox_config *config, char missing[SANDBOX_MIS
 	entered = true;
 	list_failures(missing);
 }
+
+void sandbox_alone(const char *name)
+{
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	drop_capabilities();
+	landlock_enter(NULL);
+	filter_enter(filter_role(name), &filter);
+}

@@ -50,9 +50,9 @@ static void leave_stdio(void)
 	close(nothing);
 }
 
-static int receive(struct arrival *a, const char *uri, int *answer, struct err *err)
+static int receive(struct arrival *a, const char *uri, const char *certificates, int *answer, struct err *err)
 {
-	int fd = uri_accept(uri, answer, err), rc;
+	int fd = uri_accept(uri, certificates, answer, err), rc;
 
 	if (fd < 0)
 		return fd;
@@ -67,7 +67,7 @@ static int receive(struct arrival *a, const char *uri, int *answer, struct err *
 	return rc;
 }
 
-int arrival_run(const struct launch *l, const char *uri)
+int arrival_run(const struct launch *l, const char *uri, const char *certificates)
 {
 	struct arrival a = {.in = {.state = -1, .ram = -1}};
 	struct launch here = *l;
@@ -76,7 +76,7 @@ int arrival_run(const struct launch *l, const char *uri)
 
 	launch_prepare(l);
 	signal(SIGPIPE, SIG_IGN);
-	if (receive(&a, uri, &here.incoming, &err) < 0)
+	if (receive(&a, uri, certificates, &here.incoming, &err) < 0)
 		return report_failure(&err);
 	here.paused |= a.in.paused;
 	code = launch(&here, configure, &a);

@@ -5,7 +5,7 @@
 
 #include "launch.h"
 
-/* Waits for a guest, and runs it to its end. The program's exit code. */
-int arrival_run(const struct launch *l, const char *uri);
+/* uri.h says what these are. Waits for a guest, and runs it to its end. The program's exit code. */
+int arrival_run(const struct launch *l, const char *uri, const char *certificates);
 
 #endif

@@ -27,12 +27,14 @@
 
 struct migrate {
 	const char *operands[2];
+	const char *certificates;
 	bool live;
 };
 
 static const struct option options[] = {
 	{"--live", NULL, "it runs while its memory is sent", OPTION_FLAG, offsetof(struct migrate, live),
 	 0, 0, NULL},
+	{"--tls", "DIR", "where certificates and key are", OPTION_TEXT, offsetof(struct migrate, certificates), 0, 0, NULL},
 	{0},
 };
 
@@ -61,7 +63,7 @@ static int migrate(const struct migrate *g, struct err *err)
 
 	if (!uri)
 		return err_set(err, ERANGE, "where to is missing: lodge migrate [VM] URI");
-	if ((rc = fd = client_connect(vm, err)) < 0 || (rc = to = uri_connect(uri, &direct, err)) < 0)
+	if ((rc = fd = client_connect(vm, err)) < 0 || (rc = to = uri_connect(uri, g->certificates, &direct, err)) < 0)
 		return rc;
 	snprintf(line, sizeof(line), "{\"do\": \"migrate\", \"live\": %s, \"direct\": %s}\n",
 		 g->live ? "true" : "false", direct ? "true" : "false");
@@ -84,10 +86,14 @@ const struct verb verb_migrate = {
 	.name = "migrate",
 	.summary = "a guest goes on in another lodge",
 	.text = VM_TEXT
-		"URI is unix:PATH, where `lodge run --incoming unix:PATH` waits for it; or exec:COMMAND, which\n"
-		"reads and writes what such a lodge does: 'exec:ssh HOST lodge run --incoming -'. Whatever\n"
-		"fails, the guest goes on here or there. Its disks are there under the same names; those\n"
-		"that it writes are the same ones, on this computer or on storage that both have.\n",
+		"URI is unix:PATH, where `lodge run --incoming unix:PATH` waits for it; or tls:HOST:PORT, where\n"
+		"`lodge run --incoming tls:ADDRESS:PORT` does; or exec:COMMAND, which reads and writes what\n"
+		"such a lodge does: 'exec:ssh HOST lodge run --incoming -'. Whatever fails, the guest goes on\n"
+		"here or there. Its disks are there under the same names; those that it writes are the same\n"
+		"ones, on this computer or on storage that both have.\n\n"
+		"For tls: both sides have a directory of ca-cert.pem, and client-cert.pem and client-key.pem\n"
+		"here, server-cert.pem and server-key.pem there, which names HOST: ~/.config/lodge/tls, or\n"
+		"that of --tls.\n",
 	.operand = "[VM] URI",
 	.n_operands = 2,
 	.options = options,

@@ -36,7 +36,7 @@ struct parts {
 
 struct run {
 	const char *file; /* NULL: a new machine */
-	const char *incoming;
+	const char *incoming, *certificates;
 	struct launch launch;
 	struct parts parts;
 };
@@ -123,8 +123,10 @@ static const struct option options[] = {
 	 0, 0, NULL},
 	{"--agent", NULL, "put lodge-agent behind the initrd, with a port to it", OPTION_FLAG, AT(agent), 0,
 	 0, NULL},
-	{"--incoming", "URI", "the guest comes from `lodge migrate`: unix:PATH, or - for stdin", OPTION_TEXT,
+	{"--incoming", "URI", "the guest comes from `lodge migrate`: unix:PATH, tls:ADDRESS:PORT, or - for stdin", OPTION_TEXT,
 	 offsetof(struct run, incoming), 0, 0, NULL},
+	{"--tls", "DIR", "for --incoming tls:, where certificates and key are", OPTION_TEXT,
+	 offsetof(struct run, certificates), 0, 0, NULL},
 	LAUNCH_OPTIONS(offsetof(struct run, launch)),
 	{0},
 };
@@ -198,7 +200,7 @@ static int run_main(void *parsed)
 	if (check_usage(r, &err) < 0)
 		return report_failure(&err);
 	if (r->incoming)
-		return arrival_run(&r->launch, r->incoming);
+		return arrival_run(&r->launch, r->incoming, r->certificates);
 	if (r->parts.cpu_help)
 		return list_cpus(r);
 	return r->file ? launch_file(&r->launch, r->file) : launch(&r->launch, configure, &r->parts);

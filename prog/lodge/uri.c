@@ -3,6 +3,7 @@
 #include "uri.h"
 
 #include "base/err.h"
+#include "between.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,8 +32,6 @@ static int address(struct sockaddr_un *at, const char *path, struct err *err)
 	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
 
-/* -- To ---------------------------------------------------------------------------- */
-
 static int connect_unix(const char *path, struct err *err)
 {
 	struct sockaddr_un at;
@@ -45,30 +44,9 @@ static int connect_unix(const char *path, struct err *err)
 	return err_sys(err, why, "unix:%s", path);
 }
 
-/* It reads and writes one end. What becomes of it, we hear by the stream. */
-static int start_command(const char *command, struct err *err)
-{
-	int ends[2];
-	pid_t pid;
+/* -- To ---------------------------------------------------------------------------- */
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-		return err_sys(err, errno, "a pair of sockets");
-	pid = fork();
-	if (pid == 0) {
-		signal(SIGPIPE, SIG_DFL);
-		dup2(ends[1], STDIN_FILENO);
-		dup2(ends[1], STDOUT_FILENO);
-		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-		_exit(127);
-	}
-	close(ends[1]);
-	if (pid > 0)
-		return ends[0];
-	close(ends[0]);
-	return err_sys(err, errno, "a process");
-}
-
-int uri_connect(const char *uri, bool *direct, struct err *err)
+int uri_connect(const char *uri, const char *certificates, bool *direct, struct err *err)
 {
 	const char *path = after(uri, "unix:"), *command = after(uri, "exec:");
 
@@ -76,8 +54,10 @@ int uri_connect(const char *uri, bool *direct, struct err *err)
 	if (path)
 		return connect_unix(path, err);
 	if (command)
-		return start_command(command, err);
-	return err_set(err, ERANGE, "'%s': a guest migrates to unix:PATH or exec:COMMAND", uri);
+		return between_shell(command, err);
+	if (after(uri, "tls:"))
+		return between_tls("connect", after(uri, "tls:"), certificates, err);
+	return err_set(err, ERANGE, "'%s': a guest migrates to unix:PATH, tls:HOST:PORT or exec:COMMAND", uri);
 }
 
 /* -- From -------------------------------------------------------------------------- */
@@ -124,20 +104,21 @@ static int wait_for_one(int fd, const struct sockaddr_un *at, struct err *err)
 	return one >= 0 ? one : err_sys(err, why, "unix:%s", at->sun_path);
 }
 
-int uri_accept(const char *uri, int *answer, struct err *err)
+int uri_accept(const char *uri, const char *certificates, int *answer, struct err *err)
 {
 	const char *path = after(uri, "unix:");
 	struct sockaddr_un at;
-	int fd;
+	int fd = -1;
 
 	if (strcmp(uri, "-") == 0) {
 		*answer = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
 		return fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
 	}
-	if (!path)
-		return err_set(err, ERANGE, "--incoming '%s': a guest comes from unix:PATH or -", uri);
-	fd = address(&at, path, err);
-	if (fd >= 0)
+	if (after(uri, "tls:"))
+		fd = between_tls("listen", after(uri, "tls:"), certificates, err);
+	else if (!path)
+		return err_set(err, ERANGE, "--incoming '%s': a guest comes from unix:PATH, tls:ADDRESS:PORT or -", uri);
+	else if ((fd = address(&at, path, err)) >= 0)
 		fd = wait_for_one(fd, &at, err);
 	if (fd >= 0)
 		*answer = fcntl(fd, F_DUPFD_CLOEXEC, 3);

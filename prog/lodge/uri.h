@@ -3,11 +3,12 @@
  * Where a guest migrates to, and comes from:
  *
  *	unix:PATH       a socket of this computer, on which the other lodge listens
+ *	tls:HOST:PORT   TLS over TCP, by a process between (tls/tls.h), that has certificates; the other lodge listens there
  *	exec:COMMAND    what a shell's command reads and writes: exec:ssh host lodge run --incoming -
  *	-               standard input and output; to come from
  *
- *	fd = uri_connect("unix:/run/web.in", &direct, &err);
- *	fd = uri_accept("unix:/run/web.in", &answer, &err);      // waits for one, and listens no more
+ *	fd = uri_connect("unix:/run/web.in", NULL, &direct, &err);
+ *	fd = uri_accept("unix:/run/web.in", NULL, &answer, &err);      // waits for one, and listens no more
  *
  * What is connected to is a socket. Both return -errno with a sentence.
  */
@@ -18,10 +19,10 @@
 
 struct err;
 
-/* `direct`: the process at the other end is the other lodge itself. */
-int uri_connect(const char *uri, bool *direct, struct err *err);
+/* `certificates` are in that directory, NULL: in the user's. `direct`: the process at the other end is the other lodge itself. */
+int uri_connect(const char *uri, const char *certificates, bool *direct, struct err *err);
 
 /* `answer` is another descriptor, to write to. */
-int uri_accept(const char *uri, int *answer, struct err *err);
+int uri_accept(const char *uri, const char *certificates, int *answer, struct err *err);
 
 #endif

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from tap import LODGE, ok  # noqa: E402
@@ -133,3 +134,23 @@ class Client:
     def ask(self, line, *files):
         self.send(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n", *files)
         return self.answer()
+
+
+# -- One that counts ------------------------------------------------------------------------------------
+
+
+def counting(*options, out):
+    with open(out, "wb") as f:
+        return start(COUNTS, *options, wait=None, stdout=f)
+
+
+def grows(name, by=2000):
+    want = os.path.getsize(name) + by
+    while os.path.getsize(name) < want:
+        time.sleep(0.005)
+
+
+def is_counting(*names):
+    """The files together are 0123456789012..., with nothing lost or there twice."""
+    text = b"".join(open(name, "rb").read() for name in names)
+    return text == (b"0123456789" * (len(text) // 10 + 1))[:len(text)]
