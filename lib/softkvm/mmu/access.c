@@ -208,6 +208,20 @@ static uint8_t *tlb_pointer(struct vcpu *c, uint64_t lin, unsigned len, unsigned
 	return fill(c, v, lin, acc) ? tlb_hit(c->engine, v, lin, acc) : NULL;
 }
 
+/*
+ * The same for what begins in one page and ends in the next; *first bytes are in the former. A fill may serve other CPUs, who
+ * move pages: so the first pointer counts only if it is there when both have been filled.
+ */
+static bool tlb_pointers(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc, uint8_t *host[2], unsigned *first)
+{
+	*first = PAGE - (lin & (PAGE - 1));
+	if (len <= *first || !tlb_pointer(c, lin, *first, acc))
+		return false;
+	host[1] = tlb_pointer(c, wrapped(c, lin + *first, acc), len - *first, acc);
+	host[0] = host[1] ? tlb_hit(c->engine, view_of(c, acc), lin, acc) : NULL;
+	return host[0];
+}
+
 /* -- Read, write ---------------------------------------------------------------------------- */
 
 static void changed(struct vcpu *c, struct slot *slot, uint64_t gpa, unsigned len)
@@ -232,7 +246,7 @@ static enum step ram_probe(struct vcpu *c, const struct piece p[2], unsigned n)
 
 enum step mmu_read(struct vcpu *c, uint64_t lin, void *dst, unsigned len, unsigned acc)
 {
-	uint8_t *host;
+	uint8_t *host, *both[2];
 	struct piece p[2];
 	unsigned n;
 	enum step s;
@@ -241,6 +255,10 @@ enum step mmu_read(struct vcpu *c, uint64_t lin, void *dst, unsigned len, unsign
 	host = tlb_pointer(c, lin, len, acc);
 	if (host)
 		return ram_copy(dst, host, len);
+	if (tlb_pointers(c, lin, len, acc, both, &n)) {
+		s = ram_copy(dst, both[0], n);
+		return s == STEP_OK ? ram_copy((uint8_t *)dst + n, both[1], len - n) : s;
+	}
 	s = find_pieces(c, lin, len, acc, p, &n);
 	for (unsigned i = 0; s == STEP_OK && i < n; i++) {
 		if (p[i].slot)
@@ -254,7 +272,7 @@ enum step mmu_read(struct vcpu *c, uint64_t lin, void *dst, unsigned len, unsign
 
 enum step mmu_write(struct vcpu *c, uint64_t lin, const void *src, unsigned len, unsigned acc)
 {
-	uint8_t *host;
+	uint8_t *host, *both[2];
 	const uint8_t *bytes = src;
 	struct piece p[2];
 	unsigned n;
@@ -264,6 +282,12 @@ enum step mmu_write(struct vcpu *c, uint64_t lin, const void *src, unsigned len,
 	host = tlb_pointer(c, lin, len, acc | ACC_WRITE);
 	if (host)
 		return ram_copy(host, src, len);
+	if (tlb_pointers(c, lin, len, acc | ACC_WRITE, both, &n)) {
+		if (!guarded_can_write(both[1]))
+			return STEP_EFAULT;
+		s = ram_copy(both[0], bytes, n);
+		return s == STEP_OK ? ram_copy(both[1], bytes + n, len - n) : s;
+	}
 	s = find_pieces(c, lin, len, acc | ACC_WRITE, p, &n);
 	if (s == STEP_OK && n > 1)
 		s = ram_probe(c, p, n);
@@ -282,7 +306,7 @@ enum step mmu_write(struct vcpu *c, uint64_t lin, const void *src, unsigned len,
 
 enum step mmu_probe_write(struct vcpu *c, uint64_t lin, unsigned len, unsigned acc)
 {
-	uint8_t *host;
+	uint8_t *host, *both[2];
 	struct piece p[2];
 	unsigned n;
 	enum step s;
@@ -291,6 +315,8 @@ enum step mmu_probe_write(struct vcpu *c, uint64_t lin, unsigned len, unsigned a
 	host = tlb_pointer(c, lin, len, acc | ACC_WRITE);
 	if (host)
 		return guarded_can_write(host) ? STEP_OK : STEP_EFAULT;
+	if (tlb_pointers(c, lin, len, acc | ACC_WRITE, both, &n))
+		return guarded_can_write(both[0]) && guarded_can_write(both[1]) ? STEP_OK : STEP_EFAULT;
 	s = find_pieces(c, lin, len, acc | ACC_WRITE, p, &n);
 	return s == STEP_OK ? ram_probe(c, p, n) : s;
 }
