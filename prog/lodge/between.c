@@ -4,13 +4,12 @@
 
 #include "base/err.h"
 #include "base/scoped.h"
+#include "userdir.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -69,16 +68,6 @@ static const char *find_program(char path[PATH_MAX])
 	return access(path, X_OK) == 0 ? path : LODGE_LIBEXEC "/lodge-tls";
 }
 
-static int find_certificates(char dir[PATH_MAX], struct err *err)
-{
-	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
-	int n = config && config[0] == '/' ? snprintf(dir, PATH_MAX, "%s/lodge/tls", config) :
-		home			   ? snprintf(dir, PATH_MAX, "%s/.config/lodge/tls", home) :
-					     -1;
-
-	return n > 0 && n < PATH_MAX ? 0 : err_set(err, ENOENT, "no certificates: --tls DIR says where they are");
-}
-
 /* What it says when it has found the other side, or that it has not, and why. */
 static int hear(int from, const char *address, struct err *err)
 {
@@ -102,7 +91,7 @@ int between_tls(const char *how, const char *address, const char *certificates, 
 	scoped_fd int says = -1;
 	int ends[2], fd, rc;
 
-	if (!certificates && (rc = find_certificates(home, err)) < 0)
+	if (!certificates && (rc = userdir_find(home, "XDG_CONFIG_HOME", ".config", "lodge/tls", err)) < 0)
 		return rc;
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return err_sys(err, errno, "a pipe");

@@ -6,14 +6,15 @@
  *	words, signals, stdin --> batch ---> port       (a batch is taken whole, or waits)
  *	port --> ring --> frames --> stdout, stderr     (a frame stays in the ring until it is written)
  *
- * Nobody knows whether there is an agent in the guest until it answers; it has PATIENCE_MS, in which the guest
- * runs. What it says may be anything: frames.c.
+ * Nobody knows whether there is an agent in the guest until it answers; one that was saved has PATIENCE_MS for it, in which it
+ * runs. For one that boots there is no such time, only a sentence. What it says may be anything: frames.c.
  *
  * The ends of the command's three pipes are those of ours. The end of our stdin is that of its stdin. When
  * nobody reads our stdout any more, nobody reads the command's, and it has its SIGPIPE in the guest.
  * SIGINT and SIGTERM are for the command; SIGHUP and SIGQUIT end the guest, whatever it does.
  *
- * The machine is somebody's who wanted a command: when that has ended, its plug is pulled.
+ * The machine is somebody's who wanted a command: when that has ended, its plug is pulled. Or he wanted it to be saved when it has
+ * booted, and no command.
  */
 #include "command.h"
 
@@ -39,6 +40,7 @@
 #include <unistd.h>
 
 #define PATIENCE_MS 10000
+#define BOOT_MS     60000
 
 enum { STDOUT, STDERR };
 
@@ -56,6 +58,7 @@ struct talk {
 	bool greeted, asked; /* HELLO, RUN are in a batch, or have been */
 	bool answered;
 	int64_t until;   /* session_now_ms() when the agent has not answered; 0: not yet begun */
+	bool told;       /* that it has not */
 
 	uint8_t batch[AGENT_BATCH_MAX];
 	size_t n_batch;
@@ -72,6 +75,11 @@ struct talk {
 	bool over;       /* the end of the machine is what we wanted */
 	int code;
 };
+
+static const char *too_early(const struct talk *t)
+{
+	return t->n_args ? "before its command had ended" : "before its agent had answered";
+}
 
 static bool is_paused(const struct talk *t)
 {
@@ -91,6 +99,14 @@ static void fail(struct talk *t, int code, const char *text)
 	if (!t->over)
 		terminal_note("%s", text);
 	end(t, code);
+}
+
+static void end_early(struct talk *t, const char *what)
+{
+	char text[100];
+
+	snprintf(text, sizeof(text), "%s %s", what, too_early(t));
+	fail(t, EXIT_FAILED, text);
 }
 
 /* -- To the agent ------------------------------------------------------------------------- */
@@ -125,7 +141,7 @@ static void fill_batch(struct talk *t)
 		add(t, AGENT_SAYS_HELLO, t->hello, AGENT_HELLO);
 	t->greeted = true;
 	add_args(t);
-	if (!t->asked && t->args_at == t->n_args && room(t)) {
+	if (!t->asked && t->n_args && t->args_at == t->n_args && room(t)) {
 		add(t, AGENT_RUN, "", 0);
 		t->asked = true;
 	}
@@ -222,6 +238,18 @@ static void hear(struct talk *t, const struct agent_frame *f)
 	}
 }
 
+/* The guest has booted, if that was all. */
+static void keep(struct talk *t)
+{
+	struct err err = {0};
+
+	if (t->s->image < 0)
+		return;
+	if (machine_pause(t->s->machine, &err) < 0 || machine_save(t->s->machine, t->s->image, &err) < 0)
+		fail(t, EXIT_FAILED, err.text);
+	end(t, EXIT_OK);
+}
+
 /* The ring's frames, up to one that has to be written first: then false. */
 static bool read_frames(struct talk *t)
 {
@@ -235,6 +263,8 @@ static bool read_frames(struct talk *t)
 
 		if (!t->answered) {
 			len = (int)frames_find_hello(bytes, n, t->hello, &t->answered);
+			if (t->answered)
+				keep(t);
 			if (len)
 				continue;
 			return false;
@@ -260,7 +290,7 @@ static void listen(struct talk *t)
 	bool open = machine_port_is_open(t->s->machine); /* before the last frames are looked for */
 
 	if (read_frames(t) && !open)
-		fail(t, EXIT_FAILED, "the agent in the guest has gone before the command had ended");
+		end_early(t, "the agent in the guest has gone");
 }
 
 /* What was written to somebody who is gone is not an error of ours; what a full disk did not take is. */
@@ -324,7 +354,7 @@ static void on_wake(struct talk *t)
 {
 	console_hush(t->s->console);
 	if (atomic_load(&t->s->panicked))
-		fail(t, EXIT_FAILED, "the guest panicked before its command had ended");
+		end_early(t, "the guest panicked");
 	if (console_roomy(t->s->console))
 		t->blocked = false;
 	speak(t);
@@ -333,18 +363,27 @@ static void on_wake(struct talk *t)
 	drop(t, 0);
 }
 
+static void lose_patience(struct talk *t)
+{
+	t->told = true;
+	if (t->s->config->saved)
+		fail(t, EXIT_TIMEOUT, "no agent has answered in the guest: is lodge-agent running there?");
+	else
+		terminal_note("no agent has answered in the guest yet: is lodge-agent to be started there?");
+}
+
 /* How long poll() may wait. The time of a paused guest does not count. */
 static int patience(struct talk *t)
 {
 	int64_t now = session_now_ms();
 	int others = control_patience(t->s->control);
 
-	if (t->answered || t->over)
+	if (t->answered || t->over || t->told)
 		return others;
 	if (!t->until || is_paused(t))
-		t->until = now + PATIENCE_MS;
+		t->until = now + (t->s->config->saved ? PATIENCE_MS : BOOT_MS);
 	if (now >= t->until) {
-		fail(t, EXIT_TIMEOUT, "no agent has answered in the guest: is lodge-agent running there?");
+		lose_patience(t);
 		return others;
 	}
 	return others >= 0 && others < t->until - now ? others : (int)(t->until - now);
@@ -391,11 +430,11 @@ static int verdict(struct talk *t, const struct machine_end *why)
 	if (t->over)
 		return t->code;
 	if (t->s->saved)
-		err_set(&err, EINVAL, "the guest was saved, and is off here, before its command had ended");
+		err_set(&err, EINVAL, "the guest was saved, and is off here, %s", too_early(t));
 	else if (why->reason == MACHINE_TRIPLE_FAULT || why->reason == MACHINE_FAILED)
-		err_set(&err, EINVAL, "the guest died before its command had ended: %s", why->text);
+		err_set(&err, EINVAL, "the guest died %s: %s", too_early(t), why->text);
 	else
-		err_set(&err, EINVAL, "the guest has ended before its command");
+		err_set(&err, EINVAL, "the guest has ended %s", too_early(t));
 	return report_failure(&err);
 }
 

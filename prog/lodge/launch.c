@@ -303,7 +303,7 @@ int launch(const struct launch *l, launch_source *source, void *ctx)
 	struct session s = {
 		.config = &config, .console = &console, .name = l->name,
 		.no_reboot = l->no_reboot, .commands = l->command, .paused = l->paused, .ready = l->ready,
-		.number = l->number, .made = l->made, .go = l->go, .attached = -1, .incoming = l->incoming,
+		.number = l->number, .image = l->image, .made = l->made, .go = l->go, .attached = -1, .incoming = l->incoming,
 	};
 	struct err err;
 	int code;

@@ -22,9 +22,10 @@ struct launch {
 	int made, go; /* pipes: closed when it could run; it does when nobody has the other end of this. -1: at once */
 	int incoming; /* a socket to where the guest comes from (machine/incoming.h); -1: none */
 	char **command; /* that the guest's agent is to run, its words; NULL: there is a console */
+	int image;      /* with no words in `command`: the machine is saved there when its agent has answered, and ends; -1 */
 };
 
-#define LAUNCH_DEFAULTS {.engine = "auto", .sandbox = "on", .ready = -1, .made = -1, .go = -1, .incoming = -1}
+#define LAUNCH_DEFAULTS {.engine = "auto", .sandbox = "on", .ready = -1, .made = -1, .go = -1, .incoming = -1, .image = -1}
 
 /* Their rows, where the struct is at `base` in the verb's. */
 #define LAUNCH_OPTIONS(base)                                                               \

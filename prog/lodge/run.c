@@ -8,17 +8,22 @@
 #include "arrival.h"
 #include "base/err.h"
 #include "base/macros.h"
+#include "base/scoped.h"
 #include "dev/device.h"
 #include "failure.h"
 #include "guest/agent.h"
 #include "launch.h"
 #include "machine/cpu/cpu.h"
+#include "place.h"
+#include "template.h"
 
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define DEFAULT_CMDLINE "console=ttyS0"
 
@@ -36,7 +41,7 @@ struct parts {
 
 struct run {
 	const char *file; /* NULL: a new machine */
-	const char *incoming, *certificates;
+	const char *incoming, *certificates, *template;
 	struct launch launch;
 	struct parts parts;
 };
@@ -101,6 +106,14 @@ static int set_disk(void *into, char *value, struct err *err)
 	return 0;
 }
 
+static int set_template(void *into, char *value, struct err *err)
+{
+	if (!place_is_name(value))
+		return err_set(err, EINVAL, "--template: '%s' is no name: letters, digits, '.', '_' and '-', a letter first", value);
+	*(const char **)into = value;
+	return 0;
+}
+
 #define AT(member) offsetof(struct run, parts.member)
 
 static const struct option options[] = {
@@ -127,32 +140,99 @@ static const struct option options[] = {
 	 offsetof(struct run, incoming), 0, 0, NULL},
 	{"--tls", "DIR", "for --incoming tls:, where certificates and key are", OPTION_TEXT,
 	 offsetof(struct run, certificates), 0, 0, NULL},
+	{"--template", "NAME", "from this machine as it was when it had booted, which is kept as NAME", OPTION_OTHER,
+	 offsetof(struct run, template), 0, 0, set_template},
 	LAUNCH_OPTIONS(offsetof(struct run, launch)),
 	{0},
 };
 
-/* Names of files are absolute from here on: the guest may be restored elsewhere. */
+/* The guest may be restored elsewhere. */
+static void make_absolute(struct parts *r)
+{
+	r->kernel = launch_path(r->kernel);
+	r->initrd = launch_path(r->initrd);
+	for (unsigned i = 0; i < r->disks.n; i++)
+		r->disks.disks[i].path = launch_path(r->disks.disks[i].path);
+}
+
 static int configure(void *parts, struct machine_config *config, struct launch_disks *disks,
 		     struct err *err)
 {
-	const struct parts *r = parts;
+	struct parts *r = parts;
 
+	make_absolute(r);
 	if (!r->kernel)
 		return err_set(err, ERANGE,
 			       "--kernel is missing: lodge run --kernel FILE");
 	config->cpus = r->cpus;
 	config->cpu = &r->cpu;
 	config->memory = r->memory;
-	config->kernel = launch_path(r->kernel);
-	config->initrd = launch_path(r->initrd);
+	config->kernel = r->kernel;
+	config->initrd = r->initrd;
 	config->cmdline = r->append;
 	config->virtio_console = strcmp(r->console, "virtio") == 0;
 	config->port.name = r->agent ? AGENT_PORT : NULL;
 	*disks = r->disks;
-	for (unsigned i = 0; i < disks->n; i++)
-		disks->disks[i].path = launch_path(disks->disks[i].path);
 	return machine_check(config, err);
 }
+
+/* -- What a template is of ----------------------------------------------------------------------- */
+
+static void put_file(FILE *out, const char *path)
+{
+	scoped_mem char *real = path ? realpath(path, NULL) : NULL;
+	struct stat st = {0};
+
+	if (real)
+		stat(real, &st);
+	fprintf(out, " '%s' %lld %lld.%09ld\n", real ? real : "", (long long)st.st_size, (long long)st.st_mtim.tv_sec,
+		st.st_mtim.tv_nsec);
+}
+
+/* A text that is another one for another machine. NULL: no memory. */
+static char *recipe(const struct parts *r)
+{
+	char *text = NULL;
+	size_t n;
+	FILE *out = open_memstream(&text, &n);
+
+	if (!out)
+		return NULL;
+	fprintf(out, "lodge %s\ncpus %u\ncpu %s\nmemory %llu\nconsole %s\nappend %s\nkernel", LODGE_VERSION, r->cpus,
+		r->cpu.text ? r->cpu.text : "host", (unsigned long long)r->memory, r->console, r->append);
+	put_file(out, r->kernel);
+	put_file(out, r->initrd);
+	for (unsigned i = 0; i < r->disks.n; i++) {
+		fprintf(out, "disk %d", r->disks.disks[i].readonly);
+		put_file(out, r->disks.disks[i].path);
+	}
+	return fclose(out) == 0 ? text : NULL;
+}
+
+/* Without a machine among the options it is the one of that name that is there. */
+static int run_template(struct run *r)
+{
+	struct template t = {.name = r->template, .source = configure, .ctx = &r->parts};
+	struct err err = {0};
+	char *text = NULL;
+	int code;
+
+	if (memcmp(&r->parts, &defaults.parts, sizeof(r->parts)) != 0) {
+		make_absolute(&r->parts);
+		text = recipe(&r->parts);
+		if (!text) {
+			err_set(&err, ENOMEM, "no memory");
+			return report_failure(&err);
+		}
+	}
+	t.recipe = text;
+	r->parts.agent = true;
+	code = template_run(&t, &r->launch);
+	free(text);
+	return code;
+}
+
+/* -- The verb ------------------------------------------------------------------------------------- */
 
 static int list_cpus(const struct run *r)
 {
@@ -183,8 +263,14 @@ static int check_usage(const struct run *r, struct err *err)
 	if (r->file && memcmp(&r->parts, &defaults.parts, sizeof(r->parts)) != 0)
 		return err_set(err, ERANGE, "'%s' says itself what the machine is: options that make one are for a new one",
 			       r->file);
-	if (r->launch.command && !r->file)
-		return err_set(err, ERANGE, "a command needs a saved machine: lodge run FILE -- COMMAND");
+	if (r->template && (r->file || r->incoming))
+		return err_set(err, ERANGE, "a guest comes from a template, or from elsewhere, not both");
+	for (unsigned i = 0; r->template && i < r->parts.disks.n; i++)
+		if (!r->parts.disks.disks[i].readonly)
+			return err_set(err, ERANGE, "disk '%s' is written, so what is on it is not what the template's guest "
+				       "remembers: a template needs readonly=on", r->parts.disks.disks[i].path);
+	if (r->launch.command && r->incoming)
+		return err_set(err, ERANGE, "a guest that comes from elsewhere runs no command");
 	if (r->launch.command && !r->launch.command[0])
 		return err_set(err, ERANGE, "the command behind -- is missing: lodge run FILE -- COMMAND");
 	return 0;
@@ -203,14 +289,17 @@ static int run_main(void *parsed)
 		return arrival_run(&r->launch, r->incoming, r->certificates);
 	if (r->parts.cpu_help)
 		return list_cpus(r);
+	if (r->template)
+		return run_template(r);
+	r->parts.agent |= r->launch.command != NULL;
 	return r->file ? launch_file(&r->launch, r->file) : launch(&r->launch, configure, &r->parts);
 }
 
 const struct verb verb_run = {
 	.name = "run",
 	.summary = "start a guest from files, with its console on this terminal",
-	.text = "FILE is a saved machine, which goes on as by `lodge restore`. With a COMMAND that runs in it, by\n"
-		"the agent that it was started with (--agent), with lodge's stdin, stdout and stderr. SIGINT and\n"
+	.text = "FILE is a saved machine, which goes on as by `lodge restore`. With a COMMAND that runs in it, or in\n"
+		"one that boots, by its agent (--agent), with lodge's stdin, stdout and stderr. SIGINT and\n"
 		"SIGTERM are the command's; its exit code is lodge's, 128+N if signal N has ended it, 126 and 127\n"
 		"if it cannot be executed. Then the guest is switched off.\n\n"
 		"The console is the guest's first serial port. On a terminal it is raw, and Ctrl-]\n"
@@ -220,7 +309,7 @@ const struct verb verb_run = {
 		"lodge with 1 and a sentence on stderr. A kernel panic is told on stderr, and the guest\n"
 		"goes on: it may hang, reset, or start a crash kernel. With --no-reboot a panic that its\n"
 		"pvpanic driver reports ends lodge with 1.\n",
-	.operand = "[FILE [-- COMMAND [ARG]...]]",
+	.operand = "[FILE] [-- COMMAND [ARG]...]",
 	.n_operands = 1,
 	.rest = offsetof(struct run, launch.command),
 	.options = options,

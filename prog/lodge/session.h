@@ -29,6 +29,7 @@ struct session {
 	int output, errors;      /* terminal_output() of stdout and stderr */
 	bool no_reboot;          /* a reset ends the session, and so does a panic */
 	bool commands;           /* it is command.h's: its machine runs a command, and has no console */
+	int image;               /* see launch.h */
 	bool paused;             /* the machine does not run until somebody says so */
 	bool saved;              /* it was ended because it is in a file, */
 	bool left;               /* or because it runs elsewhere */
