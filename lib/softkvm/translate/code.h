@@ -37,6 +37,7 @@ enum variant { PLAIN_BLOCK, GATE_BLOCK /* if it is made, with an entry for indir
 struct block *block_get(struct vcpu *c, uint64_t rip, enum variant which, enum step *step);
 uint64_t dispatch(struct vcpu *c);  /* host address for c->rip, or the leave thunk */
 uint64_t dispatch_single(struct vcpu *c); /* the same, of a SINGLE_BLOCK */
+uint64_t dispatch_gate(struct vcpu *c);   /* the same, by the jump cache: rip is one of few */
 /* The same for an indirect jump to c->rip: flags are in vcpu.arith, and the jump caches learn it. */
 uint64_t dispatch_jump(struct vcpu *c);
 /* The leave thunk, with the reason; STEP_OK: C must execute what is at rip. */

@@ -407,6 +407,27 @@ uint64_t dispatch(struct vcpu *c)
 	return dispatch_to(c, PLAIN_BLOCK);
 }
 
+/*
+ * Without a look-up in C, which takes longer than all else in a guest's system call: where the jump cache does not know rip,
+ * its miss comes to dispatch_jump(). The cache is the view's, which C may have changed, and must be of this mode.
+ */
+uint64_t dispatch_gate(struct vcpu *c)
+{
+	struct engine *e = c->engine;
+
+	if (e->opt.nochain || !e->translates)
+		return dispatch(c);
+	c->stat.dispatches++;
+	flags_to_memory(c);
+	if (atomic_load_explicit(&c->requests, memory_order_relaxed) || c->event.shadow)
+		return dispatch_leave(e, STEP_AGAIN);
+	if (!translatable(c))
+		return dispatch_leave(e, STEP_INTERPRET);
+	jc_check_mode(e, e->view, current_mode(c));
+	c->scratch[SCR_S1] = c->rip;
+	return code_addr(e, e->thunk.gate);
+}
+
 uint64_t dispatch_single(struct vcpu *c)
 {
 	return dispatch_to(c, SINGLE_BLOCK);

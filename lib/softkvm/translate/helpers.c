@@ -26,8 +26,9 @@ static uint64_t entry(struct vcpu *c, uint64_t lin)
 /* -- Instructions that C executes -------------------------------------------------- */
 
 /* After C executed an instruction (or tried): where to go on. `next` is the host address of the
- * following instruction in the block, for when nothing special happened; 0: there is none. */
-static uint64_t after_step(struct vcpu *c, enum step step, uint64_t next_rip, uint64_t next)
+ * following instruction in the block, for when nothing special happened; 0: there is none. `known`: it led where
+ * others lead, too. */
+static uint64_t after_step(struct vcpu *c, enum step step, uint64_t next_rip, uint64_t next, bool known)
 {
 	struct engine *e = c->engine;
 
@@ -36,6 +37,7 @@ static uint64_t after_step(struct vcpu *c, enum step step, uint64_t next_rip, ui
 	if (step == STEP_FAULT) { /* to a handler of any mode, wherever that is */
 		step = event_fault(c);
 		next = 0;
+		known = true;
 	}
 	if (step != STEP_OK) {
 		flags_to_memory(c);
@@ -47,7 +49,7 @@ static uint64_t after_step(struct vcpu *c, enum step step, uint64_t next_rip, ui
 		flags_to_memory(c);
 		return next;
 	}
-	return dispatch(c);
+	return known ? dispatch_gate(c) : dispatch(c);
 }
 
 static uint32_t after_call(const struct vcpu *c)
@@ -72,6 +74,7 @@ static uint64_t execute(struct vcpu *c, struct block *b, unsigned index, const s
 	uint64_t rip = c->rip_page + b->at + m->guest;
 	uint64_t next_rip = c->rip_page + b->at + m[1].guest, next = 0;
 	uint64_t flushes = c->stat.cache_flushes;
+	bool known = in->kind == X86_SYSCALL || in->kind == X86_SYSRET; /* the pool may be emptied */
 	enum step step;
 
 	flags_from_memory(c);
@@ -84,7 +87,7 @@ static uint64_t execute(struct vcpu *c, struct block *b, unsigned index, const s
 		keep_shadow(c, b, index);
 	if (b->dead || c->stat.cache_flushes != flushes) /* it was written to, or is no more */
 		next = 0;
-	return after_step(c, step, next_rip, next);
+	return after_step(c, step, next_rip, next, known);
 }
 
 static uint64_t execute_decoded(struct vcpu *c, struct block *b, unsigned index)
@@ -130,7 +133,7 @@ uint64_t helper_insn(struct vcpu *c)
 	c->rip = c->rip_page + b->at;
 	io_begin(c);
 	c->stat.interpreted++;
-	return after_step(c, interp_step(c), 0, 0);
+	return after_step(c, interp_step(c), 0, 0, false);
 }
 
 /* -- Exits and jumps -------------------------------------------------------------- */
