@@ -29,6 +29,10 @@
 #define ECAM     0xe0000000u
 #define BARS     0xc0000000u
 
+#define BOARD_DEVICES 11u
+
+static struct guest_mem mem;
+static struct device *devs[BOARD_DEVICES]; /* the host bridge first */
 static struct disk *disk;
 static struct bus *bus;
 static uint8_t *ram;
@@ -50,7 +54,7 @@ struct place {
 	uint32_t base, size;
 };
 
-/* Configuration space, BARs, all ports. Behind them come the places that models declare. */
+/* Configuration space, BARs, all ports. Behind them come the devices' own windows. */
 static const struct place pci_places[] = {
 	{BUS_PORT, 0xcf8, 8}, {BUS_PORT, 0, 0x10000},
 	{BUS_MMIO, ECAM, 0x8000}, {BUS_MMIO, ECAM + 0x8000, 0x100},
@@ -75,9 +79,12 @@ static inline void list_places(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(pci_places); i++)
 		add_place(pci_places[i]);
-	for (const struct device_model *const *m = device_models; *m; m++)
-		for (const struct device_place *p = (*m)->places; p && p->regs; p++)
-			add_place((struct place){p->space, (uint32_t)p->base, (uint32_t)p->size});
+	for (unsigned n = 0; n < BOARD_DEVICES; n++)
+		for (unsigned i = 0; i < devs[n]->n_windows; i++) {
+			const struct device_window *w = &devs[n]->windows[i];
+
+			add_place((struct place){w->place->space, (uint32_t)w->base, (uint32_t)w->place->size});
+		}
 }
 
 /*  [what and width] [place] [offset: 2] [value: 4]  */
@@ -121,11 +128,6 @@ static inline void bring_up(unsigned slot)
 	bus_write(bus, BUS_MMIO, base + 0x14, 1, 15);
 }
 
-#define BOARD_DEVICES 11u
-
-static struct guest_mem mem;
-static struct device *devs[BOARD_DEVICES]; /* the host bridge first */
-
 /* A model that is not on this board would be fuzzed by nobody. */
 static inline void see_all(void)
 {
@@ -146,29 +148,29 @@ static inline void make_board(void)
 	struct virtio_place pci = {.mem = &mem};
 	unsigned n = 0;
 
-	if (!disk) {
+	if (!disk)
 		open_disk();
-		list_places();
-	}
 	bus = bus_create();
 	mem = (struct guest_mem){.n = 1, .regions[0] = {.size = RAM_SIZE}};
 	ram = mem.regions[0].host = calloc(1, RAM_SIZE);
-	pci.host = devs[n++] = device_create(&pci_host_model, bus, &(struct pci_host_config){
-		.ecam_base = ECAM, .mem_base = BARS, .mem_size = 0x10000000}, NULL);
-	devs[n++] = device_create(&uart_model, bus, &(struct uart_config){0}, NULL);
-	devs[n++] = device_create(&rtc_model, bus, &(struct rtc_config){0}, NULL);
-	devs[n++] = device_create(&i8042_model, bus, &(struct i8042_config){0}, NULL);
-	devs[n++] = device_create(&port92_model, bus, &(struct port92_config){0}, NULL);
-	devs[n++] = device_create(&acpi_pm_model, bus, &(struct acpi_pm_config){0}, NULL);
-	devs[n++] = device_create(&pvpanic_model, bus, &(struct pvpanic_config){0}, NULL);
-	devs[n++] = device_create(&vmgenid_model, bus, &(struct vmgenid_config){
+	pci.host = devs[n++] = device_create(&pci_host_model, bus, (uint64_t[]){0xcf8, 0xcfc, ECAM}, &(struct pci_host_config){
+		.io_base = 0xc000, .io_size = 0x4000, .mem_base = BARS, .mem_size = 0x10000000}, NULL);
+	devs[n++] = device_create(&uart_model, bus, (uint64_t[]){0x3f8}, &(struct uart_config){0}, NULL);
+	devs[n++] = device_create(&rtc_model, bus, (uint64_t[]){0x70}, &(struct rtc_config){0}, NULL);
+	devs[n++] = device_create(&i8042_model, bus, (uint64_t[]){0x60, 0x64}, &(struct i8042_config){0}, NULL);
+	devs[n++] = device_create(&port92_model, bus, (uint64_t[]){0x92}, &(struct port92_config){0}, NULL);
+	devs[n++] = device_create(&acpi_pm_model, bus, (uint64_t[]){0x600}, &(struct acpi_pm_config){0}, NULL);
+	devs[n++] = device_create(&pvpanic_model, bus, (uint64_t[]){0x505}, &(struct pvpanic_config){0}, NULL);
+	devs[n++] = device_create(&vmgenid_model, bus, NULL, &(struct vmgenid_config){
 		.mem = &mem, .at = RAM_SIZE - 16}, NULL);
-	devs[n++] = device_create(&virtio_rng_model, bus, &(struct virtio_rng_config){.pci = pci}, NULL);
-	devs[n++] = device_create(&virtio_blk_model, bus, &(struct virtio_blk_config){
+	devs[n++] = device_create(&virtio_rng_model, bus, NULL, &(struct virtio_rng_config){.pci = pci}, NULL);
+	devs[n++] = device_create(&virtio_blk_model, bus, NULL, &(struct virtio_blk_config){
 		.pci = pci, .disk = disk}, NULL);
-	devs[n++] = device_create(&virtio_console_model, bus,
+	devs[n++] = device_create(&virtio_console_model, bus, NULL,
 		&(struct virtio_console_config){.pci = pci, .ports[1].name = "port"}, NULL);
 	see_all();
+	if (!n_places)
+		list_places();
 	device_reset(devs[0]);
 	for (unsigned slot = 1; slot <= 3; slot++)
 		bring_up(slot);

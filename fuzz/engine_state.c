@@ -55,7 +55,7 @@ static void make(void)
 	const struct boot_entry entry = {.mode = BOOT_LONG, .rip = CODE};
 
 	vcpu.fd = -1;
-	if (vm_open(&vm, &mem, NULL) < 0 || vcpu_open(&vcpu, NULL, &vm, 0, 1, &table, NULL) < 0 ||
+	if (vm_open(&vm, &mem, 0xfffbc000, NULL) < 0 || vcpu_open(&vcpu, NULL, &vm, 0, 1, &table, NULL) < 0 ||
 	    vcpu_set_entry(&vcpu, &entry, NULL) < 0)
 		abort();
 }

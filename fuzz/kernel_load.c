@@ -10,6 +10,7 @@
 #include "base/macros.h"
 #include "machine/boot/blob.h"
 #include "machine/boot/boot.h"
+#include "machine/board_map.h"
 #include "machine/map.h"
 
 #include <stdlib.h>
@@ -37,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct blob kernel = {.role = "kernel", .path = "kernel", .fd = -1};
 	struct boot_plan plan = {
 		.kernel = &kernel, .cmdline = "", .mem = &mem, .memory = MEMORY,
-		.rsdp = MAP_RSDP,
+		.board = &board_direct, .rsdp = board_direct.at[BOARD_RSDP].base,
 	};
 	struct boot_entry entry;
 	struct err err = {0};

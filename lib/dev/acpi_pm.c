@@ -169,7 +169,7 @@ static const struct reg regs[] = {
 };
 
 static const struct device_place places[] = {
-	{BUS_PORT, ACPI_PM_PORT, ACPI_PM_SIZE, regs},
+	{BUS_PORT, ACPI_PM_SIZE, .regs = regs},
 	{0},
 };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * ACPI's fixed hardware: PM1a events and control, the PM timer, GPE block 0. See
- * acpi_pm.c. The board puts these numbers into the FADT and the DSDT (_S5).
+ * acpi_pm.c. The board puts these numbers into the FADT and the SSDT (_S5).
  *
- *	pm = device_create(&acpi_pm_model, bus, &(struct acpi_pm_config){
+ *	pm = device_create(&acpi_pm_model, bus, (uint64_t[]){0x600}, &(struct acpi_pm_config){
  *		.sci = irq9, .power = power }, &err);
  *	...
  *	acpi_pm_power_button(pm);   // the guest gets an SCI and shuts itself down
@@ -14,8 +14,6 @@
 #define DEV_ACPI_PM_H
 
 #include "dev/device.h"
-
-#define ACPI_PM_PORT 0x600 /* the default base */
 
 /* Offsets from the base, and lengths: the FADT's PM1a_EVT, PM1a_CNT, PM_TMR, GPE0. */
 #define ACPI_PM1_EVT      0x00

@@ -34,7 +34,7 @@ static uint64_t read_window(void *ctx, uint64_t at, unsigned width)
 	struct device_window *w = ctx;
 
 	scoped_lock(&w->dev->lock);
-	return regs_read(w->place->regs, w->dev, at, width);
+	return w->place->regs ? regs_read(w->place->regs, w->dev, at, width) : w->place->read(w->dev, at, width);
 }
 
 static void write_window(void *ctx, uint64_t at, unsigned width, uint64_t value)
@@ -42,20 +42,23 @@ static void write_window(void *ctx, uint64_t at, unsigned width, uint64_t value)
 	struct device_window *w = ctx;
 
 	scoped_lock(&w->dev->lock);
-	regs_write(w->place->regs, w->dev, at, width, value);
+	if (w->place->regs)
+		regs_write(w->place->regs, w->dev, at, width, value);
+	else
+		w->place->write(w->dev, at, width, value);
 }
 
-static int claim(struct device *dev, const struct device_place *place, struct err *err)
+static int claim(struct device *dev, const struct device_place *place, uint64_t base, struct err *err)
 {
 	struct device_window *w = &dev->windows[dev->n_windows];
 	int rc;
 
 	if (dev->n_windows == DEVICE_WINDOWS_MAX)
 		return err_set(err, ENOSPC, "more than %d windows", DEVICE_WINDOWS_MAX);
-	*w = (struct device_window){.dev = dev, .place = place};
+	*w = (struct device_window){.dev = dev, .place = place, .base = base};
 	rc = bus_add(dev->bus, &(struct bus_window){
-		.name = dev->model->name, .space = place->space, .base = place->base, .size = place->size,
-		.read = read_window, .write = write_window, .ctx = w,
+		.name = dev->model->name, .space = place->space, .base = base, .size = place->size,
+		.width = place->regs ? 8 : 4, .read = read_window, .write = write_window, .ctx = w,
 	}, err);
 	if (rc == 0)
 		dev->n_windows++;
@@ -64,7 +67,7 @@ static int claim(struct device *dev, const struct device_place *place, struct er
 
 /* -- Making and unmaking ------------------------------------------------------------ */
 
-struct device *device_create(const struct device_model *model, struct bus *bus,
+struct device *device_create(const struct device_model *model, struct bus *bus, const uint64_t *at,
 			     const void *config, struct err *err)
 {
 	struct device *dev = calloc(1, model->size);
@@ -79,8 +82,8 @@ struct device *device_create(const struct device_model *model, struct bus *bus,
 	pthread_mutex_init(&dev->lock, NULL);
 	if (model->init)
 		rc = model->init(dev, config, err);
-	for (const struct device_place *p = model->places; p && p->regs && rc == 0; p++)
-		rc = claim(dev, p, err);
+	for (const struct device_place *p = model->places; p && p->size && rc == 0; p++)
+		rc = claim(dev, p, *at++, err);
 	if (rc < 0) {
 		err_at(err, rc, "%s", model->name);
 		device_destroy(dev);
@@ -102,7 +105,7 @@ void device_destroy(struct device *dev)
 	if (!dev)
 		return;
 	for (unsigned i = 0; i < dev->n_windows; i++)
-		bus_remove(dev->bus, dev->windows[i].place->space, dev->windows[i].place->base);
+		bus_remove(dev->bus, dev->windows[i].place->space, dev->windows[i].base);
 	if (dev->model->fini)
 		dev->model->fini(dev);
 	pthread_mutex_destroy(&dev->lock);

@@ -5,8 +5,8 @@
  * A model is one file with one exported name, and declares what it is: `lodge run --device help`, the manual
  * page, the state test and the fuzz targets go by that (docs/devices.md). The board makes a device of it:
  *
- *	struct device *rtc = device_create(&rtc_model, bus, &(struct rtc_config){
- *		.irq = irq8, .low_memory = 640 << 10 }, &err);
+ *	struct device *rtc = device_create(&rtc_model, bus, (uint64_t[]){0x70}, &(struct rtc_config){
+ *		.irq = irq8, .ram_low = 512 << 20 }, &err);
  *	...
  *	device_reset(rtc);    // the machine's reset line; no vCPU runs
  *	device_pause(rtc);    // no vCPU runs; its timers stop, what it had begun ends
@@ -48,11 +48,14 @@ struct reg {
 	void (*write)(void *dev, unsigned at, uint64_t value); /* NULL: ignored */
 };
 
-/* A window of registers that is at the same place in each guest. */
+/* A window that the board has given a place: of registers, or of what is no table. */
 struct device_place {
 	enum bus_space space;
-	uint64_t base, size;
-	const struct reg *regs; /* NULL ends the list */
+	uint64_t size; /* 0 ends the list */
+	const struct reg *regs;
+	/* If that is NULL. Lock held; at most four bytes wide. */
+	uint64_t (*read)(void *dev, uint64_t at, unsigned width);
+	void (*write)(void *dev, uint64_t at, unsigned width, uint64_t value);
 };
 
 struct device_model {
@@ -60,7 +63,7 @@ struct device_model {
 	const char *summary; /* one line */
 	const char *option;  /* of lodge run: what makes one; NULL: each guest has it */
 	size_t size;         /* of the private struct */
-	/* device_create() claims these. NULL: none. */
+	/* device_create() claims these, where it is told. NULL: none. */
 	const struct device_place *places;
 	/* Of a PCI function: the registers at the beginning of its BAR 0. NULL: it is none, or has none. */
 	const struct reg *bar;
@@ -90,6 +93,7 @@ struct device_model {
 struct device_window {
 	struct device *dev;
 	const struct device_place *place;
+	uint64_t base;
 };
 
 struct device {
@@ -100,8 +104,9 @@ struct device {
 	struct device_window windows[DEVICE_WINDOWS_MAX];
 };
 
-/* A device in its reset state, or NULL with err set. */
-struct device *device_create(const struct device_model *model, struct bus *bus,
+/* A device in its reset state, or NULL with err set. `at` is where each of the model's places is: NULL if it has
+ * none. */
+struct device *device_create(const struct device_model *model, struct bus *bus, const uint64_t *at,
 			     const void *config, struct err *err);
 void device_reset(struct device *dev);
 void device_destroy(struct device *dev); /* NULL is fine */

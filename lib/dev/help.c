@@ -54,26 +54,26 @@ static const char *access_of(const struct reg *r)
 	return r->read ? "r" : "w";
 }
 
-static void describe_regs(const struct reg *r, uint64_t base, FILE *to)
+static void describe_regs(const struct reg *r, FILE *to)
 {
-	for (; r->name; r++) {
+	for (; r && r->name; r++) {
 		unsigned n = r->count ? r->count : 1;
 
-		fprintf(to, "  0x%03" PRIx64 "  %2u bits  %-2s  %s", base + r->at, r->width * 8u, access_of(r), r->name);
+		fprintf(to, "  0x%02x  %2u bits  %-2s  %s", r->at, r->width * 8u, access_of(r), r->name);
 		fprintf(to, n > 1 ? ", %u of them\n" : "\n", n);
 	}
 }
 
 static void describe_places(const struct device_model *m, FILE *to)
 {
-	for (const struct device_place *p = m->places; p && p->regs; p++) {
-		fprintf(to, "\n%s 0x%" PRIx64 ", %" PRIu64 " bytes:\n", p->space == BUS_PORT ? "ports" : "memory",
-			p->base, p->size);
-		describe_regs(p->regs, p->base, to);
+	for (const struct device_place *p = m->places; p && p->size; p++) {
+		fprintf(to, "\n%s, %" PRIu64 " bytes%s\n", p->space == BUS_PORT ? "ports" : "memory", p->size,
+			p->regs ? ":" : "");
+		describe_regs(p->regs, to);
 	}
 	if (m->bar) {
 		fprintf(to, "\nBAR 0, from its beginning:\n");
-		describe_regs(m->bar, 0, to);
+		describe_regs(m->bar, to);
 	}
 }
 

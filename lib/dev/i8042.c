@@ -109,8 +109,8 @@ static const struct reg command_regs[] = {
 };
 
 static const struct device_place places[] = {
-	{BUS_PORT, 0x60, 1, data_regs},
-	{BUS_PORT, 0x64, 1, command_regs},
+	{BUS_PORT, 1, .regs = data_regs},
+	{BUS_PORT, 1, .regs = command_regs},
 	{0},
 };
 

@@ -40,7 +40,7 @@ static const struct reg regs[] = {
 };
 
 static const struct device_place places[] = {
-	{BUS_PORT, 0x92, 1, regs},
+	{BUS_PORT, 1, .regs = regs},
 	{0},
 };
 

@@ -2,7 +2,7 @@
 /*
  * System control port A, 0x92: fast reset, and the A20 gate that is always open. See port92.c.
  *
- *	device_create(&port92_model, bus, &(struct port92_config){.power = power}, &err);
+ *	device_create(&port92_model, bus, (uint64_t[]){0x92}, &(struct port92_config){.power = power}, &err);
  */
 #ifndef DEV_PORT92_H
 #define DEV_PORT92_H

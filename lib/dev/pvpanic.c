@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pvpanic, after docs/specs/pvpanic of QEMU: one byte of port space, at 0x505.
+ * pvpanic, after docs/specs/pvpanic of QEMU: one byte of port space.
  *
  *	bit 0   the guest has panicked, and does nothing more on its own
  *	bit 1   it has panicked, and a crash kernel takes over
  *
  * A read says which bits are understood, a write says what has happened. Drivers find the port
- * by the ACPI device QEMU0001 (machine/tables/dsdt.asl). The specification's bit 2, a shutdown in
+ * by the ACPI device QEMU0001 (machine/tables/ssdt.c). The specification's bit 2, a shutdown in
  * order, is not offered: the ACPI block hears of that. There is a PCI form as well; it would take
  * one of the slots, and the drivers for both come in the same packages.
  */
@@ -44,7 +44,7 @@ static const struct reg regs[] = {
 };
 
 static const struct device_place places[] = {
-	{BUS_PORT, 0x505, 1, regs},
+	{BUS_PORT, 1, .regs = regs},
 	{0},
 };
 

@@ -2,7 +2,7 @@
 /*
  * pvpanic, port 0x505: how a guest says that it panicked. See pvpanic.c.
  *
- *	device_create(&pvpanic_model, bus, &(struct pvpanic_config){
+ *	device_create(&pvpanic_model, bus, (uint64_t[]){0x505}, &(struct pvpanic_config){
  *		.panicked = told, .ctx = us }, &err);
  */
 #ifndef DEV_PVPANIC_H

@@ -433,7 +433,7 @@ static void put_memory_sizes(struct rtc *rtc)
 }
 
 static const struct device_place places[] = {
-	{BUS_PORT, 0x70, 2, regs},
+	{BUS_PORT, 2, .regs = regs},
 	{0},
 };
 

@@ -2,7 +2,7 @@
 /*
  * The clock and its battery RAM: an MC146818 at ports 0x70 and 0x71. See rtc.c.
  *
- *	rtc = device_create(&rtc_model, bus, &(struct rtc_config){
+ *	rtc = device_create(&rtc_model, bus, (uint64_t[]){0x70}, &(struct rtc_config){
  *		.irq = irq8, .ram_low = 512 * MiB }, &err);
  *
  * It starts with the host's UTC. A thread of its own raises the interrupt, if the guest ever

@@ -446,7 +446,7 @@ static const struct reg regs[] = {
 /* -- The model --------------------------------------------------------------------- */
 
 static const struct device_place places[] = {
-	{BUS_PORT, 0x3f8, 8, regs},
+	{BUS_PORT, 8, .regs = regs},
 	{0},
 };
 

@@ -8,7 +8,7 @@
  * called when more will. The two callbacks run with the device's lock held: wake
  * somebody, do not call back.
  *
- *	uart = device_create(&uart_model, bus, &(struct uart_config){
+ *	uart = device_create(&uart_model, bus, (uint64_t[]){0x3f8}, &(struct uart_config){
  *		.irq = irq4, .output = put, .input_room = wake, .ctx = tty }, &err);
  *	...
  *	n -= uart_input(uart, bytes, n);        // the rest after input_room

@@ -6,7 +6,7 @@
  * keys, the same random numbers to come, the same place in every protocol. So that it can do
  * something about that, there are 16 random bytes in its memory, which are others in each machine.
  * It finds their address by ACPI (ADDR of a device that is compatible with VM_Gen_Counter:
- * machine/tables/dsdt.asl), compares them with what it saw before, and is told when to look again
+ * machine/tables/ssdt.c), compares them with what it saw before, and is told when to look again
  * (Notify with 0x80). Linux' driver gives its random numbers a new seed then.
  *
  *	power-on         a new ID    pause, save and go on    the same

@@ -3,7 +3,7 @@
  * The VM generation ID: 16 random bytes in guest memory, by which a guest sees that it is a copy. See
  * vmgenid.c.
  *
- *	device_create(&vmgenid_model, bus, &(struct vmgenid_config){.mem = &mem, .at = 0xf2000}, &err);
+ *	device_create(&vmgenid_model, bus, NULL, &(struct vmgenid_config){.mem = &mem, .at = 0xf2000}, &err);
  */
 #ifndef DEV_VMGENID_H
 #define DEV_VMGENID_H

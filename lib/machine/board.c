@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The board: which devices there are and where their wires go.
+ * Making a board: which devices there are, and how they are wired to each other and to the machine. Where they are
+ * and which lines they have is board_map.h's.
  *
- *	COM1    ports 0x3f8, ISA line 4         RTC     ports 0x70, ISA line 8
- *	ACPI    ports 0x600, line 9 (SCI)       i8042   ports 0x60, 0x64: reset only
- *	port 92, 0xcf9: reset                   pvpanic port 0x505
- *	VM generation ID in RAM, event 0
- *	                                        PCI     ports 0xcf8, ECAM; lines 16 to 19
- *	  slot 0  host bridge
- *	  slot 1  virtio rng
- *	  slot 2  and on: virtio blk, a disk each, in the order of the command line; behind
- *	          them a virtio console, if that or a port is wanted
+ *	PCI slot 0  host bridge
+ *	     slot 1  virtio rng
+ *	     slot 2  and on: virtio blk, a disk each, in the order of the command line; behind
+ *	             them a virtio console, if that or a port is wanted
  *
  * The timer chip and the interrupt controllers are not here: they are the engine's
  * (machine/vm.c). A wire is a callback with m->vm as its context, and m->vm is re-opened at
@@ -33,13 +29,12 @@
 #include <errno.h>
 #include <stdio.h>
 
-enum { LINE_COM1 = 4, LINE_RTC = 8, LINE_SCI = 9, LINE_PCI = 16 };
-
 enum { EVENT_GENID = 0 }; /* of GPE0: \_GPE._E00 in dsdt.asl */
 
-static struct irq_line line(struct machine *m, unsigned gsi)
+/* Line n of a part. */
+static struct irq_line line(struct machine *m, enum board_part part, unsigned n)
 {
-	return (struct irq_line){.set = vm_irq, .ctx = &m->vm, .gsi = gsi};
+	return (struct irq_line){.set = vm_irq, .ctx = &m->vm, .gsi = m->map->at[part].line + n};
 }
 
 static void ask_power(void *ctx, enum power_wish wish, const char *who)
@@ -58,17 +53,28 @@ static struct power_line power(struct machine *m)
 	return (struct power_line){.ask = ask_power, .ctx = m};
 }
 
-/* Makes a device and remembers it; NULL if that failed. */
-static struct device *add(struct board *b, const struct device_model *model,
+/* Which parts of the board a device's places are, in their order. */
+struct parts {
+	enum board_part of[DEVICE_WINDOWS_MAX];
+};
+
+#define AT(...) (&(struct parts){{__VA_ARGS__}})
+
+/* Makes a device and remembers it; NULL if that failed. `parts` is NULL for a device without places. */
+static struct device *add(struct machine *m, const struct device_model *model, const struct parts *parts,
 			  const void *config, struct err *err)
 {
+	struct board *b = &m->board;
+	uint64_t at[DEVICE_WINDOWS_MAX];
 	struct device *dev;
 
 	if (b->n == BOARD_DEVICES_MAX) {
 		err_set(err, ENOSPC, "more devices than the board has places");
 		return NULL;
 	}
-	dev = device_create(model, b->bus, config, err);
+	for (unsigned i = 0; parts && i < DEVICE_WINDOWS_MAX; i++)
+		at[i] = m->map->at[parts->of[i]].base;
+	dev = device_create(model, b->bus, at, config, err);
 	if (dev)
 		b->devices[b->n++] = dev;
 	return dev;
@@ -78,32 +84,33 @@ static bool add_legacy(struct machine *m, struct err *err)
 {
 	struct board *b = &m->board;
 	uint64_t low = map_low_end(m->config.memory);
-	struct uart_config uart = {.irq = line(m, LINE_COM1)};
+	struct uart_config uart = {.irq = line(m, BOARD_COM1, 0)};
 
 	if (!m->config.virtio_console) {
 		uart.output = m->config.console.output;
 		uart.input_room = m->config.console.input_room;
 		uart.ctx = m->config.console.ctx;
 	}
-	b->uart = add(b, &uart_model, &uart, err);
-	b->pm = add(b, &acpi_pm_model, &(struct acpi_pm_config){
-		.sci = line(m, LINE_SCI),
+	b->uart = add(m, &uart_model, AT(BOARD_COM1), &uart, err);
+	b->pm = add(m, &acpi_pm_model, AT(BOARD_PM), &(struct acpi_pm_config){
+		.sci = line(m, BOARD_PM, 0),
 		.power = power(m),
 	}, err);
-	b->genid = add(b, &vmgenid_model, &(struct vmgenid_config){
+	b->genid = add(m, &vmgenid_model, NULL, &(struct vmgenid_config){
 		.mem = &m->mem,
-		.at = MAP_GENID,
+		.at = m->map->at[BOARD_GENID].base,
 		.moved = m->config.incoming,
 	}, err);
 	return b->uart && b->pm && b->genid &&
-	       add(b, &rtc_model, &(struct rtc_config){
-			.irq = line(m, LINE_RTC),
+	       add(m, &rtc_model, AT(BOARD_RTC), &(struct rtc_config){
+			.irq = line(m, BOARD_RTC, 0),
 			.ram_low = low,
 			.ram_high = m->config.memory - low,
 	       }, err) &&
-	       add(b, &i8042_model, &(struct i8042_config){.power = power(m)}, err) &&
-	       add(b, &port92_model, &(struct port92_config){.power = power(m)}, err) &&
-	       add(b, &pvpanic_model, &(struct pvpanic_config){
+	       add(m, &i8042_model, AT(BOARD_I8042_DATA, BOARD_I8042_COMMAND),
+		   &(struct i8042_config){.power = power(m)}, err) &&
+	       add(m, &port92_model, AT(BOARD_PORT92), &(struct port92_config){.power = power(m)}, err) &&
+	       add(m, &pvpanic_model, AT(BOARD_PVPANIC), &(struct pvpanic_config){
 			.panicked = m->config.panic.said,
 			.ctx = m->config.panic.ctx,
 	       }, err);
@@ -112,17 +119,19 @@ static bool add_legacy(struct machine *m, struct err *err)
 static bool add_pci(struct machine *m, struct err *err)
 {
 	struct board *b = &m->board;
+	const struct board_place *io = &m->map->at[BOARD_PCI_IO], *mem = &m->map->at[BOARD_PCI_LOW];
 	struct pci_host_config config = {
-		.ecam_base = MAP_ECAM,
-		.mem_base = MAP_PCI_LOW,
-		.mem_size = MAP_ECAM - MAP_PCI_LOW,
+		.io_base = io->base,
+		.io_size = io->size,
+		.mem_base = mem->base,
+		.mem_size = mem->size,
 		.msi = {.send = vm_msi, .ctx = &m->vm},
 		.power = power(m),
 	};
 
 	for (unsigned i = 0; i < PCI_INTX; i++)
-		config.intx[i] = line(m, LINE_PCI + i);
-	b->pci = add(b, &pci_host_model, &config, err);
+		config.intx[i] = line(m, BOARD_PCI_ADDRESS, i);
+	b->pci = add(m, &pci_host_model, AT(BOARD_PCI_ADDRESS, BOARD_PCI_DATA, BOARD_ECAM), &config, err);
 	return b->pci != NULL;
 }
 
@@ -133,9 +142,10 @@ static struct virtio_console_port port(const char *name, const struct machine_co
 	};
 }
 
-static bool add_console(struct board *b, const struct machine_config *c, struct virtio_place place,
-			struct err *err)
+static bool add_console(struct machine *m, struct virtio_place place, struct err *err)
 {
+	const struct machine_config *c = &m->config;
+	struct board *b = &m->board;
 	struct virtio_console_config config = {.pci = place};
 
 	if (!c->virtio_console && !c->port.name)
@@ -144,31 +154,33 @@ static bool add_console(struct board *b, const struct machine_config *c, struct 
 		config.ports[0] = port(NULL, &c->console);
 	if (c->port.name)
 		config.ports[1] = port(c->port.name, &c->port.end);
-	b->hvc = add(b, &virtio_console_model, &config, err);
+	b->hvc = add(m, &virtio_console_model, NULL, &config, err);
 	return b->hvc != NULL;
 }
 
 static bool add_virtio(struct machine *m, struct err *err)
 {
-	struct board *b = &m->board;
-	struct virtio_place place = {.host = b->pci, .mem = &m->mem};
+	struct virtio_place place = {.host = m->board.pci, .mem = &m->mem};
 
-	if (!add(b, &virtio_rng_model, &(struct virtio_rng_config){.pci = place}, err))
+	if (!add(m, &virtio_rng_model, NULL, &(struct virtio_rng_config){.pci = place}, err))
 		return false;
 	for (unsigned i = 0; i < m->config.n_disks; i++) {
 		struct virtio_blk_config config = {.pci = place,
 						   .disk = m->config.disks[i]};
 
-		if (!add(b, &virtio_blk_model, &config, err))
+		if (!add(m, &virtio_blk_model, NULL, &config, err))
 			return false;
 	}
-	return add_console(b, &m->config, place, err);
+	return add_console(m, place, err);
 }
 
 int board_create(struct machine *m, struct err *err)
 {
 	struct board *b = &m->board;
+	int rc = board_check(m->map, err);
 
+	if (rc < 0)
+		return rc;
 	b->bus = bus_create();
 	if (!b->bus)
 		return err_set(err, ENOMEM, "no memory for the bus");

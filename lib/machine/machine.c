@@ -113,9 +113,11 @@ static int load(struct machine *m, struct err *err)
 		.mem = &m->mem,
 		.ram = m->ram.fd,
 		.memory = m->config.memory,
-		.rsdp = MAP_RSDP,
+		.board = m->map,
+		.rsdp = m->map->at[BOARD_RSDP].base,
 	};
 	struct tables_plan tables = {
+		.map = m->map,
 		.mem = &m->mem,
 		.cpus = m->config.cpus,
 		.memory = m->config.memory,
@@ -181,7 +183,7 @@ static int make_cpuid(struct machine *m, struct err *err)
 
 static int open_vm(struct machine *m, struct err *err)
 {
-	int rc = vm_open(&m->vm, &m->mem, err);
+	int rc = vm_open(&m->vm, &m->mem, m->map->at[BOARD_KVM_PAGES].base, err);
 	int most;
 
 	if (rc < 0)
@@ -230,6 +232,7 @@ static struct machine *allocate(const struct machine_config *config)
 	if (!m)
 		return NULL;
 	m->config = *config;
+	m->map = &board_direct;
 	m->fd = m->ram.fd = m->vm.fd = m->vm.sys = m->kernel.fd = m->initrd.fd = -1;
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
 		m->vcpus[i].fd = -1;

@@ -19,6 +19,7 @@
 
 #include "base/err.h"
 #include "base/memfile.h"
+#include "machine/board_map.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,18 +28,23 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-unsigned map_entries(uint64_t memory, struct map_entry out[MAP_ENTRIES_MAX])
+static struct map_entry reserve(const struct board_place *p)
 {
+	return (struct map_entry){p->base, p->size, MAP_RESERVED};
+}
+
+unsigned map_entries(const struct board_map *board, uint64_t memory, struct map_entry out[MAP_ENTRIES_MAX])
+{
+	gpa_t tables = board->at[BOARD_TABLES].base;
 	unsigned n = 0;
 
 	out[n++] = (struct map_entry){0, MAP_EBDA, MAP_RAM};
 	out[n++] = (struct map_entry){MAP_EBDA, 0xa0000 - MAP_EBDA, MAP_RESERVED};
-	out[n++] =
-		(struct map_entry){MAP_TABLES, MAP_BIOS_END - MAP_TABLES, MAP_RESERVED};
+	out[n++] = (struct map_entry){tables, MAP_BIOS_END - tables, MAP_RESERVED};
 	out[n++] = (struct map_entry){MAP_BIOS_END, map_low_end(memory) - MAP_BIOS_END,
 				      MAP_RAM};
-	out[n++] = (struct map_entry){MAP_ECAM, MAP_ECAM_SIZE, MAP_RESERVED};
-	out[n++] = (struct map_entry){MAP_KVM_IDMAP, 0x4000, MAP_RESERVED};
+	out[n++] = reserve(&board->at[BOARD_ECAM]);
+	out[n++] = reserve(&board->at[BOARD_KVM_PAGES]);
 	if (memory > MAP_HOLE)
 		out[n++] = (struct map_entry){MAP_HIGH, memory - MAP_HOLE, MAP_RAM};
 	return n;

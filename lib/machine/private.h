@@ -13,6 +13,7 @@
 #include "bus/bus.h"
 #include "bus/guest.h"
 #include "machine/boot/blob.h"
+#include "machine/board_map.h"
 #include "machine/boot/boot.h"
 #include "machine/cpu/table.h"
 #include "machine/machine.h"
@@ -33,6 +34,7 @@ struct board {
 
 struct machine {
 	struct machine_config config;
+	const struct board_map *map;
 	struct map_ram ram;
 	struct guest_mem mem;
 	struct vm vm;

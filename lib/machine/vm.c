@@ -24,7 +24,6 @@
 #include "base/macros.h"
 #include "bus/guest.h"
 #include "engine/kvm.h"
-#include "machine/map.h"
 
 #include <errno.h>
 #include <string.h>
@@ -69,15 +68,14 @@ static int create_vm(struct vm *vm, struct err *err)
 	return vm->fd < 0 ? refused(vm, vm->fd, "a VM", err) : 0;
 }
 
-static int set_intel_pages(const struct vm *vm, struct err *err)
+static int set_intel_pages(const struct vm *vm, uint64_t idmap, struct err *err)
 {
-	uint64_t idmap = MAP_KVM_IDMAP;
 	int rc = 0;
 
 	if (kvm_has(vm->face, vm->fd, KVM_CAP_SET_IDENTITY_MAP_ADDR))
 		rc = call(vm, KVM_SET_IDENTITY_MAP_ADDR, &idmap);
 	if (rc >= 0 && kvm_has(vm->face, vm->fd, KVM_CAP_SET_TSS_ADDR))
-		rc = call(vm, KVM_SET_TSS_ADDR, KVM_ARG(MAP_KVM_TSS));
+		rc = call(vm, KVM_SET_TSS_ADDR, KVM_ARG(idmap + 4096));
 	return rc < 0 ? refused(vm, rc, "a place for its TSS", err) : 0;
 }
 
@@ -173,12 +171,12 @@ static int add_chips(const struct vm *vm, struct err *err)
 	return set_routes(vm, err);
 }
 
-int vm_open(struct vm *vm, const struct guest_mem *mem, struct err *err)
+int vm_open(struct vm *vm, const struct guest_mem *mem, uint64_t pages, struct err *err)
 {
 	int rc;
 
 	if ((rc = create_vm(vm, err)) < 0 ||
-	    (rc = set_intel_pages(vm, err)) < 0 ||
+	    (rc = set_intel_pages(vm, pages, err)) < 0 ||
 	    (rc = add_chips(vm, err)) < 0 ||
 	    (rc = vm_add_memory(vm, mem, err)) < 0) {
 		vm_close(vm);

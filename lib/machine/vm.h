@@ -28,8 +28,9 @@ struct vm {
 int vm_engine_open(struct vm *vm, const struct kvm_face *face, struct err *err);
 void vm_engine_close(struct vm *vm);
 
-/* Makes a VM with that memory, PIC, IOAPIC, PIT and their routing. On failure it is closed. */
-int vm_open(struct vm *vm, const struct guest_mem *mem, struct err *err);
+/* Makes a VM with that memory, PIC, IOAPIC, PIT and their routing, and 16 KiB from `pages` on for the kernel's KVM, which
+ * are no memory. On failure it is closed. */
+int vm_open(struct vm *vm, const struct guest_mem *mem, uint64_t pages, struct err *err);
 
 /* Takes all memory out of a VM, and gives it memory: the same, or other at the same places. Nothing in KVM_RUN. */
 int vm_remove_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err);

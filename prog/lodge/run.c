@@ -13,6 +13,7 @@
 #include "failure.h"
 #include "guest/agent.h"
 #include "launch.h"
+#include "machine/board_map.h"
 #include "machine/cpu/cpu.h"
 #include "place.h"
 #include "template.h"
@@ -253,6 +254,8 @@ static int list_devices(const char *about)
 		device_list(stdout);
 	else if (device_describe(about, stdout, &err) < 0)
 		return report_failure(&err);
+	else
+		board_print_model(&board_direct, about, stdout);
 	return EXIT_OK;
 }
 

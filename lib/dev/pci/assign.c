@@ -12,9 +12,6 @@
 #include "dev/pci/msix.h"
 #include "dev/pci/private.h"
 
-#define IO_BASE 0xc000u
-#define IO_END  0x10000u
-
 /* Takes size bytes, aligned to size, from [*next, end); 0 if they do not fit. */
 static uint64_t take(uint64_t *next, uint64_t end, uint64_t size)
 {
@@ -37,7 +34,7 @@ static void put_bar(struct pci_function *fn, unsigned n, uint64_t addr)
 
 /* What is still free of the three windows. */
 struct space {
-	uint64_t io, mem, mem_end, mem64, mem64_end;
+	uint64_t io, io_end, mem, mem_end, mem64, mem64_end;
 };
 
 static bool place_bar(struct space *space, struct pci_function *fn, unsigned n)
@@ -48,7 +45,7 @@ static bool place_bar(struct space *space, struct pci_function *fn, unsigned n)
 	if (bar->size == 0)
 		return true;
 	if (bar->io)
-		addr = take(&space->io, IO_END, bar->size);
+		addr = take(&space->io, space->io_end, bar->size);
 	else if (bar->wide && space->mem64)
 		addr = take(&space->mem64, space->mem64_end, bar->size);
 	else
@@ -85,7 +82,7 @@ void pci_assign_locked(struct pci_host *host)
 {
 	const struct pci_host_config *c = &host->config;
 	struct space space = {
-		.io = IO_BASE,
+		.io = c->io_base, .io_end = c->io_base + c->io_size,
 		.mem = c->mem_base, .mem_end = c->mem_base + c->mem_size,
 		.mem64 = c->mem64_base, .mem64_end = c->mem64_base + c->mem64_size,
 	};

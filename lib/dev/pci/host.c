@@ -55,44 +55,38 @@ static void write_slot(struct pci_host *host, unsigned bus, unsigned devfn, unsi
 }
 
 /* Port 0xcfc; `at` picks bytes inside the register that 0xcf8 names. */
-static uint64_t read_data(void *ctx, uint64_t at, unsigned width)
+static uint64_t read_data(void *dev, uint64_t at, unsigned width)
 {
-	struct pci_host *host = ctx;
-	uint32_t a;
+	struct pci_host *host = dev;
+	uint32_t a = host->address;
 
-	scoped_lock(&host->dev.lock);
-	a = host->address;
 	if (!(a & ADDRESS_ENABLE))
 		return UINT64_MAX;
 	return read_slot(host, a >> 16 & 0xff, a >> 8 & 0xff, (a & 0xfc) + (unsigned)at,
 			 width);
 }
 
-static void write_data(void *ctx, uint64_t at, unsigned width, uint64_t value)
+static void write_data(void *dev, uint64_t at, unsigned width, uint64_t value)
 {
-	struct pci_host *host = ctx;
-	uint32_t a;
+	struct pci_host *host = dev;
+	uint32_t a = host->address;
 
-	scoped_lock(&host->dev.lock);
-	a = host->address;
 	if (a & ADDRESS_ENABLE)
 		write_slot(host, a >> 16 & 0xff, a >> 8 & 0xff,
 			   (a & 0xfc) + (unsigned)at, width, (uint32_t)value);
 }
 
-static uint64_t read_ecam(void *ctx, uint64_t at, unsigned width)
+static uint64_t read_ecam(void *dev, uint64_t at, unsigned width)
 {
-	struct pci_host *host = ctx;
+	struct pci_host *host = dev;
 
-	scoped_lock(&host->dev.lock);
 	return read_slot(host, 0, at >> 12 & 0xff, at & 0xfff, width);
 }
 
-static void write_ecam(void *ctx, uint64_t at, unsigned width, uint64_t value)
+static void write_ecam(void *dev, uint64_t at, unsigned width, uint64_t value)
 {
-	struct pci_host *host = ctx;
+	struct pci_host *host = dev;
 
-	scoped_lock(&host->dev.lock);
 	write_slot(host, 0, at >> 12 & 0xff, at & 0xfff, width, (uint32_t)value);
 }
 
@@ -128,7 +122,7 @@ static void write_rst_cnt(void *dev, unsigned at, uint64_t value)
 static const struct reg address_regs[] = {
 	{.at = 0, .width = 4, .name = "CONFIG_ADDRESS",
 	 .read = read_address, .write = write_address},
-	{.at = 1, .width = 1, .name = "RST_CNT", .read = read_rst_cnt, .write = write_rst_cnt},
+	{.at = PCI_RST_CNT, .width = 1, .name = "RST_CNT", .read = read_rst_cnt, .write = write_rst_cnt},
 	{0},
 };
 
@@ -178,29 +172,18 @@ void pci_remove(struct pci_function *fn)
 
 /* -- The model --------------------------------------------------------------------- */
 
-static int add_raw(struct pci_host *host, enum bus_space space, uint64_t base,
-		   uint64_t size, bool ecam, bool *added, struct err *err)
-{
-	int rc = bus_add(host->dev.bus, &(struct bus_window){
-		.name = ecam ? "pci ecam" : "pci data", .space = space, .base = base,
-		.size = size, .width = 4, .read = ecam ? read_ecam : read_data,
-		.write = ecam ? write_ecam : write_data, .ctx = host,
-	}, err);
-
-	*added = rc == 0;
-	return rc;
-}
-
 static const struct device_place places[] = {
-	{BUS_PORT, 0xcf8, 4, address_regs},
+	{BUS_PORT, 4, .regs = address_regs},
+	{BUS_PORT, 4, .read = read_data, .write = write_data},
+	{BUS_MMIO, PCI_ECAM_SIZE, .read = read_ecam, .write = write_ecam},
 	{0},
 };
 
 static int init(struct device *dev, const void *config, struct err *err)
 {
 	struct pci_host *host = (struct pci_host *)dev;
-	int rc;
 
+	(void)err;
 	host->config = *(const struct pci_host_config *)config;
 	pthread_mutex_init(&host->intx_lock, NULL);
 	host->self = (struct pci_function){
@@ -210,11 +193,7 @@ static int init(struct device *dev, const void *config, struct err *err)
 	};
 	pci_init_config(&host->self);
 	host->slots[0] = &host->self;
-	rc = add_raw(host, BUS_PORT, 0xcfc, 4, false, &host->has_data, err);
-	if (rc == 0 && host->config.ecam_base)
-		rc = add_raw(host, BUS_MMIO, host->config.ecam_base, PCI_ECAM_SIZE,
-			     true, &host->has_ecam, err);
-	return rc;
+	return 0;
 }
 
 static void reset(struct device *dev)
@@ -228,13 +207,7 @@ static void reset(struct device *dev)
 
 static void fini(struct device *dev)
 {
-	struct pci_host *host = (struct pci_host *)dev;
-
-	if (host->has_data)
-		bus_remove(dev->bus, BUS_PORT, 0xcfc);
-	if (host->has_ecam)
-		bus_remove(dev->bus, BUS_MMIO, host->config.ecam_base);
-	pthread_mutex_destroy(&host->intx_lock);
+	pthread_mutex_destroy(&((struct pci_host *)dev)->intx_lock);
 }
 
 static void saving(struct device *dev)
@@ -261,7 +234,7 @@ static const struct state_table *const state[] = {&table, NULL};
 
 const struct device_model pci_host_model = {
 	.name = "pci-host",
-	.summary = "PCI host bridge: ports 0xcf8 and 0xcfc, and ECAM",
+	.summary = "PCI host bridge: configuration by ports and by ECAM",
 	.size = sizeof(struct pci_host),
 	.places = places,
 	.state = state,

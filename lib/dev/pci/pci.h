@@ -6,8 +6,8 @@
  * Configuration by mechanism 1 (ports 0xcf8, 0xcfc) and by ECAM. For those who write
  * PCI devices, see pci/function.h.
  *
- *	pci = device_create(&pci_host_model, bus, &(struct pci_host_config){
- *		.ecam_base = 0xe0000000, .mem_base = 0xc0000000, .mem_size = 0x20000000,
+ *	pci = device_create(&pci_host_model, bus, (uint64_t[]){0xcf8, 0xcfc, 0xe0000000}, &(struct pci_host_config){
+ *		.io_base = 0xc000, .io_size = 0x4000, .mem_base = 0xc0000000, .mem_size = 0x20000000,
  *		.intx = {irq16, irq17, irq18, irq19}, .msi = msi, .power = power }, &err);
  *	... devices add their functions ...
  *	device_reset(pci);                      // gives every BAR its address
@@ -23,10 +23,13 @@
 #define PCI_INTX      4
 #define PCI_ECAM_SIZE (1u << 20) /* bus 0 only: what MCFG says too */
 
+#define PCI_RST_CNT  1    /* reset control, from the address port on; */
+#define PCI_RST_FULL 0x0e /* this written resets all */
+
 struct pci_host_config {
-	uint64_t ecam_base; /* of PCI_ECAM_SIZE bytes; 0: no ECAM */
-	/* Where BARs are put at reset, as firmware would; also the DSDT's _CRS windows.
+	/* Where BARs are put at reset, as firmware would; also the SSDT's _CRS windows.
 	 * */
+	uint64_t io_base, io_size;
 	uint64_t mem_base, mem_size;     /* below 4 GiB */
 	uint64_t mem64_base, mem64_size; /* 0: 64-bit BARs go below as well */
 	struct irq_line intx[PCI_INTX]; /* see pci_intx() */

@@ -13,7 +13,6 @@ struct pci_host {
 	struct pci_function self;
 	uint32_t address; /* 0xcf8 */
 	uint8_t rst_cnt;  /* 0xcf9 */
-	bool has_data, has_ecam;
 	pthread_mutex_t intx_lock; /* of the next; innermost */
 	uint32_t intx[PCI_INTX];   /* a bit for each slot that pulls the line */
 };

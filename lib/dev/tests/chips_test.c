@@ -156,7 +156,7 @@ static void test_flags(void)
 
 static void test_rtc(void)
 {
-	struct device *rtc = device_create(&rtc_model, bus, &(struct rtc_config){
+	struct device *rtc = device_create(&rtc_model, bus, (uint64_t[]){0x70}, &(struct rtc_config){
 		.irq = {.set = set_rtc_level, .ctx = &rtc_irq},
 		.ram_low = 3ull << 30, .ram_high = 5ull << 30,
 		.clock = {.realtime = read_clock},
@@ -188,9 +188,9 @@ static void test_rtc(void)
 static void test_resets(void)
 {
 	struct device *kbc = device_create(
-		&i8042_model, bus, &(struct i8042_config){.power = power}, NULL);
+		&i8042_model, bus, (uint64_t[]){0x60, 0x64}, &(struct i8042_config){.power = power}, NULL);
 	struct device *port = device_create(
-		&port92_model, bus, &(struct port92_config){.power = power}, NULL);
+		&port92_model, bus, (uint64_t[]){0x92}, &(struct port92_config){.power = power}, NULL);
 
 	resets = 0;
 	out(0x64, 1, 0xaa);
@@ -218,7 +218,7 @@ static void test_resets(void)
 
 static void test_acpi(void)
 {
-	struct device *pm = device_create(&acpi_pm_model, bus, &(struct acpi_pm_config){
+	struct device *pm = device_create(&acpi_pm_model, bus, (uint64_t[]){0x600}, &(struct acpi_pm_config){
 		.sci = {.set = set_level, .ctx = &sci}, .power = power,
 		.clock = {.monotonic = read_clock},
 	}, NULL);
@@ -273,7 +273,7 @@ static void count_panic(void *ctx, bool crash_kernel)
 
 static void test_pvpanic(void)
 {
-	struct device *dev = device_create(&pvpanic_model, bus, &(struct pvpanic_config){
+	struct device *dev = device_create(&pvpanic_model, bus, (uint64_t[]){0x505}, &(struct pvpanic_config){
 		.panicked = count_panic }, NULL);
 
 	is_int(in(0x505, 1), 3, "a panic and a crash kernel are understood");
@@ -286,7 +286,7 @@ static void test_pvpanic(void)
 	out(0x505, 1, 0xff);
 	ok(panics == 2 && crash_kernels == 1, "who says both has panicked for good");
 	device_destroy(dev);
-	dev = device_create(&pvpanic_model, bus, &(struct pvpanic_config){0}, NULL);
+	dev = device_create(&pvpanic_model, bus, (uint64_t[]){0x505}, &(struct pvpanic_config){0}, NULL);
 	out(0x505, 1, 1);
 	is_int(in(0x505, 1), 3, "nobody need listen");
 	device_destroy(dev);
@@ -300,7 +300,7 @@ static void test_vmgenid(void)
 	static const uint8_t zeros[16];
 	const struct guest_mem mem = {.n = 1, .regions[0] = {.base = 0x1000, .size = sizeof(ram), .host = ram}};
 	struct vmgenid_config config = {.mem = &mem, .at = 0x1010};
-	struct device *dev = device_create(&vmgenid_model, bus, &config, NULL), *other;
+	struct device *dev = device_create(&vmgenid_model, bus, NULL, &config, NULL), *other;
 	struct err err = {0};
 
 	memcpy(first, ram + 16, 16);
@@ -310,18 +310,18 @@ static void test_vmgenid(void)
 	device_reset(dev);
 	ok(memcmp(first, ram + 16, 16) == 0, "after a reset it is there again");
 	config.at = 0x1000;
-	other = device_create(&vmgenid_model, bus, &config, NULL);
+	other = device_create(&vmgenid_model, bus, NULL, &config, NULL);
 	ok(memcmp(ram, zeros, 16) != 0 && memcmp(ram, first, 16) != 0, "another device has another one");
 	config.moved = true;
 	memcpy(ram, "it has an ID yet", 16);
 	device_destroy(other);
-	other = device_create(&vmgenid_model, bus, &config, NULL);
+	other = device_create(&vmgenid_model, bus, NULL, &config, NULL);
 	ok(memcmp(ram, "it has an ID yet", 16) == 0, "a guest that has moved keeps its own");
 	memset(ram, 0, sizeof(ram));
 	device_reset(other);
 	ok(memcmp(ram, "it has an ID yet", 16) == 0, "through a reset, too");
 	config.at = 0x1038;
-	ok(!device_create(&vmgenid_model, bus, &config, &err), "one whose place is not all memory is not made");
+	ok(!device_create(&vmgenid_model, bus, NULL, &config, &err), "one whose place is not all memory is not made");
 	is_str(err.text, "vmgenid: no guest memory at 0x1038", "that is told");
 	device_destroy(dev);
 	device_destroy(other);

@@ -64,7 +64,7 @@ static inline void g_ask(void *ctx, enum power_wish wish, const char *who)
 static inline void g_start(void)
 {
 	struct pci_host_config config = {
-		.ecam_base = ECAM_BASE, .mem_base = MEM_BASE, .mem_size = 0x10000000,
+		.io_base = 0xc000, .io_size = 0x4000, .mem_base = MEM_BASE, .mem_size = 0x10000000,
 		.msi = {.send = g_send_msi}, .power = {.ask = g_ask},
 	};
 
@@ -74,7 +74,7 @@ static inline void g_start(void)
 	g_mem = (struct guest_mem){0};
 	guest_mem_add(&g_mem, &(struct guest_region){.size = RAM_SIZE, .host = g_ram},
 		      NULL);
-	g_host = device_create(&pci_host_model, g_bus, &config, NULL);
+	g_host = device_create(&pci_host_model, g_bus, (uint64_t[]){0xcf8, 0xcfc, ECAM_BASE}, &config, NULL);
 }
 
 static inline void g_stop(void)

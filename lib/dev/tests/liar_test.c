@@ -215,13 +215,13 @@ static void make_devices(struct device *dev[SLOTS], struct disk *disk)
 	g_mem = (struct guest_mem){0};
 	guest_mem_add(&g_mem, &(struct guest_region){
 		.base = RAM_AT, .size = LIAR_RAM, .host = ram}, NULL);
-	dev[RNG] = device_create(&virtio_rng_model, g_bus, &(struct virtio_rng_config){
+	dev[RNG] = device_create(&virtio_rng_model, g_bus, NULL, &(struct virtio_rng_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = RNG}}, NULL);
-	dev[CONSOLE] = device_create(&virtio_console_model, g_bus,
+	dev[CONSOLE] = device_create(&virtio_console_model, g_bus, NULL,
 		&(struct virtio_console_config){
 			.pci = {.host = g_host, .mem = &g_mem, .slot = CONSOLE},
 			.ports = {{.output = output}, {.name = "org.test.0", .output = output}}}, NULL);
-	dev[DISK] = device_create(&virtio_blk_model, g_bus, &(struct virtio_blk_config){
+	dev[DISK] = device_create(&virtio_blk_model, g_bus, NULL, &(struct virtio_blk_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = DISK}, .disk = disk,
 		.serial = "lodge-0"}, NULL);
 	device_reset(g_host);

@@ -51,7 +51,7 @@ static void out8(unsigned reg, uint8_t value)
 static void start(void)
 {
 	device_destroy(uart);
-	uart = device_create(&uart_model, bus, &(struct uart_config){
+	uart = device_create(&uart_model, bus, (uint64_t[]){0x3f8}, &(struct uart_config){
 		.irq = {.set = set_irq, .gsi = 4}, .output = output, .input_room = room,
 	}, NULL);
 	n_out = 0;

@@ -26,7 +26,7 @@ static char path[] = "/tmp/lodge-virtio-XXXXXX";
 static void test_transport(void)
 {
 	struct device *rng = device_create(
-		&virtio_rng_model, g_bus,
+		&virtio_rng_model, g_bus, NULL,
 		&(struct virtio_rng_config){
 			.pci = {.host = g_host, .mem = &g_mem, .slot = 1}},
 		NULL);
@@ -76,7 +76,7 @@ static void test_transport(void)
 static void test_rng(void)
 {
 	struct device *rng = device_create(
-		&virtio_rng_model, g_bus,
+		&virtio_rng_model, g_bus, NULL,
 		&(struct virtio_rng_config){
 			.pci = {.host = g_host, .mem = &g_mem, .slot = 1}},
 		NULL);
@@ -152,7 +152,7 @@ static void room(void *ctx)
 
 static void test_console(void)
 {
-	struct device *con = device_create(&virtio_console_model, g_bus,
+	struct device *con = device_create(&virtio_console_model, g_bus, NULL,
 		&(struct virtio_console_config){
 			.pci = {.host = g_host, .mem = &g_mem, .slot = 2},
 			.ports[0] = {.output = print, .input_room = room}}, NULL);
@@ -210,7 +210,7 @@ static size_t print_and_offer(void *ctx, const uint8_t *bytes, size_t n)
 
 static void test_console_endless(void)
 {
-	struct device *con = device_create(&virtio_console_model, g_bus,
+	struct device *con = device_create(&virtio_console_model, g_bus, NULL,
 		&(struct virtio_console_config){
 			.pci = {.host = g_host, .mem = &g_mem, .slot = 2},
 			.ports[0].output = print_and_offer}, NULL);
@@ -267,7 +267,7 @@ static const char *message(unsigned i)
 
 static struct device *make_ports(void)
 {
-	struct device *con = device_create(&virtio_console_model, g_bus,
+	struct device *con = device_create(&virtio_console_model, g_bus, NULL,
 		&(struct virtio_console_config){
 			.pci = {.host = g_host, .mem = &g_mem, .slot = 2},
 			.ports = {{.output = print}, {.name = "org.test.0", .output = print, .input_room = room}},
@@ -584,7 +584,7 @@ static void test_disk(void)
 	is_int(ftruncate(fd, 1 << 20), 0, "a file of 1 MiB");
 	close(fd);
 	disk_open(&disk, &(struct disk_config){.path = path}, NULL);
-	blk = device_create(&virtio_blk_model, g_bus, &(struct virtio_blk_config){
+	blk = device_create(&virtio_blk_model, g_bus, NULL, &(struct virtio_blk_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = 3},
 		.disk = disk, .serial = "lodge-0"}, NULL);
 	device_reset(g_host);
@@ -606,7 +606,7 @@ static void test_disk(void)
 	device_destroy(blk);
 	disk_close(disk);
 	disk_open(&disk, &(struct disk_config){.path = path, .readonly = true}, NULL);
-	blk = device_create(&virtio_blk_model, g_bus, &(struct virtio_blk_config){
+	blk = device_create(&virtio_blk_model, g_bus, NULL, &(struct virtio_blk_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = 3}, .disk = disk}, NULL);
 	device_reset(g_host);
 	ok(drive(3, 0, 1, SIZE), "a readonly disk");

@@ -2,7 +2,7 @@
 /*
  * The virtio devices a board can have, each a PCI function (virtio 1.2, no legacy).
  *
- *	struct device *d = device_create(&virtio_blk_model, bus, &(struct virtio_blk_config){
+ *	struct device *d = device_create(&virtio_blk_model, bus, NULL, &(struct virtio_blk_config){
  *		.pci = {.host = host, .mem = mem}, .disk = disk }, &err);
  */
 #ifndef DEV_VIRTIO_DEVICES_H

@@ -4,7 +4,7 @@
  *
  *	struct boot_plan plan = {
  *		.kernel = &kernel, .cmdline = "console=ttyS0", .mem = mem, .memory = 512 * MiB,
- *		.rsdp = MAP_RSDP,
+ *		.board = &board_direct, .rsdp = rsdp,
  *	};
  *	struct boot_entry entry;
  *	rc = boot_load(&plan, &entry, &err);
@@ -21,6 +21,7 @@
 #include "bus/guest.h"
 
 struct blob;
+struct board_map;
 struct err;
 
 struct boot_plan {
@@ -28,6 +29,7 @@ struct boot_plan {
 	const struct blob *initrd;   /* or NULL */
 	const struct blob *initrd_more; /* what is to follow it, at the next multiple of 4; or NULL */
 	const char *cmdline;         /* never NULL */
+	const struct board_map *board; /* what is reserved on it */
 	const struct guest_mem *mem; /* mapped as machine/map.h says */
 	int ram;                     /* the file that is RAM, or 0: only mem can be written */
 	uint64_t memory;             /* bytes of guest RAM */

@@ -182,10 +182,10 @@ static int put_kernel(struct image *im, const struct boot_plan *plan, struct err
 	return boot_put_file(plan, plan->kernel, im->at, im->load, im->len, err);
 }
 
-static void put_e820(uint8_t *page, uint64_t memory)
+static void put_e820(uint8_t *page, const struct boot_plan *plan)
 {
 	struct map_entry entries[MAP_ENTRIES_MAX];
-	unsigned n = map_entries(memory, entries);
+	unsigned n = map_entries(plan->board, plan->memory, entries);
 
 	page[E820_ENTRIES] = (uint8_t)n;
 	for (unsigned i = 0; i < n; i++) {
@@ -208,7 +208,7 @@ static int put_zero_page(const struct image *im, const struct boot_plan *plan,
 	le32_put(page + RAMDISK_SIZE, (uint32_t)initrd_size);
 	le32_put(page + CMD_LINE_PTR, MAP_CMDLINE);
 	le64_put(page + ACPI_RSDP_ADDR, plan->rsdp);
-	put_e820(page, plan->memory);
+	put_e820(page, plan);
 	if (guest_write(plan->mem, MAP_ZERO_PAGE, page, sizeof(page)) < 0)
 		return err_set(err, EFAULT, "no guest memory for the zero page");
 	return 0;

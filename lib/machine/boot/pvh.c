@@ -191,7 +191,7 @@ static int put_info(const struct boot_plan *plan, gpa_t initrd, uint64_t initrd_
 		    struct err *err)
 {
 	struct map_entry entries[MAP_ENTRIES_MAX];
-	unsigned n = map_entries(plan->memory, entries);
+	unsigned n = map_entries(plan->board, plan->memory, entries);
 	uint8_t info[INFO_SIZE] = {0};
 
 	le32_put(info + INFO_MAGIC, START_MAGIC);

@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/macros.h"
+#include "machine/board_map.h"
 #include "machine/map.h"
 
 #include <errno.h>
@@ -172,13 +173,14 @@ static void add_all(struct writer *w, const struct tables_plan *plan)
 
 int smbios_put(const struct tables_plan *plan, struct err *err)
 {
-	uint8_t *host = guest_range(plan->mem, MAP_SMBIOS, MAP_SMBIOS_SIZE);
+	const struct board_place *place = &plan->map->at[BOARD_SMBIOS];
+	uint8_t *host = guest_range(plan->mem, place->base, place->size);
 	struct writer w;
 	uint8_t sum = 0;
 
 	if (!host)
 		return err_set(err, EFAULT, "no guest memory for SMBIOS");
-	w = (struct writer){.at = host + TABLE_AT, .end = host + MAP_SMBIOS_SIZE};
+	w = (struct writer){.at = host + TABLE_AT, .end = host + place->size};
 	add_all(&w, plan);
 	if (w.full)
 		return err_set(err, ENOSPC, "SMBIOS structures do not fit");
@@ -188,7 +190,7 @@ int smbios_put(const struct tables_plan *plan, struct err *err)
 	host[7] = 3;
 	host[10] = 1;
 	le32_put(host + 12, (uint32_t)(w.at - (host + TABLE_AT)));
-	le64_put(host + 16, MAP_SMBIOS + TABLE_AT);
+	le64_put(host + 16, place->base + TABLE_AT);
 	for (unsigned i = 0; i < ENTRY_SIZE; i++)
 		sum = (uint8_t)(sum + host[i]);
 	host[5] = (uint8_t)-sum;

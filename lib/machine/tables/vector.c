@@ -13,17 +13,19 @@
  */
 #include "machine/tables/tables.h"
 
+#include "base/bytes.h"
 #include "base/err.h"
+#include "dev/pci/pci.h"
+#include "machine/board_map.h"
 
 #include <errno.h>
 
-#define VECTOR 0xffff0
-
 int vector_put(const struct tables_plan *plan, struct err *err)
 {
-	static const uint8_t code[] = {0xb0, 0x0e, 0xba, 0xf9, 0x0c, 0xee, 0xf4};
+	uint8_t code[] = {0xb0, PCI_RST_FULL, 0xba, 0, 0, 0xee, 0xf4};
 
-	if (guest_write(plan->mem, VECTOR, code, sizeof(code)) < 0)
+	le16_put(code + 3, (uint16_t)(plan->map->at[BOARD_PCI_ADDRESS].base + PCI_RST_CNT));
+	if (guest_write(plan->mem, plan->map->at[BOARD_VECTOR].base, code, sizeof(code)) < 0)
 		return err_set(err, EFAULT, "no guest memory for the reset vector");
 	return 0;
 }

@@ -11,12 +11,14 @@
 #include "machine/tests/elf_file.h"
 #include "machine/boot/blob.h"
 #include "machine/boot/boot.h"
+#include "machine/board_map.h"
 #include "machine/map.h"
 #include "tests/tap.h"
 
 #include <errno.h>
 
 #define MEMORY (64 * MiB)
+#define RSDP   board_direct.at[BOARD_RSDP].base
 #define SETUP  1024 /* bytes of set-up program: setup_sects is 1 */
 #define KERNEL 4096 /* bytes of protected-mode kernel */
 
@@ -72,7 +74,7 @@ static int load(const uint8_t *bytes, size_t len, const struct blob *initrd,
 	struct blob kernel = blob_of("kernel", bytes, len);
 	struct boot_plan plan = {
 		.kernel = &kernel, .initrd = initrd, .initrd_more = more, .cmdline = cmdline, .mem = &mem,
-		.ram = ram_file, .memory = MEMORY, .rsdp = MAP_RSDP,
+		.ram = ram_file, .memory = MEMORY, .board = &board_direct, .rsdp = RSDP,
 	};
 
 	*err = (struct err){0};
@@ -99,7 +101,7 @@ static void test_bzimage(void)
 	is_int(ram.host[16 * MiB], 0xc5, "the kernel is there");
 	is_str((char *)ram.host + MAP_CMDLINE, "quiet", "so is the command line");
 	is_int(le32_get(zero + 0x228), MAP_CMDLINE, "and the zero page knows where");
-	is_int(le64_get(zero + 0x70), MAP_RSDP, "it knows the RSDP");
+	is_int(le64_get(zero + 0x70), RSDP, "it knows the RSDP");
 	is_int(zero[0x210], 0xff, "and what kind of loader we are");
 	at = le32_get(zero + 0x218);
 	is_int(le32_get(zero + 0x21c), sizeof(disk), "the initrd's size");
@@ -171,7 +173,7 @@ static void test_layout(const struct layout *l)
 	struct guest_mem own_mem = {0};
 	struct boot_plan plan = {
 		.kernel = &kernel, .initrd = &initrd, .cmdline = "", .mem = &own_mem,
-		.memory = l->memory,
+		.memory = l->memory, .board = &board_direct,
 	};
 	struct boot_entry entry = {0};
 	struct err err = {0};

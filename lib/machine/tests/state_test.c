@@ -41,7 +41,7 @@ static bool make(struct computer *c, const struct kvm_face *face, const char *cp
 	struct err err = {0};
 
 	*c = (struct computer){.vm = {.sys = -1, .fd = -1}, .vcpu.fd = -1};
-	if (vm_engine_open(&c->vm, face, &err) < 0 || vm_open(&c->vm, &mem, &err) < 0 ||
+	if (vm_engine_open(&c->vm, face, &err) < 0 || vm_open(&c->vm, &mem, 0xfffbc000, &err) < 0 ||
 	    cpu_model_parse(&model, cpu, &err) < 0 ||
 	    cpu_table_offered(face, c->vm.sys, &table, &err) < 0 ||
 	    cpu_model_apply(&model, 36, face->name, &table, &err) < 0 ||
