@@ -24,15 +24,17 @@
  * Linux aims with.
  *
  * Flags of register C (periodic, alarm, update) are worked out from what time it was
- * when somebody last looked. A thread raises the interrupt, and sleeps until one is
- * enabled: a guest that does not ask for interrupts costs nothing.
+ * when somebody last looked. A timer raises the interrupt, and is set only while one is
+ * enabled: a guest that does not ask for interrupts costs nothing. It follows from the
+ * rest, so it is no state.
  */
 #include "dev/rtc.h"
 
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/macros.h"
-#include "base/thread.h"
+#include "base/scoped.h"
+#include "loop/loop.h"
 #include "state/state.h"
 
 #include <errno.h>
@@ -79,10 +81,9 @@ struct rtc {
 	int64_t offset;          /* ns, modulo 2^64 */
 	uint64_t frozen;         /* ns since 1970, while stopped */
 	uint64_t seen;           /* guest time up to which C's flags are worked out */
-	pthread_t thread;        /* raises the interrupt */
-	bool has_thread, leave, paused;
+	struct loop_timer timer; /* raises the interrupt */
+	bool paused;
 	bool line;               /* what the interrupt line was told last */
-	pthread_cond_t changed;  /* what the thread waits for may be different now */
 };
 
 /* -- Time -------------------------------------------------------------------------- */
@@ -204,14 +205,17 @@ static bool alarm_byte_matches(uint8_t alarm, uint8_t byte)
 	return (alarm & ALARM_ANY) == ALARM_ANY || alarm == byte;
 }
 
-static bool alarm_at(struct rtc *rtc, uint64_t seconds)
+/* For how many seconds from there on the alarm certainly does not go off; 0: it does. */
+static uint64_t quiet_after(struct rtc *rtc, uint64_t seconds)
 {
 	const uint8_t *cmos = rtc->cmos;
 
 	time_to_bytes(rtc, seconds * SECOND);
-	return alarm_byte_matches(cmos[SEC_ALARM], cmos[SEC]) &&
-	       alarm_byte_matches(cmos[MIN_ALARM], cmos[MIN]) &&
-	       alarm_byte_matches(cmos[HOUR_ALARM], cmos[HOUR]);
+	if (!alarm_byte_matches(cmos[HOUR_ALARM], cmos[HOUR]))
+		return 3600 - seconds % 3600;
+	if (!alarm_byte_matches(cmos[MIN_ALARM], cmos[MIN]))
+		return 60 - seconds % 60;
+	return !alarm_byte_matches(cmos[SEC_ALARM], cmos[SEC]);
 }
 
 /* The first second in (from, to] at which the alarm goes off, or 0. A day shows them
@@ -220,9 +224,11 @@ static uint64_t next_alarm(struct rtc *rtc, uint64_t from, uint64_t to)
 {
 	if (to > from + 86400)
 		to = from + 86400;
-	for (uint64_t s = from + 1; s <= to; s++)
-		if (alarm_at(rtc, s))
+	for (uint64_t s = from + 1, quiet; s <= to; s += quiet) {
+		quiet = quiet_after(rtc, s);
+		if (!quiet)
 			return s;
+	}
 	return 0;
 }
 
@@ -231,8 +237,6 @@ static uint8_t enabled_flags(const struct rtc *rtc)
 	return rtc->cmos[REG_B] & rtc->cmos[REG_C] & (C_PF | C_AF | C_UF);
 }
 
-/* Only when it changes: the thread may wake while a machine is being reset, when the other end
- * of the line is not there. */
 static void drive(struct rtc *rtc, bool level)
 {
 	if (level == rtc->line)
@@ -262,7 +266,7 @@ static void update(struct rtc *rtc)
 	drive(rtc, *c & C_IRQF);
 }
 
-/* -- The interrupt's thread -------------------------------------------------------- */
+/* -- The interrupt ----------------------------------------------------------------- */
 
 /* When something enabled happens next, as ns from now; 0: nothing is awaited. */
 static uint64_t wait_ns(struct rtc *rtc)
@@ -288,38 +292,23 @@ static uint64_t wait_ns(struct rtc *rtc)
 	return best;
 }
 
-static void *run_thread(void *arg)
+/* Something may have changed: the flags, the line, and what the timer waits for. */
+static void refresh(struct rtc *rtc)
 {
-	struct rtc *rtc = arg;
+	uint64_t ns;
 
-	pthread_mutex_lock(&rtc->dev.lock);
-	while (!rtc->leave) {
-		uint64_t ns = 0;
-		struct timespec until;
-
-		if (!rtc->paused) {
-			update(rtc);
-			ns = wait_ns(rtc);
-		}
-		if (ns == 0) {
-			pthread_cond_wait(&rtc->changed, &rtc->dev.lock);
-			continue;
-		}
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		ns += (uint64_t)until.tv_nsec;
-		until.tv_sec += (time_t)(ns / SECOND);
-		until.tv_nsec = (long)(ns % SECOND);
-		pthread_cond_timedwait(&rtc->changed, &rtc->dev.lock, &until);
-	}
-	pthread_mutex_unlock(&rtc->dev.lock);
-	return NULL;
+	update(rtc);
+	ns = rtc->paused ? 0 : wait_ns(rtc);
+	loop_timer_set(&rtc->timer, ns ? loop_now() + ns : LOOP_NEVER);
 }
 
-/* What the thread waits for may have changed. */
-static void wake_thread(struct rtc *rtc)
+static void tick(void *ctx)
 {
-	if (rtc->has_thread)
-		pthread_cond_signal(&rtc->changed);
+	struct rtc *rtc = ctx;
+
+	scoped_lock(&rtc->dev.lock);
+	if (!rtc->paused)
+		refresh(rtc);
 }
 
 /* -- Registers --------------------------------------------------------------------- */
@@ -342,8 +331,7 @@ static void write_control(struct rtc *rtc, unsigned index, uint8_t value)
 	if (index == REG_A && held && (value & A_DIVIDER_RESET) != A_DIVIDER_RESET)
 		was += SECOND / 2 - was % SECOND;
 	set_now(rtc, was);
-	update(rtc);
-	wake_thread(rtc);
+	refresh(rtc);
 }
 
 static uint8_t read_c(struct rtc *rtc)
@@ -353,8 +341,7 @@ static uint8_t read_c(struct rtc *rtc)
 	update(rtc);
 	c = rtc->cmos[REG_C];
 	rtc->cmos[REG_C] = 0;
-	update(rtc);
-	wake_thread(rtc);
+	refresh(rtc);
 	return c;
 }
 
@@ -386,7 +373,7 @@ static void write_data(void *dev, unsigned at, uint64_t value)
 	else if (index != REG_C && index != REG_D)
 		rtc->cmos[index] = (uint8_t)value;
 	if (index <= YEAR)
-		wake_thread(rtc);
+		refresh(rtc);
 }
 
 /* Bit 7 of the index port is the NMI mask of the board, which nothing here pulls. */
@@ -440,22 +427,16 @@ static const struct device_place places[] = {
 static int init(struct device *dev, const void *config, struct err *err)
 {
 	struct rtc *rtc = (struct rtc *)dev;
-	pthread_condattr_t attr;
 
 	(void)err;
 	rtc->config = *(const struct rtc_config *)config;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&rtc->changed, &attr);
-	pthread_condattr_destroy(&attr);
-
 	rtc->cmos[REG_A] = 0x26; /* 32 kHz crystal, 1024 Hz */
 	rtc->cmos[REG_B] = B_24H;
 	rtc->cmos[REG_D] = D_VRT;
 	put_memory_sizes(rtc);
 	rtc->seen = now(rtc);
-	if (rtc->config.irq.set)
-		rtc->has_thread = thread_start(&rtc->thread, "rtc", run_thread, rtc) == 0;
+	if (rtc->config.loop)
+		loop_timer_init(&rtc->timer, rtc->config.loop, tick, rtc);
 	return 0;
 }
 
@@ -467,26 +448,20 @@ static void reset(struct device *dev)
 	rtc->index = 0;
 	rtc->cmos[REG_B] &= (uint8_t)~(B_PIE | B_AIE | B_UIE);
 	rtc->cmos[REG_C] = 0;
-	update(rtc);
+	refresh(rtc);
 }
 
 static void fini(struct device *dev)
 {
-	struct rtc *rtc = (struct rtc *)dev;
-
-	if (rtc->has_thread) {
-		pthread_mutex_lock(&dev->lock);
-		rtc->leave = true;
-		pthread_cond_signal(&rtc->changed);
-		pthread_mutex_unlock(&dev->lock);
-		pthread_join(rtc->thread, NULL);
-	}
-	pthread_cond_destroy(&rtc->changed);
+	loop_timer_fini(&((struct rtc *)dev)->timer);
 }
 
 static void pause_rtc(struct device *dev)
 {
-	((struct rtc *)dev)->paused = true;
+	struct rtc *rtc = (struct rtc *)dev;
+
+	rtc->paused = true;
+	loop_timer_set(&rtc->timer, LOOP_NEVER);
 }
 
 static void resume(struct device *dev)
@@ -494,8 +469,7 @@ static void resume(struct device *dev)
 	struct rtc *rtc = (struct rtc *)dev;
 
 	rtc->paused = false;
-	update(rtc);
-	wake_thread(rtc);
+	refresh(rtc);
 }
 
 /* `offset` is to the host's clock, so a clock that ran has the right time again whenever it is

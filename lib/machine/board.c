@@ -104,6 +104,7 @@ static bool add_legacy(struct machine *m, struct err *err)
 	return b->uart && b->pm && b->genid &&
 	       add(m, &rtc_model, AT(BOARD_RTC), &(struct rtc_config){
 			.irq = line(m, BOARD_RTC, 0),
+			.loop = m->loop,
 			.ram_low = low,
 			.ram_high = m->config.memory - low,
 	       }, err) &&

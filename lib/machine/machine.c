@@ -24,6 +24,7 @@
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
 #include "engine/kvm.h"
+#include "loop/loop.h"
 #include "machine/cpu/cpu.h"
 #include "machine/incoming.h"
 #include "machine/layer.h"
@@ -211,6 +212,7 @@ static int build(struct machine *m, struct err *err)
 	int rc;
 
 	if ((rc = check_config(&m->config, err)) < 0 ||
+	    (!m->loop && (rc = loop_create(&m->loop, err)) < 0) ||
 	    (rc = saved ? open_files_for_reset(m) : open_files(m, err)) < 0 ||
 	    (rc = map_ram_create(&m->ram, m->config.memory, incoming ? incoming->ram : -1, &m->mem, err)) < 0 ||
 	    (rc = saved ? machine_load_memory(m, err) : load(m, err)) < 0 ||
@@ -233,6 +235,7 @@ static struct machine *allocate(const struct machine_config *config)
 		return NULL;
 	m->config = *config;
 	m->map = &board_direct;
+	m->loop = config->loop;
 	m->fd = m->ram.fd = m->vm.fd = m->vm.sys = m->kernel.fd = m->initrd.fd = -1;
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
 		m->vcpus[i].fd = -1;
@@ -333,12 +336,27 @@ void machine_stop(struct machine *m)
 					      .text = "stopped"});
 }
 
+static uint64_t wait_for_end(void *ctx, struct pollfd *p)
+{
+	*p = (struct pollfd){.fd = ((struct machine *)ctx)->fd, .events = POLLIN};
+	return LOOP_NEVER;
+}
+
+static void do_nothing(void *ctx, const struct pollfd *p)
+{
+	(void)ctx, (void)p;
+}
+
 void machine_end(struct machine *m, struct machine_end *end)
 {
+	const struct loop_source source = {.prepare = wait_for_end, .serve = do_nothing, .ctx = m};
 	struct pollfd p = {.fd = m->fd, .events = POLLIN};
+	bool serves = m->loop != m->config.loop && loop_add(m->loop, &source) == 0;
 
-	while (poll(&p, 1, -1) < 0 && errno == EINTR)
-		;
+	while (poll(&p, 1, serves ? 0 : -1) <= 0)
+		if (serves)
+			loop_once(m->loop);
+	loop_remove(m->loop, &source);
 	join(m);
 	*end = m->end;
 }
@@ -382,6 +400,8 @@ void machine_destroy(struct machine *m)
 	blob_close(&m->initrd);
 	if (m->fd >= 0)
 		close(m->fd);
+	if (m->loop != m->config.loop)
+		loop_destroy(m->loop);
 	pthread_cond_destroy(&m->parked);
 	pthread_mutex_destroy(&m->lock);
 	free(m);

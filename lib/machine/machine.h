@@ -44,6 +44,7 @@ struct disk;
 struct err;
 struct kvm_face;
 struct kvm_stat;
+struct loop;
 struct machine;
 
 #define MACHINE_CPUS_MAX  64
@@ -94,6 +95,9 @@ struct machine_config {
 	const struct machine_fork *fork; /* and its memory is this (fork.h); NULL: in the same file */
 	const struct incoming *incoming; /* or this (incoming.h) */
 	FILE *trace;                    /* a line for each exit; NULL: none */
+	/* Where devices have their timers; the owner's thread runs it. NULL: one of the machine's own, which runs in
+	 * machine_end(). */
+	struct loop *loop;
 };
 
 /* What can be said about a configuration before an engine is chosen: -ERANGE for sizes that

@@ -37,6 +37,7 @@ struct machine {
 	const struct board_map *map;
 	struct map_ram ram;
 	struct guest_mem mem;
+	struct loop *loop; /* the configuration's, or our own */
 	struct vm vm;
 	struct cpu_table cpuid; /* of the CPU model */
 	struct board board;

@@ -44,10 +44,10 @@
 /* -- The table ---------------------------------------------------------------------------- */
 
 enum {
-	MAIN = 1, VCPU = 2, DISK = 4, RTC = 8,
-	ANY = MAIN | VCPU | DISK | RTC,
-	MAIN_MAKES_CODE = 16, MAIN_REMOVES = 32,
-	TLS = 64,
+	MAIN = 1, VCPU = 2, DISK = 4,
+	ANY = MAIN | VCPU | DISK,
+	MAIN_MAKES_CODE = 8, MAIN_REMOVES = 16,
+	TLS = 32,
 };
 
 static const struct {
@@ -57,7 +57,6 @@ static const struct {
 	{"main", MAIN | VCPU},
 	{"vcpu", VCPU},
 	{"disk", DISK},
-	{"rtc", RTC},
 	{"tls", TLS},
 };
 

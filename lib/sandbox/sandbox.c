@@ -5,7 +5,7 @@
  * their role's filter.
  *
  *	main         prepare, ... opens files ..., capabilities, Landlock, filter, guest
- *	disk, rtc             begin: capabilities, Landlock, filter
+ *	disk                  begin: capabilities, Landlock, filter
  *	vcpu                                                         begin: filter
  *
  * The filter is the wall; the rest is for what a filter cannot see (names of files), and for kernels

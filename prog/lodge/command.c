@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The event loop of `lodge run FILE -- COMMAND`: one thread, one poll(), as session.c's. It speaks
+ * What `lodge run FILE -- COMMAND` does in the event loop, as session.c for other guests. It speaks
  * guest/agent.h through the machine's port, and the ring of console.c is what comes from there.
  *
  *	words, signals, stdin --> batch ---> port       (a batch is taken whole, or waits)
  *	port --> ring --> frames --> stdout, stderr     (a frame stays in the ring until it is written)
  *
- * Nobody knows whether there is an agent in the guest until it answers; one that was saved has PATIENCE_MS for it, in which it
+ * Nobody knows whether there is an agent in the guest until it answers; one that was saved has PATIENCE_NS for it, in which it
  * runs. For one that boots there is no such time, only a sentence. What it says may be anything: frames.c.
  *
  * The ends of the command's three pipes are those of ours. The end of our stdin is that of its stdin. When
@@ -20,18 +20,19 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/macros.h"
 #include "console.h"
 #include "control.h"
 #include "failure.h"
 #include "frames.h"
 #include "lodge.h"
+#include "loop/loop.h"
 #include "machine/machine.h"
 #include "session.h"
 #include "terminal.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,8 +40,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 10000
-#define BOOT_MS     60000
+#define PATIENCE_NS UINT64_C(10000000000)
+#define BOOT_NS     UINT64_C(60000000000)
 
 enum { STDOUT, STDERR };
 
@@ -57,7 +58,7 @@ struct talk {
 	size_t n_args, args_at;
 	bool greeted, asked; /* HELLO, RUN are in a batch, or have been */
 	bool answered;
-	int64_t until;   /* session_now_ms() when the agent has not answered; 0: not yet begun */
+	uint64_t until;  /* loop_now() when the agent has not answered; 0: not yet begun */
 	bool told;       /* that it has not */
 
 	uint8_t batch[AGENT_BATCH_MAX];
@@ -73,6 +74,7 @@ struct talk {
 	bool owes_room;  /* the port has more for the ring, and does not know that there is room */
 
 	bool over;       /* the end of the machine is what we wanted */
+	bool ended;      /* and there it is, wanted or not */
 	int code;
 };
 
@@ -350,9 +352,10 @@ static void read_signal(struct talk *t)
 	speak(t);
 }
 
-static void on_wake(struct talk *t)
+static void on_wake(void *ctx)
 {
-	console_hush(t->s->console);
+	struct talk *t = ctx;
+
 	if (atomic_load(&t->s->panicked))
 		end_early(t, "the guest panicked");
 	if (console_roomy(t->s->console))
@@ -372,55 +375,100 @@ static void lose_patience(struct talk *t)
 		terminal_note("no agent has answered in the guest yet: is lodge-agent to be started there?");
 }
 
-/* How long poll() may wait. The time of a paused guest does not count. */
-static int patience(struct talk *t)
+static uint64_t prepare_output(void *ctx, struct pollfd *p)
 {
-	int64_t now = session_now_ms();
-	int others = control_patience(t->s->control);
+	const struct talk *t = ctx;
 
-	if (t->answered || t->over || t->told)
-		return others;
-	if (!t->until || is_paused(t))
-		t->until = now + (t->s->config->saved ? PATIENCE_MS : BOOT_MS);
-	if (now >= t->until) {
-		lose_patience(t);
-		return others;
-	}
-	return others >= 0 && others < t->until - now ? others : (int)(t->until - now);
+	p->fd = t->waits >= 0 ? t->outputs[t->waits].fd : -1;
+	p->events = POLLOUT;
+	return LOOP_NEVER;
 }
 
-enum { P_MACHINE, P_CONSOLE, P_SIGNALS, P_STDIN, P_OUTPUT, P_CONTROL, P_N = P_CONTROL + CONTROL_POLLS };
-
-static unsigned fill(const struct talk *t, struct pollfd p[P_N])
+static void serve_output(void *ctx, const struct pollfd *p)
 {
-	p[P_MACHINE] = (struct pollfd){machine_fd(t->s->machine), POLLIN, 0};
-	p[P_CONSOLE] = (struct pollfd){t->s->console->fd, POLLIN, 0};
-	p[P_SIGNALS] = (struct pollfd){t->s->signals, POLLIN, 0};
-	p[P_STDIN] = (struct pollfd){wants_input(t) ? STDIN_FILENO : -1, POLLIN, 0};
-	p[P_OUTPUT] = (struct pollfd){t->waits >= 0 ? t->outputs[t->waits].fd : -1, POLLOUT, 0};
-	return P_CONTROL + control_poll(t->s->control, &p[P_CONTROL]);
+	struct talk *t = ctx;
+
+	if (t->waits >= 0 && p->fd == t->outputs[t->waits].fd)
+		write_output(t);
+}
+
+static uint64_t prepare_input(void *ctx, struct pollfd *p)
+{
+	p->fd = wants_input(ctx) ? STDIN_FILENO : -1;
+	p->events = POLLIN;
+	return LOOP_NEVER;
+}
+
+static void serve_input(void *ctx, const struct pollfd *p)
+{
+	(void)p;
+	read_input(ctx);
+}
+
+static uint64_t prepare_signals(void *ctx, struct pollfd *p)
+{
+	p->fd = ((struct talk *)ctx)->s->signals;
+	p->events = POLLIN;
+	return LOOP_NEVER;
+}
+
+static void serve_signals(void *ctx, const struct pollfd *p)
+{
+	(void)p;
+	read_signal(ctx);
+}
+
+/* For the agent's first answer. The time of a paused guest does not count. */
+static uint64_t prepare_patience(void *ctx, struct pollfd *p)
+{
+	struct talk *t = ctx;
+
+	(void)p;
+	if (t->answered || t->over || t->told)
+		return LOOP_NEVER;
+	if (!t->until || is_paused(t))
+		t->until = loop_now() + (t->s->config->saved ? PATIENCE_NS : BOOT_NS);
+	return t->until;
+}
+
+static void serve_patience(void *ctx, const struct pollfd *p)
+{
+	(void)p;
+	if (!((struct talk *)ctx)->answered)
+		lose_patience(ctx);
+}
+
+static uint64_t prepare_end(void *ctx, struct pollfd *p)
+{
+	p->fd = machine_fd(((struct talk *)ctx)->s->machine);
+	p->events = POLLIN;
+	return LOOP_NEVER;
+}
+
+static void serve_end(void *ctx, const struct pollfd *p)
+{
+	(void)p;
+	((struct talk *)ctx)->ended = true;
 }
 
 /* Until the machine has ended. */
-static void loop(struct talk *t)
+static int talk(struct talk *t)
 {
-	struct pollfd p[P_N];
+	const struct loop_source sources[] = {
+		{prepare_output, serve_output, t}, {prepare_input, serve_input, t},
+		{prepare_signals, serve_signals, t}, {prepare_patience, serve_patience, t},
+	};
+	const struct loop_source end = {prepare_end, serve_end, t};
+	int rc = 0;
 
-	for (;;) {
-		if (poll(p, fill(t, p), patience(t)) <= 0)
-			continue;
-		if (p[P_CONSOLE].revents)
-			on_wake(t);
-		if (p[P_OUTPUT].revents)
-			write_output(t);
-		if (p[P_STDIN].revents)
-			read_input(t);
-		if (p[P_SIGNALS].revents)
-			read_signal(t);
-		control_serve(t->s->control, &p[P_CONTROL]);
-		if (p[P_MACHINE].revents)
-			return;
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(sources) && rc == 0; i++)
+		rc = loop_add(t->s->loop, &sources[i]);
+	if (rc < 0 || (rc = control_serve(t->s->control, t->s->loop)) < 0 || (rc = loop_add(t->s->loop, &end)) < 0)
+		return rc;
+	console_listen(t->s->console, on_wake, t);
+	while (!t->ended)
+		loop_once(t->s->loop);
+	return 0;
 }
 
 static int verdict(struct talk *t, const struct machine_end *why)
@@ -474,7 +522,8 @@ int command_run(struct session *s, char **words)
 		start(&t, &err);
 	if (!err.code) {
 		speak(&t);
-		loop(&t);
+		if (talk(&t) < 0)
+			fail(&t, EXIT_FAILED, "no memory");
 		machine_end(s->machine, &why);
 	}
 	code = err.code ? report_failure(&err) : verdict(&t, &why);

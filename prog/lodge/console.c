@@ -2,7 +2,7 @@
 /*
  * The ring between vCPU threads and stdout, and the ear for kernel panics.
  *
- * One eventfd wakes the session for both directions. It is rung when there is more than the session has
+ * One deferred call wakes the session for both directions. It is made when there is more than the session has
  * seen (nothing, or a frame that is not whole), not for each byte: a kernel writes its console byte by byte.
  *
  * Panics. A line with "Kernel panic - not syncing: " is worth a notice, for who waits for a guest
@@ -11,34 +11,36 @@
  */
 #include "console.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #define PANIC_WORDS "Kernel panic - not syncing: "
 
-int console_init(struct console *c)
+static void not_heard(void *ctx)
+{
+	(void)ctx;
+}
+
+void console_init(struct console *c, struct loop *loop)
 {
 	pthread_mutex_init(&c->lock, NULL);
-	c->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return c->fd >= 0 ? 0 : -errno;
+	loop_timer_init(&c->call, loop, not_heard, NULL);
+}
+
+void console_listen(struct console *c, void (*changed)(void *ctx), void *ctx)
+{
+	c->call.fire = changed;
+	c->call.ctx = ctx;
 }
 
 void console_fini(struct console *c)
 {
-	if (c->fd >= 0)
-		close(c->fd);
-	c->fd = -1;
+	loop_timer_fini(&c->call);
 	pthread_mutex_destroy(&c->lock);
 }
 
-void console_wake(const struct console *c)
+void console_wake(struct console *c)
 {
-	uint64_t one = 1;
-	ssize_t n = write(c->fd, &one, sizeof(one));
-
-	(void)n; /* it can only fail when it has been rung 2^64 times already */
+	loop_call(&c->call);
 }
 
 size_t console_put(void *ctx, const uint8_t *bytes, size_t n)
@@ -69,14 +71,6 @@ void console_input_room(void *ctx)
 	c->roomy = true;
 	pthread_mutex_unlock(&c->lock);
 	console_wake(c);
-}
-
-void console_hush(struct console *c)
-{
-	uint64_t count;
-	ssize_t n = read(c->fd, &count, sizeof(count));
-
-	(void)n; /* it may have been silent */
 }
 
 size_t console_peek(struct console *c, uint8_t *bytes, size_t max)

@@ -9,6 +9,8 @@
 #ifndef LODGE_CONSOLE_H
 #define LODGE_CONSOLE_H
 
+#include "loop/loop.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,7 +25,7 @@ struct console {
 	size_t seen;       /* of these, by console_peek(): who has seen all is woken for more */
 	bool starved;      /* the device has more */
 	bool roomy;        /* the guest takes input again */
-	int fd;            /* an eventfd: look at console_peek() and console_roomy() */
+	struct loop_timer call; /* of the session: look at console_peek() and console_roomy() */
 
 	/* The session's thread only. */
 	char line[160];
@@ -31,19 +33,19 @@ struct console {
 	bool panic_seen; /* since the boot */
 };
 
-/* Of a zeroed one. 0 or -errno. */
-int console_init(struct console *c);
+/* Of a zeroed one. */
+void console_init(struct console *c, struct loop *loop);
 void console_fini(struct console *c);
+
+/* Who is called in the loop's thread when one of the two has changed, or console_wake() was. Before the loop runs. */
+void console_listen(struct console *c, void (*changed)(void *ctx), void *ctx);
 
 /* For struct machine_console; ctx is a struct console. */
 size_t console_put(void *ctx, const uint8_t *bytes, size_t n);
 void console_input_room(void *ctx);
 
 /* Wakes the session for something that is not the console's. Any thread. */
-void console_wake(const struct console *c);
-
-/* Clears the eventfd; look at both directions after it, or a wake-up is lost. */
-void console_hush(struct console *c);
+void console_wake(struct console *c);
 
 /* The oldest bytes, at most max, without removing them. */
 size_t console_peek(struct console *c, uint8_t *bytes, size_t max);

@@ -29,6 +29,7 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "failure.h"
+#include "loop/loop.h"
 #include "machine/migrate.h"
 #include "place.h"
 #include "request.h"
@@ -42,10 +43,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define DEAF_MS    1000
+#define DEAF_NS    UINT64_C(1000000000)
 #define LINE_BYTES 4096
 
 struct client {
+	struct control *of;
+	struct loop_source source;
 	int fd;   /* -1: nobody */
 	int file; /* that came with the line; -1: none */
 	bool asked, waits;
@@ -58,7 +61,8 @@ struct control {
 	struct session *session;
 	char dir[PLACE_MAX];
 	int listen;
-	int64_t deaf_until;
+	uint64_t deaf_until; /* loop_now() */
+	struct loop_source source;
 	uint64_t n; /* clients so far */
 	struct client clients[CONTROL_CLIENTS];
 	struct client *keeper; /* the guest is paused for it; NULL: for nobody */
@@ -77,7 +81,7 @@ int control_open(struct control **out, struct session *s, struct err *err)
 	memset(c, 0, offsetof(struct control, lines));
 	c->session = s;
 	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
-		c->clients[i] = (struct client){.fd = -1, .file = -1, .line = c->lines[i]};
+		c->clients[i] = (struct client){.of = c, .fd = -1, .file = -1, .line = c->lines[i]};
 	rc = place_find(c->dir, true, err);
 	if (rc == 0)
 		rc = c->listen = place_open(c->dir, s->name, err);
@@ -153,7 +157,7 @@ static void let_in(struct control *c)
 
 	if (fd < 0) {
 		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-			c->deaf_until = session_now_ms() + DEAF_MS;
+			c->deaf_until = loop_now() + DEAF_NS;
 		return;
 	}
 	if (k->fd >= 0)
@@ -375,50 +379,59 @@ static void read_client(struct control *c, struct client *k)
 
 /* -- For the session's loop --------------------------------------------------------------- */
 
-int control_patience(const struct control *c)
+static uint64_t prepare_client(void *ctx, struct pollfd *p)
 {
-	int64_t left = c && c->deaf_until ? c->deaf_until - session_now_ms() : 0;
+	const struct client *k = ctx;
 
-	return left > 0 ? (int)left : -1;
+	p->fd = k->fd;
+	p->events = k->waits ? POLLRDHUP : end_of_line(k) ? POLLOUT : POLLIN;
+	return LOOP_NEVER;
 }
 
-unsigned control_poll(struct control *c, struct pollfd p[CONTROL_POLLS])
+static void serve_client(void *ctx, const struct pollfd *p)
 {
-	unsigned n = 0;
+	struct client *k = ctx;
+
+	if (p->fd != k->fd)
+		return;
+	if (k->waits)
+		drop_client(k->of, k);
+	else if (end_of_line(k))
+		answer(k->of, k);
+	else
+		read_client(k->of, k);
+}
+
+static uint64_t prepare_listen(void *ctx, struct pollfd *p)
+{
+	struct control *c = ctx;
+
+	if (c->deaf_until > loop_now())
+		return c->deaf_until;
+	p->fd = find_place(c) ? c->listen : -1;
+	p->events = POLLIN;
+	return LOOP_NEVER;
+}
+
+static void serve_listen(void *ctx, const struct pollfd *p)
+{
+	if (p->revents)
+		let_in(ctx);
+}
+
+/* New ones come behind those that are there: who may have to go was served first. */
+int control_serve(struct control *c, struct loop *loop)
+{
+	int rc = 0;
 
 	if (!c)
 		return 0;
-	p[n++] = (struct pollfd){
-		control_patience(c) < 0 && find_place(c) ? c->listen : -1, POLLIN, 0,
-	};
-	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
-		const struct client *k = &c->clients[i];
-
-		if (k->fd >= 0)
-			p[n++] = (struct pollfd){
-				k->fd, k->waits ? POLLRDHUP : end_of_line(k) ? POLLOUT : POLLIN, 0,
-			};
-	}
-	return n;
-}
-
-/* Nobody comes but at the end, and serving one lets no other go: so clients are in the same order. */
-void control_serve(struct control *c, const struct pollfd p[CONTROL_POLLS])
-{
-	unsigned n = 1;
-
-	for (unsigned i = 0; c && i < CONTROL_CLIENTS; i++) {
+	for (unsigned i = 0; i < CONTROL_CLIENTS && rc == 0; i++) {
 		struct client *k = &c->clients[i];
 
-		if (k->fd < 0 || !p[n++].revents)
-			continue;
-		if (k->waits)
-			drop_client(c, k);
-		else if (end_of_line(k))
-			answer(c, k);
-		else
-			read_client(c, k);
+		k->source = (struct loop_source){prepare_client, serve_client, k};
+		rc = loop_add(loop, &k->source);
 	}
-	if (c && p[0].revents)
-		let_in(c);
+	c->source = (struct loop_source){prepare_listen, serve_listen, c};
+	return rc < 0 ? rc : loop_add(loop, &c->source);
 }

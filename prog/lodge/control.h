@@ -4,22 +4,18 @@
  *
  *	rc = control_open(&c, &session, &err);  its name is taken from here on
  *	...
- *	n = control_poll(c, p);                 in a loop: what to wait for, and how long at most;
- *	poll(p, n, control_patience(c));
- *	control_serve(c, p);                    then what came
+ *	rc = control_serve(c, loop);            from here on by the loop
  *	control_close(c);
  */
 #ifndef LODGE_CONTROL_H
 #define LODGE_CONTROL_H
 
-#include <poll.h>
-
 struct control;
 struct err;
+struct loop;
 struct session;
 
 #define CONTROL_CLIENTS 16 /* at a time */
-#define CONTROL_POLLS   (CONTROL_CLIENTS + 1)
 
 /* Opens the socket of this process, and takes the session's name. -EBUSY: another guest has that. The
  * session may be without a machine until it is served. */
@@ -37,9 +33,7 @@ void control_migrated(struct control *control, const struct migration_facts *fac
  * there is no socket then. */
 void control_close(struct control *control);
 
-/* Fills in as many as there are: poll() takes no more than the process may have descriptors. */
-unsigned control_poll(struct control *control, struct pollfd p[CONTROL_POLLS]);
-int control_patience(const struct control *control); /* ms; -1: for ever */
-void control_serve(struct control *control, const struct pollfd p[CONTROL_POLLS]);
+/* Adds what it waits for to the loop, behind what is there. 0 or -ENOMEM. */
+int control_serve(struct control *control, struct loop *loop);
 
 #endif

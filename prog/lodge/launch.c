@@ -312,12 +312,15 @@ int launch(const struct launch *l, launch_source *source, void *ctx)
 	config.panic = (struct machine_panic){.said = session_panic, .ctx = &s};
 	launch_prepare(l);
 	s.signals = session_signals();
-	if (s.signals < 0 || console_init(&console) < 0) {
+	if (s.signals < 0 || loop_create(&s.loop, &err) < 0) {
 		err_set(&err, EMFILE, "no descriptors left (ulimit -n)");
 		return report_failure(&err);
 	}
+	console_init(&console, s.loop);
+	config.loop = s.loop;
 	code = run_config(l, &s, &config, source, ctx);
 	console_fini(&console);
+	loop_destroy(s.loop);
 	close(s.signals);
 	return code;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The event loop of `lodge run`: one thread, one poll().
+ * What `lodge run` does in the event loop (lib/loop), which is the main thread's.
  *
  *	stdin ----> pending ----> serial port        (as much as fits; the rest waits)
  *	serial port -> ring ----> stdout             (when it takes some)
@@ -12,18 +12,18 @@
  * be /dev/null from the start.
  * When stdout is gone (a closed pipe) the guest goes on, and its console goes nowhere.
  *
- * Writes are of at most PIPE_BUF bytes after poll() said POLLOUT, so that they do not block
+ * Writes are of at most PIPE_BUF bytes after the loop said POLLOUT, so that they do not block
  * though nobody made stdout non-blocking; that flag would be shared with our parent. (For
  * terminals this is not enough: terminal_output().)
  *
  * How a guest ends is what it does: power-off, reset, a triple fault. Its panic is news, from its
  * pvpanic driver (machine.h) or seen on the console, and the guest goes on: it may hang, reset
  * itself, or start a crash kernel. But who wants no reboot wants no more of a guest whose driver says
- * that it is lost: that is the verdict then, and it has LAST_WORDS_MS to print the rest.
+ * that it is lost: that is the verdict then, and it has LAST_WORDS_NS to print the rest.
  *
  * A paused machine (control.c) takes no input, and what it had to print comes when it goes on.
  *
- * While the machine migrates, its socket is polled as well, and steps are small. At the end the control socket
+ * While the machine migrates, its socket is waited for as well, and steps are small. At the end the control socket
  * hears of it. A machine that runs elsewhere ends here.
  *
  * While somebody is attached (lodge console), the console is at his socket: input comes from there, output
@@ -38,6 +38,7 @@
 #include "control.h"
 #include "failure.h"
 #include "lodge.h"
+#include "loop/loop.h"
 #include "machine/fork.h"
 #include "machine/incoming.h"
 #include "machine/machine.h"
@@ -51,11 +52,10 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define DRAIN_MS 2000 /* how long a stuck stdout may hold up our end */
-#define LAST_WORDS_MS 1000 /* of a guest that has panicked, before we end it */
+#define LAST_WORDS_NS UINT64_C(1000000000) /* of a guest that has panicked, before we end it */
 #define PIPE_INPUT 256 /* as much is taken from a pipe before the guest wants it */
 
 /* Input that the guest has not taken. From a terminal it may be much: a text pasted. */
@@ -64,19 +64,21 @@ struct input {
 	size_t head, n;
 };
 
-struct loop {
+struct shift {
 	struct session *s;
 	bool raw;           /* stdin is a terminal, and ours */
-	bool input_open;    /* stdin is worth polling */
+	bool input_open;    /* stdin is worth reading */
 	bool output_open;
 	bool left;          /* by Ctrl-] */
 	int signal;         /* that ended us; 0: none */
 	bool panicked, crash_kernel; /* the guest has said so since its boot */
-	int64_t until;      /* session_now_ms() when it is ended for that; 0: never */
+	struct loop_timer last_words; /* when they are over, it is ended for that */
 	struct input *in;
 	bool blocked;       /* the guest takes no input now */
 	size_t n_output;    /* bytes that wait for stdout */
 	bool owes_room;     /* the machine has more for it, and does not know that there is room */
+	bool ended;         /* the machine has */
+	struct loop_source sources[5];
 };
 
 int session_signals(void)
@@ -105,7 +107,7 @@ static bool is_paused(const struct session *s)
 	return machine_life(s->machine) == MACHINE_PAUSED;
 }
 
-static void give_input(struct loop *l)
+static void give_input(struct shift *l)
 {
 	struct input *in = l->in;
 	size_t took;
@@ -119,7 +121,7 @@ static void give_input(struct loop *l)
 }
 
 /* How much may be read now, to where input_end() says. */
-static size_t input_room(const struct loop *l)
+static size_t input_room(const struct shift *l)
 {
 	if (l->raw)
 		return sizeof(l->in->bytes) - l->in->n;
@@ -146,7 +148,7 @@ static int input_fd(const struct session *s)
 	return s->attached >= 0 ? s->attached : STDIN_FILENO;
 }
 
-static void end_input(struct loop *l)
+static void end_input(struct shift *l)
 {
 	if (l->s->attached >= 0)
 		detach(l->s);
@@ -154,7 +156,7 @@ static void end_input(struct loop *l)
 		l->input_open = false;
 }
 
-static void read_input(struct loop *l)
+static void read_input(struct shift *l)
 {
 	size_t room = input_room(l) < PIPE_BUF ? input_room(l) : PIPE_BUF;
 	uint8_t *at = input_end(l->in, room), *escape;
@@ -181,7 +183,7 @@ static void read_input(struct loop *l)
 
 /* A paused machine's devices are left alone. What one that was saved, or has moved, still has to say it says where it
  * goes on. */
-static void tell_room(struct loop *l)
+static void tell_room(struct shift *l)
 {
 	if (!l->owes_room || is_paused(l->s) || l->s->saved || l->s->left)
 		return;
@@ -199,7 +201,7 @@ static ssize_t put_attached(struct session *s, const uint8_t *bytes, size_t n)
 }
 
 /* How many bytes are done with: written, or nobody is to see them. */
-static ssize_t put(struct loop *l, const uint8_t *bytes, size_t n)
+static ssize_t put(struct shift *l, const uint8_t *bytes, size_t n)
 {
 	ssize_t done;
 
@@ -220,7 +222,7 @@ static int output_fd(const struct session *s)
 	return s->attached >= 0 ? s->attached : s->output;
 }
 
-static void write_output(struct loop *l)
+static void write_output(struct shift *l)
 {
 	const char *panic;
 	uint8_t bytes[PIPE_BUF];
@@ -238,7 +240,7 @@ static void write_output(struct loop *l)
 }
 
 /* Everything that is left, unless nobody takes it. */
-static void drain_output(struct loop *l)
+static void drain_output(struct shift *l)
 {
 	uint8_t byte;
 
@@ -367,7 +369,7 @@ int session_attach(struct session *s, int fd, struct err *err)
 
 /* -- The loop --------------------------------------------------------------------------- */
 
-static void take_terminal(struct loop *l)
+static void take_terminal(struct shift *l)
 {
 	l->raw = l->s->on_terminal = terminal_take();
 	/* One that belongs to somebody else now is not read. */
@@ -375,7 +377,7 @@ static void take_terminal(struct loop *l)
 		l->input_open = l->raw;
 }
 
-static void read_signal(struct loop *l)
+static void read_signal(struct shift *l)
 {
 	struct signalfd_siginfo info;
 
@@ -404,14 +406,11 @@ void session_panic(void *ctx, bool crash_kernel)
 
 int64_t session_now_ms(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
+	return (int64_t)(loop_now() / 1000000);
 }
 
 /* A notice once a boot, however often it is said. */
-static void hear_panic(struct loop *l)
+static void hear_panic(struct shift *l)
 {
 	if (atomic_exchange(&l->s->crash_kernel, false) && !l->crash_kernel) {
 		l->crash_kernel = true;
@@ -421,15 +420,15 @@ static void hear_panic(struct loop *l)
 		l->panicked = true;
 		terminal_note("the guest panicked");
 		if (l->s->no_reboot)
-			l->until = session_now_ms() + LAST_WORDS_MS;
+			loop_timer_set(&l->last_words, loop_now() + LAST_WORDS_NS);
 	}
 }
 
-static void on_wake(struct loop *l)
+static void on_wake(void *ctx)
 {
+	struct shift *l = ctx;
 	uint8_t byte;
 
-	console_hush(l->s->console);
 	hear_panic(l);
 	if (console_roomy(l->s->console))
 		l->blocked = false;
@@ -438,70 +437,118 @@ static void on_wake(struct loop *l)
 	give_input(l);
 }
 
-enum { P_MACHINE, P_CONSOLE, P_SIGNALS, P_STDIN, P_STDOUT, P_MIGRATION, P_CONTROL, P_N = P_CONTROL + CONTROL_POLLS };
-
-/* How many there are. */
-static unsigned fill(const struct loop *l, struct pollfd p[P_N])
+static uint64_t prepare_migration(void *ctx, struct pollfd *p)
 {
-	bool room = input_room(l) > 0, reads = l->input_open && room;
+	const struct migration *g = ((struct shift *)ctx)->s->migration;
+	int patience = g ? migration_patience(g) : -1;
 
-	p[P_MACHINE] = (struct pollfd){machine_fd(l->s->machine), POLLIN, 0};
-	p[P_CONSOLE] = (struct pollfd){l->s->console->fd, POLLIN, 0};
-	p[P_SIGNALS] = (struct pollfd){l->s->signals, POLLIN, 0};
-	p[P_STDIN] = (struct pollfd){reads ? STDIN_FILENO : -1, POLLIN, 0};
-	if (l->s->attached >= 0) /* and hear when he goes */
-		p[P_STDIN] = (struct pollfd){input_fd(l->s), room ? POLLIN : 0, 0};
-	p[P_STDOUT] = (struct pollfd){l->n_output ? output_fd(l->s) : -1, POLLOUT, 0};
-	p[P_MIGRATION] = (struct pollfd){-1, 0, 0};
-	if (l->s->migration)
-		p[P_MIGRATION] = (struct pollfd){migration_fd(l->s->migration),
-						 migration_events(l->s->migration), 0};
-	return P_CONTROL + control_poll(l->s->control, &p[P_CONTROL]);
+	if (g)
+		*p = (struct pollfd){migration_fd(g), migration_events(g), 0};
+	return patience >= 0 ? loop_now() + (uint64_t)patience * 1000000 : LOOP_NEVER;
 }
 
-/* Ends the guest if its time is up; how long poll() may wait for that, or for the control socket. */
-static int patience(struct loop *l)
+static void serve_migration(void *ctx, const struct pollfd *p)
 {
-	int64_t left = l->until - session_now_ms();
-	int others = control_patience(l->s->control);
+	struct shift *l = ctx;
 
-	if (l->s->migration && migration_patience(l->s->migration) >= 0)
-		others = migration_patience(l->s->migration);
+	(void)p;
+	if (l->s->migration)
+		go_on_migrating(l->s);
+}
 
-	if (l->until && left > 0)
-		return others >= 0 && others < left ? others : (int)left;
-	if (l->until)
-		machine_stop(l->s->machine);
-	l->until = 0;
-	return others;
+static uint64_t prepare_output(void *ctx, struct pollfd *p)
+{
+	const struct shift *l = ctx;
+
+	*p = (struct pollfd){l->n_output ? output_fd(l->s) : -1, POLLOUT, 0};
+	return LOOP_NEVER;
+}
+
+static void serve_output(void *ctx, const struct pollfd *p)
+{
+	struct shift *l = ctx;
+
+	if (p->fd == output_fd(l->s))
+		write_output(l);
+}
+
+/* Of who is attached it hears also when he goes. */
+static uint64_t prepare_input(void *ctx, struct pollfd *p)
+{
+	const struct shift *l = ctx;
+	bool room = input_room(l) > 0;
+
+	if (l->s->attached >= 0)
+		*p = (struct pollfd){l->s->attached, room ? POLLIN : 0, 0};
+	else
+		*p = (struct pollfd){l->input_open && room ? STDIN_FILENO : -1, POLLIN, 0};
+	return LOOP_NEVER;
+}
+
+static void serve_input(void *ctx, const struct pollfd *p)
+{
+	struct shift *l = ctx;
+
+	if (p->fd == input_fd(l->s)) /* still: stdin may have nothing */
+		read_input(l);
+}
+
+static uint64_t prepare_signals(void *ctx, struct pollfd *p)
+{
+	*p = (struct pollfd){((struct shift *)ctx)->s->signals, POLLIN, 0};
+	return LOOP_NEVER;
+}
+
+static void serve_signals(void *ctx, const struct pollfd *p)
+{
+	(void)p;
+	read_signal(ctx);
+}
+
+static uint64_t prepare_end(void *ctx, struct pollfd *p)
+{
+	*p = (struct pollfd){machine_fd(((struct shift *)ctx)->s->machine), POLLIN, 0};
+	return LOOP_NEVER;
+}
+
+static void serve_end(void *ctx, const struct pollfd *p)
+{
+	(void)p;
+	((struct shift *)ctx)->ended = true;
+}
+
+static void end_last_words(void *ctx)
+{
+	machine_stop(((struct shift *)ctx)->s->machine);
+}
+
+/* In the order in which they have their turn. */
+static int add_sources(struct shift *l)
+{
+	struct loop *loop = l->s->loop;
+	int rc = 0;
+
+	l->sources[0] = (struct loop_source){prepare_migration, serve_migration, l};
+	l->sources[1] = (struct loop_source){prepare_output, serve_output, l};
+	l->sources[2] = (struct loop_source){prepare_input, serve_input, l};
+	l->sources[3] = (struct loop_source){prepare_signals, serve_signals, l};
+	l->sources[4] = (struct loop_source){prepare_end, serve_end, l};
+	for (unsigned i = 0; rc == 0 && i < 4; i++)
+		rc = loop_add(loop, &l->sources[i]);
+	if (rc == 0)
+		rc = control_serve(l->s->control, loop);
+	return rc < 0 ? rc : loop_add(loop, &l->sources[4]);
 }
 
 /* Until the machine has ended. */
-static void loop(struct loop *l)
+static void serve(struct shift *l)
 {
-	struct pollfd p[P_N];
-
-	for (;;) {
-		if (poll(p, fill(l, p), patience(l)) < 0)
-			continue;
-		if (l->s->migration)
-			go_on_migrating(l->s);
-		if (p[P_CONSOLE].revents)
-			on_wake(l);
-		if (p[P_STDOUT].revents)
-			write_output(l);
-		if (p[P_STDIN].revents && p[P_STDIN].fd == input_fd(l->s)) /* still: stdin may have nothing */
-			read_input(l);
-		if (p[P_SIGNALS].revents)
-			read_signal(l);
-		control_serve(l->s->control, &p[P_CONTROL]);
-		if (p[P_MACHINE].revents)
-			return;
-	}
+	for (l->ended = false; !l->ended;)
+		loop_once(l->s->loop);
 }
 
 /* What the end of a machine is for the program. */
-static int verdict(const struct loop *l, const struct machine_end *end)
+static int verdict(const struct shift *l, const struct machine_end *end)
 {
 	if (l->signal)
 		return EXIT_SIGNAL + l->signal;
@@ -523,7 +570,7 @@ static int verdict(const struct loop *l, const struct machine_end *end)
 	return EXIT_FAILED;
 }
 
-static bool reboots(const struct loop *l, const struct machine_end *end)
+static bool reboots(const struct shift *l, const struct machine_end *end)
 {
 	return end->reason == MACHINE_RESET && !l->s->no_reboot && !l->signal &&
 	       !l->left;
@@ -567,7 +614,7 @@ static int arrive(struct session *s, struct err *err)
 	return rc;
 }
 
-static int run_through_resets(struct loop *l)
+static int run_through_resets(struct shift *l)
 {
 	struct machine_end end;
 	struct err err = {0};
@@ -579,7 +626,7 @@ static int run_through_resets(struct loop *l)
 		if (rc < 0 || (rc = arrive(l->s, &err)) < 0)
 			break;
 		tell_ready(l->s);
-		loop(l);
+		serve(l);
 		end_migration(l->s);
 		machine_end(l->s->machine, &end);
 		hear_panic(l);
@@ -597,12 +644,19 @@ static int run_through_resets(struct loop *l)
 int session_run(struct session *s)
 {
 	static struct input input;
-	struct loop l = {.s = s, .in = &input, .input_open = true, .output_open = true};
+	struct shift l = {.s = s, .in = &input, .input_open = true, .output_open = true};
 	int code;
 
 	s->began = session_now_ms();
+	if (add_sources(&l) < 0) {
+		terminal_note("no memory");
+		return EXIT_FAILED;
+	}
+	loop_timer_init(&l.last_words, s->loop, end_last_words, &l);
+	console_listen(s->console, on_wake, &l);
 	take_terminal(&l);
 	code = run_through_resets(&l);
 	terminal_give_back();
+	loop_timer_fini(&l.last_words);
 	return code;
 }

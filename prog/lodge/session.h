@@ -13,6 +13,7 @@
 struct console;
 struct control;
 struct err;
+struct loop;
 struct machine;
 struct machine_config;
 struct machine_fork;
@@ -20,6 +21,7 @@ struct migration;
 struct migration_plan;
 
 struct session {
+	struct loop *loop;       /* of its thread; the machine's, too */
 	struct machine *machine;
 	const struct machine_config *config; /* that it was made of */
 	struct console *console; /* that the machine writes to */

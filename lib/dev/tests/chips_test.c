@@ -7,6 +7,7 @@
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/vmgenid.h"
+#include "loop/loop.h"
 #include "tests/tap.h"
 
 #include <time.h>
@@ -15,6 +16,7 @@
 #define SECOND 1000000000ull
 
 static struct bus *bus;
+static struct loop *loop;
 static _Atomic uint64_t clock_ns;
 static unsigned resets, offs;
 static _Atomic bool sci, rtc_irq;
@@ -147,17 +149,58 @@ static void test_flags(void)
 	set_cmos(11, 0x12);
 	clock_ns += SECOND;
 	while (!rtc_irq)
-		usleep(10000);
+		loop_once(loop);
 	ok(rtc_irq, "an enabled update interrupts");
 	is_int(cmos(12) & 0x90, 0x90, "register C says so");
 	ok(!rtc_irq, "and is quiet when read");
 	set_cmos(11, 0x02);
 }
 
+static void set_flag(void *flag)
+{
+	*(bool *)flag = true;
+}
+
+/* The loop goes on for 5 ms. */
+static void let_pass(void)
+{
+	struct loop_timer t;
+	bool over = false;
+
+	loop_timer_init(&t, loop, set_flag, &over);
+	loop_timer_set(&t, loop_now() + 5000000);
+	while (!over)
+		loop_once(loop);
+	loop_timer_fini(&t);
+}
+
+/* A periodic interrupt is due each 122 us, while nobody runs. */
+static void test_pause(struct device *rtc)
+{
+	set_cmos(10, 0x23);
+	set_cmos(11, 0x42);
+	cmos(12);
+	device_pause(rtc);
+	clock_ns += SECOND;
+	let_pass();
+	ok(!rtc_irq, "a paused clock does not interrupt");
+	device_resume(rtc);
+	ok(rtc_irq, "but when it goes on, for what it missed");
+	cmos(12);
+	ok(!rtc_irq, "once");
+	clock_ns += SECOND;
+	while (!rtc_irq)
+		loop_once(loop);
+	ok(rtc_irq, "and its timer is set again");
+	set_cmos(10, 0x26);
+	set_cmos(11, 0x02);
+	cmos(12);
+}
+
 static void test_rtc(void)
 {
 	struct device *rtc = device_create(&rtc_model, bus, (uint64_t[]){0x70}, &(struct rtc_config){
-		.irq = {.set = set_rtc_level, .ctx = &rtc_irq},
+		.irq = {.set = set_rtc_level, .ctx = &rtc_irq}, .loop = loop,
 		.ram_low = 3ull << 30, .ram_high = 5ull << 30,
 		.clock = {.realtime = read_clock},
 	}, NULL);
@@ -165,6 +208,7 @@ static void test_rtc(void)
 
 	test_time();
 	test_flags();
+	test_pause(rtc);
 	is_int(cmos(0x34) | cmos(0x35) << 8, 0xbf00, "RAM above 16 MiB");
 	is_int(cmos(0x5b) | cmos(0x5c) << 8 | cmos(0x5d) << 16, 0x14000,
 	       "and above 4 GiB");
@@ -175,8 +219,7 @@ static void test_rtc(void)
 	device_reset(rtc);
 	calls = rtc_calls;
 	clock_ns += 3 * SECOND;
-	set_cmos(1, 0x20); /* wakes the thread */
-	usleep(20000);
+	set_cmos(1, 0x20); /* looks at the time */
 	is_int(rtc_calls, calls, "the line is left alone after a reset");
 	is_int(cmos(0x50), 0xa5, "RAM survives a reset");
 	is_int(cmos(0x80 + 13), 0x80, "bit 7 of the index is not part of it");
@@ -345,11 +388,13 @@ int main(void)
 {
 	test_models();
 	bus = bus_create();
+	loop_create(&loop, NULL);
 	test_rtc();
 	test_resets();
 	test_acpi();
 	test_pvpanic();
 	test_vmgenid();
 	bus_destroy(bus);
+	loop_destroy(loop);
 	return done_testing();
 }
