@@ -87,10 +87,10 @@ void pci_assign_locked(struct pci_host *host)
 		.mem64 = c->mem64_base, .mem64_end = c->mem64_base + c->mem64_size,
 	};
 
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
-		if (host->slots[slot])
-			forget(host->slots[slot]);
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
-		if (host->slots[slot])
-			place(&space, host->slots[slot]);
+	for (unsigned i = 0; i < PCI_DEVFNS; i++)
+		if (host->functions[i])
+			forget(host->functions[i]);
+	for (unsigned i = 0; i < PCI_DEVFNS; i++)
+		if (host->functions[i])
+			place(&space, host->functions[i]);
 }

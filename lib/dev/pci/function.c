@@ -11,17 +11,19 @@
  * Two BARs at one place: the second is not mapped, and gets its chance again whenever
  * any decoder changes.
  *
- * Four lines carry the pins of all slots. A line is up while any slot pulls it.
+ * Four lines carry the pins of all functions. A line is up while any function pulls it.
  *
  * Left out: expansion ROMs, and the master enable bit as a gate for DMA (drivers set
  * it; nothing would break but the driver).
  */
 #include "base/bytes.h"
+#include "base/err.h"
 #include "base/macros.h"
 #include "base/scoped.h"
 #include "dev/pci/msix.h"
 #include "dev/pci/private.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define BAR_IO       0x1u
@@ -30,20 +32,27 @@
 
 /* -- Interrupt pins ---------------------------------------------------------------- */
 
+/* Brings the line's count up to date; true if this function has changed its mind. */
+static bool pull(struct pci_function *fn)
+{
+	unsigned *n = &pci_host_of(fn)->intx[pci_intx(PCI_SLOT(fn->devfn), fn->pin)];
+	bool pulls = fn->intx && !(le16_get(fn->config + PCI_COMMAND) & PCI_COMMAND_NO_INTX);
+
+	if (pulls == fn->pulls)
+		return false;
+	fn->pulls = pulls;
+	*n += pulls ? 1 : -1u;
+	return true;
+}
+
 static void drive_intx(struct pci_function *fn)
 {
 	struct pci_host *host = pci_host_of(fn);
-	unsigned n = pci_intx(fn->slot, fn->pin);
-	bool level =
-		fn->intx && !(le16_get(fn->config + PCI_COMMAND) & PCI_COMMAND_NO_INTX);
-	uint32_t old = host->intx[n];
+	unsigned n = pci_intx(PCI_SLOT(fn->devfn), fn->pin), old = host->intx[n];
 
-	if (level)
-		host->intx[n] |= 1u << fn->slot;
-	else
-		host->intx[n] &= ~(1u << fn->slot);
-	if (!old != !host->intx[n])
-		irq_set(&host->config.intx[n], host->intx[n]);
+	if (!pull(fn) || !old == !host->intx[n])
+		return;
+	irq_set(&host->config.intx[n], host->intx[n]);
 }
 
 void pci_intx_set(struct pci_function *fn, bool level)
@@ -123,9 +132,9 @@ void pci_update_decoders(struct pci_function *fn)
 	struct pci_host *host = pci_host_of(fn);
 
 	unmap_moved(host, fn);
-	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
-		if (host->slots[slot])
-			map_missing(host, host->slots[slot]);
+	for (unsigned i = 0; i < PCI_DEVFNS; i++)
+		if (host->functions[i])
+			map_missing(host, host->functions[i]);
 }
 
 static void init_bar(struct pci_function *fn, unsigned n)
@@ -167,15 +176,30 @@ void pci_init_config(struct pci_function *fn)
 	writable[PCI_LINE] = 0xff;
 	for (unsigned n = 0; n < PCI_BARS; n++)
 		init_bar(fn, n);
-	fn->last_cap = 0;
+	fn->last_cap = fn->last_ext = 0;
 	fn->cap_end = 0x40;
+	fn->ext_end = PCI_CONFIG_OLD;
 }
 
-unsigned pci_add_cap(struct pci_function *fn, uint8_t id, const void *body,
-		     unsigned len)
+static unsigned config_size(const struct pci_function *fn)
+{
+	return fn->express ? PCI_CONFIG_SIZE : PCI_CONFIG_OLD;
+}
+
+static int check_room(const struct pci_function *fn, unsigned at, unsigned len, unsigned end, struct err *err)
+{
+	if (len > end || at > end - len)
+		return err_set(err, ENOSPC, "%s: no room for a capability of %u bytes at %#x", fn->name, len, at);
+	return 0;
+}
+
+int pci_add_cap(struct pci_function *fn, uint8_t id, const void *body, unsigned len, struct err *err)
 {
 	unsigned at = fn->cap_end;
+	int rc = check_room(fn, at, len + 2, PCI_CONFIG_OLD, err);
 
+	if (rc < 0)
+		return rc;
 	fn->config[at] = id;
 	memcpy(fn->config + at + 2, body, len);
 	if (fn->last_cap)
@@ -183,9 +207,28 @@ unsigned pci_add_cap(struct pci_function *fn, uint8_t id, const void *body,
 	else
 		fn->config[PCI_CAPS] = (uint8_t)at;
 	fn->config[PCI_STATUS] |= PCI_STATUS_CAPS;
-	fn->last_cap = (uint8_t)at;
-	fn->cap_end = (uint8_t)align_up(at + 2 + len, 4);
-	return at;
+	fn->last_cap = (uint16_t)at;
+	fn->cap_end = (uint16_t)align_up(at + 2 + len, 4);
+	return (int)at;
+}
+
+/* The first one is at 0x100, whoever it is. */
+int pci_add_ext_cap(struct pci_function *fn, uint16_t id, uint8_t version, const void *body, unsigned len,
+		    struct err *err)
+{
+	unsigned at = fn->ext_end;
+	int rc = check_room(fn, at, len + 4, config_size(fn), err);
+
+	if (rc < 0)
+		return rc;
+	le32_put(fn->config + at, (uint32_t)version << 16 | id);
+	memcpy(fn->config + at + 4, body, len);
+	if (fn->last_ext) /* the upper 12 bits of its header say where the next one is */
+		le16_put(fn->config + fn->last_ext + 2,
+			 (uint16_t)(le16_get(fn->config + fn->last_ext + 2) | at << 4));
+	fn->last_ext = (uint16_t)at;
+	fn->ext_end = (uint16_t)align_up(at + 4 + len, 4);
+	return (int)at;
 }
 
 /* The status register's interrupt bit is the pin, not a memory. */
@@ -201,7 +244,7 @@ uint32_t pci_config_read(struct pci_function *fn, unsigned at, unsigned width)
 {
 	uint32_t value = 0;
 
-	if (at + width > PCI_CONFIG_SIZE)
+	if (at + width > config_size(fn))
 		return UINT32_MAX;
 	if (fn->config_read)
 		fn->config_read(fn->ctx, at, width);
@@ -214,24 +257,25 @@ uint32_t pci_config_read(struct pci_function *fn, unsigned at, unsigned width)
 void pci_function_saving(struct pci_function *fn)
 {
 	memcpy(fn->saved, fn->config, sizeof(fn->saved));
+	memcpy(fn->saved_ext, fn->config + PCI_CONFIG_OLD, sizeof(fn->saved_ext));
 }
 
-/* The line's level is known to the interrupt controllers, so nobody is told. */
-static void remember_intx(struct pci_function *fn)
+static void take(struct pci_function *fn, unsigned at, const uint8_t *saved, unsigned n)
 {
-	struct pci_host *host = pci_host_of(fn);
+	uint8_t *config = fn->config + at, *writable = fn->writable + at;
 
-	if (fn->pin && fn->intx && !(le16_get(fn->config + PCI_COMMAND) & PCI_COMMAND_NO_INTX))
-		host->intx[pci_intx(fn->slot, fn->pin)] |= 1u << fn->slot;
+	for (unsigned i = 0; i < n; i++)
+		config[i] = (uint8_t)((config[i] & ~writable[i]) | (saved[i] & writable[i]));
 }
 
 void pci_function_loaded(struct pci_function *fn)
 {
 	scoped_lock(&fn->host->lock);
-	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++)
-		fn->config[i] = (uint8_t)((fn->config[i] & ~fn->writable[i]) |
-					  (fn->saved[i] & fn->writable[i]));
-	remember_intx(fn);
+	take(fn, 0, fn->saved, sizeof(fn->saved));
+	if (fn->express)
+		take(fn, PCI_CONFIG_OLD, fn->saved_ext, sizeof(fn->saved_ext));
+	if (fn->pin)
+		pull(fn); /* the interrupt controllers know the line's level: nobody is told */
 	pci_update_decoders(fn);
 	if (fn->msix)
 		msix_loaded(fn->msix);
@@ -260,7 +304,7 @@ static void store(struct pci_function *fn, unsigned at, unsigned width, uint32_t
 void pci_config_write(struct pci_function *fn, unsigned at, unsigned width,
 		      uint32_t value)
 {
-	if (at + width > PCI_CONFIG_SIZE)
+	if (at + width > config_size(fn))
 		return;
 	store(fn, at, width, value);
 	if (touches(at, width, PCI_COMMAND, PCI_COMMAND + 2) ||

@@ -11,11 +11,12 @@
  *		.pin = 1, .ctx = nic,
  *		.bars[0] = {.size = 0x4000, .read = bar_read, .write = bar_write},
  *	};
- *	rc = pci_add(host, &nic->fn, slot, err);
+ *	rc = pci_add(host, &nic->fn, PCI_DEVFN(slot, 0), err);
  *
  * Configuration space is two arrays: the bytes, and which bits of them the guest may
  * write. A capability's owner sets the mask of its own bytes, and looks at
- * `config_written`.
+ * `config_written`. A PCI Express function has 4 KiB of them, of which the ports reach the first 256; any
+ * other has these, and all ones behind them.
  *
  * Locks: configuration accesses hold the host's lock, and config_written may take the
  * device's lock inside it, never the other way round. pci_intx_set() and msix_notify()
@@ -33,7 +34,8 @@ struct device;
 struct err;
 struct msix;
 
-#define PCI_CONFIG_SIZE 256u
+#define PCI_CONFIG_SIZE 4096u
+#define PCI_CONFIG_OLD  256u /* of a function that is not of PCI Express */
 #define PCI_BARS        6u
 
 /* Offsets in configuration space, and bits, that more than one file needs. */
@@ -46,6 +48,8 @@ struct msix;
 #define PCI_STATUS_INTX     0x0008u
 #define PCI_STATUS_CAPS     0x0010u
 #define PCI_BAR0            0x10
+#define PCI_HEADER          0x0e
+#define PCI_HEADER_MULTI    0x80u
 #define PCI_CAPS            0x34
 #define PCI_LINE            0x3c
 #define PCI_PIN             0x3d
@@ -70,6 +74,7 @@ struct pci_function {
 	uint8_t revision;
 	uint32_t class_code; /* 24 bits: class, subclass, interface */
 	uint8_t pin;         /* 1: INTA; 0: no pin */
+	bool express;        /* it has PCI_CONFIG_SIZE bytes of configuration space */
 	struct pci_bar bars[PCI_BARS];
 	void *ctx; /* for the handlers */
 	/* Called around accesses to capabilities and what lies behind them; may be
@@ -82,32 +87,43 @@ struct pci_function {
 	uint8_t writable[PCI_CONFIG_SIZE];
 	struct msix *msix;
 	struct device *host;
-	uint8_t slot, last_cap, cap_end;
-	bool intx; /* what the device wants of its pin */
-	uint8_t saved[PCI_CONFIG_SIZE]; /* `config` on its way to a file, or from there */
+	uint8_t devfn;
+	uint16_t last_cap, cap_end, last_ext, ext_end; /* of capabilities; 0: there is none */
+	bool intx;  /* what the device wants of its pin */
+	bool pulls; /* and it is so */
+	/* `config` on its way to a file, or from there */
+	uint8_t saved[PCI_CONFIG_OLD], saved_ext[PCI_CONFIG_SIZE - PCI_CONFIG_OLD];
 };
 
-/* The state of a function inside the struct `type`, for the model's table; its saving() and loaded() call
- * the two below. */
+/* The state of a function inside the struct `type`, for the model's table, and what an express one has besides; its
+ * saving() and loaded() call the two below. */
 #define PCI_FUNCTION_STATE(type, fn)                                                       \
 	STATE_ARRAY(type, fn.saved), STATE(type, fn.intx)
+#define PCI_EXPRESS_STATE(type, fn) STATE_ARRAY(type, fn.saved_ext)
 
 void pci_function_saving(struct pci_function *fn);
 
 /* Takes what the guest may write of configuration space; BARs are where they were. Before the machine runs. */
 void pci_function_loaded(struct pci_function *fn);
 
-/* Puts a function into a slot (0: the first free one); -EBUSY, -ENOSPC. The BARs have
- * no addresses before the host is reset. */
-int pci_add(struct device *host, struct pci_function *fn, unsigned slot,
+/* Where a function is on the bus. */
+#define PCI_DEVFN(slot, function) ((slot) << 3 | (function))
+#define PCI_SLOT(devfn)           ((devfn) >> 3)
+
+/* Puts a function into its place (0: function 0 of the first free slot); function 0 of a slot comes first. -EBUSY, -ENOSPC,
+ * -EINVAL. The BARs have no addresses before the host is reset. */
+int pci_add(struct device *host, struct pci_function *fn, unsigned devfn,
 	    struct err *err);
 void pci_remove(struct pci_function *fn); /* one that was never added is fine */
 
 /* Adds a capability: len bytes of body follow its two header bytes, read-only until the
- * owner sets fn->writable. Returns its offset. After pci_add(), before the machine
- * runs. */
-unsigned pci_add_cap(struct pci_function *fn, uint8_t id, const void *body,
-		     unsigned len);
+ * owner sets fn->writable. Returns its offset, or -ENOSPC. After pci_add(), before the
+ * machine runs. */
+int pci_add_cap(struct pci_function *fn, uint8_t id, const void *body, unsigned len, struct err *err);
+
+/* The same of an extended one, behind four bytes; only an express function has room. */
+int pci_add_ext_cap(struct pci_function *fn, uint16_t id, uint8_t version, const void *body, unsigned len,
+		    struct err *err);
 
 /* The pin, with the line's sharing taken care of. Any thread. */
 void pci_intx_set(struct pci_function *fn, bool level);

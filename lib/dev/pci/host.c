@@ -12,14 +12,14 @@
  *	  |   7..2  register          |  11..0  register
  *	  +------------+--------------+
  *	               v
- *	     config[256] of slot n     nobody: all ones
+ *	     config[] of that function     nobody: all ones
  *
  * What happens in configuration space is in function.c, where BARs are put in assign.c.
  *
  * The bridge also owns port 0xcf9 (reset control), which lies inside 0xcf8's four
  * bytes.
  *
- * Left out: buses behind bridges and functions other than 0.
+ * Left out: buses behind bridges.
  */
 #include "base/bytes.h"
 #include "base/err.h"
@@ -38,8 +38,7 @@
 static uint32_t read_slot(struct pci_host *host, unsigned bus, unsigned devfn,
 			  unsigned at, unsigned width)
 {
-	struct pci_function *fn =
-		bus == 0 && devfn % 8 == 0 ? host->slots[devfn / 8] : NULL;
+	struct pci_function *fn = bus == 0 ? host->functions[devfn] : NULL;
 
 	return fn ? pci_config_read(fn, at, width) : UINT32_MAX;
 }
@@ -47,8 +46,7 @@ static uint32_t read_slot(struct pci_host *host, unsigned bus, unsigned devfn,
 static void write_slot(struct pci_host *host, unsigned bus, unsigned devfn, unsigned at,
 		       unsigned width, uint32_t value)
 {
-	struct pci_function *fn =
-		bus == 0 && devfn % 8 == 0 ? host->slots[devfn / 8] : NULL;
+	struct pci_function *fn = bus == 0 ? host->functions[devfn] : NULL;
 
 	if (fn)
 		pci_config_write(fn, at, width, value);
@@ -132,27 +130,45 @@ static unsigned free_slot(const struct pci_host *host)
 {
 	unsigned slot = 1;
 
-	while (slot < PCI_SLOTS && host->slots[slot])
+	while (slot < PCI_SLOTS && host->functions[PCI_DEVFN(slot, 0)])
 		slot++;
 	return slot;
 }
 
-int pci_add(struct device *dev, struct pci_function *fn, unsigned slot, struct err *err)
+static int check_place(const struct pci_host *host, unsigned devfn, struct err *err)
 {
-	struct pci_host *host = (struct pci_host *)dev;
+	unsigned slot = PCI_SLOT(devfn);
 
-	scoped_lock(&dev->lock);
-	if (slot == 0)
-		slot = free_slot(host);
 	if (slot >= PCI_SLOTS)
 		return err_set(err, ENOSPC, "PCI slots are 1 to %d", PCI_SLOTS - 1);
-	if (host->slots[slot])
-		return err_set(err, EBUSY, "PCI slot %u is taken by %s", slot,
-			       host->slots[slot]->name);
+	if (host->functions[devfn] && devfn % 8)
+		return err_set(err, EBUSY, "function %u of PCI slot %u is taken by %s", devfn % 8, slot,
+			       host->functions[devfn]->name);
+	if (host->functions[devfn])
+		return err_set(err, EBUSY, "PCI slot %u is taken by %s", slot, host->functions[devfn]->name);
+	if (devfn % 8 && !host->functions[PCI_DEVFN(slot, 0)])
+		return err_set(err, EINVAL, "function %u of PCI slot %u: nobody would look for it without a function 0",
+			       devfn % 8, slot);
+	return 0;
+}
+
+int pci_add(struct device *dev, struct pci_function *fn, unsigned devfn, struct err *err)
+{
+	struct pci_host *host = (struct pci_host *)dev;
+	int rc;
+
+	scoped_lock(&dev->lock);
+	if (devfn == 0)
+		devfn = PCI_DEVFN(free_slot(host), 0);
+	rc = check_place(host, devfn, err);
+	if (rc < 0)
+		return rc;
 	pci_init_config(fn);
 	fn->host = dev;
-	fn->slot = (uint8_t)slot;
-	host->slots[slot] = fn;
+	fn->devfn = (uint8_t)devfn;
+	host->functions[devfn] = fn;
+	if (devfn % 8)
+		host->functions[PCI_DEVFN(PCI_SLOT(devfn), 0)]->config[PCI_HEADER] |= PCI_HEADER_MULTI;
 	return 0;
 }
 
@@ -166,7 +182,7 @@ void pci_remove(struct pci_function *fn)
 	scoped_lock(&host->dev.lock);
 	le16_put(fn->config + PCI_COMMAND, 0);
 	pci_update_decoders(fn);
-	host->slots[fn->slot] = NULL;
+	host->functions[fn->devfn] = NULL;
 	fn->host = NULL;
 }
 
@@ -192,7 +208,7 @@ static int init(struct device *dev, const void *config, struct err *err)
 		.host = dev,
 	};
 	pci_init_config(&host->self);
-	host->slots[0] = &host->self;
+	host->functions[0] = &host->self;
 	return 0;
 }
 

@@ -57,16 +57,21 @@ void msix_init(struct msix *msix, struct pci_function *fn, unsigned n, unsigned 
 	msix_reset(msix);
 }
 
-void msix_add_cap(struct msix *msix, unsigned bar)
+int msix_add_cap(struct msix *msix, unsigned bar, struct err *err)
 {
 	uint8_t body[10];
+	int cap;
 
 	le16_put(body, (uint16_t)(msix->n - 1));
 	le32_put(body + 2, bar);
 	le32_put(body + 6, PBA_AT | bar);
-	msix->cap = pci_add_cap(msix->fn, PCI_CAP_MSIX, body, sizeof(body));
+	cap = pci_add_cap(msix->fn, PCI_CAP_MSIX, body, sizeof(body), err);
+	if (cap < 0)
+		return cap;
+	msix->cap = (unsigned)cap;
 	le16_put(msix->fn->writable + msix->cap + CONTROL,
 		 CONTROL_ENABLE | CONTROL_MASK);
+	return 0;
 }
 
 void msix_fini(struct msix *msix)

@@ -33,7 +33,7 @@ struct msix {
 
 /* Before pci_add(): makes the BAR. After it: msix_add_cap(). */
 void msix_init(struct msix *msix, struct pci_function *fn, unsigned n, unsigned bar);
-void msix_add_cap(struct msix *msix, unsigned bar);
+int msix_add_cap(struct msix *msix, unsigned bar, struct err *err);
 void msix_fini(struct msix *msix); /* one that was never made is fine */
 void msix_reset(struct msix *msix); /* off, all vectors masked */
 

@@ -2,7 +2,7 @@
 /*
  * PCI for the board: the host bridge and how functions get onto it.
  *
- * One bus (0), 32 slots, one function each. Slot 0 is the host bridge itself.
+ * One bus (0), 32 slots, of up to eight functions. Slot 0 is the host bridge itself.
  * Configuration by mechanism 1 (ports 0xcf8, 0xcfc) and by ECAM. For those who write
  * PCI devices, see pci/function.h.
  *

@@ -3,18 +3,21 @@
 #ifndef DEV_PCI_PRIVATE_H
 #define DEV_PCI_PRIVATE_H
 
+#include "base/macros.h"
 #include "dev/pci/function.h"
 #include "dev/pci/pci.h"
+
+#define PCI_DEVFNS PCI_DEVFN(PCI_SLOTS, 0) /* places on a bus */
 
 struct pci_host {
 	struct device dev;
 	struct pci_host_config config;
-	struct pci_function *slots[PCI_SLOTS];
+	struct pci_function *functions[PCI_DEVFNS];
 	struct pci_function self;
 	uint32_t address; /* 0xcf8 */
 	uint8_t rst_cnt;  /* 0xcf9 */
 	pthread_mutex_t intx_lock; /* of the next; innermost */
-	uint32_t intx[PCI_INTX];   /* a bit for each slot that pulls the line */
+	unsigned intx[PCI_INTX];   /* how many functions pull the line */
 };
 
 static inline struct pci_host *pci_host_of(const struct pci_function *fn)

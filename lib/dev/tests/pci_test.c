@@ -63,13 +63,13 @@ static void add_functions(void)
 		.bars[0] = {.size = 0x1000, .read = bar_read, .write = bar_write},
 	};
 	msix_init(&msix, &other, 3, 1);
-	is_int(pci_add(g_host, &fn, 5, &err), 0, "a function in slot 5");
-	is_int(pci_add(g_host, &other, 5, &err), -EBUSY, "a taken slot is refused");
+	is_int(pci_add(g_host, &fn, PCI_DEVFN(5, 0), &err), 0, "a function in slot 5");
+	is_int(pci_add(g_host, &other, PCI_DEVFN(5, 0), &err), -EBUSY, "a taken slot is refused");
 	is_str(err.text, "PCI slot 5 is taken by fn", "by name");
-	is_int(pci_add(g_host, &other, 32, NULL), -ENOSPC, "there is no slot 32");
+	is_int(pci_add(g_host, &other, PCI_DEVFN(32, 0), NULL), -ENOSPC, "there is no slot 32");
 	is_int(pci_add(g_host, &other, 0, NULL), 0, "any slot");
-	is_int(other.slot, 1, "is the first one");
-	msix_add_cap(&msix, 1);
+	is_int(other.devfn, PCI_DEVFN(1, 0), "is the first one");
+	is_int(msix_add_cap(&msix, 1, NULL), 0, "and a capability");
 	device_reset(g_host);
 }
 
@@ -213,6 +213,83 @@ static void test_msix(void)
 	is_int(cfg_read(1, cap + 2, 2), 2, "a reset turns it off");
 }
 
+/* -- More functions, more configuration space ------------------------------------------- */
+
+static struct pci_function second, express;
+
+static uint32_t cfg_of(unsigned devfn, unsigned at, unsigned width)
+{
+	return (uint32_t)bus_read(g_bus, BUS_MMIO, ECAM_BASE + devfn * 0x1000 + at, width);
+}
+
+static void test_functions(void)
+{
+	unsigned line = pci_intx(5, 2);
+	struct err err = {0};
+
+	second = (struct pci_function){
+		.name = "second", .vendor = 3, .device = 4, .pin = 2, .ctx = &second,
+		.bars[0] = {.size = 0x1000, .read = bar_read, .write = bar_write},
+	};
+	is_int(pci_add(g_host, &second, PCI_DEVFN(7, 3), &err), -EINVAL, "a function 3 of an empty slot is refused");
+	is_str(err.text, "function 3 of PCI slot 7: nobody would look for it without a function 0", "with a reason");
+	is_int(cfg_read(5, 0x0e, 1), 0, "one function");
+	is_int(pci_add(g_host, &second, PCI_DEVFN(5, 3), &err), 0, "another one in its slot");
+	is_int(pci_add(g_host, &express, PCI_DEVFN(5, 3), &err), -EBUSY, "whose place is taken then");
+	is_str(err.text, "function 3 of PCI slot 5 is taken by second", "by name");
+	is_int(cfg_read(5, 0x0e, 1), 0x80, "function 0 says that there are more");
+	is_int(mech1(0x80002b00, 0, 4), 0x00040003, "mechanism 1 finds it");
+	is_int(cfg_of(PCI_DEVFN(5, 3), 0, 4), 0x00040003, "ECAM, too");
+	is_int(cfg_of(PCI_DEVFN(5, 1), 0, 4), 0xffffffff, "but not one in between");
+	device_reset(g_host);
+	ok(cfg_of(PCI_DEVFN(5, 3), 0x10, 4) >= MEM_BASE && cfg_of(PCI_DEVFN(5, 3), 4, 2) == 2, "it is given an address");
+
+	pci_intx_set(&fn, true);
+	ok(g_intx[pci_intx(5, 1)] && !g_intx[line], "each has its pin");
+	pci_intx_set(&second, true);
+	pci_intx_set(&fn, false);
+	ok(g_intx[line] && !g_intx[pci_intx(5, 1)], "and its line");
+	pci_remove(&second);
+	ok(!g_intx[line], "which is let go with it");
+}
+
+static void test_express(void)
+{
+	static const uint8_t body[250] = {1, 2, 3, 4};
+	struct err err = {0};
+	int rc = 0;
+
+	express = (struct pci_function){.name = "express", .vendor = 5, .device = 6, .express = true};
+	is_int(cfg_read(5, 0x100, 4), 0xffffffff, "a PCI function has nothing behind 256 bytes");
+	is_int(pci_add_ext_cap(&fn, 1, 1, body, 4, &err), -ENOSPC, "nor room there");
+	is_int(pci_add(g_host, &express, PCI_DEVFN(6, 0), NULL), 0, "an express function");
+	is_int(cfg_read(6, 0x100, 4), 0, "has");
+	is_int(cfg_read(6, 0xffc, 4), 0, "4 KiB of them");
+	is_int(pci_add_ext_cap(&express, 0x0b, 1, body, 8, &err), 0x100, "an extended capability is at 0x100");
+	is_int(pci_add_ext_cap(&express, 0x0d, 2, body, 6, &err), 0x10c, "the next one behind it");
+	is_int(cfg_read(6, 0x100, 4), 0x10c1000b, "the first one says so");
+	is_int(cfg_read(6, 0x10c, 4), 0x0002000d, "the second one is the last");
+	express.writable[0x110] = 0xf0;
+	cfg_write(6, 0x110, 4, 0xffffffff);
+	is_int(cfg_read(6, 0x110, 4), 0x040302f1, "of it is written what may be");
+	pci_function_saving(&express);
+	cfg_write(6, 0x110, 4, 0);
+	pci_function_loaded(&express);
+	is_int(cfg_read(6, 0x110, 4), 0x040302f1, "and that is saved and loaded");
+
+	is_int(pci_add_cap(&express, 9, body, 90, &err), 0x40, "a capability");
+	is_int(pci_add_cap(&express, 9, body, 98, &err), 0x9c, "another one, to the end");
+	rc = pci_add_cap(&express, 9, body, 1, &err);
+	is_int(rc, -ENOSPC, "there is no room for a third");
+	is_str(err.text, "express: no room for a capability of 3 bytes at 0x100", "and a sentence says so");
+	is_int(cfg_read(6, 0x9d, 1), 0, "the list ends before it");
+	is_int(cfg_read(6, 0x100, 4), 0x10c1000b, "and nothing was written over");
+	for (rc = 0; rc >= 0;)
+		rc = pci_add_ext_cap(&express, 1, 1, body, 250, &err);
+	is_int(rc, -ENOSPC, "extended ones end with 4 KiB");
+	pci_remove(&express);
+}
+
 static void test_reset_port(void)
 {
 	bus_write(g_bus, BUS_PORT, 0xcf9, 1, 0x02);
@@ -230,6 +307,8 @@ int main(void)
 	test_pins();
 	test_msix();
 	test_reset_port();
+	test_functions();
+	test_express();
 	pci_remove(&fn);
 	is_int(cfg_read(5, 0, 4), 0xffffffff, "a removed function is gone");
 	pci_remove(&other);

@@ -97,24 +97,27 @@ static const struct {
 	{.type = CFG_PCI, .has_extra = true},
 };
 
-static void add_caps(struct virtio *v)
+static int add_caps(struct virtio *v, struct err *err)
 {
 	for (unsigned i = 0; i < sizeof(caps) / sizeof(caps[0]); i++) {
 		unsigned len = caps[i].has_extra ? 20 : 16;
 		uint8_t body[18] = {(uint8_t)len, (uint8_t)caps[i].type};
-		unsigned at;
+		int at;
 
 		le32_put(body + CAP_OFFSET - 2, caps[i].offset);
 		le32_put(body + CAP_LENGTH - 2, caps[i].length);
 		le32_put(body + CAP_EXTRA - 2, caps[i].extra);
-		at = pci_add_cap(&v->fn, PCI_CAP_VENDOR, body, len - 2);
+		at = pci_add_cap(&v->fn, PCI_CAP_VENDOR, body, len - 2, err);
+		if (at < 0)
+			return at;
 		if (caps[i].type == CFG_PCI)
-			v->pci_cfg = at;
+			v->pci_cfg = (unsigned)at;
 	}
 	v->fn.writable[v->pci_cfg + CAP_BAR] = 0xff;
 	le32_put(v->fn.writable + v->pci_cfg + CAP_OFFSET, UINT32_MAX);
 	le32_put(v->fn.writable + v->pci_cfg + CAP_LENGTH, UINT32_MAX);
 	le32_put(v->fn.writable + v->pci_cfg + CAP_EXTRA, UINT32_MAX);
+	return 0;
 }
 
 /* Whether an access to configuration space is one to the PCI_CFG window, and to where.
@@ -175,12 +178,10 @@ int virtio_init(struct device *dev, const struct virtio_type *type, uint64_t ext
 		.config_read = config_read, .config_written = config_written,
 	};
 	msix_init(&v->msix, &v->fn, type->n_queues + 1, 1);
-	rc = pci_add(place->host, &v->fn, place->slot, err);
-	if (rc < 0)
-		return rc;
-	msix_add_cap(&v->msix, 1);
-	add_caps(v);
-	return 0;
+	rc = pci_add(place->host, &v->fn, PCI_DEVFN(place->slot, 0), err);
+	if (rc == 0)
+		rc = msix_add_cap(&v->msix, 1, err);
+	return rc < 0 ? rc : add_caps(v, err);
 }
 
 void virtio_fini(struct device *dev)
