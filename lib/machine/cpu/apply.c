@@ -123,7 +123,7 @@ static void add_name(struct cpu_table *t, unsigned level)
 {
 	char name[3][16] = {{0}};
 
-	snprintf(name[0], sizeof(name), "Lodge virtual CPU, x86-64-v%u", level);
+	snprintf((char *)name, sizeof(name), "Lodge virtual CPU, x86-64-v%u", level);
 	for (unsigned i = 0; i < 3; i++) {
 		struct kvm_cpuid_entry2 e = {.function = 0x80000002 + i};
 
