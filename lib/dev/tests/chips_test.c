@@ -156,6 +156,30 @@ static void test_flags(void)
 	set_cmos(11, 0x02);
 }
 
+/* CPU time of setting an alarm and looking after it a thousand times, in ms. */
+static double alarm_cost(unsigned hour, unsigned minute, unsigned second)
+{
+	clock_t before = clock();
+
+	set_cmos(1, second), set_cmos(3, minute), set_cmos(5, hour);
+	set_cmos(11, 0x22);
+	for (unsigned i = 0; i < 1000; i++)
+		cmos(12);
+	set_cmos(11, 0x02);
+	return (double)(clock() - before) * 1000 / CLOCKS_PER_SEC;
+}
+
+static void test_alarms(void)
+{
+	double easy = alarm_cost(0xff, 0xff, 0xff);
+
+	ok(alarm_cost(0xff, 0xff, 0x99) < 100 * easy + 100, "an alarm that never comes is not looked for all day");
+	ok(alarm_cost(0xff, 0x99, 0xff) < 100 * easy + 100, "nor one without such a minute");
+	ok(alarm_cost(0x99, 0xff, 0xff) < 100 * easy + 100, "nor one without such an hour");
+	ok(alarm_cost(0x00, 0x00, 0x00) < 1000 * easy + 100, "and one a day off is found by hours");
+	cmos(12);
+}
+
 static void set_flag(void *flag)
 {
 	*(bool *)flag = true;
@@ -208,6 +232,7 @@ static void test_rtc(void)
 
 	test_time();
 	test_flags();
+	test_alarms();
 	test_pause(rtc);
 	is_int(cmos(0x34) | cmos(0x35) << 8, 0xbf00, "RAM above 16 MiB");
 	is_int(cmos(0x5b) | cmos(0x5c) << 8 | cmos(0x5d) << 16, 0x14000,
