@@ -23,6 +23,7 @@
 #include "base/err.h"
 #include "block/disk.h"
 #include "engine/kvm.h"
+#include "loop/loop.h"
 #include "machine/fork.h"
 #include "machine/incoming.h"
 #include "machine/machine.h"
@@ -303,8 +304,37 @@ static bool once(const char *how)
 	return true;
 }
 
+/* -- The loop, in which devices' timers go off ------------------------------------------ */
+
+static uint64_t until;
+static bool ended;
+
+static uint64_t prepare_wait(void *ctx, struct pollfd *p)
+{
+	(void)ctx;
+	*p = (struct pollfd){.fd = machine_fd(m), .events = POLLIN};
+	return until;
+}
+
+static void serve_wait(void *ctx, const struct pollfd *p)
+{
+	(void)ctx;
+	ended = p->revents;
+}
+
+/* For ms, or for ever; true if the machine has ended. */
+static bool wait_for_end(int ms)
+{
+	until = ms < 0 ? LOOP_NEVER : loop_now() + (uint64_t)ms * 1000000;
+	do
+		loop_once(config.loop);
+	while (!ended && loop_now() < until);
+	return ended;
+}
+
 int main(int argc, char **argv)
 {
+	static const struct loop_source waits = {.prepare = prepare_wait, .serve = serve_wait};
 	static const char *const reasons[] = {"off", "reset", "stopped", "triple fault", "failed"};
 	const char *seed = getenv("SEED");
 	struct machine_end end;
@@ -321,13 +351,14 @@ int main(int argc, char **argv)
 	srandom(seed ? (unsigned)atoi(seed) : (unsigned)time(NULL));
 	setvbuf(stdout, NULL, _IONBF, 0);
 	open_disks();
+	if (loop_create(&config.loop, &err) < 0 || loop_add(config.loop, &waits) < 0)
+		die("loop");
 	start();
 	for (;;) {
-		struct pollfd p = {.fd = machine_fd(m), .events = POLLIN};
 		int ms = n < times ? min + (int)(random() % (max - min + 1)) : -1;
 		bool early = *after && !atomic_load(&shown);
 
-		if (poll(&p, 1, early ? 1 : ms) > 0)
+		if (wait_for_end(early ? 1 : ms))
 			break;
 		if (early)
 			continue;
@@ -337,6 +368,7 @@ int main(int argc, char **argv)
 	}
 	machine_end(m, &end);
 	machine_destroy(m);
+	loop_destroy(config.loop);
 	close_disks();
 	saved_close(s);
 	printf("\n# cycles %d\n# end %s: %s\n", n, reasons[end.reason], end.text);
