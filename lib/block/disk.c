@@ -1,13 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Raw disks: a file (or block device) whose bytes are the disk's.
- *
- * Opening checks all that can be wrong with an image while there is a person to tell:
- * that it is there, is a file, may be used, is made of whole sectors, and that nobody
- * else writes to it. The lock is an open-file-description lock on the whole file:
- * shared for a readonly disk, exclusive otherwise. It goes away with the descriptor,
- * however the process ends, and other programs that lock disk images the same way (QEMU
- * does) see it. What is read of a disk is read when it is locked.
+ * A disk's requests, its threads and its lock; what it is made of are nodes (node.h).
  *
  * A disk that is written is handed over in two parts, so that its lock is never free:
  *
@@ -28,12 +21,6 @@
  *
  * Reads of what the host has in its page cache are done in the caller's thread
  * (RWF_NOWAIT): it is a copy, and cheaper than waking a thread. All else may block.
- *
- * Flush is fdatasync(). A write that is done is in the host's page cache, so a flush
- * that is submitted after it covers it, whichever thread does which: that is all the
- * order there is. When fdatasync() fails the kernel may have dropped the dirty pages,
- * so a second one that succeeds proves nothing: every flush after a failed one fails
- * too.
  */
 #include "block/disk.h"
 
@@ -41,15 +28,15 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "base/scoped.h"
+#include "block/file.h"
+#include "block/iov.h"
+#include "block/node.h"
 #include "block/pool.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
-#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -58,109 +45,25 @@
 #define QUICK_READ_MAX (256 * KiB) /* longer copies are worth a thread */
 #define COMPLAINTS_MAX 10u         /* lines that one disk may cause in the log */
 
-/* Parts of a disk's lock. */
-enum part { ALL, FIRST, REST };
-
-static const struct {
-	off_t at, len; /* 0: to the end */
-} parts[] = {[ALL] = {0, 0}, [FIRST] = {0, 150}, [REST] = {150, 0}};
-
 struct disk {
-	int fd;
+	struct node *node;
+	int fd; /* the node's */
 	struct disk_info info;
 	struct pool pool;
 	bool has_pool;
 	char *path;
-	enum part held; /* of its lock; changes only while no request is under way */
-	/* Relaxed atomics: hints and latches that any thread sets. */
-	bool no_quick;   /* the file system cannot say whether it would block */
-	bool sync_failed;
-	bool cancelled;
-	unsigned complaints;
+	enum file_part held; /* of its lock; changes only while no request is under way */
+	unsigned complaints; /* relaxed atomic */
 };
 
 /* -- Opening ----------------------------------------------------------------------- */
 
-static int open_file(const struct disk_config *config, struct err *err)
-{
-	/* NONBLOCK: a FIFO must not make us wait; files and disks do not care. */
-	int flags = O_CLOEXEC | O_NONBLOCK | (config->readonly ? O_RDONLY : O_RDWR);
-	int fd = open(config->path, flags);
-
-	if (fd >= 0)
-		return fd;
-	switch (errno) {
-	case EISDIR:
-		return err_set(err, EISDIR, "is a directory, not a disk image");
-	case EROFS:
-	case EACCES:
-		if (!config->readonly && access(config->path, R_OK) == 0)
-			return err_set(err, errno, "may be read but not written; "
-				       "use it with readonly=on");
-	}
-	return err_sys(err, errno, "cannot open it");
-}
-
-static int device_size(int fd, struct disk_info *info, struct err *err)
-{
-	unsigned int block = 0;
-
-	if (ioctl(fd, BLKGETSIZE64, &info->size) < 0)
-		return err_sys(err, errno, "cannot find out its size");
-	if (ioctl(fd, BLKPBSZGET, &block) == 0)
-		info->block = block;
-	return 0;
-}
-
-static int look_at(int fd, struct disk_info *info, struct err *err)
-{
-	struct stat st;
-	int rc = 0;
-
-	if (fstat(fd, &st) < 0)
-		return err_sys(err, errno, "cannot look at it");
-	if (S_ISDIR(st.st_mode))
-		return err_set(err, EISDIR, "is a directory, not a disk image");
-	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return err_set(err, EINVAL, "is neither a file nor a block device");
-	info->size = (uint64_t)st.st_size;
-	info->block = 4096;
-	if (S_ISBLK(st.st_mode))
-		rc = device_size(fd, info, err);
-	if (rc < 0)
-		return rc;
-	if (info->size == 0)
-		return err_set(err, EINVAL, "is empty");
-	if (info->size % DISK_SECTOR)
-		return err_set(err, EINVAL, "has %llu bytes, not a multiple of %u",
-			       (unsigned long long)info->size, DISK_SECTOR);
-	if (info->block < DISK_SECTOR || info->block > 64 * KiB ||
-	    (info->block & (info->block - 1)))
-		info->block = 4096;
-	return 0;
-}
-
-/* Takes a part of the lock, whatever of it we have, or gives it up. */
-static int lock(int fd, short type, enum part part, struct err *err)
-{
-	struct flock l = {.l_type = type, .l_whence = SEEK_SET,
-			  .l_start = parts[part].at, .l_len = parts[part].len};
-
-	if (fcntl(fd, F_OFD_SETLK, &l) == 0)
-		return 0;
-	if (errno == EAGAIN || errno == EACCES)
-		return err_set(err, EBUSY, type == F_RDLCK
-			       ? "another lodge (or other program) is writing to it"
-			       : "another lodge (or other program) is using it");
-	return err_sys(err, errno, "cannot lock it");
-}
-
-static int lock_opened(struct disk *disk, const struct disk_config *config, struct err *err)
+static int lock_opened(struct disk *disk, int fd, const struct disk_config *config, struct err *err)
 {
 	if (config->readonly)
-		return lock(disk->fd, F_RDLCK, ALL, err);
-	disk->held = config->handed_over ? FIRST : ALL;
-	return lock(disk->fd, F_WRLCK, disk->held, err);
+		return file_lock(fd, F_RDLCK, FILE_ALL, err);
+	disk->held = config->handed_over ? FILE_FIRST : FILE_ALL;
+	return file_lock(fd, F_WRLCK, disk->held, err);
 }
 
 /* A device that another computer has written: neither what is cached of it here nor its node's date says so. */
@@ -188,18 +91,35 @@ static void warn_of_format(const struct disk *disk)
 
 static void run(void *ctx, struct disk_req *req);
 
+static int open_node(struct disk *disk, const struct disk_config *config, struct err *err)
+{
+	scoped_fd int fd = file_open(config->path, config->readonly, err);
+	int rc = fd < 0 ? fd : lock_opened(disk, fd, config, err);
+
+	if (rc < 0)
+		return rc;
+	disk->fd = fd;
+	rc = file_node(&disk->node, keep_fd(&fd), config->readonly ? FILE_READONLY : 0, &disk->info.block, err);
+	if (rc < 0)
+		return rc;
+	if (disk->node->size == 0)
+		return err_set(err, EINVAL, "is empty");
+	if (disk->node->size % DISK_SECTOR)
+		return err_set(err, EINVAL, "has %llu bytes, not a multiple of %u",
+			       (unsigned long long)disk->node->size, DISK_SECTOR);
+	return 0;
+}
+
 static int open_disk(struct disk *disk, const struct disk_config *config,
 		     struct err *err)
 {
-	int rc;
+	int rc = open_node(disk, config, err);
 
-	disk->fd = open_file(config, err);
-	if (disk->fd < 0)
-		return disk->fd;
-	if ((rc = lock_opened(disk, config, err)) < 0 || (rc = look_at(disk->fd, &disk->info, err)) < 0)
+	if (rc < 0)
 		return rc;
 	if (config->handed_over)
 		forget_device(disk);
+	disk->info.size = disk->node->size;
 	disk->info.readonly = config->readonly;
 	disk->info.can_discard = !config->readonly;
 	rc = pool_init(&disk->pool, config->threads ? config->threads : THREADS_DEFAULT,
@@ -222,7 +142,6 @@ int disk_open(struct disk **out, const struct disk_config *config, struct err *e
 	*out = NULL;
 	if (!disk)
 		return err_set(err, ENOMEM, "out of memory");
-	disk->fd = -1;
 	rc = open_disk(disk, config, err);
 	if (rc < 0) {
 		disk_close(disk);
@@ -238,11 +157,9 @@ void disk_close(struct disk *disk)
 		return;
 	if (disk->has_pool)
 		pool_fini(&disk->pool);
-	if (disk->fd >= 0) {
-		if (!disk->info.readonly && disk->held != REST)
-			fdatasync(disk->fd);
-		close(disk->fd);
-	}
+	if (disk->node && disk->held != FILE_REST)
+		node_flush(disk->node);
+	node_close(disk->node);
 	free(disk->path);
 	free(disk);
 }
@@ -269,113 +186,19 @@ const struct disk_info *disk_info(const struct disk *disk)
 
 /* -- Doing ------------------------------------------------------------------------- */
 
-/* Drops done bytes from the front of a request. */
-static void advance(struct disk_req *req, uint64_t n)
-{
-	req->at += n;
-	while (req->n_iov && n >= req->iov->iov_len) {
-		n -= req->iov->iov_len;
-		req->iov++;
-		req->n_iov--;
-	}
-	if (req->n_iov && n) {
-		req->iov->iov_base = (uint8_t *)req->iov->iov_base + n;
-		req->iov->iov_len -= n;
-	}
-}
-
-static bool is_cancelled(const struct disk *disk)
-{
-	return __atomic_load_n(&disk->cancelled, __ATOMIC_RELAXED);
-}
-
-static int transfer(struct disk *disk, struct disk_req *req)
-{
-	while (req->n_iov && !is_cancelled(disk)) {
-		ssize_t n = req->op == DISK_READ
-			? preadv(disk->fd, req->iov, (int)req->n_iov, (off_t)req->at)
-			: pwritev(disk->fd, req->iov, (int)req->n_iov, (off_t)req->at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EIO; /* the file has become shorter */
-		advance(req, (uint64_t)n);
-	}
-	return req->n_iov ? -ECANCELED : 0;
-}
-
-static int flush(struct disk *disk)
-{
-	if (__atomic_load_n(&disk->sync_failed, __ATOMIC_RELAXED))
-		return -EIO;
-	if (disk->info.readonly || fdatasync(disk->fd) == 0)
-		return 0;
-	__atomic_store_n(&disk->sync_failed, true, __ATOMIC_RELAXED);
-	return -errno;
-}
-
-static int punch(struct disk *disk, const struct disk_req *req, int mode)
-{
-	int rc;
-
-	do {
-		rc = fallocate(disk->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)req->at,
-			       (off_t)req->len);
-	} while (rc < 0 && errno == EINTR);
-	return rc < 0 ? -errno : 0;
-}
-
-static int write_zeroes(struct disk *disk, const struct disk_req *req)
-{
-	static const uint8_t zeroes[64 * KiB];
-	uint64_t at = req->at, left = req->len;
-
-	while (left && !is_cancelled(disk)) {
-		size_t part = left < sizeof(zeroes) ? left : sizeof(zeroes);
-		ssize_t n = pwrite(disk->fd, zeroes, part, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		at += (uint64_t)n;
-		left -= (uint64_t)n;
-	}
-	return left ? -ECANCELED : 0;
-}
-
-static int zero(struct disk *disk, const struct disk_req *req)
-{
-	int rc = punch(disk, req, FALLOC_FL_ZERO_RANGE);
-
-	if (rc == -EOPNOTSUPP)
-		rc = punch(disk, req, FALLOC_FL_PUNCH_HOLE);
-	return rc == -EOPNOTSUPP ? write_zeroes(disk, req) : rc;
-}
-
-/* Discarding is a hint: where the file system has no holes, nothing happens. */
-static int discard(struct disk *disk, const struct disk_req *req)
-{
-	int rc = punch(disk, req, FALLOC_FL_PUNCH_HOLE);
-
-	return rc == -EOPNOTSUPP ? 0 : rc;
-}
-
-static int perform(struct disk *disk, struct disk_req *req)
+static int perform(struct node *node, struct disk_req *req)
 {
 	switch (req->op) {
 	case DISK_READ:
+		return node_read(node, req->at, req->iov, req->n_iov);
 	case DISK_WRITE:
-		return transfer(disk, req);
+		return node_write(node, req->at, req->iov, req->n_iov);
 	case DISK_FLUSH:
-		return flush(disk);
+		return node_flush(node);
 	case DISK_DISCARD:
-		return discard(disk, req);
+		return node->ops->discard(node, req->at, req->len);
 	case DISK_ZERO:
-		return zero(disk, req);
+		return node->ops->zero(node, req->at, req->len);
 	}
 	return -EINVAL;
 }
@@ -399,9 +222,9 @@ static void run(void *ctx, struct disk_req *req)
 {
 	struct disk *disk = ctx;
 
-	req->rc = is_cancelled(disk) ? -ECANCELED : perform(disk, req);
+	req->rc = node_is_cancelled(disk->node) ? -ECANCELED : perform(disk->node, req);
 	if (req->rc == 0 && req->sync)
-		req->rc = flush(disk);
+		req->rc = node_flush(disk->node);
 	if (req->rc < 0 && req->rc != -ECANCELED)
 		complain(disk, req);
 }
@@ -410,18 +233,14 @@ static void run(void *ctx, struct disk_req *req)
 
 static uint64_t length(const struct disk_req *req)
 {
-	uint64_t len = 0;
+	bool is_range = req->op == DISK_DISCARD || req->op == DISK_ZERO;
 
-	if (req->op == DISK_DISCARD || req->op == DISK_ZERO)
-		return req->len;
-	for (unsigned i = 0; i < req->n_iov; i++)
-		len += req->iov[i].iov_len;
-	return len;
+	return is_range ? req->len : iov_length(req->iov, req->n_iov);
 }
 
 static int check(const struct disk *disk, const struct disk_req *req, uint64_t len)
 {
-	if (disk->held == REST)
+	if (disk->held == FILE_REST)
 		return -EBUSY;
 	if (req->op == DISK_FLUSH)
 		return 0;
@@ -433,19 +252,6 @@ static int check(const struct disk *disk, const struct disk_req *req, uint64_t l
 	return req->op != DISK_READ && disk->info.readonly ? -EROFS : 0;
 }
 
-/* Reads what can be read without waiting; true if that was all of it. */
-static bool quick_read(struct disk *disk, struct disk_req *req, uint64_t len)
-{
-	ssize_t n;
-
-	if (len > QUICK_READ_MAX || __atomic_load_n(&disk->no_quick, __ATOMIC_RELAXED))
-		return false;
-	n = preadv2(disk->fd, req->iov, (int)req->n_iov, (off_t)req->at, RWF_NOWAIT);
-	if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL))
-		__atomic_store_n(&disk->no_quick, true, __ATOMIC_RELAXED);
-	return n >= 0 && (uint64_t)n == len;
-}
-
 bool disk_submit(struct disk *disk, struct disk_req *req)
 {
 	uint64_t len = length(req);
@@ -453,7 +259,8 @@ bool disk_submit(struct disk *disk, struct disk_req *req)
 	req->rc = check(disk, req, len);
 	if (req->rc < 0)
 		return true;
-	if (req->op == DISK_READ && quick_read(disk, req, len))
+	if (req->op == DISK_READ && len <= QUICK_READ_MAX &&
+	    disk->node->ops->read_cached(disk->node, req->at, req->iov, req->n_iov, len))
 		return true;
 	pool_add(&disk->pool, req);
 	return false;
@@ -461,7 +268,7 @@ bool disk_submit(struct disk *disk, struct disk_req *req)
 
 void disk_cancel(struct disk *disk, bool on)
 {
-	__atomic_store_n(&disk->cancelled, on, __ATOMIC_RELAXED);
+	__atomic_store_n(&disk->node->cancelled, on, __ATOMIC_RELAXED);
 }
 
 void disk_drain(struct disk *disk)
@@ -475,18 +282,18 @@ int disk_hand_over(struct disk *disk, struct err *err)
 {
 	int rc;
 
-	if (disk->info.readonly || disk->held == REST)
+	if (disk->info.readonly || disk->held == FILE_REST)
 		return 0;
-	if (disk->held == FIRST && (rc = lock(disk->fd, F_WRLCK, ALL, err)) < 0)
+	if (disk->held == FILE_FIRST && (rc = file_lock(disk->fd, F_WRLCK, FILE_ALL, err)) < 0)
 		return err_at(err, rc, "disk '%s', where it came from", disk->path);
-	disk->held = ALL;
-	rc = flush(disk);
+	disk->held = FILE_ALL;
+	rc = node_flush(disk->node);
 	if (rc < 0)
 		return err_sys(err, -rc, "flushing disk '%s'", disk->path);
-	rc = lock(disk->fd, F_UNLCK, FIRST, err);
+	rc = file_lock(disk->fd, F_UNLCK, FILE_FIRST, err);
 	if (rc < 0)
 		return err_at(err, rc, "disk '%s'", disk->path);
-	disk->held = REST;
+	disk->held = FILE_REST;
 	return 0;
 }
 
@@ -494,11 +301,11 @@ int disk_take_back(struct disk *disk, struct err *err)
 {
 	int rc;
 
-	if (disk->held != REST)
+	if (disk->held != FILE_REST)
 		return 0;
-	rc = lock(disk->fd, F_WRLCK, ALL, err);
+	rc = file_lock(disk->fd, F_WRLCK, FILE_ALL, err);
 	if (rc < 0)
 		return err_at(err, rc, "disk '%s'", disk->path);
-	disk->held = ALL;
+	disk->held = FILE_ALL;
 	return 0;
 }

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The file (or block device) under a disk: its bytes are the node's.
+ *
+ * Opening checks all that can be wrong with a file while there is a person to tell: that it is there, is a file,
+ * may be used, and that nobody else writes to it. The lock is an open-file-description lock on the whole file: shared
+ * for a readonly disk, exclusive otherwise. It goes away with the descriptor, however the process ends, and other
+ * programs that lock disk images the same way (QEMU does) see it.
+ *
+ * Flush is fdatasync(). A write that is done is in the host's page cache, so a flush that begins after it covers
+ * it, whichever thread does which: that is all the order there is. When fdatasync() fails the kernel may have
+ * dropped the dirty pages, so a second one that succeeds proves nothing: every flush after a failed one fails too.
+ */
+#include "block/file.h"
+
+#include "base/err.h"
+#include "base/macros.h"
+#include "block/iov.h"
+#include "block/node.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct file {
+	struct node node; /* first */
+	int fd;
+	bool grows;
+	/* Relaxed atomics: hints and latches that any thread sets. */
+	bool no_cached; /* the file system cannot say whether it would block */
+	bool sync_failed;
+};
+
+/* -- Opening ----------------------------------------------------------------------- */
+
+int file_open(const char *path, bool readonly, struct err *err)
+{
+	/* NONBLOCK: a FIFO must not make us wait; files and disks do not care. */
+	int fd = open(path, O_CLOEXEC | O_NONBLOCK | (readonly ? O_RDONLY : O_RDWR));
+
+	if (fd >= 0)
+		return fd;
+	switch (errno) {
+	case EISDIR:
+		return err_set(err, EISDIR, "is a directory, not a disk image");
+	case EROFS:
+	case EACCES:
+		if (!readonly && access(path, R_OK) == 0)
+			return err_set(err, errno, "may be read but not written; "
+				       "use it with readonly=on");
+	}
+	return err_sys(err, errno, "cannot open it");
+}
+
+static const struct {
+	off_t at, len; /* 0: to the end */
+} parts[] = {[FILE_ALL] = {0, 0}, [FILE_FIRST] = {0, 150}, [FILE_REST] = {150, 0}};
+
+int file_lock(int fd, short type, enum file_part part, struct err *err)
+{
+	struct flock l = {.l_type = type, .l_whence = SEEK_SET,
+			  .l_start = parts[part].at, .l_len = parts[part].len};
+
+	if (fcntl(fd, F_OFD_SETLK, &l) == 0)
+		return 0;
+	if (errno == EAGAIN || errno == EACCES)
+		return err_set(err, EBUSY, type == F_RDLCK
+			       ? "another lodge (or other program) is writing to it"
+			       : "another lodge (or other program) is using it");
+	return err_sys(err, errno, "cannot lock it");
+}
+
+static int device_size(int fd, uint64_t *size, uint32_t *block, struct err *err)
+{
+	unsigned int physical = 0;
+
+	if (ioctl(fd, BLKGETSIZE64, size) < 0)
+		return err_sys(err, errno, "cannot find out its size");
+	if (ioctl(fd, BLKPBSZGET, &physical) == 0)
+		*block = physical;
+	return 0;
+}
+
+static int look_at(struct file *f, uint32_t *block, struct err *err)
+{
+	struct stat st;
+	int rc = 0;
+
+	if (fstat(f->fd, &st) < 0)
+		return err_sys(err, errno, "cannot look at it");
+	if (S_ISDIR(st.st_mode))
+		return err_set(err, EISDIR, "is a directory, not a disk image");
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return err_set(err, EINVAL, "is neither a file nor a block device");
+	f->node.size = (uint64_t)st.st_size;
+	*block = 4096;
+	if (S_ISBLK(st.st_mode))
+		rc = device_size(f->fd, &f->node.size, block, err);
+	if (*block < 512 || *block > 64 * KiB || (*block & (*block - 1)))
+		*block = 4096;
+	return rc;
+}
+
+/* -- Doing ------------------------------------------------------------------------- */
+
+static struct file *of(struct node *n)
+{
+	return container_of(n, struct file, node);
+}
+
+static int clear(struct iovec *iov, unsigned n_iov)
+{
+	for (unsigned i = 0; i < n_iov; i++)
+		memset(iov[i].iov_base, 0, iov[i].iov_len);
+	return 0;
+}
+
+static int transfer(struct file *f, bool is_read, uint64_t at, struct iovec *iov, unsigned n_iov)
+{
+	while (n_iov && !node_is_cancelled(&f->node)) {
+		ssize_t n = is_read ? preadv(f->fd, iov, (int)n_iov, (off_t)at)
+				    : pwritev(f->fd, iov, (int)n_iov, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0 && is_read && f->grows)
+			return clear(iov, n_iov);
+		if (n == 0)
+			return -EIO; /* the file has become shorter */
+		at += (uint64_t)n;
+		iov_skip(&iov, &n_iov, (uint64_t)n);
+	}
+	return n_iov ? -ECANCELED : 0;
+}
+
+static int read_file(struct node *n, uint64_t at, struct iovec *iov, unsigned n_iov)
+{
+	return transfer(of(n), true, at, iov, n_iov);
+}
+
+static int write_file(struct node *n, uint64_t at, struct iovec *iov, unsigned n_iov)
+{
+	return transfer(of(n), false, at, iov, n_iov);
+}
+
+static int flush_file(struct node *n)
+{
+	struct file *f = of(n);
+
+	if (__atomic_load_n(&f->sync_failed, __ATOMIC_RELAXED))
+		return -EIO;
+	if (fdatasync(f->fd) == 0)
+		return 0;
+	__atomic_store_n(&f->sync_failed, true, __ATOMIC_RELAXED);
+	return -errno;
+}
+
+static int punch(struct file *f, uint64_t at, uint64_t len, int mode)
+{
+	int rc;
+
+	do {
+		rc = fallocate(f->fd, mode, (off_t)at, (off_t)len);
+	} while (rc < 0 && errno == EINTR);
+	return rc < 0 ? -errno : 0;
+}
+
+static int write_zeroes(struct file *f, uint64_t at, uint64_t len)
+{
+	static const uint8_t zeroes[64 * KiB];
+
+	while (len && !node_is_cancelled(&f->node)) {
+		struct iovec iov = {(void *)zeroes, len < sizeof(zeroes) ? len : sizeof(zeroes)};
+		size_t part = iov.iov_len;
+		int rc = transfer(f, false, at, &iov, 1);
+
+		if (rc < 0)
+			return rc;
+		at += part;
+		len -= part;
+	}
+	return len ? -ECANCELED : 0;
+}
+
+static int zero_file(struct node *n, uint64_t at, uint64_t len)
+{
+	struct file *f = of(n);
+	int rc = punch(f, at, len, FALLOC_FL_ZERO_RANGE | (f->grows ? 0 : FALLOC_FL_KEEP_SIZE));
+
+	if (rc == -EOPNOTSUPP && !f->grows)
+		rc = punch(f, at, len, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+	return rc == -EOPNOTSUPP ? write_zeroes(f, at, len) : rc;
+}
+
+/* Where the file system has no holes, nothing happens. */
+static int discard_file(struct node *n, uint64_t at, uint64_t len)
+{
+	int rc = punch(of(n), at, len, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+
+	return rc == -EOPNOTSUPP ? 0 : rc;
+}
+
+static bool read_cached_file(struct node *n, uint64_t at, const struct iovec *iov, unsigned n_iov,
+			     uint64_t len)
+{
+	struct file *f = of(n);
+	ssize_t got;
+
+	if (__atomic_load_n(&f->no_cached, __ATOMIC_RELAXED))
+		return false;
+	got = preadv2(f->fd, iov, (int)n_iov, (off_t)at, RWF_NOWAIT);
+	if (got < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL))
+		__atomic_store_n(&f->no_cached, true, __ATOMIC_RELAXED);
+	return got >= 0 && (uint64_t)got == len;
+}
+
+static void close_file(struct node *n)
+{
+	close(of(n)->fd);
+	free(of(n));
+}
+
+static const struct node_ops ops = {
+	.read = read_file, .write = write_file, .zero = zero_file, .discard = discard_file,
+	.flush = flush_file, .read_cached = read_cached_file, .close = close_file,
+};
+
+int file_node(struct node **node, int fd, unsigned flags, uint32_t *block, struct err *err)
+{
+	struct file *f = calloc(1, sizeof(*f));
+	uint32_t unheard;
+	int rc;
+
+	*node = NULL;
+	if (!f) {
+		close(fd);
+		return err_set(err, ENOMEM, "out of memory");
+	}
+	f->node.ops = &ops;
+	f->node.readonly = flags & FILE_READONLY;
+	f->grows = flags & FILE_GROWS;
+	f->fd = fd;
+	rc = look_at(f, block ? block : &unheard, err);
+	if (rc < 0)
+		close_file(&f->node);
+	else
+		*node = &f->node;
+	return rc;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An image's file: opened, looked at, locked; and as a node, whose bytes are the file's.
+ *
+ *	scoped_fd int fd = file_open("root.img", readonly, &err);
+ *
+ *	rc = file_lock(fd, F_WRLCK, FILE_ALL, &err);
+ *	rc = file_node(&node, keep_fd(&fd), 0, &err);
+ *
+ * lib/block's own.
+ */
+#ifndef BLOCK_FILE_H
+#define BLOCK_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+struct node;
+
+/* Parts of the lock on an image; disk.c says what they are for. */
+enum file_part { FILE_ALL, FILE_FIRST, FILE_REST };
+
+/* A descriptor, or -errno. Nothing is looked at yet. */
+int file_open(const char *path, bool readonly, struct err *err);
+
+/* Takes a part of the lock (F_RDLCK, F_WRLCK), whatever of it we have, or gives it up (F_UNLCK). -EBUSY: somebody
+ * else has it. */
+int file_lock(int fd, short type, enum file_part part, struct err *err);
+
+enum {
+	FILE_READONLY = 1,
+	FILE_GROWS = 2, /* writes make it longer, and what is behind its end reads as zeros */
+};
+
+/* The descriptor is taken over, whatever comes. `block`: preferred I/O size, 512 to 64 KiB; NULL is fine. */
+int file_node(struct node **node, int fd, unsigned flags, uint32_t *block, struct err *err);
+
+#endif
