@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Little-endian fields in byte buffers, aligned or not.
+ * Little-endian fields in byte buffers, aligned or not; and big-endian ones, by be32_get() and the like.
  *
  * Anything with a layout of its own (a kernel header, a virtqueue descriptor, an ACPI table)
  * is read and written by these, never by casting a buffer to a struct: no alignment rule,
@@ -68,6 +68,48 @@ static inline void le32_put(void *at, uint32_t v)
 static inline void le64_put(void *at, uint64_t v)
 {
 	v = htole64(v);
+	__builtin_memcpy(at, &v, sizeof(v));
+}
+
+static inline uint16_t be16_get(const void *at)
+{
+	uint16_t v;
+
+	__builtin_memcpy(&v, at, sizeof(v));
+	return be16toh(v);
+}
+
+static inline uint32_t be32_get(const void *at)
+{
+	uint32_t v;
+
+	__builtin_memcpy(&v, at, sizeof(v));
+	return be32toh(v);
+}
+
+static inline uint64_t be64_get(const void *at)
+{
+	uint64_t v;
+
+	__builtin_memcpy(&v, at, sizeof(v));
+	return be64toh(v);
+}
+
+static inline void be16_put(void *at, uint16_t v)
+{
+	v = htobe16(v);
+	__builtin_memcpy(at, &v, sizeof(v));
+}
+
+static inline void be32_put(void *at, uint32_t v)
+{
+	v = htobe32(v);
+	__builtin_memcpy(at, &v, sizeof(v));
+}
+
+static inline void be64_put(void *at, uint64_t v)
+{
+	v = htobe64(v);
 	__builtin_memcpy(at, &v, sizeof(v));
 }
 

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Compressed clusters, which other tools write and we read. An entry says
+ *
+ *	bits 0 to x - 1      at which byte of the file, whatever the cluster
+ *	bits x to 61         how many sectors more than the one it begins in
+ *
+ * where x is 62 - (cluster_bits - 8). It is a stream of deflate without a header, or of zstd, that makes a cluster and may end before its
+ * last sector does.
+ *
+ * The last one that was unpacked is kept, for a disk is mostly read in order. An entry with the same bits has the same
+ * data for as long as the image is open, because we write none.
+ */
+#include "block/qcow2/inside.h"
+
+#include "base/scoped.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#define WINDOW_LOG_MAX 22 /* of zstd: no cluster needs more */
+
+void packed_place(const struct qcow2 *q, uint64_t entry, uint64_t *at, uint64_t *len)
+{
+	unsigned x = 62 - (q->cluster_bits - 8);
+	uint64_t sectors = (entry & ~(ENTRY_COPIED | ENTRY_COMPRESSED)) >> x;
+
+	*at = entry & ((UINT64_C(1) << x) - 1);
+	*len = (sectors + 1) * 512 - (*at & 511);
+}
+
+static int inflate_cluster(struct qcow2 *q, uint64_t len)
+{
+	z_stream z = {.next_in = q->packed, .avail_in = (uInt)len, .next_out = q->unpacked,
+		      .avail_out = (uInt)q->cluster};
+	int rc = inflateInit2(&z, -12);
+
+	if (rc != Z_OK)
+		return -ENOMEM;
+	rc = inflate(&z, Z_FINISH);
+	inflateEnd(&z);
+	return (rc == Z_STREAM_END || rc == Z_BUF_ERROR) && z.avail_out == 0 ? 0 : -EIO;
+}
+
+static int unzstd_cluster(struct qcow2 *q, uint64_t len)
+{
+	ZSTD_inBuffer in = {q->packed, len, 0};
+	ZSTD_outBuffer out = {q->unpacked, q->cluster, 0};
+	ZSTD_DCtx *z = ZSTD_createDCtx();
+	size_t rc = 1;
+
+	if (!z)
+		return -ENOMEM;
+	ZSTD_DCtx_setParameter(z, ZSTD_d_windowLogMax, WINDOW_LOG_MAX);
+	while (rc && !ZSTD_isError(rc) && out.pos < out.size && in.pos < in.size)
+		rc = ZSTD_decompressStream(z, &out, &in);
+	ZSTD_freeDCtx(z);
+	return !ZSTD_isError(rc) && out.pos == out.size ? 0 : -EIO;
+}
+
+/* The lock of what was unpacked held. */
+static int unpack(struct qcow2 *q, uint64_t entry)
+{
+	uint64_t at, len;
+	int rc;
+
+	if (q->unpacked_is == entry)
+		return 0;
+	if (!q->packed)
+		q->packed = malloc(2 * q->cluster); /* SAFE: the sectors' number has cluster_bits - 8 bits */
+	if (!q->unpacked)
+		q->unpacked = malloc(q->cluster);
+	if (!q->packed || !q->unpacked)
+		return -ENOMEM;
+	q->unpacked_is = 0;
+	packed_place(q, entry, &at, &len);
+	rc = node_get(q->file, at, q->packed, len);
+	if (rc < 0)
+		return rc;
+	rc = q->zstd ? unzstd_cluster(q, len) : inflate_cluster(q, len);
+	if (rc == 0)
+		q->unpacked_is = entry;
+	return rc;
+}
+
+int packed_read(struct qcow2 *q, uint64_t entry, uint64_t from, struct iovec *iov, unsigned n_iov)
+{
+	int rc;
+
+	scoped_lock(&q->unpacked_lock);
+	rc = unpack(q, entry);
+	for (unsigned i = 0; rc == 0 && i < n_iov; i++) {
+		memcpy(iov[i].iov_base, q->unpacked + from, iov[i].iov_len);
+		from += iov[i].iov_len;
+	}
+	return rc;
+}
