@@ -28,7 +28,7 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "base/scoped.h"
-#include "block/file.h"
+#include "block/image.h"
 #include "block/iov.h"
 #include "block/node.h"
 #include "block/pool.h"
@@ -58,80 +58,40 @@ struct disk {
 
 /* -- Opening ----------------------------------------------------------------------- */
 
-static int lock_opened(struct disk *disk, int fd, const struct disk_config *config, struct err *err)
-{
-	if (config->readonly)
-		return file_lock(fd, F_RDLCK, FILE_ALL, err);
-	disk->held = config->handed_over ? FILE_FIRST : FILE_ALL;
-	return file_lock(fd, F_WRLCK, disk->held, err);
-}
+static void run(void *ctx, struct disk_req *req);
 
-/* A device that another computer has written: neither what is cached of it here nor its node's date says so. */
-static void forget_device(struct disk *disk)
+/* Of a device that moves its node's date says nothing. */
+static bool is_device(int fd)
 {
 	struct stat st;
 
-	if (fstat(disk->fd, &st) < 0 || !S_ISBLK(st.st_mode))
-		return;
-	posix_fadvise(disk->fd, 0, 0, POSIX_FADV_DONTNEED);
-	disk->info.undated = true;
-}
-
-/* A friendly word for the most frequent mistake. */
-static void warn_of_format(const struct disk *disk)
-{
-	char magic[4];
-
-	if (pread(disk->fd, magic, sizeof(magic), 0) == sizeof(magic) &&
-	    !memcmp(magic, "QFI\xfb", sizeof(magic)))
-		log_warn("disk",
-			 "'%s' looks like a qcow2 image; it is used as a raw one",
-			 disk->path);
-}
-
-static void run(void *ctx, struct disk_req *req);
-
-static int open_node(struct disk *disk, const struct disk_config *config, struct err *err)
-{
-	scoped_fd int fd = file_open(config->path, config->readonly, err);
-	int rc = fd < 0 ? fd : lock_opened(disk, fd, config, err);
-
-	if (rc < 0)
-		return rc;
-	disk->fd = fd;
-	rc = file_node(&disk->node, keep_fd(&fd), config->readonly ? FILE_READONLY : 0, &disk->info.block, err);
-	if (rc < 0)
-		return rc;
-	if (disk->node->size == 0)
-		return err_set(err, EINVAL, "is empty");
-	if (disk->node->size % DISK_SECTOR)
-		return err_set(err, EINVAL, "has %llu bytes, not a multiple of %u",
-			       (unsigned long long)disk->node->size, DISK_SECTOR);
-	return 0;
+	return fstat(fd, &st) == 0 && S_ISBLK(st.st_mode);
 }
 
 static int open_disk(struct disk *disk, const struct disk_config *config,
 		     struct err *err)
 {
-	int rc = open_node(disk, config, err);
+	struct image image;
+	int rc;
 
+	disk->held = config->handed_over ? FILE_FIRST : FILE_ALL;
+	rc = image_open(&image, config, disk->held, err);
 	if (rc < 0)
 		return rc;
-	if (config->handed_over)
-		forget_device(disk);
-	disk->info.size = disk->node->size;
-	disk->info.readonly = config->readonly;
-	disk->info.can_discard = !config->readonly;
+	disk->node = image.node;
+	disk->fd = image.fd;
+	disk->info = (struct disk_info){
+		.size = image.node->size, .readonly = config->readonly, .format = image.format,
+		.throw_away = config->throw_away, .block = image.block, .can_discard = !config->readonly,
+		.undated = config->handed_over && is_device(image.fd),
+	};
 	rc = pool_init(&disk->pool, config->threads ? config->threads : THREADS_DEFAULT,
 		       run, disk);
 	disk->has_pool = true;
 	if (rc < 0)
 		return err_sys(err, -rc, "cannot start a thread for it");
 	disk->path = strdup(config->path);
-	if (!disk->path)
-		return err_set(err, ENOMEM, "out of memory");
-	warn_of_format(disk);
-	return 0;
+	return disk->path ? 0 : err_set(err, ENOMEM, "out of memory");
 }
 
 int disk_open(struct disk **out, const struct disk_config *config, struct err *err)
@@ -177,6 +137,17 @@ uint64_t disk_written(const struct disk *disk)
 	if (syscall(SYS_fstat, disk->fd, &st) < 0)
 		return 0;
 	return (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+}
+
+int disk_settle(struct disk *disk, struct err *err)
+{
+	int rc;
+
+	if (disk->info.throw_away)
+		return err_set(err, EBUSY, "disk '%s' is written only here (snapshot=on), and gone when the guest is",
+			       disk->path);
+	rc = disk->held == FILE_REST ? 0 : node_flush(disk->node);
+	return rc < 0 ? err_sys(err, -rc, "flushing disk '%s'", disk->path) : 0;
 }
 
 const struct disk_info *disk_info(const struct disk *disk)
@@ -284,6 +255,8 @@ int disk_hand_over(struct disk *disk, struct err *err)
 
 	if (disk->info.readonly || disk->held == FILE_REST)
 		return 0;
+	if (disk->info.throw_away)
+		return err_set(err, EBUSY, "disk '%s' is written only here (snapshot=on): it cannot move", disk->path);
 	if (disk->held == FILE_FIRST && (rc = file_lock(disk->fd, F_WRLCK, FILE_ALL, err)) < 0)
 		return err_at(err, rc, "disk '%s', where it came from", disk->path);
 	disk->held = FILE_ALL;

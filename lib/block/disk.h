@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A disk: an image file, locked, with asynchronous requests.
+ * A disk: an image file, raw or qcow2, locked, with asynchronous requests.
  *
  *	struct disk *disk;
  *	int rc = disk_open(&disk, &(struct disk_config){.path = "root.img"}, &err);
@@ -38,9 +38,16 @@ struct disk;
 #define DISK_SECTOR  512u
 #define DISK_IOV_MAX 256u /* pieces of memory in a request */
 
+/* What a file is; the option says it, or else its name: FILE.qcow2 is qcow2, all others are raw. */
+enum disk_format { DISK_BY_NAME, DISK_RAW, DISK_QCOW2 };
+
+extern const char *const disk_formats[DISK_QCOW2 + 1]; /* "raw", "qcow2" */
+
 struct disk_config {
 	const char *path;
+	enum disk_format format;
 	bool readonly;
+	bool throw_away; /* the file is only read; what is written goes when the disk is closed */
 	unsigned threads; /* that do its I/O; 0 means 4 */
 	bool handed_over; /* by another lodge, which has called disk_hand_over() */
 };
@@ -48,6 +55,8 @@ struct disk_config {
 struct disk_info {
 	uint64_t size; /* in bytes, a multiple of DISK_SECTOR */
 	bool readonly;
+	enum disk_format format;
+	bool throw_away;
 	uint32_t block; /* preferred I/O size, 512 to 64 KiB */
 	bool can_discard;
 	bool undated; /* disk_written() does not tell who wrote it */
@@ -67,7 +76,7 @@ struct disk_req {
 	struct disk_req *next; /* the disk's */
 };
 
-/* Opens and locks: shared for readonly, alone otherwise. err names the file and the
+/* Opens and locks: shared for readonly and throw_away, alone otherwise. err names the file and the
  * reason. */
 int disk_open(struct disk **disk, const struct disk_config *config, struct err *err);
 
@@ -80,6 +89,10 @@ const struct disk_info *disk_info(const struct disk *disk);
 /* Its file, as it was named; when that was last written, in ns since 1970. */
 const char *disk_path(const struct disk *disk);
 uint64_t disk_written(const struct disk *disk);
+
+/* Writes and flushes all that its file does not have yet, so that this changes no more. No request is under way. -EBUSY: its
+ * writes are thrown away. */
+int disk_settle(struct disk *disk, struct err *err);
 
 /* Starts a request, and never waits for the disk. True: it is finished already, done is
  * not called. What is out of range or not made of whole sectors ends with -EINVAL, a

@@ -31,7 +31,7 @@
 struct file {
 	struct node node; /* first */
 	int fd;
-	bool grows;
+	bool grows, is_volatile;
 	/* Relaxed atomics: hints and latches that any thread sets. */
 	bool no_cached; /* the file system cannot say whether it would block */
 	bool sync_failed;
@@ -155,6 +155,8 @@ static int flush_file(struct node *n)
 {
 	struct file *f = of(n);
 
+	if (f->is_volatile)
+		return 0;
 	if (__atomic_load_n(&f->sync_failed, __ATOMIC_RELAXED))
 		return -EIO;
 	if (fdatasync(f->fd) == 0)
@@ -247,6 +249,7 @@ int file_node(struct node **node, int fd, unsigned flags, uint32_t *block, struc
 	f->node.ops = &ops;
 	f->node.readonly = flags & FILE_READONLY;
 	f->grows = flags & FILE_GROWS;
+	f->is_volatile = flags & FILE_VOLATILE;
 	f->fd = fd;
 	rc = look_at(f, block ? block : &unheard, err);
 	if (rc < 0)

@@ -30,7 +30,8 @@ int file_lock(int fd, short type, enum file_part part, struct err *err);
 
 enum {
 	FILE_READONLY = 1,
-	FILE_GROWS = 2, /* writes make it longer, and what is behind its end reads as zeros */
+	FILE_GROWS = 2,    /* writes make it longer, and what is behind its end reads as zeros */
+	FILE_VOLATILE = 4, /* it need not outlive us: a flush does nothing */
 };
 
 /* The descriptor is taken over, whatever comes. `block`: preferred I/O size, 512 to 64 KiB; NULL is fine. */

@@ -39,7 +39,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct disk;
+#include "block/disk.h"
+
 struct err;
 struct json_value;
 struct machine_config;
@@ -63,6 +64,7 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 /* Its disks, in order; strings as above. */
 struct saved_disk {
 	const char *path;
+	enum disk_format format;
 	bool readonly;
 	uint64_t size;    /* in bytes */
 	uint64_t written; /* when it was last, ns since 1970 */

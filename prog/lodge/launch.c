@@ -159,7 +159,7 @@ int launch_saved(const struct saved *saved, struct machine_config *config,
 		const struct saved_disk *d = saved_disk(saved, disks->n);
 
 		disks->disks[disks->n] = (struct disk_config){
-			.path = d->path, .readonly = d->readonly,
+			.path = d->path, .format = d->format, .readonly = d->readonly,
 		};
 	}
 	return machine_check(config, err);

@@ -38,7 +38,9 @@ static void list_disks(struct json *j, const struct machine_config *config)
 	for (unsigned i = 0; i < config->n_disks; i++) {
 		json_open(j, NULL, '{');
 		json_str(j, "path", disk_path(config->disks[i]));
+		json_str(j, "format", disk_formats[disk_info(config->disks[i])->format]);
 		json_bool(j, "readonly", disk_info(config->disks[i])->readonly);
+		json_bool(j, "snapshot", disk_info(config->disks[i])->throw_away);
 		json_close(j);
 	}
 	json_close(j);

@@ -37,7 +37,7 @@ struct parts {
 	const char *device_help; /* the same; "": of all */
 	uint64_t memory;
 	struct launch_disks disks;
-	bool agent;
+	bool agent, snapshot;
 };
 
 struct run {
@@ -80,28 +80,47 @@ static int set_device(void *into, char *value, struct err *err)
 	return 0;
 }
 
-/* FILE[,readonly=on|off]: what follows the last comma, if it has a '='. A file's name may
- * have commas. */
+static bool is_switch(const char *option, const char *name, bool *into)
+{
+	size_t len = strlen(name);
+
+	if (strncmp(option, name, len) != 0 || option[len] != '=')
+		return false;
+	*into = strcmp(option + len, "=on") == 0;
+	return *into || strcmp(option + len, "=off") == 0;
+}
+
+static bool is_format(const char *option, enum disk_format *into)
+{
+	for (enum disk_format f = DISK_RAW; f <= DISK_QCOW2; f++)
+		if (strncmp(option, "format=", 7) == 0 && strcmp(option + 7, disk_formats[f]) == 0) {
+			*into = f;
+			return true;
+		}
+	return false;
+}
+
+/* FILE[,OPTION=VALUE]...: what follows the last comma, if it has a '='. A file's name may have commas. */
 static int set_disk(void *into, char *value, struct err *err)
 {
 	struct launch_disks *disks = into;
 	struct disk_config *d = &disks->disks[disks->n];
-	char *comma = strrchr(value, ',');
+	char *comma;
 
 	if (disks->n == MACHINE_DISKS_MAX)
 		return err_set(err, EINVAL, "--disk: there can be %d at most",
 			       MACHINE_DISKS_MAX);
-	if (comma && strchr(comma, '=')) {
-		d->readonly = strcmp(comma, ",readonly=on") == 0;
-		if (!d->readonly && strcmp(comma, ",readonly=off") != 0)
-			return err_set(
-				err, EINVAL,
-				"--disk: '%s' is not readonly=on or readonly=off",
-				comma + 1);
+	while ((comma = strrchr(value, ',')) && strchr(comma, '=')) {
+		if (!is_switch(comma + 1, "readonly", &d->readonly) &&
+		    !is_switch(comma + 1, "snapshot", &d->throw_away) && !is_format(comma + 1, &d->format))
+			return err_set(err, EINVAL, "--disk: '%s' is not readonly=on|off, snapshot=on|off or "
+				       "format=raw|qcow2", comma + 1);
 		*comma = 0;
 	}
 	if (!value[0])
 		return err_set(err, EINVAL, "--disk needs the name of a file");
+	if (d->readonly && d->throw_away)
+		return err_set(err, EINVAL, "--disk: '%s' cannot be readonly=on and written with snapshot=on", value);
 	d->path = value;
 	disks->n++;
 	return 0;
@@ -129,8 +148,10 @@ static const struct option options[] = {
 	 offsetof(struct run, parts), 0, 0, set_cpu},
 	{"--memory", "SIZE", "with a unit: 512M, 2G (default: 1G)", OPTION_SIZE, AT(memory), 0, 0,
 	 NULL},
-	{"--disk", "FILE[,readonly=on]", "a raw image; once for each disk", OPTION_OTHER, AT(disks),
-	 0, 0, set_disk},
+	{"--disk", "FILE[,OPTION]...", "an image, raw or qcow2; once for each disk: readonly=on, snapshot=on, format=raw|qcow2",
+	 OPTION_OTHER, AT(disks), 0, 0, set_disk},
+	{"--snapshot", NULL, "snapshot=on for all disks that are written: what is written is thrown away", OPTION_FLAG,
+	 AT(snapshot), 0, 0, NULL},
 	{"--device", "[DEVICE,]help", "lists devices, or what one consists of", OPTION_OTHER, AT(device_help), 0, 0,
 	 set_device},
 	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", OPTION_WORD, AT(console),
@@ -152,8 +173,10 @@ static void make_absolute(struct parts *r)
 {
 	r->kernel = launch_path(r->kernel);
 	r->initrd = launch_path(r->initrd);
-	for (unsigned i = 0; i < r->disks.n; i++)
+	for (unsigned i = 0; i < r->disks.n; i++) {
 		r->disks.disks[i].path = launch_path(r->disks.disks[i].path);
+		r->disks.disks[i].throw_away |= r->snapshot && !r->disks.disks[i].readonly;
+	}
 }
 
 static int configure(void *parts, struct machine_config *config, struct launch_disks *disks,
@@ -204,7 +227,7 @@ static char *recipe(const struct parts *r)
 	put_file(out, r->kernel);
 	put_file(out, r->initrd);
 	for (unsigned i = 0; i < r->disks.n; i++) {
-		fprintf(out, "disk %d", r->disks.disks[i].readonly);
+		fprintf(out, "disk %d %d", r->disks.disks[i].readonly, r->disks.disks[i].format);
 		put_file(out, r->disks.disks[i].path);
 	}
 	return fclose(out) == 0 ? text : NULL;

@@ -109,9 +109,9 @@ int map_find(struct qcow2 *q, uint64_t cluster, uint64_t max, bool own, struct r
 
 bool map_find_cached(struct qcow2 *q, uint64_t cluster, uint64_t max, struct run *run)
 {
-	uint64_t at;
+	uint64_t table = q->l1.entry[cluster / l2_n(q)] & ENTRY_OFFSET, at = table + cluster % l2_n(q) * 8;
 
-	if (cluster % l2_n(q) + max > l2_n(q) || find_entry(q, cluster, &at) < 0 || !at)
+	if (cluster % l2_n(q) + max > l2_n(q) || !is_cluster(q, table))
 		return false;
 	for (uint64_t i = 0; i < max; i++) {
 		const uint8_t *bytes = cache_peek(q, at + i * 8);

@@ -190,6 +190,7 @@ static struct ram *ram_create(void)
 	return r;
 }
 
+__attribute__((unused))
 static struct ram *ram_copy(const struct ram *from)
 {
 	struct ram *r = ram_create();

@@ -99,6 +99,20 @@ static int read_body(struct saved *s, struct err *err)
 
 /* -- Disks ------------------------------------------------------------------------- */
 
+/* A file of before there were others has none. */
+static int read_format(const struct json_value *v, enum disk_format *format, struct err *err)
+{
+	const char *word = disk_formats[DISK_RAW];
+	int rc = json_find(v, "format") ? json_get_str(v, "format", &word, err) : 0;
+
+	if (rc < 0)
+		return rc;
+	for (*format = DISK_RAW; *format <= DISK_QCOW2; ++*format)
+		if (word && strcmp(word, disk_formats[*format]) == 0)
+			return 0;
+	return err_set(err, EINVAL, "a disk's format is '%s', not raw or qcow2", word ? word : "");
+}
+
 static int read_disk(struct saved *s, const struct json_value *v, struct err *err)
 {
 	struct saved_disk *d = &s->disks[s->n_disks];
@@ -107,6 +121,7 @@ static int read_disk(struct saved *s, const struct json_value *v, struct err *er
 	if (s->n_disks == MACHINE_DISKS_MAX)
 		return err_set(err, EINVAL, "it has more than %d disks", MACHINE_DISKS_MAX);
 	if ((rc = json_get_str(v, "path", &d->path, err)) < 0 ||
+	    (rc = read_format(v, &d->format, err)) < 0 ||
 	    (rc = json_get_bool(v, "readonly", &d->readonly, err)) < 0 ||
 	    (rc = json_get_uint(v, "size", UINT64_MAX, &d->size, err)) < 0 ||
 	    (rc = json_get_uint(v, "written", UINT64_MAX, &d->written, err)) < 0)

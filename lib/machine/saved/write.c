@@ -142,6 +142,7 @@ static void describe_disks(const struct machine *m, struct json *j)
 
 		json_open(j, NULL, '{');
 		json_str(j, "path", disk_path(m->config.disks[i]));
+		json_str(j, "format", disk_formats[info->format]);
 		json_bool(j, "readonly", info->readonly);
 		json_uint(j, "size", info->size);
 		json_uint(j, "written", disk_written(m->config.disks[i]));
@@ -277,7 +278,11 @@ static int save(struct machine *m, int fd, bool all, struct err *err)
 
 int machine_save(struct machine *m, int fd, struct err *err)
 {
-	return save(m, fd, true, err);
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < m->config.n_disks; i++)
+		rc = disk_settle(m->config.disks[i], err);
+	return rc < 0 ? rc : save(m, fd, true, err);
 }
 
 int machine_save_state(struct machine *m, int fd, struct err *err)

@@ -228,7 +228,7 @@ static const struct {
 	{"ppoll", try_ppoll, {0, DEAD, DEAD, DEAD}},
 	{"read", try_read, {-EBADF, DEAD, DEAD, -EBADF}},
 	{"pread64", try_pread, {-EBADF, DEAD, DEAD, DEAD}},
-	{"fallocate", try_allocate, {DEAD, DEAD, -EBADF, DEAD}},
+	{"fallocate", try_allocate, {-EBADF, DEAD, -EBADF, DEAD}},
 	/* What all need, so that this test is one of the list and not of a process that cannot do anything: */
 	{"memory", try_mmap, ALL_DO},
 	{"tgkill ourselves", try_tgkill_self, ALL_DO},

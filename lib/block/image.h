@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From an image's name to a node: its file, locked, its format, and what is behind it. lib/block's own.
+ */
+#ifndef BLOCK_IMAGE_H
+#define BLOCK_IMAGE_H
+
+#include <stdint.h>
+
+#include "block/disk.h"
+#include "block/file.h"
+
+struct err;
+struct node;
+
+struct image {
+	struct node *node;
+	int fd;                  /* of its file: the node's */
+	enum disk_format format;
+	uint32_t block;          /* preferred I/O size */
+};
+
+/* With its lock, of which `part` is taken if it is written. The node is whole or NULL. */
+int image_open(struct image *image, const struct disk_config *config, enum file_part part, struct err *err);
+
+#endif
