@@ -32,9 +32,11 @@
 #include "block/iov.h"
 #include "block/node.h"
 #include "block/pool.h"
+#include "block/qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -53,12 +55,18 @@ struct disk {
 	bool has_pool;
 	char *path;
 	enum file_part held; /* of its lock; changes only while no request is under way */
+	int written, shared; /* the qcow2 file that is written, and the same to be read by forks; -1: there is none */
+	struct disk_base base; /* what a fork of a fork has behind it */
+	unsigned young[DISK_MOMENTS_YOUNG], n_young; /* slots, of the latest moments; in a request that is alone */
 	unsigned complaints; /* relaxed atomic */
 };
 
 /* -- Opening ----------------------------------------------------------------------- */
 
 static void run(void *ctx, struct disk_req *req);
+
+static int keep_base(struct disk *disk, const struct disk_base *base, struct err *err);
+static void sweep(struct disk *disk, bool all);
 
 /* Of a device that moves its node's date says nothing. */
 static bool is_device(int fd)
@@ -80,11 +88,17 @@ static int open_disk(struct disk *disk, const struct disk_config *config,
 		return rc;
 	disk->node = image.node;
 	disk->fd = image.fd;
+	disk->written = image.written;
+	disk->shared = image.written < 0 ? -1 : file_open_again(image.written);
+	if (config->base && (rc = keep_base(disk, config->base, err)) < 0)
+		return rc;
 	disk->info = (struct disk_info){
 		.size = image.node->size, .readonly = config->readonly, .format = image.format,
 		.throw_away = config->throw_away, .block = image.block, .can_discard = !config->readonly,
-		.undated = config->handed_over && is_device(image.fd),
+		.undated = config->base || (config->handed_over && is_device(image.fd)),
 	};
+	if (!config->handed_over)
+		sweep(disk, true); /* what forks of another time have left */
 	rc = pool_init(&disk->pool, config->threads ? config->threads : THREADS_DEFAULT,
 		       run, disk);
 	disk->has_pool = true;
@@ -102,6 +116,7 @@ int disk_open(struct disk **out, const struct disk_config *config, struct err *e
 	*out = NULL;
 	if (!disk)
 		return err_set(err, ENOMEM, "out of memory");
+	disk->written = disk->shared = -1;
 	rc = open_disk(disk, config, err);
 	if (rc < 0) {
 		disk_close(disk);
@@ -117,9 +132,14 @@ void disk_close(struct disk *disk)
 		return;
 	if (disk->has_pool)
 		pool_fini(&disk->pool);
-	if (disk->node && disk->held != FILE_REST)
+	if (disk->node && disk->held != FILE_REST) {
+		sweep(disk, true);
 		node_flush(disk->node);
+	}
 	node_close(disk->node);
+	if (disk->shared >= 0)
+		close(disk->shared);
+	disk_base_close(&disk->base);
 	free(disk->path);
 	free(disk);
 }
@@ -157,8 +177,12 @@ const struct disk_info *disk_info(const struct disk *disk)
 
 /* -- Doing ------------------------------------------------------------------------- */
 
-static int perform(struct node *node, struct disk_req *req)
+static int keep_moment(struct disk *disk, struct disk_moment *m);
+
+static int perform(struct disk *disk, struct disk_req *req)
 {
+	struct node *node = disk->node;
+
 	switch (req->op) {
 	case DISK_READ:
 		return node_read(node, req->at, req->iov, req->n_iov);
@@ -170,6 +194,8 @@ static int perform(struct node *node, struct disk_req *req)
 		return node->ops->discard(node, req->at, req->len);
 	case DISK_ZERO:
 		return node->ops->zero(node, req->at, req->len);
+	case DISK_MOMENT:
+		return keep_moment(disk, container_of(req, struct disk_moment, req));
 	}
 	return -EINVAL;
 }
@@ -193,10 +219,10 @@ static void run(void *ctx, struct disk_req *req)
 {
 	struct disk *disk = ctx;
 
-	req->rc = node_is_cancelled(disk->node) ? -ECANCELED : perform(disk->node, req);
+	req->rc = node_is_cancelled(disk->node) ? -ECANCELED : perform(disk, req);
 	if (req->rc == 0 && req->sync)
 		req->rc = node_flush(disk->node);
-	if (req->rc < 0 && req->rc != -ECANCELED)
+	if (req->rc < 0 && req->rc != -ECANCELED && req->op != DISK_MOMENT)
 		complain(disk, req);
 }
 
@@ -245,6 +271,192 @@ void disk_cancel(struct disk *disk, bool on)
 void disk_drain(struct disk *disk)
 {
 	pool_drain(&disk->pool);
+}
+
+/* -- Moments ------------------------------------------------------------------------- */
+
+#define FORK_NAME "lodge-fork-"
+
+void disk_base_close(struct disk_base *base)
+{
+	while (base->n)
+		close(base->layer[--base->n].fd);
+}
+
+static int copy_base(struct disk_base *to, const struct disk_base *from, struct err *err)
+{
+	*to = (struct disk_base){.of_file = from->of_file};
+	for (; to->n < from->n; to->n++) {
+		to->layer[to->n] = from->layer[to->n];
+		to->layer[to->n].fd = fcntl(from->layer[to->n].fd, F_DUPFD_CLOEXEC, 0);
+		if (to->layer[to->n].fd < 0) {
+			disk_base_close(to);
+			return err_sys(err, errno, "a descriptor");
+		}
+	}
+	return 0;
+}
+
+static int keep_base(struct disk *disk, const struct disk_base *base, struct err *err)
+{
+	return copy_base(&disk->base, base, err);
+}
+
+int disk_base_hold(struct disk_base *base, unsigned slot, struct err *err)
+{
+	struct disk_layer *l = &base->layer[base->n - 1];
+	int again = file_open_again(l->fd);
+
+	if (again < 0)
+		return err_sys(err, -again, "opening a disk of a fork again, by /proc");
+	close(l->fd);
+	l->fd = again;
+	/* Who removes it has the slot alone; who has not yet removed it shares it with us. */
+	if (file_lock_slot(again, F_RDLCK, slot) < 0 || !file_slot_is_taken(again, slot))
+		return err_set(err, EBUSY, "the guest's lodge has ended, or forked the guest so often meanwhile that "
+			       "this fork's disk is gone");
+	return 0;
+}
+
+static bool is_qcow2(const struct disk *disk)
+{
+	return disk->written >= 0;
+}
+
+int disk_moment_check(const struct disk *disk, struct err *err)
+{
+	if (disk->info.readonly)
+		return 0;
+	if (!is_qcow2(disk))
+		return err_set(err, EBUSY, "the guest writes to disk '%s', which is raw and cannot be at two states: it is "
+			       "to be qcow2 (qemu-img convert -O qcow2), or used with snapshot=on or readonly=on",
+			       disk->path);
+	if (disk->shared < 0)
+		return err_sys(err, -disk->shared, "disk '%s' could not be opened once more by /proc, for forks", disk->path);
+	if (disk->base.n == DISK_LAYERS_MAX)
+		return err_set(err, EBUSY, "disk '%s' is a fork of a fork, %u deep, and that is the most", disk->path,
+			       DISK_LAYERS_MAX);
+	return 0;
+}
+
+/* The slot of a fork's snapshot, or -1: it is none. */
+static int slot_of(const char *name)
+{
+	const char *at = name + sizeof(FORK_NAME) - 1;
+	int slot = 0;
+
+	if (strncmp(name, FORK_NAME, sizeof(FORK_NAME) - 1) != 0 || !*at || strlen(at) > 6)
+		return -1;
+	for (; *at; at++) {
+		if (*at < '0' || *at > '9')
+			return -1;
+		slot = slot * 10 + *at - '0';
+	}
+	return slot;
+}
+
+static bool is_young(const struct disk *disk, unsigned slot)
+{
+	for (unsigned i = 0; i < disk->n_young && i < DISK_MOMENTS_YOUNG; i++)
+		if (disk->young[i] == slot)
+			return true;
+	return false;
+}
+
+/* Removes snapshots of forks that nobody has. What cannot be removed is left, for another time. No other request runs. */
+static void sweep(struct disk *disk, bool all)
+{
+	for (unsigned i = is_qcow2(disk) ? qcow2_snapshots(disk->node) : 0; i-- > 0;) {
+		char name[32];
+		int slot;
+
+		snprintf(name, sizeof(name), "%s", qcow2_snapshot_name(disk->node, i));
+		slot = slot_of(name);
+		if (slot < 0 || (!all && is_young(disk, (unsigned)slot)) ||
+		    file_lock_slot(disk->written, F_WRLCK, (unsigned)slot) < 0)
+			continue;
+		if (qcow2_snapshot_delete(disk->node, name, NULL) == 0)
+			file_lock_slot(disk->written, F_UNLCK, (unsigned)slot);
+	}
+}
+
+/* One that no snapshot has. */
+static unsigned free_slot(const struct disk *disk)
+{
+	for (unsigned slot = 0;; slot++) {
+		unsigned i = 0, n = qcow2_snapshots(disk->node);
+
+		while (i < n && slot_of(qcow2_snapshot_name(disk->node, i)) != (int)slot)
+			i++;
+		if (i == n)
+			return slot;
+	}
+}
+
+/* A snapshot that is to be read by forks: its slot is ours before it is there. */
+static int keep_fork(struct disk *disk, struct disk_moment *m)
+{
+	struct disk_layer *l;
+	struct qcow2_tree tree;
+	int rc;
+
+	sweep(disk, false);
+	m->slot = free_slot(disk);
+	snprintf(m->name, sizeof(m->name), FORK_NAME "%u", m->slot);
+	if (file_lock_slot(disk->written, F_RDLCK, m->slot) < 0)
+		return err_set(&m->err, EBUSY, "disk '%s': another program has locked byte %llu", disk->path,
+			       (unsigned long long)FILE_SLOTS + m->slot);
+	if ((rc = qcow2_snapshot_create(disk->node, m->name, &m->err)) < 0 ||
+	    (rc = qcow2_snapshot_tree(disk->node, m->name, &tree, &m->err)) < 0 ||
+	    (rc = copy_base(&m->base, &disk->base, &m->err)) < 0)
+		return rc;
+	disk->young[disk->n_young++ % DISK_MOMENTS_YOUNG] = m->slot;
+	if (!disk->base.n)
+		m->base.of_file = !disk->info.throw_away;
+	l = &m->base.layer[m->base.n];
+	*l = (struct disk_layer){fcntl(disk->shared, F_DUPFD_CLOEXEC, 0), tree.l1_at, tree.l1_n};
+	if (l->fd < 0)
+		return err_sys(&m->err, errno, "a descriptor");
+	m->base.n++;
+	return 0;
+}
+
+/* On a thread of the pool, alone. */
+static int keep_moment(struct disk *disk, struct disk_moment *m)
+{
+	return m->keep ? qcow2_snapshot_create(disk->node, m->keep, &m->err) : keep_fork(disk, m);
+}
+
+static void end_moment(struct disk_req *req)
+{
+	struct disk_moment *m = container_of(req, struct disk_moment, req);
+
+	scoped_lock(&m->lock);
+	m->is_ended = true;
+	pthread_cond_signal(&m->ended);
+}
+
+void disk_moment_begin(struct disk *disk, struct disk_moment *m, const char *keep)
+{
+	*m = (struct disk_moment){.req = {.op = DISK_MOMENT, .alone = true, .done = end_moment}, .disk = disk, .keep = keep};
+	pthread_mutex_init(&m->lock, NULL);
+	pthread_cond_init(&m->ended, NULL);
+	pool_add(&disk->pool, &m->req);
+}
+
+int disk_moment_end(struct disk_moment *m, struct err *err)
+{
+	pthread_mutex_lock(&m->lock);
+	while (!m->is_ended)
+		pthread_cond_wait(&m->ended, &m->lock);
+	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_destroy(&m->lock);
+	pthread_cond_destroy(&m->ended);
+	if (m->req.rc < 0)
+		disk_base_close(&m->base);
+	if (m->req.rc < 0 && err)
+		*err = m->err;
+	return m->req.rc;
 }
 
 /* -- Handing over ------------------------------------------------------------------ */

@@ -28,11 +28,13 @@
 #ifndef BLOCK_DISK_H
 #define BLOCK_DISK_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
-struct err;
+#include "base/err.h"
+
 struct disk;
 
 #define DISK_SECTOR  512u
@@ -43,6 +45,8 @@ enum disk_format { DISK_BY_NAME, DISK_RAW, DISK_QCOW2 };
 
 extern const char *const disk_formats[DISK_QCOW2 + 1]; /* "raw", "qcow2" */
 
+struct disk_base;
+
 struct disk_config {
 	const char *path;
 	enum disk_format format;
@@ -50,6 +54,7 @@ struct disk_config {
 	bool throw_away; /* the file is only read; what is written goes when the disk is closed */
 	unsigned threads; /* that do its I/O; 0 means 4 */
 	bool handed_over; /* by another lodge, which has called disk_hand_over() */
+	const struct disk_base *base; /* with throw_away: what a fork is to have, rather than the file as it is now */
 };
 
 struct disk_info {
@@ -62,7 +67,7 @@ struct disk_info {
 	bool undated; /* disk_written() does not tell who wrote it */
 };
 
-enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_ZERO };
+enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_DISCARD, DISK_ZERO, DISK_MOMENT };
 
 struct disk_req {
 	enum disk_op op;
@@ -74,6 +79,7 @@ struct disk_req {
 	void (*done)(struct disk_req *req);
 	int rc; /* for done: 0 or -errno */
 	struct disk_req *next; /* the disk's */
+	bool alone; /* the same */
 };
 
 /* Opens and locks: shared for readonly and throw_away, alone otherwise. err names the file and the
@@ -113,5 +119,67 @@ int disk_hand_over(struct disk *disk, struct err *err);
 
 /* It stays here. -EBUSY: somebody else has it, and it is as it was. Any other disk is fine. */
 int disk_take_back(struct disk *disk, struct err *err);
+
+/* -- Moments ------------------------------------------------------------------------- */
+
+/*
+ * What a disk is at one moment, kept for others: an internal snapshot of the qcow2 file that is written.
+ *
+ *	here                                             there, in a fork
+ *	... the guest is paused ...
+ *	disk_moment_begin(disk, &m, NULL);
+ *	... the guest goes on ...
+ *	disk_moment_end(&m, &err);                       m.base and m.slot come, descriptors and all
+ *	                                                 disk_base_hold(&base, slot, &err);
+ *	                                                 disk_open(..., .throw_away = true, .base = &base)
+ *
+ * A fork reads what nobody writes, as long as the snapshot is there. For that it has a lock on a byte behind the disk's, the
+ * slot's, on a descriptor of its own; the snapshot is removed by a later moment, or when the disk is closed or opened again, if nobody has
+ * the slot. Those of the last DISK_MOMENTS_YOUNG moments are not, while the disk is open: who asked may not hold it yet.
+ */
+#define DISK_LAYERS_MAX    8u
+#define DISK_MOMENTS_YOUNG 8u
+
+/* A snapshot in a qcow2 file, which is open to be read. */
+struct disk_layer {
+	int fd;
+	uint64_t l1_at;
+	uint32_t l1_n;
+};
+
+/* What is behind a fork's writes: layers, the last one first, and then the disk's file, or what is behind that. */
+struct disk_base {
+	bool of_file; /* the first layer is in the disk's file */
+	struct disk_layer layer[DISK_LAYERS_MAX];
+	unsigned n;
+};
+
+void disk_base_close(struct disk_base *base);
+
+/* Takes the slot of the last layer. -EBUSY: that is gone already. */
+int disk_base_hold(struct disk_base *base, unsigned slot, struct err *err);
+
+/* Whether a moment of it can be had; -EBUSY with what would do, if it is written and raw. */
+int disk_moment_check(const struct disk *disk, struct err *err);
+
+struct disk_moment {
+	struct disk_req req;
+	struct disk *disk;
+	const char *keep;
+	pthread_mutex_t lock;
+	pthread_cond_t ended;
+	bool is_ended;
+	struct err err;
+	char name[32];
+	unsigned slot;
+	struct disk_base base; /* the caller's, who closes it */
+};
+
+/* Begins: requests from here on wait until it has ended, and those before have. With a name the snapshot is kept under
+ * that, without a slot. Never waits. */
+void disk_moment_begin(struct disk *disk, struct disk_moment *m, const char *keep);
+
+/* Waits until it has ended. 0 or -errno; then there is no base. */
+int disk_moment_end(struct disk_moment *m, struct err *err);
 
 #endif

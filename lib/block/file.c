@@ -22,6 +22,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -59,8 +60,8 @@ int file_open(const char *path, bool readonly, struct err *err)
 }
 
 static const struct {
-	off_t at, len; /* 0: to the end */
-} parts[] = {[FILE_ALL] = {0, 0}, [FILE_FIRST] = {0, 150}, [FILE_REST] = {150, 0}};
+	off_t at, len;
+} parts[] = {[FILE_ALL] = {0, FILE_SLOTS}, [FILE_FIRST] = {0, 150}, [FILE_REST] = {150, FILE_SLOTS - 150}};
 
 int file_lock(int fd, short type, enum file_part part, struct err *err)
 {
@@ -74,6 +75,36 @@ int file_lock(int fd, short type, enum file_part part, struct err *err)
 			       ? "another lodge (or other program) is writing to it"
 			       : "another lodge (or other program) is using it");
 	return err_sys(err, errno, "cannot lock it");
+}
+
+static int lock_byte(int fd, int request, struct flock *l, short type, unsigned slot)
+{
+	*l = (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = FILE_SLOTS + slot, .l_len = 1};
+	return fcntl(fd, request, l) == 0 ? 0 : errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
+}
+
+int file_lock_slot(int fd, short type, unsigned slot)
+{
+	struct flock l;
+
+	return lock_byte(fd, F_OFD_SETLK, &l, type, slot);
+}
+
+bool file_slot_is_taken(int fd, unsigned slot)
+{
+	struct flock l;
+
+	return lock_byte(fd, F_OFD_GETLK, &l, F_WRLCK, slot) == 0 && l.l_type != F_UNLCK;
+}
+
+int file_open_again(int fd)
+{
+	char name[32];
+	int again;
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd); /* it may have no other name */
+	again = open(name, O_RDONLY | O_CLOEXEC);
+	return again < 0 ? -errno : again;
 }
 
 static int device_size(int fd, uint64_t *size, uint32_t *block, struct err *err)

@@ -234,6 +234,54 @@ static int open_nameless(struct err *err)
 	return fd;
 }
 
+/* Layers of a disk that was forked, each on the one before. */
+static int put_layer(struct node **base, const struct disk_layer *l, const char *path, struct err *err)
+{
+	struct node *file, *below = *base;
+	int fd = fcntl(l->fd, F_DUPFD_CLOEXEC, 0), rc;
+
+	*base = NULL;
+	rc = fd < 0 ? err_sys(err, errno, "a descriptor") : file_node(&file, fd, FILE_GROWS | FILE_READONLY, NULL, err);
+	if (rc < 0) {
+		node_close(below);
+		return rc;
+	}
+	return qcow2_open(base, &(struct qcow2_config){.file = file, .backing = below, .readonly = true, .path = path,
+						       .tree = {l->l1_at, l->l1_n}}, err);
+}
+
+static int behind_file(struct node **node, int shared, const char *path, struct err *err)
+{
+	struct chain chain;
+	struct node *file;
+	int fd = fcntl(shared, F_DUPFD_CLOEXEC, 0);
+	int rc = fd < 0 ? err_sys(err, errno, "a descriptor") : file_node(&file, fd, FILE_GROWS | FILE_READONLY, NULL, err);
+
+	if (rc < 0)
+		return rc;
+	rc = start_chain(&chain, path, err);
+	if (rc == 0)
+		rc = behind(node, file, path, &chain, err);
+	node_close(file);
+	return rc;
+}
+
+static int put_layers(struct image *image, const struct disk_config *config, struct err *err)
+{
+	const struct disk_base *b = config->base;
+	int rc = 0;
+
+	if (b->of_file) {
+		image->fd = b->layer[0].fd;
+		image->format = DISK_QCOW2;
+		image->block = 4096;
+		rc = behind_file(&image->node, b->layer[0].fd, config->path, err);
+	}
+	for (unsigned i = 0; rc == 0 && i < b->n; i++)
+		rc = put_layer(&image->node, &b->layer[i], config->path, err);
+	return rc;
+}
+
 static int throw_away(struct image *image, const char *path, struct err *err)
 {
 	struct qcow2_new new = QCOW2_NEW(image->node->size);
@@ -241,6 +289,7 @@ static int throw_away(struct image *image, const char *path, struct err *err)
 	int fd = open_nameless(err), rc;
 
 	image->node = NULL;
+	image->written = fd;
 	rc = fd < 0 ? fd : file_node(&file, fd, FILE_GROWS | FILE_VOLATILE, NULL, err);
 	if (rc < 0) {
 		node_close(base);
@@ -255,7 +304,7 @@ static int throw_away(struct image *image, const char *path, struct err *err)
 	return qcow2_open(&image->node, &(struct qcow2_config){.file = file, .backing = base, .path = path}, err);
 }
 
-int image_open(struct image *image, const struct disk_config *config, enum file_part part, struct err *err)
+static int open_file(struct image *image, const struct disk_config *config, enum file_part part, struct err *err)
 {
 	bool readonly = config->readonly || config->throw_away;
 	scoped_fd int fd = file_open(config->path, readonly, err);
@@ -263,12 +312,24 @@ int image_open(struct image *image, const struct disk_config *config, enum file_
 
 	if (rc < 0)
 		return rc;
-	*image = (struct image){.fd = fd, .format = format_of(config)};
+	image->fd = fd;
 	if (config->handed_over)
 		forget_cached(fd);
+	if (image->format == DISK_QCOW2 && !readonly)
+		image->written = fd;
 	if (image->format == DISK_QCOW2)
-		rc = open_qcow2(image, keep_fd(&fd), config, readonly, err);
-	else
-		rc = open_raw(image, keep_fd(&fd), readonly, config->format == DISK_RAW, err);
+		return open_qcow2(image, keep_fd(&fd), config, readonly, err);
+	return open_raw(image, keep_fd(&fd), readonly, config->format == DISK_RAW, err);
+}
+
+int image_open(struct image *image, const struct disk_config *config, enum file_part part, struct err *err)
+{
+	int rc = 0;
+
+	*image = (struct image){.fd = -1, .written = -1, .format = format_of(config)};
+	if (!config->base || !config->base->of_file)
+		rc = open_file(image, config, part, err);
+	if (rc == 0 && config->base)
+		rc = put_layers(image, config, err);
 	return rc == 0 && config->throw_away ? throw_away(image, config->path, err) : rc;
 }

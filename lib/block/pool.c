@@ -7,6 +7,8 @@
  * The list needs no bound of its own: its entries are the callers' request slots, of
  * which a device has a fixed number.
  *
+ * A request can be alone: it begins when all before it have ended, and those behind it when it has.
+ *
  * `under_way` counts a request until its done has returned; pool_drain() waits for
  * that.
  */
@@ -16,20 +18,39 @@
 #include "base/thread.h"
 #include "block/disk.h"
 
+/* Whether the first request must wait for others: it is to be alone, or one that is running is. Lock held. */
+static bool must_wait(const struct pool *pool)
+{
+	return pool->running && (pool->alone || pool->first->alone);
+}
+
 /* The next request, or NULL when the pool ends. Lock held. */
 static struct disk_req *next_locked(struct pool *pool)
 {
 	struct disk_req *req;
 
-	while (!pool->first && !pool->leave)
+	while (pool->first ? must_wait(pool) : !pool->leave)
 		pthread_cond_wait(&pool->work, &pool->lock);
 	req = pool->first;
 	if (req) {
 		pool->first = req->next;
 		if (!pool->first)
 			pool->last = &pool->first;
+		pool->running++;
+		pool->alone = req->alone;
 	}
 	return req;
+}
+
+/* Who waited for it may go on. Lock held. */
+static void end_locked(struct pool *pool)
+{
+	pool->running--;
+	if (pool->alone || (pool->first && pool->first->alone))
+		pthread_cond_broadcast(&pool->work);
+	pool->alone = false;
+	if (--pool->under_way == 0)
+		pthread_cond_broadcast(&pool->idle);
 }
 
 static void *work(void *arg)
@@ -43,8 +64,7 @@ static void *work(void *arg)
 		pool->run(pool->ctx, req);
 		req->done(req); /* req may be used for something else from here on */
 		pthread_mutex_lock(&pool->lock);
-		if (--pool->under_way == 0)
-			pthread_cond_broadcast(&pool->idle);
+		end_locked(pool);
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return NULL;

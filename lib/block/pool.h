@@ -21,6 +21,8 @@ struct pool {
 	pthread_cond_t work, idle;
 	struct disk_req *first, **last;
 	unsigned under_way; /* requests queued or running */
+	unsigned running;
+	bool alone;         /* the one that is running */
 	bool leave;
 	unsigned n_threads; /* not under lock: they do not change */
 	pthread_t threads[POOL_THREADS_MAX];

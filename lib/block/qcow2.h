@@ -61,6 +61,11 @@ struct qcow2_config {
 	bool readonly;
 	const char *path;     /* for sentences */
 	unsigned pages;       /* of metadata in memory, a power of two; 0: 2 MiB */
+	/* What a snapshot has, of a file that somebody else may write meanwhile: readonly. 0: what the disk is now. */
+	struct qcow2_tree {
+		uint64_t l1_at;
+		uint32_t l1_n;
+	} tree;
 };
 
 /* Whether a file's first bytes say that it is one. */
@@ -92,6 +97,9 @@ int qcow2_snapshot_create(struct node *node, const char *name, struct err *err);
 /* It is again what it was then. -ENOENT: there is none of that name. */
 int qcow2_snapshot_apply(struct node *node, const char *name, struct err *err);
 int qcow2_snapshot_delete(struct node *node, const char *name, struct err *err);
+
+/* Where it is, for as long as it is there. */
+int qcow2_snapshot_tree(struct node *node, const char *name, struct qcow2_tree *tree, struct err *err);
 
 unsigned qcow2_snapshots(struct node *node);
 const char *qcow2_snapshot_name(struct node *node, unsigned i);

@@ -11,12 +11,14 @@
 
 #include <stddef.h>
 
+#include "block/disk.h"
 #include "machine/layer.h"
+#include "machine/machine.h"
 
 struct err;
 struct json_value;
 
-#define CLIENT_FILES (RAM_LAYERS_MAX + 2) /* at most, with one answer: a fork has as many */
+#define CLIENT_FILES (RAM_LAYERS_MAX + 2 + MACHINE_DISKS_MAX * DISK_LAYERS_MAX) /* at most, with one answer: a fork has as many */
 
 /* The guest of this name or PID; NULL: the only one. A connected socket, or -errno with err. */
 int client_connect(const char *vm, struct err *err);

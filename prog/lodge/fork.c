@@ -37,13 +37,12 @@ struct forked {
 	const char *of;
 	unsigned count; /* 0: one, here */
 	struct launch launch;
-	struct saved *saved;
-	struct machine_fork fork;
+	struct forked_guest guest;
 	bool from_guest;
 };
 
 static const struct forked defaults = {
-	.launch = LAUNCH_DEFAULTS, .fork = {.state = -1, .where = -1},
+	.launch = LAUNCH_DEFAULTS, .guest = FORKED_NONE,
 };
 
 static const struct option options[] = {
@@ -61,19 +60,21 @@ static int find(struct forked *f, struct err *err)
 	scoped_fd int fd = client_connect(f->of, err);
 
 	if (fd == -ENOENT && f->of && (saved_is(f->of) || strchr(f->of, '/')))
-		return saved_open(&f->saved, f->of, err);
+		return saved_open(&f->guest.saved, f->of, err);
 	f->from_guest = true;
-	return fd < 0 ? fd : forked_ask(fd, &f->fork, &f->saved, err);
+	return fd < 0 ? fd : forked_ask(fd, NULL, &f->guest, err);
 }
 
 static int configure(void *forked, struct machine_config *config, struct launch_disks *disks,
 		     struct err *err)
 {
 	struct forked *f = forked;
-	int rc = launch_saved(f->saved, config, disks, err);
+	int rc = launch_saved(f->guest.saved, config, disks, err);
 
-	if (f->from_guest)
-		config->fork = &f->fork;
+	if (f->from_guest) {
+		config->fork = &f->guest.fork;
+		forked_disks(&f->guest, disks);
+	}
 	return rc;
 }
 
@@ -194,8 +195,7 @@ static int fork_main(void *parsed)
 		code = report_failure(&err);
 	else
 		code = f->count ? start_all(f, &err) : launch(&f->launch, configure, f);
-	saved_close(f->saved);
-	machine_fork_close(&f->fork);
+	forked_close(&f->guest);
 	return code;
 }
 
@@ -204,7 +204,8 @@ const struct verb verb_fork = {
 	.summary = "a copy of a guest, or several, that go on from where it is",
 	.text = VM_TEXT
 		"It may be a saved machine's file instead. The guest goes on; it and its copies share memory\n"
-		"that none of them has written since. It may have no disk but readonly ones.\n\n"
+		"that none of them has written since. A disk that it writes has to be qcow2, or used with\n"
+		"snapshot=on; what the copies write to it goes when they end.\n\n"
 		"Without --count the copy's console is here, as with `lodge restore`. With it the copies are in\n"
 		"the background, with NAME-1, NAME-2 and so on as names if there is --name, and their names or\n"
 		"processes are printed, a line each; `lodge console` shows one's console.\n",

@@ -142,14 +142,23 @@ static int do_save(struct call *c, struct err *err)
 	return say_ok(c);
 }
 
-static int check_disks(const struct machine_config *config, struct err *err)
+/* What is thrown away when the guest's lodge ends cannot be kept for a snapshot. */
+static int check_disks(const struct machine_config *config, const char *keep, struct err *err)
 {
-	for (unsigned i = 0; i < config->n_disks; i++)
-		if (!disk_info(config->disks[i])->readonly)
-			return err_set(err, EBUSY, "the guest writes to disk '%s', which one lodge can do at a time: "
-				       "a guest to be forked needs readonly=on",
-				       disk_path(config->disks[i]));
-	return 0;
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < config->n_disks; i++) {
+		const struct disk *disk = config->disks[i];
+
+		if (keep && !disk_info(disk)->readonly)
+			return err_set(err, EBUSY, "the guest writes to disk '%s': a guest to be kept needs readonly=on",
+				       disk_path(disk));
+		rc = disk_moment_check(disk, err);
+		if (rc == 0 && keep && disk_info(disk)->throw_away)
+			rc = err_set(err, EBUSY, "disk '%s' is written only here (snapshot=on), and gone when the guest is",
+				     disk_path(disk));
+	}
+	return rc;
 }
 
 static void give(struct call *c, int fd)
@@ -158,24 +167,56 @@ static void give(struct call *c, int fd)
 		c->give[c->n_give++] = fd;
 }
 
-static int do_fork(struct call *c, struct err *err)
+static void give_memory(struct call *c, const struct machine_fork *f)
 {
-	struct machine_fork f;
-	int rc = check_disks(c->session->config, err);
-
-	if (rc == 0)
-		rc = session_fork(c->session, &f, err);
-	if (rc < 0)
-		return rc;
-	give(c, f.state);
-	give(c, f.where);
+	give(c, f->state);
+	give(c, f->where);
 	json_open(c->answer, "layers", '[');
-	for (unsigned i = 0; i < f.n; i++) {
-		give(c, f.layer[i].fd);
+	for (unsigned i = 0; i < f->n; i++) {
+		give(c, f->layer[i].fd);
 		json_open(c->answer, NULL, '{');
-		json_uint(c->answer, "at", f.layer[i].at);
+		json_uint(c->answer, "at", f->layer[i].at);
 		json_close(c->answer);
 	}
+	json_close(c->answer);
+}
+
+static void give_disk(struct call *c, const struct disk_moment *m)
+{
+	const struct disk_base *b = &m->base;
+
+	json_open(c->answer, NULL, '{');
+	json_bool(c->answer, "of_file", b->of_file);
+	json_uint(c->answer, "slot", m->slot);
+	json_open(c->answer, "layers", '[');
+	for (unsigned i = 0; i < b->n; i++) {
+		give(c, b->layer[i].fd);
+		json_open(c->answer, NULL, '{');
+		json_uint(c->answer, "at", b->layer[i].l1_at);
+		json_uint(c->answer, "entries", b->layer[i].l1_n);
+		json_close(c->answer);
+	}
+	json_close(c->answer);
+	json_close(c->answer);
+}
+
+static int do_fork(struct call *c, struct err *err)
+{
+	struct disk_moment moments[MACHINE_DISKS_MAX];
+	struct machine_fork f;
+	const char *keep = NULL;
+	int rc = json_find(c->args, "keep") ? json_get_str(c->args, "keep", &keep, err) : 0;
+
+	if (rc == 0)
+		rc = check_disks(c->session->config, keep, err);
+	if (rc == 0)
+		rc = session_fork(c->session, &f, moments, keep, err);
+	if (rc < 0)
+		return rc;
+	give_memory(c, &f);
+	json_open(c->answer, "disks", '[');
+	for (unsigned i = 0; i < c->session->config->n_disks; i++)
+		give_disk(c, &moments[i]);
 	json_close(c->answer);
 	return 0;
 }
@@ -234,7 +275,8 @@ const struct request requests[] = {
 	 .args = {{"live", JSON_BOOL, true, "it runs meanwhile"},
 		  {"direct", JSON_BOOL, true, "nobody is in between: when the other end is closed the other lodge has ended"}}},
 	{"fork", "answers with descriptors: its state, a map of its memory, and the layers of that, which begin "
-	 "at the bytes that the answer names", .changes = true, .serve = do_fork},
+	 "at the bytes that the answer names; and of disks that are written what they were", .changes = true, .serve = do_fork,
+	 .args = {{"keep", JSON_STRING, true, "disks get a snapshot of that name inside, and no descriptors come of them"}}},
 	{"save", "pauses it, writes it to the file, and keeps it paused until this client says "
 	 "resume or stop, or is gone", .changes = true, .file = true, .serve = do_save},
 	{0},

@@ -7,7 +7,9 @@
 #define LODGE_REQUEST_H
 
 #include "base/json_read.h"
+#include "block/disk.h"
 #include "machine/layer.h"
+#include "machine/machine.h"
 
 #include <stdbool.h>
 
@@ -22,7 +24,7 @@ struct request_arg {
 	const char *help;
 };
 
-#define CALL_GIVE (RAM_LAYERS_MAX + 2) /* a fork has as many */
+#define CALL_GIVE (RAM_LAYERS_MAX + 2 + MACHINE_DISKS_MAX * DISK_LAYERS_MAX) /* a fork has as many */
 
 /* One that is being served. */
 struct call {

@@ -34,6 +34,7 @@
 #include "session.h"
 
 #include "base/err.h"
+#include "block/disk.h"
 #include "console.h"
 #include "control.h"
 #include "failure.h"
@@ -285,18 +286,57 @@ int session_resume(struct session *s, struct err *err)
 	return tell_end(s, rc, err);
 }
 
-int session_fork(struct session *s, struct machine_fork *f, struct err *err)
+/* Disks that are written; the guest stands still. */
+static void begin_moments(struct session *s, struct disk_moment *moments, const char *keep)
+{
+	for (unsigned i = 0; i < s->config->n_disks; i++)
+		if (!disk_info(s->config->disks[i])->readonly)
+			disk_moment_begin(s->config->disks[i], &moments[i], keep);
+}
+
+/* All of them, also when one fails. */
+static int end_moments(struct session *s, struct disk_moment *moments, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < s->config->n_disks; i++)
+		if (!disk_info(s->config->disks[i])->readonly) {
+			int one = disk_moment_end(&moments[i], err);
+
+			rc = rc < 0 ? rc : one;
+		}
+	return rc;
+}
+
+void session_close_moments(struct session *s, struct disk_moment *moments)
+{
+	for (unsigned i = 0; i < s->config->n_disks; i++)
+		disk_base_close(&moments[i].base);
+}
+
+int session_fork(struct session *s, struct machine_fork *f, struct disk_moment *moments, const char *keep,
+		 struct err *err)
 {
 	bool was_paused = is_paused(s);
 	struct err unheard;
-	int rc = session_pause(s, err);
+	int rc = session_pause(s, err), disks = 0;
 
+	for (unsigned i = 0; i < s->config->n_disks; i++)
+		moments[i] = (struct disk_moment){.base = {.n = 0}};
 	if (rc < 0)
 		return rc;
 	rc = tell_end(s, machine_fork(s->machine, f, err), err);
+	if (rc == 0)
+		begin_moments(s, moments, keep);
 	if (!was_paused)
 		session_resume(s, &unheard);
-	return rc;
+	if (rc == 0)
+		disks = end_moments(s, moments, err);
+	if (disks < 0) {
+		machine_fork_close(f);
+		session_close_moments(s, moments);
+	}
+	return rc < 0 ? rc : disks;
 }
 
 int session_migrate(struct session *s, const struct migration_plan *plan, struct err *err)

@@ -12,6 +12,7 @@
 
 struct console;
 struct control;
+struct disk_moment;
 struct err;
 struct loop;
 struct machine;
@@ -64,8 +65,11 @@ int session_run(struct session *s);
 int session_pause(struct session *s, struct err *err);
 int session_resume(struct session *s, struct err *err);
 
-/* Copies the machine (machine/fork.h), which goes on if it was not paused. */
-int session_fork(struct session *s, struct machine_fork *f, struct err *err);
+/* Copies the machine (machine/fork.h), which goes on if it was not paused; and keeps what its disks were then: a moment
+ * for each, which has a base if it is written; or with a name a snapshot of that name, and no base. */
+int session_fork(struct session *s, struct machine_fork *f, struct disk_moment *moments, const char *keep,
+		 struct err *err);
+void session_close_moments(struct session *s, struct disk_moment *moments);
 
 /* Moves the machine to who is at the other end of plan->fd, which is taken over (machine/migrate.h). The answer
  * comes by control_migrated(). Nothing else may change its life meanwhile. */

@@ -186,8 +186,7 @@ static int write_fork(const struct snapdir *d, const char *path, struct machine_
 static int take(const struct snap *s, const struct snapdir *d, const char *guest, int fd, struct err *err)
 {
 	scoped_mem char *path = snapdir_file(d, s->name, SNAPDIR_SNAPSHOT, err);
-	struct machine_fork f;
-	struct saved *saved;
+	struct forked_guest g = FORKED_NONE;
 	int rc;
 
 	if (!path)
@@ -195,11 +194,10 @@ static int take(const struct snap *s, const struct snapdir *d, const char *guest
 	if (access(path, F_OK) == 0)
 		return err_set(err, EBUSY, "guest '%s' has a snapshot '%s' already", guest, s->name);
 	snapdir_sweep(d);
-	rc = forked_ask(fd, &f, &saved, err);
-	if (rc == 0 && (rc = write_fork(d, path, &f, saved, err)) < 0)
+	rc = forked_ask(fd, s->name, &g, err);
+	if (rc == 0 && (rc = write_fork(d, path, &g.fork, g.saved, err)) < 0)
 		err_at(err, rc, "snapshot '%s'", s->name);
-	saved_close(saved);
-	machine_fork_close(&f);
+	forked_close(&g);
 	if (rc < 0)
 		snapdir_sweep(d);
 	return rc;

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,13 @@ def path(name, data=b""):
     with open(p, "wb") as f:
         f.write(data)
     return p
+
+
+def qcow2(size):
+    """An image with nothing in it: header, refcount table, a block of refcounts, L1 table."""
+    header = b"QFI\xfb" + struct.pack(">IQIIQIIQQIIQQQQII", 3, 0, 0, 16, size, 0, 1, 3 << 16, 1 << 16, 1, 0, 0, 0, 0, 0, 4, 112)
+    cluster = 1 << 16
+    return b"".join(b.ljust(cluster, b"\0") for b in (header, struct.pack(">Q", 2 << 16), struct.pack(">HHHH", 1, 1, 1, 1), b""))
 
 
 SEND = b"\xba\xfd\x03\0\0\x88\xc4\xec\xa8\x20\x74\xfb\x88\xe0\xba\xf8\x03\0\0\xee"  # al, when it can be

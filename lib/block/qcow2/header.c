@@ -6,6 +6,7 @@
  * The first sector is the only thing that is written in place and decides about all others, so it is one write of one sector,
  * which disks do wholly or not at all. What is behind it (extensions, the backing file's name) stays as it is.
  */
+#include "block/qcow2.h"
 #include "block/qcow2/inside.h"
 
 #include "base/bytes.h"
@@ -162,6 +163,14 @@ static int check_features(struct qcow2 *q, struct err *err)
 	return 0;
 }
 
+/* The writer of the file may change all that the header leads to, meanwhile, but not this tree: so it is all we look at. */
+static void look_at_tree(struct qcow2 *q, const struct qcow2_tree *tree)
+{
+	be64_put(q->header + AT_L1, tree->l1_at);
+	be32_put(q->header + AT_L1_N, tree->l1_n);
+	be32_put(q->header + AT_SNAPSHOTS_N, 0);
+}
+
 static int check_sizes(struct qcow2 *q, struct err *err)
 {
 	uint64_t covers = q->cluster * l2_n(q), l1_n = be32_get(q->header + AT_L1_N);
@@ -225,7 +234,7 @@ int table_write(struct qcow2 *q, const struct table *t, struct span span)
 	return rc;
 }
 
-static int read_tables(struct qcow2 *q, struct err *err)
+static int read_tables(struct qcow2 *q, bool is_tree, struct err *err)
 {
 	uint64_t l1 = be64_get(q->header + AT_L1), refs = be64_get(q->header + AT_TABLE);
 	uint32_t l1_n = be32_get(q->header + AT_L1_N);
@@ -233,14 +242,14 @@ static int read_tables(struct qcow2 *q, struct err *err)
 	int rc;
 
 	if ((rc = check_place(q, "L1 table", l1, l1_n * UINT64_C(8), err)) < 0 ||
-	    (rc = check_place(q, "refcount table", refs, refs_n * UINT64_C(8), err)) < 0)
+	    (!is_tree && (rc = check_place(q, "refcount table", refs, refs_n * UINT64_C(8), err)) < 0))
 		return rc;
-	if ((rc = table_read(q, &q->l1, l1, l1_n)) < 0 || (rc = table_read(q, &q->refs, refs, refs_n)) < 0)
+	if ((rc = table_read(q, &q->l1, l1, l1_n)) < 0 || (!is_tree && (rc = table_read(q, &q->refs, refs, refs_n)) < 0))
 		return err_sys(err, -rc, "reading its tables");
 	return 0;
 }
 
-int header_read(struct qcow2 *q, struct err *err)
+int header_read(struct qcow2 *q, const struct qcow2_tree *tree, struct err *err)
 {
 	int rc = node_get(q->file, 0, q->header, sizeof(q->header));
 
@@ -261,8 +270,10 @@ int header_read(struct qcow2 *q, struct err *err)
 	q->end = clusters_of(q, q->file->size);
 	if (q->version == 3 && (rc = check_features(q, err)) < 0)
 		return rc;
+	if (tree->l1_at)
+		look_at_tree(q, tree);
 	rc = check_sizes(q, err);
-	return rc < 0 ? rc : read_tables(q, err);
+	return rc < 0 ? rc : read_tables(q, tree->l1_at, err);
 }
 
 /* -- Writing --------------------------------------------------------------------------- */

@@ -163,8 +163,10 @@ static inline uint64_t clusters_of(const struct qcow2 *q, uint64_t bytes)
 
 /* -- header.c ------------------------------------------------------------------------ */
 
-/* Reads all but the backing file's name. */
-int header_read(struct qcow2 *q, struct err *err);
+struct qcow2_tree;
+
+/* Reads all but the backing file's name; and of a snapshot's tree no table but that one. */
+int header_read(struct qcow2 *q, const struct qcow2_tree *tree, struct err *err);
 
 /* The backing file's name and format: 0 if there is none. */
 int header_backing(struct qcow2 *q, char name[BACKING_NAME_MAX + 1], char format[16], struct err *err);

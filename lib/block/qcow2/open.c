@@ -28,15 +28,15 @@ static struct qcow2 *new_node(struct node *file, const char *path)
 
 #define CACHE_BYTES (2 * MiB)
 
-static int open_it(struct qcow2 *q, unsigned pages, struct err *err)
+static int open_it(struct qcow2 *q, const struct qcow2_config *config, struct err *err)
 {
-	int rc = q->path ? header_read(q, err) : err_set(err, ENOMEM, "out of memory");
+	int rc = q->path ? header_read(q, &config->tree, err) : err_set(err, ENOMEM, "out of memory");
 
 	if (rc < 0)
 		return rc;
 	q->virgin = q->end;
 	q->virgin_is_zero = true;
-	if (cache_init(&q->cache, pages ? pages : (unsigned)(CACHE_BYTES / q->unit)) < 0)
+	if (cache_init(&q->cache, config->pages ? config->pages : (unsigned)(CACHE_BYTES / q->unit)) < 0)
 		return err_set(err, ENOMEM, "out of memory");
 	rc = snapshots_read(q, err);
 	return rc < 0 || q->node.readonly ? rc : refcounts_check(q, err);
@@ -55,7 +55,7 @@ int qcow2_open(struct node **node, const struct qcow2_config *config, struct err
 	}
 	q->backing = config->backing;
 	q->node.readonly = config->readonly;
-	rc = open_it(q, config->pages, err);
+	rc = open_it(q, config, err);
 	if (rc < 0)
 		node_close(&q->node);
 	else
@@ -78,7 +78,7 @@ int qcow2_backing(struct node *file, char name[BACKING_NAME_MAX + 1], char forma
 	if (!q)
 		return err_set(err, ENOMEM, "out of memory");
 	q->node.readonly = true;
-	rc = header_read(q, err);
+	rc = header_read(q, &(struct qcow2_tree){0}, err);
 	if (rc == 0)
 		rc = header_backing(q, name, format, err);
 	q->file = NULL;

@@ -684,6 +684,19 @@ int qcow2_snapshot_delete(struct node *node, const char *name, struct err *err)
 	return 0;
 }
 
+int qcow2_snapshot_tree(struct node *node, const char *name, struct qcow2_tree *tree, struct err *err)
+{
+	struct qcow2 *q = qcow2_of(node);
+	unsigned i;
+
+	scoped_lock(&q->lock);
+	i = find(q, name);
+	if (i == q->n_snapshots)
+		return err_set(err, ENOENT, "'%s' has no snapshot '%s'", q->path, name);
+	*tree = (struct qcow2_tree){q->snapshots[i].l1_at, q->snapshots[i].l1_n};
+	return 0;
+}
+
 unsigned qcow2_snapshots(struct node *node)
 {
 	return qcow2_of(node)->n_snapshots;

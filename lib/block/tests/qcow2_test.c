@@ -475,6 +475,170 @@ static void test_threads(unsigned cluster_bits)
 	is_clean("many", "and the image");
 }
 
+/* -- Moments ----------------------------------------------------------------------------------------- */
+
+struct pair {
+	struct disk *disk;
+	bool stop;
+	uint32_t n;
+};
+
+/* The first sector, and when that is written the second: at any moment it is the same, or one behind. */
+static void *write_pairs(void *arg)
+{
+	struct pair *p = arg;
+	uint32_t bytes[128] = {0};
+
+	while (!__atomic_load_n(&p->stop, __ATOMIC_RELAXED)) {
+		bytes[0] = ++p->n;
+		io(p->disk, DISK_WRITE, 0, bytes, 512);
+		io(p->disk, DISK_WRITE, 1 << 20, bytes, 512);
+	}
+	return NULL;
+}
+
+static uint32_t read_number(struct disk *disk, uint64_t at)
+{
+	uint32_t bytes[128] = {0};
+
+	io(disk, DISK_READ, at, bytes, 512);
+	return bytes[0];
+}
+
+static struct disk *open_moment(struct disk *disk, struct disk_base *base, struct err *err)
+{
+	struct disk_config config = {.path = disk_path(disk), .format = disk_info(disk)->format, .throw_away = true,
+				     .base = base};
+	struct disk_moment m;
+	struct disk *fork = NULL;
+
+	disk_moment_begin(disk, &m, NULL);
+	if (disk_moment_end(&m, err) < 0)
+		return NULL;
+	*base = m.base;
+	if (disk_base_hold(base, m.slot, err) == 0)
+		disk_open(&fork, &config, err);
+	return fork;
+}
+
+static void write_number(struct disk *disk, uint64_t at, uint32_t n)
+{
+	uint32_t bytes[128] = {n};
+
+	io(disk, DISK_WRITE, at, bytes, 512);
+}
+
+/* Its own writes, and those of the guest it was made of, are not each other's. */
+static void test_fork(const char *name, bool throw_away)
+{
+	struct disk_config config = {.path = path, .throw_away = throw_away};
+	struct disk *disk, *fork, *grandchild;
+	struct disk_base base = {.n = 0}, second = {.n = 0};
+	struct err err = {0};
+	uint32_t a;
+
+	in_dir(path, name);
+	disk = open_disk(&config);
+	write_number(disk, 0, 1);
+	write_number(disk, 512, 2);
+	fork = open_moment(disk, &base, &err);
+	if (!ok(fork, "%s: a fork's disk %s", name, err.text))
+		return;
+	write_number(disk, 0, 3);
+	is_int(read_number(fork, 0), 1, "it has what was there");
+	is_int(read_number(disk, 0), 3, "and the guest goes on");
+	write_number(fork, 512, 4);
+	is_int(read_number(disk, 512), 2, "the fork's writes are its own");
+	grandchild = open_moment(fork, &second, &err);
+	ok(grandchild, "a fork of it %s", err.text);
+	write_number(fork, 512, 5);
+	a = read_number(grandchild, 0);
+	is_int(a * 10 + read_number(grandchild, 512), 14, "has what both had");
+	for (unsigned i = 0; i < 20; i++) {
+		struct disk_base more = {.n = 0};
+		struct disk *other = open_moment(disk, &more, &err);
+
+		write_number(disk, 0, 100 + i);
+		disk_close(other);
+		disk_base_close(&more);
+	}
+	disk_base_close(&second);
+	is_int(read_number(fork, 0), 1, "twenty more come and go");
+	disk_close(fork);
+	disk_base_close(&base);
+	is_int(read_number(grandchild, 0), 1, "a fork's fork outlives it");
+	disk_close(disk);
+	is_int(read_number(grandchild, 0) * 10 + read_number(grandchild, 512), 14, "and the guest");
+	if (!throw_away)
+		is_int(run("grep -q lodge-fork-0 %s", name), 0, "the snapshot is there as long as somebody reads it");
+	disk = open_disk(&config);
+	write_number(disk, 0, 77);
+	is_int(read_number(grandchild, 0), 1, "so it is when the disk is used again");
+	disk_close(disk);
+	disk_close(grandchild);
+	disk_close(open_disk(&config));
+	if (!throw_away)
+		is_clean(name, "all are gone");
+}
+
+static void test_too_late(void)
+{
+	struct disk *disk;
+	struct disk_moment m;
+	struct err err = {0};
+
+	in_dir(path, "moments");
+	disk = open_disk(&(struct disk_config){.path = path, .format = DISK_QCOW2});
+	disk_moment_begin(disk, &m, NULL);
+	is_int(disk_moment_end(&m, &err), 0, "a moment that nobody holds");
+	disk_close(disk);
+	is_int(disk_base_hold(&m.base, m.slot, &err), -EBUSY, "is gone with the disk");
+	ok(strstr(err.text, "this fork's disk is gone"), "which is told: %s", err.text);
+	disk_base_close(&m.base);
+	is_clean("moments", "and has left nothing");
+
+	run("truncate -s 1M plain");
+	in_dir(path, "plain");
+	disk = open_disk(&(struct disk_config){.path = path});
+	is_int(disk_moment_check(disk, &err), -EBUSY, "a raw disk that is written has none");
+	ok(strstr(err.text, "it is to be qcow2 (qemu-img convert -O qcow2), or used with snapshot=on"), "%s", err.text);
+	disk_close(disk);
+}
+
+static void test_moments(void)
+{
+	struct qcow2_new new = QCOW2_NEW(4 * MiB);
+	struct pair p = {.n = 0};
+	pthread_t thread;
+	unsigned torn = 0;
+
+	make_image("moments", &new);
+	in_dir(path, "moments");
+	p.disk = open_disk(&(struct disk_config){.path = path, .format = DISK_QCOW2});
+	pthread_create(&thread, NULL, write_pairs, &p);
+	for (unsigned i = 0; i < 30; i++) {
+		struct disk_base base = {.n = 0};
+		struct err err = {0};
+		struct disk *fork = open_moment(p.disk, &base, &err);
+		uint32_t first = fork ? read_number(fork, 0) : 9, second = fork ? read_number(fork, 1 << 20) : 0;
+
+		torn += first != second && first != second + 1;
+		disk_close(fork);
+		disk_base_close(&base);
+	}
+	__atomic_store_n(&p.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	is_int(torn, 0, "30 forks of a disk that is written all the time have one moment of it");
+	disk_close(p.disk);
+	is_clean("moments", "and nothing is left of them");
+	make_image("fork.qcow2", &new);
+	test_fork("fork.qcow2", false);
+	test_fork("fork.qcow2", true);
+	run("truncate -s 1M fork.raw");
+	test_fork("fork.raw", true);
+	test_too_late();
+}
+
 /* -- Killed --------------------------------------------------------------------------------------- */
 
 /* Writes for ever; says what was flushed. */
@@ -659,6 +823,7 @@ int main(void)
 	test_throw_away();
 	test_threads(16);
 	test_threads(9);
+	test_moments();
 	test_killed();
 	test_qemu_snapshots();
 	test_qemu();
