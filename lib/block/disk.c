@@ -66,6 +66,7 @@ struct disk {
 static void run(void *ctx, struct disk_req *req);
 
 static int keep_base(struct disk *disk, const struct disk_base *base, struct err *err);
+static int find_kept(struct disk *disk, const char *kept, struct err *err);
 static void sweep(struct disk *disk, bool all);
 
 /* Of a device that moves its node's date says nothing. */
@@ -95,8 +96,10 @@ static int open_disk(struct disk *disk, const struct disk_config *config,
 	disk->info = (struct disk_info){
 		.size = image.node->size, .readonly = config->readonly, .format = image.format,
 		.throw_away = config->throw_away, .block = image.block, .can_discard = !config->readonly,
-		.undated = config->base || (config->handed_over && is_device(image.fd)),
+		.undated = config->base || config->go_back || (config->handed_over && is_device(image.fd)),
 	};
+	if (config->go_back && (rc = find_kept(disk, config->go_back, err)) < 0)
+		return rc;
 	if (!config->handed_over)
 		sweep(disk, true); /* what forks of another time have left */
 	rc = pool_init(&disk->pool, config->threads ? config->threads : THREADS_DEFAULT,
@@ -424,6 +427,15 @@ static int keep_fork(struct disk *disk, struct disk_moment *m)
 /* On a thread of the pool, alone. */
 static int keep_moment(struct disk *disk, struct disk_moment *m)
 {
+	const char *name = m->keep ? m->keep : m->forget;
+	int rc = 0;
+
+	if (name) { /* one of that name is what a failed attempt has left */
+		rc = qcow2_snapshot_delete(disk->node, name, &m->err);
+		rc = rc == -ENOENT ? 0 : rc;
+	}
+	if (rc < 0 || m->forget)
+		return rc;
 	return m->keep ? qcow2_snapshot_create(disk->node, m->keep, &m->err) : keep_fork(disk, m);
 }
 
@@ -436,12 +448,39 @@ static void end_moment(struct disk_req *req)
 	pthread_cond_signal(&m->ended);
 }
 
-void disk_moment_begin(struct disk *disk, struct disk_moment *m, const char *keep)
+static void begin(struct disk *disk, struct disk_moment *m, const char *keep, const char *forget)
 {
-	*m = (struct disk_moment){.req = {.op = DISK_MOMENT, .alone = true, .done = end_moment}, .disk = disk, .keep = keep};
+	*m = (struct disk_moment){.req = {.op = DISK_MOMENT, .alone = true, .done = end_moment}, .disk = disk, .keep = keep,
+				  .forget = forget};
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_cond_init(&m->ended, NULL);
 	pool_add(&disk->pool, &m->req);
+}
+
+void disk_moment_begin(struct disk *disk, struct disk_moment *m, const char *keep)
+{
+	begin(disk, m, keep, NULL);
+}
+
+void disk_moment_forget(struct disk *disk, struct disk_moment *m, const char *kept)
+{
+	begin(disk, m, NULL, kept);
+}
+
+static int find_kept(struct disk *disk, const char *kept, struct err *err)
+{
+	struct qcow2_tree tree;
+
+	if (!is_qcow2(disk))
+		return err_set(err, EINVAL, "is no qcow2 disk that is written, so it has no snapshots");
+	return qcow2_snapshot_tree(disk->node, kept, &tree, err);
+}
+
+int disk_go_back(struct disk *disk, const char *kept, struct err *err)
+{
+	int rc = find_kept(disk, kept, err);
+
+	return rc < 0 ? rc : qcow2_snapshot_apply(disk->node, kept, err);
 }
 
 int disk_moment_end(struct disk_moment *m, struct err *err)

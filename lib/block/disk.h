@@ -54,6 +54,7 @@ struct disk_config {
 	bool throw_away; /* the file is only read; what is written goes when the disk is closed */
 	unsigned threads; /* that do its I/O; 0 means 4 */
 	bool handed_over; /* by another lodge, which has called disk_hand_over() */
+	const char *go_back;          /* to a kept moment, by disk_go_back(): it must be there */
 	const struct disk_base *base; /* with throw_away: what a fork is to have, rather than the file as it is now */
 };
 
@@ -165,7 +166,7 @@ int disk_moment_check(const struct disk *disk, struct err *err);
 struct disk_moment {
 	struct disk_req req;
 	struct disk *disk;
-	const char *keep;
+	const char *keep, *forget;
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
 	bool is_ended;
@@ -176,8 +177,14 @@ struct disk_moment {
 };
 
 /* Begins: requests from here on wait until it has ended, and those before have. With a name the snapshot is kept under
- * that, without a slot. Never waits. */
+ * that, without a slot; one that has it already makes room. Never waits. */
 void disk_moment_begin(struct disk *disk, struct disk_moment *m, const char *keep);
+
+/* The same, to remove a kept one, if it is there. */
+void disk_moment_forget(struct disk *disk, struct disk_moment *m, const char *kept);
+
+/* The disk is what it was at a kept moment. No request is under way, and no guest has seen it. */
+int disk_go_back(struct disk *disk, const char *kept, struct err *err);
 
 /* Waits until it has ended. 0 or -errno; then there is no base. */
 int disk_moment_end(struct disk_moment *m, struct err *err);

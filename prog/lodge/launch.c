@@ -133,6 +133,17 @@ static int open_disks(const struct launch_disks *disks, struct machine_config *c
 	return 0;
 }
 
+/* When all else is there: what the disks were before is lost. */
+static int go_back(const struct launch_disks *disks, const struct machine_config *config, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < disks->n; i++)
+		if (disks->disks[i].go_back)
+			rc = disk_go_back(config->disks[i], disks->disks[i].go_back, err);
+	return rc;
+}
+
 int launch_choose(const struct launch *l, struct machine_config *config, struct err *err)
 {
 	struct engine_choice choice;
@@ -271,7 +282,8 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 
 	if (source(ctx, config, &disks, &err) < 0 || add_agent(l, config, &err) < 0 || open_trace(l, config, &err) < 0 ||
 	    open_control(s, &err) < 0 || open_disks(&disks, config, &err) < 0 ||
-	    launch_choose(l, config, &err) < 0 || create(s, config, &err) < 0)
+	    launch_choose(l, config, &err) < 0 || create(s, config, &err) < 0 ||
+	    go_back(&disks, config, &err) < 0)
 		code = refuse(l, &err);
 	else
 		code = run_machine(l, s);

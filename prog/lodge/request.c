@@ -117,9 +117,14 @@ static int do_stop(struct call *c, struct err *err)
 /* What can be seeked in is no pipe, and nobody can hold us up with it. */
 static int save_to(const struct call *c, struct err *err)
 {
+	const struct machine_config *config = c->session->config;
+	int rc = 0;
+
 	if (lseek(c->file, 0, SEEK_SET) != 0)
 		return err_set(err, ERANGE, "'save' needs a regular file");
-	return machine_save(c->session->machine, c->file, err);
+	for (unsigned i = 0; rc == 0 && i < config->n_disks; i++)
+		rc = disk_settle(config->disks[i], err); /* who restores it looks when they were written */
+	return rc < 0 ? rc : machine_save(c->session->machine, c->file, err);
 }
 
 static int do_save(struct call *c, struct err *err)
@@ -150,9 +155,6 @@ static int check_disks(const struct machine_config *config, const char *keep, st
 	for (unsigned i = 0; rc == 0 && i < config->n_disks; i++) {
 		const struct disk *disk = config->disks[i];
 
-		if (keep && !disk_info(disk)->readonly)
-			return err_set(err, EBUSY, "the guest writes to disk '%s': a guest to be kept needs readonly=on",
-				       disk_path(disk));
 		rc = disk_moment_check(disk, err);
 		if (rc == 0 && keep && disk_info(disk)->throw_away)
 			rc = err_set(err, EBUSY, "disk '%s' is written only here (snapshot=on), and gone when the guest is",
@@ -221,6 +223,24 @@ static int do_fork(struct call *c, struct err *err)
 	return 0;
 }
 
+/* Of all disks that have it. */
+static int do_forget(struct call *c, struct err *err)
+{
+	const struct machine_config *config = c->session->config;
+	const char *snapshot = NULL;
+	int rc = json_get_str(c->args, "snapshot", &snapshot, err);
+
+	for (unsigned i = 0; rc == 0 && i < config->n_disks; i++) {
+		struct disk_moment m;
+
+		if (disk_info(config->disks[i])->readonly || disk_moment_check(config->disks[i], NULL) < 0)
+			continue;
+		disk_moment_forget(config->disks[i], &m, snapshot);
+		rc = disk_moment_end(&m, err);
+	}
+	return rc < 0 ? rc : say_ok(c);
+}
+
 /* -- Moving ------------------------------------------------------------------------------- */
 
 static int do_migrate(struct call *c, struct err *err)
@@ -277,6 +297,8 @@ const struct request requests[] = {
 	{"fork", "answers with descriptors: its state, a map of its memory, and the layers of that, which begin "
 	 "at the bytes that the answer names; and of disks that are written what they were", .changes = true, .serve = do_fork,
 	 .args = {{"keep", JSON_STRING, true, "disks get a snapshot of that name inside, and no descriptors come of them"}}},
+	{"forget", "removes a snapshot that was made inside of its disks", .serve = do_forget,
+	 .args = {{"snapshot", JSON_STRING, false, "its name"}}},
 	{"save", "pauses it, writes it to the file, and keeps it paused until this client says "
 	 "resume or stop, or is gone", .changes = true, .file = true, .serve = do_save},
 	{0},

@@ -48,11 +48,11 @@ struct snap {
 	bool check;
 
 	const char *vm, *name;
-	struct saved *saved; /* restore */
-	struct machine_fork fork;
+	struct forked_guest guest; /* restore, delete */
+	char kept[2 * PLACE_NAME_MAX + 8];
 };
 
-static const struct snap defaults = {.launch = LAUNCH_DEFAULTS, .fork = {.state = -1, .where = -1}};
+static const struct snap defaults = {.launch = LAUNCH_DEFAULTS, .guest = FORKED_NONE};
 
 static const struct option options[] = {
 	{"--check", NULL, "list: reads all of their memory, too", OPTION_FLAG, offsetof(struct snap, check), 0,
@@ -182,11 +182,34 @@ static int write_fork(const struct snapdir *d, const char *path, struct machine_
 	return rc;
 }
 
+/* What a guest's disks call a snapshot inside. Neither name has a ':'. */
+#define DISK_NAME (2 * PLACE_NAME_MAX + 8)
+
+static const char *disk_name(char text[DISK_NAME], const char *guest, const char *name)
+{
+	snprintf(text, DISK_NAME, "lodge:%s:%s", guest, name);
+	return text;
+}
+
+/* By the lodge that has its disks. */
+static int forget_there(int fd, const char *kept, struct err *err)
+{
+	scoped_mem struct json_value *answer = NULL;
+	scoped_mem char *line = NULL;
+
+	if (asprintf(&line, "{\"do\": \"forget\", \"snapshot\": \"%s\"}\n", kept) < 0) {
+		line = NULL;
+		return err_set(err, ENOMEM, "no memory");
+	}
+	return client_ask(fd, line, -1, &answer, err);
+}
+
 /* In its directory, which is locked. */
 static int take(const struct snap *s, const struct snapdir *d, const char *guest, int fd, struct err *err)
 {
 	scoped_mem char *path = snapdir_file(d, s->name, SNAPDIR_SNAPSHOT, err);
 	struct forked_guest g = FORKED_NONE;
+	char kept[DISK_NAME];
 	int rc;
 
 	if (!path)
@@ -194,9 +217,11 @@ static int take(const struct snap *s, const struct snapdir *d, const char *guest
 	if (access(path, F_OK) == 0)
 		return err_set(err, EBUSY, "guest '%s' has a snapshot '%s' already", guest, s->name);
 	snapdir_sweep(d);
-	rc = forked_ask(fd, s->name, &g, err);
-	if (rc == 0 && (rc = write_fork(d, path, &g.fork, g.saved, err)) < 0)
+	rc = forked_ask(fd, disk_name(kept, guest, s->name), &g, err);
+	if (rc == 0 && (rc = write_fork(d, path, &g.fork, g.saved, err)) < 0) {
 		err_at(err, rc, "snapshot '%s'", s->name);
+		forget_there(fd, kept, NULL); /* or the next of that name does */
+	}
 	forked_close(&g);
 	if (rc < 0)
 		snapdir_sweep(d);
@@ -458,11 +483,54 @@ static int list(struct snap *s, struct err *err)
 
 /* -- Delete ------------------------------------------------------------------------- */
 
+/* A disk that no guest has. */
+static int forget_here(const struct saved_disk *d, const char *kept, struct err *err)
+{
+	struct disk_moment m;
+	struct disk *disk;
+	int rc = disk_open(&disk, &(struct disk_config){.path = d->path, .format = d->format}, err);
+
+	if (rc < 0)
+		return rc;
+	disk_moment_forget(disk, &m, kept);
+	rc = disk_moment_end(&m, err);
+	disk_close(disk);
+	return rc;
+}
+
+/* Of each disk that was written. The snapshot is gone already: what is left of it costs space, and is told. */
+static void forget_disks(const struct snap *s, const char *guest)
+{
+	char kept[DISK_NAME];
+	struct err err = {0}, unheard;
+
+	disk_name(kept, guest, s->name);
+	for (unsigned i = 0; i < saved_disks(s->guest.saved); i++) {
+		const struct saved_disk *d = saved_disk(s->guest.saved, i);
+		int rc, fd;
+
+		if (d->readonly)
+			continue;
+		rc = forget_here(d, kept, &err);
+		fd = rc == -EBUSY ? client_connect(guest, &unheard) : -1;
+		if (fd >= 0) {
+			rc = forget_there(fd, kept, &err);
+			close(fd);
+		}
+		if (rc < 0)
+			log_warn("snapshot", "%s: it keeps '%s' inside, which `qemu-img snapshot -d` removes", err.text, kept);
+	}
+}
+
+static int open_fork(struct snap *s, struct err *err);
+
 static int delete(struct snap *s, struct err *err)
 {
+	bool is_whole = open_fork(s, NULL) == 0; /* one that is not has told nobody of its disks */
 	scoped_mem char *path = NULL;
+	const char *guest = NULL;
 	struct snapdir d;
-	int rc = open_dir(s, &d, SNAPDIR_CHANGE, NULL, err);
+	int rc = open_dir(s, &d, SNAPDIR_CHANGE, &guest, err);
 
 	if (rc == 0 && !(path = snapdir_file(&d, s->name, SNAPDIR_SNAPSHOT, err)))
 		rc = -ENOMEM;
@@ -473,6 +541,9 @@ static int delete(struct snap *s, struct err *err)
 		snapdir_sweep(&d);
 	}
 	snapdir_close(&d);
+	if (rc == 0 && is_whole)
+		forget_disks(s, guest);
+	forked_close(&s->guest);
 	return rc;
 }
 
@@ -492,7 +563,7 @@ static int open_fork(struct snap *s, struct err *err)
 	if (rc == 0) {
 		rc = snapfiles_open(&files, &d, s->name, err);
 		if (rc == 0)
-			rc = snapshot_fork(&files.snapshot, files.layers, &s->fork, &s->saved, err);
+			rc = snapshot_fork(&files.snapshot, files.layers, &s->guest.fork, &s->guest.saved, err);
 		snapfiles_close(&files);
 	}
 	snapdir_close(&d);
@@ -502,9 +573,15 @@ static int open_fork(struct snap *s, struct err *err)
 static int configure(void *snap, struct machine_config *config, struct launch_disks *disks, struct err *err)
 {
 	struct snap *s = snap;
+	int rc;
 
-	config->fork = &s->fork;
-	return launch_saved(s->saved, config, disks, err);
+	config->fork = &s->guest.fork;
+	rc = launch_saved(s->guest.saved, config, disks, err);
+	disk_name(s->kept, s->vm, s->name);
+	for (unsigned i = 0; i < disks->n; i++)
+		if (!disks->disks[i].readonly)
+			disks->disks[i].go_back = s->kept;
+	return rc;
 }
 
 /* The guest has its name again, unless it is given another. */
@@ -519,8 +596,7 @@ static int restore(struct snap *s)
 	if (!s->launch.name)
 		s->launch.name = s->vm;
 	code = launch(&s->launch, configure, s);
-	saved_close(s->saved);
-	machine_fork_close(&s->fork);
+	forked_close(&s->guest);
 	return code;
 }
 
@@ -582,9 +658,9 @@ const struct verb verb_snapshot = {
 	.name = "snapshot",
 	.summary = "states of a guest that are kept, and to which it can go back",
 	.text = VM_TEXT
-		"`create NAME` keeps the state of a running guest, which goes on; it needs a name, and may have no\n"
-		"disk but readonly ones. On the disk is only what was written since another snapshot that is\n"
-		"there. `list` tells them: ALONE is what would be free without it, ALL what it has with\n"
+		"`create NAME` keeps the state of a running guest, which goes on; it needs a name, and\n"
+		"disks that it writes must be qcow2. On the disk is only what was written since another snapshot\n"
+		"that is there. `list` tells them: ALONE is what would be free without it, ALL what it has with\n"
 		"others. `restore NAME` starts a guest from one as `lodge restore` does, with the guest's name if\n"
 		"there is no --name; the other options are for that. `delete NAME` removes it, and\n"
 		"what no other has.\n",

@@ -278,11 +278,7 @@ static int save(struct machine *m, int fd, bool all, struct err *err)
 
 int machine_save(struct machine *m, int fd, struct err *err)
 {
-	int rc = 0;
-
-	for (unsigned i = 0; rc == 0 && i < m->config.n_disks; i++)
-		rc = disk_settle(m->config.disks[i], err);
-	return rc < 0 ? rc : save(m, fd, true, err);
+	return save(m, fd, true, err);
 }
 
 int machine_save_state(struct machine *m, int fd, struct err *err)
