@@ -155,6 +155,7 @@ struct disk_base {
 	unsigned n;
 };
 
+/* Closes the descriptors of its layers; a zeroed one is fine. */
 void disk_base_close(struct disk_base *base);
 
 /* Takes the slot of the last layer. -EBUSY: that is gone already. */
