@@ -39,12 +39,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define THREADS_DEFAULT 4u
 #define QUICK_READ_MAX (256 * KiB) /* longer copies are worth a thread */
+#define SLOTS 1000000u             /* of forks: slot_of() reads six digits */
 #define COMPLAINTS_MAX 10u         /* lines that one disk may cause in the log */
 
 struct disk {
@@ -58,6 +60,8 @@ struct disk {
 	int written, shared; /* the qcow2 file that is written, and the same to be read by forks; -1: there is none */
 	struct disk_base base; /* what a fork of a fork has behind it */
 	unsigned young[DISK_MOMENTS_YOUNG], n_young; /* slots, of the latest moments; in a request that is alone */
+	unsigned next_slot;  /* from a random one on, for another lodge may have had the disk before; in a request that is alone */
+	bool settled;
 	unsigned complaints; /* relaxed atomic */
 };
 
@@ -100,8 +104,6 @@ static int open_disk(struct disk *disk, const struct disk_config *config,
 	};
 	if (config->go_back && (rc = find_kept(disk, config->go_back, err)) < 0)
 		return rc;
-	if (!config->handed_over)
-		sweep(disk, true); /* what forks of another time have left */
 	rc = pool_init(&disk->pool, config->threads ? config->threads : THREADS_DEFAULT,
 		       run, disk);
 	disk->has_pool = true;
@@ -120,6 +122,9 @@ int disk_open(struct disk **out, const struct disk_config *config, struct err *e
 	if (!disk)
 		return err_set(err, ENOMEM, "out of memory");
 	disk->written = disk->shared = -1;
+	if (getrandom(&disk->next_slot, sizeof(disk->next_slot), GRND_NONBLOCK) < 0)
+		disk->next_slot = (unsigned)getpid();
+	disk->next_slot %= SLOTS;
 	rc = open_disk(disk, config, err);
 	if (rc < 0) {
 		disk_close(disk);
@@ -135,10 +140,11 @@ void disk_close(struct disk *disk)
 		return;
 	if (disk->has_pool)
 		pool_fini(&disk->pool);
-	if (disk->node && disk->held != FILE_REST) {
+	/* What another lodge may take back is not changed, nor what a saved machine remembers. */
+	if (disk->node && disk->held == FILE_ALL && !disk->settled)
 		sweep(disk, true);
+	if (disk->node && disk->held != FILE_REST)
 		node_flush(disk->node);
-	}
 	node_close(disk->node);
 	if (disk->shared >= 0)
 		close(disk->shared);
@@ -169,6 +175,7 @@ int disk_settle(struct disk *disk, struct err *err)
 	if (disk->info.throw_away)
 		return err_set(err, EBUSY, "disk '%s' is written only here (snapshot=on), and gone when the guest is",
 			       disk->path);
+	disk->settled = true;
 	rc = disk->held == FILE_REST ? 0 : node_flush(disk->node);
 	return rc < 0 ? err_sys(err, -rc, "flushing disk '%s'", disk->path) : 0;
 }
@@ -383,12 +390,13 @@ static void sweep(struct disk *disk, bool all)
 	}
 }
 
-/* One that no snapshot has. */
-static unsigned free_slot(const struct disk *disk)
+/* One that no snapshot has, nor had: a fork that comes too late must not find somebody else's. */
+static unsigned free_slot(struct disk *disk)
 {
-	for (unsigned slot = 0;; slot++) {
-		unsigned i = 0, n = qcow2_snapshots(disk->node);
+	for (;;) {
+		unsigned i = 0, n = qcow2_snapshots(disk->node), slot = disk->next_slot;
 
+		disk->next_slot = (slot + 1) % SLOTS;
 		while (i < n && slot_of(qcow2_snapshot_name(disk->node, i)) != (int)slot)
 			i++;
 		if (i == n)

@@ -135,7 +135,7 @@ int disk_take_back(struct disk *disk, struct err *err);
  *	                                                 disk_open(..., .throw_away = true, .base = &base)
  *
  * A fork reads what nobody writes, as long as the snapshot is there. For that it has a lock on a byte behind the disk's, the
- * slot's, on a descriptor of its own; the snapshot is removed by a later moment, or when the disk is closed or opened again, if nobody has
+ * slot's, on a descriptor of its own; the snapshot is removed by a later moment, or when the disk is closed, if nobody has
  * the slot. Those of the last DISK_MOMENTS_YOUNG moments are not, while the disk is open: who asked may not hold it yet.
  */
 #define DISK_LAYERS_MAX    8u

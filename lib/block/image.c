@@ -10,7 +10,7 @@
  *	- the name is a file's, not a protocol's ("nbd://...") nor a description ("json:..."),
  *	- its format is in the header, too, and is raw or qcow2,
  *	- it is in the directory of the image that was named to us, or below it, when all links are followed: an image
- *	  gives away what lies beside it, and cannot reach what its user may read elsewhere,
+ *	  gives away what lies beside it, but for what is hidden (.ssh), and cannot reach what its user may read elsewhere,
  *	- it is only read, and there are at most 16, each behind the other: so a circle ends.
  *
  * With snapshot=on the image is one of these, and what is written goes to a new one that has no name, in $TMPDIR or /var/tmp
@@ -85,9 +85,9 @@ static int resolve(char real[PATH_MAX], const char *path, const char *name, cons
 	}
 	if (!realpath(joined, real))
 		return err_sys(err, errno, "'%s' behind it", joined);
-	if (strncmp(real, chain->dir, len) != 0 || real[len] != '/')
+	if (strncmp(real, chain->dir, len) != 0 || real[len] != '/' || strstr(real + len, "/."))
 		return err_set(err, EPERM, "has '%s' behind it: an image leads only to what is in its directory, '%s', or "
-			       "below", real, chain->dir);
+			       "below, and not hidden", real, chain->dir);
 	return 0;
 }
 

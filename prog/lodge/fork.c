@@ -91,7 +91,7 @@ static void name_one(struct forked *f, unsigned i)
 /* To a child, and from all of them. */
 struct pipes {
 	int made[2];  /* ends when all are made, or have died */
-	int go[2];    /* ends when they may run */
+	int go[2];    /* a byte for each, when they may run; if it ends without, nobody waits for them */
 	int ready[2]; /* their numbers, when they run */
 };
 
@@ -175,6 +175,9 @@ static int start_all(struct forked *f, struct err *err)
 	close(p.made[1]);
 	while (read(p.made[0], &none, 1) < 0 && errno == EINTR)
 		;
+	for (unsigned i = 0; i < f->count; i++) /* COUNT_MAX bytes are less than a pipe takes */
+		if (write(p.go[1], "", 1) != 1)
+			break;
 	close(p.go[1]);
 	close(p.ready[1]);
 	code = wait_ready(f, pids, p.ready[0], err);

@@ -19,7 +19,7 @@ struct launch {
 	bool stats, no_reboot, paused;
 	int ready; /* in the background: gets `number` when the guest runs; -1: it is here */
 	uint32_t number;
-	int made, go; /* pipes: closed when it could run; it does when nobody has the other end of this. -1: at once */
+	int made, go; /* pipes: the first is closed when it could run; it does when it has read a byte of this. -1: at once */
 	int incoming; /* a socket to where the guest comes from (machine/incoming.h); -1: none */
 	char **command; /* that the guest's agent is to run, its words; NULL: there is a console */
 	int image;      /* with no words in `command`: the machine is saved there when its agent has answered, and ends; -1 */

@@ -616,17 +616,19 @@ static bool reboots(const struct shift *l, const struct machine_end *end)
 	       !l->left;
 }
 
-/* One of many that are made at once runs when all are. */
-static void wait_for_others(const struct session *s)
+/* One of many that are made at once runs when all are; or never, if who makes them has died. */
+static bool wait_for_others(const struct session *s)
 {
-	char none;
+	char byte;
+	ssize_t n = 1;
 
 	if (s->go < 0)
-		return;
+		return true;
 	close(s->made);
-	while (read(s->go, &none, 1) < 0 && errno == EINTR)
+	while ((n = read(s->go, &byte, 1)) < 0 && errno == EINTR)
 		;
 	close(s->go);
+	return n == 1;
 }
 
 static void tell_ready(struct session *s)
@@ -660,7 +662,8 @@ static int run_through_resets(struct shift *l)
 	struct err err = {0};
 	int rc = l->s->paused || l->s->incoming >= 0 ? machine_pause(l->s->machine, &err) : 0;
 
-	wait_for_others(l->s);
+	if (!wait_for_others(l->s))
+		return EXIT_FAILED;
 	while (rc == 0) {
 		rc = machine_start(l->s->machine, &err);
 		if (rc < 0 || (rc = arrive(l->s, &err)) < 0)

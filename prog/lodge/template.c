@@ -24,9 +24,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
@@ -80,12 +82,15 @@ static bool remove_file(void *unused, int dir, const char *name)
 /* -- Making one ------------------------------------------------------------------------------ */
 
 /* Does not return. It is not the guest that was asked for: it has no name, and nobody's terminal. */
-static void boot(const struct template *t, const struct launch *l, int image)
+static void boot(const struct template *t, const struct launch *l, int image, pid_t maker)
 {
 	static char *no_words[] = {NULL};
 	struct launch here = LAUNCH_DEFAULTS;
 	int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+	prctl(PR_SET_PDEATHSIG, SIGTERM); /* nobody else knows of it */
+	if (getppid() != maker)
+		_exit(EXIT_FAILED);
 	if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0)
 		_exit(EXIT_FAILED);
 	close(nothing);
@@ -113,7 +118,7 @@ static int make(const struct template *t, const struct launch *l, const char *pa
 	int64_t began = session_now_ms();
 	struct newfile file;
 	int rc, code;
-	pid_t pid;
+	pid_t pid, maker = getpid();
 
 	launch_prepare(l);
 	rc = newfile_open(&file, path, err);
@@ -122,7 +127,7 @@ static int make(const struct template *t, const struct launch *l, const char *pa
 	log_note("template", "'%s' boots, for there is none of this machine yet", t->name);
 	pid = fork();
 	if (pid == 0)
-		boot(t, l, file.fd);
+		boot(t, l, file.fd, maker);
 	code = pid < 0 ? EXIT_FAILED : wait_for_boot(pid);
 	if (pid < 0)
 		err_sys(err, errno, "a process");

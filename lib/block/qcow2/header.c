@@ -43,7 +43,7 @@ static int each_extension(struct qcow2 *q, bool (*see)(uint32_t type, const uint
 
 	if (rc < 0)
 		return err_sys(err, -rc, "reading its header");
-	while (end - at >= 8) {
+	while (at <= end && end - at >= 8) {
 		uint32_t type = be32_get(bytes + at), len = be32_get(bytes + at + 4);
 
 		if (type == 0)

@@ -485,6 +485,7 @@ static void read_again(struct qcow2 *q)
 	cache_forget(q, MAPS);
 	q->n_frees = 0;
 	q->refs_moved = false;
+	q->hint = 1;
 	if (node_get(q->file, 0, header, sizeof(header)) == 0) {
 		memcpy(q->header, header, sizeof(header));
 		refs_n = (uint32_t)((uint64_t)be32_get(header + AT_TABLE_CLUSTERS) << q->cluster_bits) / 8;

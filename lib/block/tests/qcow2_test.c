@@ -570,7 +570,7 @@ static void test_fork(const char *name, bool throw_away)
 	disk_close(disk);
 	is_int(read_number(grandchild, 0) * 10 + read_number(grandchild, 512), 14, "and the guest");
 	if (!throw_away)
-		is_int(run("grep -q lodge-fork-0 %s", name), 0, "the snapshot is there as long as somebody reads it");
+		is_int(run("grep -q lodge-fork- %s", name), 0, "the snapshot is there as long as somebody reads it");
 	disk = open_disk(&config);
 	write_number(disk, 0, 77);
 	is_int(read_number(grandchild, 0), 1, "so it is when the disk is used again");
@@ -605,6 +605,73 @@ static void test_too_late(void)
 	disk_close(disk);
 }
 
+/* A number is never another snapshot's: a fork that comes late is told so, also when nine others were made meanwhile. */
+static void test_numbers(void)
+{
+	struct disk_moment late, m;
+	struct disk *disk;
+	struct err err = {0};
+
+	in_dir(path, "moments");
+	disk = open_disk(&(struct disk_config){.path = path, .format = DISK_QCOW2});
+	disk_moment_begin(disk, &late, NULL);
+	disk_moment_end(&late, &err);
+	for (unsigned i = 0; i < 12; i++) {
+		disk_moment_begin(disk, &m, NULL);
+		disk_moment_end(&m, &err);
+		disk_base_close(&m.base);
+	}
+	is_int(disk_base_hold(&late.base, late.slot, &err), -EBUSY, "a fork that comes twelve forks too late");
+	disk_base_close(&late.base);
+	disk_close(disk);
+	is_clean("moments", "nothing is left of them");
+}
+
+/* What forks have left stays while a saved machine remembers the disk's date, or another lodge may take the disk back. */
+static void test_untouched(void)
+{
+	struct disk_config config = {.path = path, .format = DISK_QCOW2};
+	struct disk *disk, *there;
+	struct disk_base base = {.n = 0};
+	struct err err = {0};
+	uint64_t date;
+
+	in_dir(path, "moments");
+	disk = open_disk(&config);
+	write_number(disk, 0, 1);
+	disk_close(open_moment(disk, &base, &err));
+	disk_base_close(&base);
+	is_int(disk_settle(disk, &err), 0, "a disk that was forked is saved");
+	date = disk_written(disk);
+	disk_close(disk);
+	disk = open_disk(&config);
+	ok(disk && disk_written(disk) == date, "closed and opened it has the same date");
+	is_int(disk_hand_over(disk, &err), 0, "it is handed over");
+	run("cp moments before");
+	config.handed_over = true;
+	there = open_disk(&config);
+	ok(there, "opened there");
+	disk_close(there);
+	is_int(run("cmp moments before"), 0, "and closed, because the guest stays: not a byte is another one");
+	is_int(disk_take_back(disk, &err), 0, "taken back");
+	write_number(disk, 512, 2);
+	disk_close(disk);
+	is_clean("moments", "and closed");
+}
+
+/* The name of what is behind it is in the header itself: extensions begin behind their end. */
+static void test_extensions(void)
+{
+	make_image("lie", &(struct qcow2_new)QCOW2_NEW(MiB));
+	patch("lie", 8, 8, 8);
+	patch("lie", 72, 8, UINT64_C(1) << 40);
+	for (unsigned at = 104; at <= 112; at += 8) {
+		patch("lie", at, 4, 0x6803f857);
+		patch("lie", at + 4, 4, 0xfffffe00);
+	}
+	is_refused("lie", "needs qcow2 feature 40, which lodge does not have", "an extension of 4 GiB");
+}
+
 static void test_moments(void)
 {
 	struct qcow2_new new = QCOW2_NEW(4 * MiB);
@@ -637,6 +704,9 @@ static void test_moments(void)
 	run("truncate -s 1M fork.raw");
 	test_fork("fork.raw", true);
 	test_too_late();
+	test_numbers();
+	test_untouched();
+	test_extensions();
 }
 
 /* -- Killed --------------------------------------------------------------------------------------- */

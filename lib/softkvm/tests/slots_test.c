@@ -213,7 +213,7 @@ static uint64_t drawn_place(void)
 	if (pipe2(pipes, O_CLOEXEC))
 		return 0;
 	if (!fork()) {
-		struct vm other;
+		static struct vm other;
 		struct kvm_userspace_memory_region r = {
 			.memory_size = MiB, .userspace_addr = (uintptr_t)shared};
 

@@ -66,6 +66,7 @@ int main(int argc, char **argv)
 		fputs("lodge-tls: is started by lodge (lodge help migrate)\n", stderr);
 		return 2;
 	}
+	closefrom(STDERR_FILENO + 1); /* whatever who has started lodge had open */
 	side.server = strcmp(argv[1], "listen") == 0;
 	net = find(&side, argv[2], argv[3], &err);
 	if (net < 0) {

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define AT_ONCE  16    /* who have connected, and have not shown who they are */
+#define NOTES    100   /* about who was not let in */
 #define SILENCE  30000 /* ms after which a connection on which nothing is acknowledged is lost */
 
 int tcp_split(char *address, char **host, char **port, struct err *err)
@@ -111,14 +112,15 @@ static void name_peer(int fd, char name[NI_MAXHOST])
  * The first who has shown who he is takes the one byte out of the pipe, and tells it by the other to the process that we are children
  * of. That ends, and by that all others: they die with it. Whoever comes second finds no byte.
  */
-static int be_one(int fd, const int token[2], const int won[2], int (*shaken)(void *ctx, int fd, struct err *err), void *ctx)
+static int be_one(int fd, const int token[2], const int won[2], bool tells, int (*shaken)(void *ctx, int fd, struct err *err), void *ctx)
 {
 	struct err err = {0};
 	char name[NI_MAXHOST], byte;
 
 	name_peer(fd, name);
 	if (shaken(ctx, fd, &err) < 0) {
-		log_note("tls", "%s is not let in: %s", name, err.text);
+		if (tells)
+			log_note("tls", "%s is not let in: %s", name, err.text);
 		_exit(1);
 	}
 	prctl(PR_SET_PDEATHSIG, 0);
@@ -127,28 +129,66 @@ static int be_one(int fd, const int token[2], const int won[2], int (*shaken)(vo
 	return fd;
 }
 
+/* Those who have connected; the first ones have had the longest time. */
+struct children {
+	pid_t pid[AT_ONCE];
+	unsigned n, so_far;
+};
+
+static void forget_child(struct children *c, pid_t pid)
+{
+	unsigned i = 0;
+
+	while (i < c->n && c->pid[i] != pid)
+		i++;
+	if (i == c->n)
+		return;
+	for (c->n--; i < c->n; i++)
+		c->pid[i] = c->pid[i + 1];
+}
+
+/* So that those who say nothing keep nobody out. Whoever has the token is not one of them: while we have it, nobody can. */
+static void make_room(struct children *c, const int token[2])
+{
+	char byte;
+
+	if (c->n < AT_ONCE || read(token[0], &byte, 1) != 1)
+		return;
+	kill(c->pid[0], SIGKILL);
+	waitpid(c->pid[0], NULL, 0);
+	forget_child(c, c->pid[0]);
+	if (write(token[1], &byte, 1) != 1)
+		_exit(1); /* it had room before */
+}
+
 int tcp_find(int listening, int lodge, int (*shaken)(void *ctx, int fd, struct err *err), void *ctx, struct err *err)
 {
+	struct children children = {.n = 0};
 	pid_t pid, parent = getpid();
 	int token[2], won[2], fd;
-	unsigned n = 0;
 
 	if (pipe2(token, O_CLOEXEC | O_NONBLOCK) < 0 || write(token[1], "", 1) != 1 || pipe2(won, O_CLOEXEC) < 0)
 		return err_sys(err, errno, "a pipe");
 	for (;;) {
 		struct pollfd p[] = {
-			{n < AT_ONCE ? listening : -1, POLLIN, 0}, {lodge, POLLRDHUP, 0}, {won[0], POLLIN, 0},
+			{listening, POLLIN, 0}, {lodge, POLLRDHUP, 0}, {won[0], POLLIN, 0},
 		};
 
-		poll(p, 3, n ? 100 : -1);
+		poll(p, 3, children.n ? 100 : -1);
 		if (p[2].revents)
 			_exit(0);
 		if (p[1].revents)
 			return -ECANCELED;
-		while (n && waitpid(-1, NULL, WNOHANG) > 0)
-			n--;
-		if (!p[0].revents || (fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC)) < 0)
+		while (children.n && (pid = waitpid(-1, NULL, WNOHANG)) > 0)
+			forget_child(&children, pid);
+		if (!p[0].revents)
 			continue;
+		make_room(&children, token);
+		fd = children.n < AT_ONCE ? accept4(listening, NULL, NULL, SOCK_CLOEXEC) : -1;
+		if (fd < 0) {
+			poll(NULL, 0, 10); /* no descriptors, say; or one has won */
+			continue;
+		}
 		set_options(fd);
 		pid = fork();
 		if (pid == 0) {
@@ -156,9 +196,11 @@ int tcp_find(int listening, int lodge, int (*shaken)(void *ctx, int fd, struct e
 			if (getppid() != parent)
 				_exit(1);
 			close(listening);
-			return be_one(fd, token, won, shaken, ctx);
+			return be_one(fd, token, won, children.so_far < NOTES, shaken, ctx);
 		}
 		close(fd);
-		n += pid > 0;
+		children.so_far++;
+		if (pid > 0)
+			children.pid[children.n++] = pid;
 	}
 }

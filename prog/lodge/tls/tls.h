@@ -42,8 +42,8 @@ int tcp_connect(const char *host, const char *port, struct err *err);
 int tcp_listen(const char *host, const char *port, struct err *err);
 
 /*
- * Waits for connections, until `shaken` said 0 to one of them; that runs in a process for each, so that nobody who
- * connects keeps others out. Returns that one's, in its process, with what `shaken` set; the others end. -ECANCELED: nobody has the other
+ * Waits for connections, until `shaken` said 0 to one of them; that runs in a process for each, and the oldest of those who have
+ * not shown who they are makes room for who comes, so that nobody keeps others out. Returns that one's, in its process, with what `shaken` set; the others end. -ECANCELED: nobody has the other
  * end of `lodge` any more.
  */
 int tcp_find(int listening, int lodge, int (*shaken)(void *ctx, int fd, struct err *err), void *ctx, struct err *err);
