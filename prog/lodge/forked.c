@@ -18,7 +18,9 @@
 /* The descriptors of an answer, one after the other. */
 static int next_file(struct client_files *files, unsigned *at)
 {
-	return *at < files->n ? files->fd[(*at)++] : -1;
+	unsigned i = (*at)++;
+
+	return i < files->n ? files->fd[i] : -1;
 }
 
 static int take_memory(struct machine_fork *f, struct client_files *files, unsigned *at,
