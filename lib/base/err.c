@@ -61,3 +61,10 @@ int err_at(struct err *err, int rc, const char *fmt, ...)
 	memcpy(err->text, text, sizeof(text));
 	return rc;
 }
+
+void err_printable(char *text)
+{
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~') /* a char above 127 is below 0, or above */
+			*text = '?';
+}

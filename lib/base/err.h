@@ -33,4 +33,7 @@ int err_at(struct err *err, int rc, const char *fmt, ...)
 int err_sys(struct err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* What a stranger has written, for a sentence: what is no printable ASCII becomes '?'. */
+void err_printable(char *text);
+
 #endif

@@ -24,7 +24,6 @@
 #include "block/node.h"
 #include "block/qcow2.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -49,20 +48,10 @@ struct chain {
 
 static int behind(struct node **node, struct node *file, const char *path, struct chain *chain, struct err *err);
 
-static void make_printable(char *text)
+/* `name` is printable here. */
+static int check_name(const char *name, const char *format, struct err *err)
 {
-	for (; *text; text++)
-		if (!isprint((unsigned char)*text))
-			*text = '?';
-}
-
-static int check_name(char *name, const char *format, struct err *err)
-{
-	size_t word = strcspn(name, "/:");
-	bool is_file = name[word] != ':';
-
-	make_printable(name);
-	if (!is_file)
+	if (name[strcspn(name, "/:")] == ':')
 		return err_set(err, EPERM, "has '%s' behind it: what is no file is not followed", name);
 	if (!format[0])
 		return err_set(err, EINVAL, "does not say which format '%s' behind it has: `qemu-img rebase -u -b FILE "
@@ -73,7 +62,8 @@ static int check_name(char *name, const char *format, struct err *err)
 }
 
 /* The whole name of a file that is in the chain's directory. */
-static int resolve(char real[PATH_MAX], const char *path, const char *name, const struct chain *chain, struct err *err)
+static int resolve(char real[PATH_MAX], const char *path, const char *name, const char *shown, const struct chain *chain,
+		   struct err *err)
 {
 	const char *slash = strrchr(path, '/');
 	scoped_mem char *joined = NULL;
@@ -84,7 +74,7 @@ static int resolve(char real[PATH_MAX], const char *path, const char *name, cons
 		return err_set(err, ENOMEM, "out of memory");
 	}
 	if (!realpath(joined, real))
-		return err_sys(err, errno, "'%s' behind it", joined);
+		return err_sys(err, errno, "'%s' behind it", shown);
 	if (strncmp(real, chain->dir, len) != 0 || real[len] != '/' || strstr(real + len, "/."))
 		return err_set(err, EPERM, "has '%s' behind it: an image leads only to what is in its directory, '%s', or "
 			       "below, and not hidden", real, chain->dir);
@@ -120,7 +110,7 @@ static int open_behind(struct node **node, const char *real, bool is_qcow2, stru
 /* NULL if there is nothing behind it. */
 static int behind(struct node **node, struct node *file, const char *path, struct chain *chain, struct err *err)
 {
-	char name[1024], format[16], real[PATH_MAX];
+	char name[1024], shown[1024], format[16], real[PATH_MAX];
 	unsigned depth;
 	int rc = qcow2_backing(file, name, format, err);
 
@@ -129,7 +119,9 @@ static int behind(struct node **node, struct node *file, const char *path, struc
 		return rc;
 	if (++chain->depth > BEHIND_MAX)
 		return err_set(err, ELOOP, "has more than %u images behind it", BEHIND_MAX);
-	if ((rc = check_name(name, format, err)) < 0 || (rc = resolve(real, path, name, chain, err)) < 0)
+	strcpy(shown, name); /* SAFE: as long */
+	err_printable(shown);
+	if ((rc = check_name(shown, format, err)) < 0 || (rc = resolve(real, path, name, shown, chain, err)) < 0)
 		return rc;
 	depth = chain->depth;
 	rc = open_behind(node, real, format[0] == 'q', chain, err);

@@ -180,7 +180,7 @@ static struct loop_timer *take_due(struct loop *loop, uint64_t now)
 	return due;
 }
 
-/* One that is set again, to a time that is past, waits for the next round: sources have their turn. */
+/* At most so many, for one may set itself again to a time that is past: sources have their turn. */
 static void fire_timers(struct loop *loop)
 {
 	uint64_t now = loop_now();

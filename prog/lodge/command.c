@@ -515,7 +515,7 @@ int command_run(struct session *s, char **words)
 	struct err err = {0};
 	int code;
 
-	s->began = session_now_ms();
+	s->began = loop_now();
 	if (!take_words(&t, words) || getrandom(t.hello, sizeof(t.hello), 0) != sizeof(t.hello))
 		err_set(&err, ENOMEM, "no memory");
 	else

@@ -7,6 +7,7 @@
 #include "base/macros.h"
 #include "block/disk.h"
 #include "engine/kvm.h"
+#include "loop/loop.h"
 #include "machine/fork.h"
 #include "machine/machine.h"
 #include "machine/migrate.h"
@@ -63,7 +64,7 @@ static int do_info(struct call *c, struct err *err)
 	json_str(j, "boot", machine_boot_text(s->machine));
 	json_str(j, "console", config->virtio_console ? "virtio" : "serial");
 	list_disks(j, config);
-	json_real(j, "seconds", (double)(session_now_ms() - s->began) / 1e3);
+	json_real(j, "seconds", (double)(loop_now() - s->began) / 1e9);
 	return 0;
 }
 

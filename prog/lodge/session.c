@@ -444,11 +444,6 @@ void session_panic(void *ctx, bool crash_kernel)
 	console_wake(s->console);
 }
 
-int64_t session_now_ms(void)
-{
-	return (int64_t)(loop_now() / 1000000);
-}
-
 /* A notice once a boot, however often it is said. */
 static void hear_panic(struct shift *l)
 {
@@ -690,7 +685,7 @@ int session_run(struct session *s)
 	struct shift l = {.s = s, .in = &input, .input_open = true, .output_open = true};
 	int code;
 
-	s->began = session_now_ms();
+	s->began = loop_now();
 	if (add_sources(&l) < 0) {
 		terminal_note("no memory");
 		return EXIT_FAILED;

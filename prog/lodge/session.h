@@ -43,13 +43,10 @@ struct session {
 	struct migration *migration; /* under way; or NULL */
 	int incoming;            /* a socket to who wants to hear that it runs, before it does; -1: nobody */
 	int attached;            /* a socket where its console is now; -1: on stdin and stdout */
-	int64_t began;           /* session_now_ms() */
+	uint64_t began;          /* loop_now() */
 	/* What the guest said since the session looked. */
 	atomic_bool panicked, crash_kernel;
 };
-
-/* CLOCK_MONOTONIC. */
-int64_t session_now_ms(void);
 
 /* Signals that end a session; blocked from here on in this thread and those it makes. Returns
  * a signalfd, or -errno. Call it before the first thread is made. */

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "place.h"
+#include "userdir.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,30 +20,13 @@
 
 /* -- The directory ------------------------------------------------------------------ */
 
-/* Each directory on the way. */
-static int make_path(char *path)
-{
-	for (char *c = path + 1; *c; c++)
-		if (*c == '/') {
-			*c = 0;
-			mkdir(path, 0700);
-			*c = '/';
-		}
-	return mkdir(path, 0700) == 0 || errno == EEXIST ? 0 : -errno;
-}
-
 /* Of all guests, if it is NULL. */
 static int find(char path[PATH_MAX], const char *guest, struct err *err)
 {
-	const char *base = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-	bool is_base = base && base[0] == '/';
-	int n;
+	char below[sizeof("lodge/snapshots/") + PLACE_NAME_MAX];
 
-	if (!is_base && !(home && home[0] == '/'))
-		return err_set(err, ENOENT, "neither XDG_DATA_HOME nor HOME says where snapshots are");
-	n = snprintf(path, PATH_MAX, "%s%s/lodge/snapshots%s%s", is_base ? base : home,
-		     is_base ? "" : "/.local/share", guest ? "/" : "", guest ? guest : "");
-	return n < 0 || n >= PATH_MAX ? err_set(err, ENAMETOOLONG, "XDG_DATA_HOME is too long") : 0;
+	snprintf(below, sizeof(below), "lodge/snapshots%s%s", guest ? "/" : "", guest ? guest : "");
+	return userdir_find(path, "XDG_DATA_HOME", ".local/share", below, err);
 }
 
 int snapdir_open(struct snapdir *d, const char *guest, enum snapdir_use use, struct err *err)
@@ -53,8 +37,8 @@ int snapdir_open(struct snapdir *d, const char *guest, enum snapdir_use use, str
 	if (!place_is_name(guest))
 		return err_set(err, ENOENT, "'%s' is no guest's name", guest);
 	rc = find(d->path, guest, err);
-	if (rc == 0 && use == SNAPDIR_CHANGE && (rc = make_path(d->path)) < 0)
-		err_sys(err, -rc, "%s", d->path);
+	if (rc == 0 && use == SNAPDIR_CHANGE)
+		rc = userdir_make(d->path, err);
 	if (rc < 0)
 		return rc;
 	d->lock = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

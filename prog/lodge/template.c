@@ -15,9 +15,9 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "failure.h"
+#include "loop/loop.h"
 #include "newfile.h"
 #include "place.h"
-#include "session.h"
 #include "userdir.h"
 
 #include <dirent.h>
@@ -115,7 +115,7 @@ static int wait_for_boot(pid_t pid)
 
 static int make(const struct template *t, const struct launch *l, const char *path, struct err *err)
 {
-	int64_t began = session_now_ms();
+	uint64_t began = loop_now();
 	struct newfile file;
 	int rc, code;
 	pid_t pid, maker = getpid();
@@ -137,7 +137,7 @@ static int make(const struct template *t, const struct launch *l, const char *pa
 	if (err->code)
 		return report_failure(err);
 	if (code == EXIT_OK)
-		log_note("template", "'%s' is made, in %.1f s", t->name, (double)(session_now_ms() - began) / 1000);
+		log_note("template", "'%s' is made, in %.1f s", t->name, (double)(loop_now() - began) / 1e9);
 	return code;
 }
 

@@ -56,6 +56,9 @@ static void test_err(void)
 	is_int(err.code, EINVAL, "the number stays");
 	is_int(err_sys(&err, ENOENT, "open"), -ENOENT, "err_sys returns");
 	is_str(err.text, "open: No such file or directory", "err_sys adds the reason");
+	err_set(&err, EINVAL, "%s", "a\033[2J\n\177\303\274 ~");
+	err_printable(err.text);
+	is_str(err.text, "a?[2J???? ~", "what a stranger wrote is made printable");
 	err_sys(&err, EMFILE, "open");
 	is_str(err.text, "open: Too many open files (ulimit -n)", "and the limit");
 	is_int(err_set(NULL, EIO, "x"), -EIO, "nobody listens");

@@ -146,6 +146,20 @@ uint8_t *cache_peek(struct qcow2 *q, uint64_t at)
 	return p ? p->bytes + (at - first) : NULL;
 }
 
+int cache_copy(struct qcow2 *q, enum kind kind, uint64_t from, uint64_t to, uint8_t *room)
+{
+	int rc = 0;
+
+	for (uint64_t at = 0; rc == 0 && at < q->cluster; at += q->unit) {
+		uint8_t *page;
+
+		rc = cache_get(q, kind, from + at, false, &page);
+		if (rc == 0)
+			memcpy(room + at, page, q->unit);
+	}
+	return rc < 0 ? rc : node_put(q->file, to, room, q->cluster);
+}
+
 int cache_write(struct qcow2 *q, enum kind kind)
 {
 	struct cache *c = &q->cache;

@@ -14,20 +14,11 @@
 #include "base/log.h"
 #include "base/scoped.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* What is in one cannot be trusted to be printable. */
-static void make_printable(char *text)
-{
-	for (; *text; text++)
-		if (!isprint((unsigned char)*text))
-			*text = '?';
-}
 
 /* -- Extensions ------------------------------------------------------------------------ */
 
@@ -90,7 +81,7 @@ static int refuse_feature(struct qcow2 *q, unsigned bit, struct err *err)
 		snprintf(f.name, sizeof(f.name), "%s", features[bit]);
 	else
 		each_extension(q, see_features, &f, NULL);
-	make_printable(f.name);
+	err_printable(f.name);
 	return err_set(err, ENOTSUP, "needs qcow2 feature %u%s%s%s, which lodge does not have", bit,
 		       f.name[0] ? " (" : "", f.name, f.name[0] ? ")" : "");
 }
@@ -107,7 +98,7 @@ static bool see_format(uint32_t type, const uint8_t *bytes, uint32_t len, void *
 	if (type != EXTENSION_BACKING_FORMAT)
 		return false;
 	snprintf(f->text, f->len, "%.*s", (int)(len < 15 ? len : 15), (const char *)bytes);
-	make_printable(f->text);
+	err_printable(f->text);
 	return true;
 }
 

@@ -206,6 +206,9 @@ int cache_get(struct qcow2 *q, enum kind kind, uint64_t at, bool dirty, uint8_t 
 /* The same if it is there, or NULL. */
 uint8_t *cache_peek(struct qcow2 *q, uint64_t at);
 
+/* Writes a copy of a cluster to another place of the file, as it is with what has changed. `room` is for a cluster. */
+int cache_copy(struct qcow2 *q, enum kind kind, uint64_t from, uint64_t to, uint8_t *room);
+
 /* Writes those of a kind that have changed. */
 int cache_write(struct qcow2 *q, enum kind kind);
 

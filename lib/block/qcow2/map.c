@@ -134,22 +134,12 @@ bool map_find_cached(struct qcow2 *q, uint64_t cluster, uint64_t max, struct run
 static int write_table(struct qcow2 *q, uint64_t from, uint64_t to)
 {
 	scoped_mem uint8_t *bytes = NULL;
-	int rc = 0;
 
 	cache_forget_cluster(q, to);
 	if (!from)
 		return q->file->ops->zero(q->file, to, q->cluster);
 	bytes = malloc(q->cluster);
-	if (!bytes)
-		return -ENOMEM;
-	for (uint64_t at = 0; rc == 0 && at < q->cluster; at += q->unit) {
-		uint8_t *page;
-
-		rc = cache_get(q, MAPS, from + at, false, &page);
-		if (rc == 0)
-			__builtin_memcpy(bytes + at, page, q->unit);
-	}
-	return rc < 0 ? rc : node_put(q->file, to, bytes, q->cluster);
+	return bytes ? cache_copy(q, MAPS, from, to, bytes) : -ENOMEM;
 }
 
 static int new_table(struct qcow2 *q, uint32_t i, uint64_t from)

@@ -296,21 +296,6 @@ static int take_all(struct qcow2 *q, struct change *c)
 	return rc < 0 ? rc : take_refs(q, c);
 }
 
-/* With the cache, for what it has is newer. */
-static int copy_block(struct qcow2 *q, uint64_t from, uint64_t to, uint8_t *bytes)
-{
-	int rc = 0;
-
-	for (uint64_t at = 0; rc == 0 && at < q->cluster; at += q->unit) {
-		uint8_t *page;
-
-		rc = cache_get(q, REFCOUNTS, from + at, false, &page);
-		if (rc == 0)
-			memcpy(bytes + at, page, q->unit);
-	}
-	return rc < 0 ? rc : node_put(q->file, to, bytes, q->cluster);
-}
-
 static int copy_refs(struct qcow2 *q, struct change *c)
 {
 	scoped_mem uint8_t *bytes = malloc(q->cluster);
@@ -328,7 +313,7 @@ static int copy_refs(struct qcow2 *q, struct change *c)
 		if (!is_cluster(q, from))
 			return corrupt(q, "a refcount block is at byte %llu", (unsigned long long)from);
 		c->refs.entry[i] = c->blocks[used++].first << q->cluster_bits;
-		rc = copy_block(q, from, c->refs.entry[i], bytes);
+		rc = cache_copy(q, REFCOUNTS, from, c->refs.entry[i], bytes);
 	}
 	return rc;
 }

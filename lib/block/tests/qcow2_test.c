@@ -341,6 +341,13 @@ static void test_behind(void)
 	make_behind("in/x", absolute, "raw");
 	is_str(refusal(&(struct disk_config){.path = path, .format = DISK_QCOW2}), NULL, "its whole name");
 
+	run("cp in/raw in/h\303\274nter");
+	make_behind("in/x", "h\303\274nter", "raw");
+	is_str(refusal(&(struct disk_config){.path = path, .format = DISK_QCOW2}), NULL, "one whose name is not ASCII");
+	run("mkdir in/.ssh; cp in/raw in/.ssh/key");
+	make_behind("in/x", ".ssh/key", "raw");
+	is_refused("in/x", "or below, and not hidden", "one that is hidden");
+
 	make_behind("in/x", "../out/raw", "raw");
 	is_refused("in/x", "/out/raw' behind it: an image leads only to what is in its directory", "one beside");
 	make_behind("in/x", "link", "raw");

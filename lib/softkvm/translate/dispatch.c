@@ -389,17 +389,21 @@ static uint64_t enter_gate(struct vcpu *c)
 	return code_addr(e, e->thunk.gate);
 }
 
-static uint64_t dispatch_to(struct vcpu *c, enum variant which)
+/* Whether C must go on instead: the leave thunk, or 0. */
+static uint64_t stay_in_c(struct vcpu *c)
 {
-	struct engine *e = c->engine;
-
 	c->stat.dispatches++;
 	flags_to_memory(c);
 	if (atomic_load_explicit(&c->requests, memory_order_relaxed) || c->event.shadow)
-		return dispatch_leave(e, STEP_AGAIN);
-	if (!translatable(c))
-		return dispatch_leave(e, STEP_INTERPRET);
-	return enter_block(c, which);
+		return dispatch_leave(c->engine, STEP_AGAIN);
+	return translatable(c) ? 0 : dispatch_leave(c->engine, STEP_INTERPRET);
+}
+
+static uint64_t dispatch_to(struct vcpu *c, enum variant which)
+{
+	uint64_t leave = stay_in_c(c);
+
+	return leave ? leave : enter_block(c, which);
 }
 
 uint64_t dispatch(struct vcpu *c)
@@ -414,15 +418,13 @@ uint64_t dispatch(struct vcpu *c)
 uint64_t dispatch_gate(struct vcpu *c)
 {
 	struct engine *e = c->engine;
+	uint64_t leave;
 
 	if (e->opt.nochain || !e->translates)
 		return dispatch(c);
-	c->stat.dispatches++;
-	flags_to_memory(c);
-	if (atomic_load_explicit(&c->requests, memory_order_relaxed) || c->event.shadow)
-		return dispatch_leave(e, STEP_AGAIN);
-	if (!translatable(c))
-		return dispatch_leave(e, STEP_INTERPRET);
+	leave = stay_in_c(c);
+	if (leave)
+		return leave;
 	jc_check_mode(e, e->view, current_mode(c));
 	c->scratch[SCR_S1] = c->rip;
 	return code_addr(e, e->thunk.gate);
