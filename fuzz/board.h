@@ -10,7 +10,11 @@
 #include "base/macros.h"
 #include "block/disk.h"
 #include "dev/acpi_pm.h"
+#include "dev/debugcon.h"
+#include "dev/fw_cfg.h"
 #include "dev/i8042.h"
+#include "dev/pci/lpc.h"
+#include "dev/pci/mch.h"
 #include "dev/pci/pci.h"
 #include "dev/port92.h"
 #include "dev/pvpanic.h"
@@ -29,10 +33,12 @@
 #define ECAM     0xe0000000u
 #define BARS     0xc0000000u
 
-#define BOARD_DEVICES 11u
+#define BOARD_DEVICES_MAX 32u
 
 static struct guest_mem mem;
-static struct device *devs[BOARD_DEVICES]; /* the host bridge first */
+static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
+static struct device *console;
+static unsigned n_devs;
 static struct disk *disk;
 static struct bus *bus;
 static uint8_t *ram;
@@ -63,6 +69,7 @@ static const struct place pci_places[] = {
 	{BUS_MMIO, BARS + 0x5000, 0x40}, {BUS_MMIO, BARS + 0x8000, 8},
 	{BUS_MMIO, BARS + 0xa000, 0x40}, {BUS_MMIO, BARS + 0xd000, 8},
 	{BUS_MMIO, BARS, 0x10000000},
+	{BUS_PORT, 0x1cf8, 8}, {BUS_MMIO, MCH_SHADOW_BASE, 0x40000},
 };
 
 static struct place places[128];
@@ -79,7 +86,7 @@ static inline void list_places(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(pci_places); i++)
 		add_place(pci_places[i]);
-	for (unsigned n = 0; n < BOARD_DEVICES; n++)
+	for (unsigned n = 0; n < n_devs; n++)
 		for (unsigned i = 0; i < devs[n]->n_windows; i++) {
 			const struct device_window *w = &devs[n]->windows[i];
 
@@ -134,14 +141,32 @@ static inline void see_all(void)
 	for (const struct device_model *const *m = device_models; *m; m++) {
 		unsigned n = 0;
 
-		while (n < BOARD_DEVICES && devs[n] && devs[n]->model != *m)
+		while (n < n_devs && devs[n] && devs[n]->model != *m)
 			n++;
-		if (n < BOARD_DEVICES && devs[n])
+		if (n < n_devs)
 			continue;
 		fprintf(stderr, "fuzz/board.h makes no %s\n", (*m)->name);
 		abort();
 	}
 }
+
+static inline void shadow(void *ctx, unsigned n, bool reads, bool writes)
+{
+	(void)ctx, (void)reads, (void)writes;
+	if (n >= MCH_SHADOWS)
+		abort();
+}
+
+static inline void store(void *ctx, uint64_t at, unsigned width, uint64_t value)
+{
+	(void)ctx, (void)value;
+	if (at + width > 0x40000)
+		abort();
+}
+
+static const struct fw_cfg_item items[] = {
+	{.key = FW_CFG_CPUS, .bytes = "\1", .size = 2}, {.name = "etc/test", .bytes = "test", .size = 4},
+};
 
 static inline void make_board(void)
 {
@@ -166,8 +191,15 @@ static inline void make_board(void)
 	devs[n++] = device_create(&virtio_rng_model, bus, NULL, &(struct virtio_rng_config){.pci = pci}, NULL);
 	devs[n++] = device_create(&virtio_blk_model, bus, NULL, &(struct virtio_blk_config){
 		.pci = pci, .disk = disk}, NULL);
-	devs[n++] = device_create(&virtio_console_model, bus, NULL,
+	console = devs[n++] = device_create(&virtio_console_model, bus, NULL,
 		&(struct virtio_console_config){.pci = pci, .ports[1].name = "port"}, NULL);
+	devs[n++] = device_create(&mch_model, bus, (uint64_t[]){0x1cf8, 0x1cfc}, &(struct mch_config){
+		.shadow = shadow, .store = store}, NULL);
+	devs[n++] = device_create(&lpc_model, bus, NULL, &(struct lpc_config){.host = devs[0], .pm = 0x600}, NULL);
+	devs[n++] = device_create(&fw_cfg_model, bus, (uint64_t[]){0x510}, &(struct fw_cfg_config){
+		.mem = &mem, .items = items, .n = sizeof(items) / sizeof(items[0])}, NULL);
+	devs[n++] = device_create(&debugcon_model, bus, (uint64_t[]){0x402}, &(struct debugcon_config){0}, NULL);
+	n_devs = n;
 	see_all();
 	if (!n_places)
 		list_places();
@@ -183,14 +215,14 @@ static inline void use_board(const uint8_t *data, size_t size)
 	uart_input(devs[1], ram, 3);
 	acpi_pm_event(devs[5], 0);
 	for (unsigned port = 0; port < VIRTIO_CONSOLE_PORTS; port++) {
-		virtio_console_input(devs[BOARD_DEVICES - 1], port, ram, 3);
-		virtio_console_output_ready(devs[BOARD_DEVICES - 1], port);
+		virtio_console_input(console, port, ram, 3);
+		virtio_console_output_ready(console, port);
 	}
 }
 
 static inline void unmake_board(void)
 {
-	for (unsigned n = BOARD_DEVICES; n--;)
+	for (unsigned n = n_devs; n--;)
 		device_destroy(devs[n]);
 	bus_destroy(bus);
 	free(ram);

@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Ids need not be unique here: each device has its own place in `all`. */
 static void save_board(struct state_out *all)
 {
-	for (unsigned i = 0; i < BOARD_DEVICES; i++) {
+	for (unsigned i = 0; i < n_devs; i++) {
 		device_pause(devs[i]);
 		if (device_save(devs[i], devs[i]->model->name, all) < 0)
 			abort();
@@ -37,10 +37,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	n = mutate(all.bytes, all.len, data, size);
 	in = (struct state_in){.bytes = all.bytes, .len = all.len};
 	make_board();
-	for (unsigned i = 0; i < BOARD_DEVICES && rc == 0; i++)
+	for (unsigned i = 0; i < n_devs && rc == 0; i++)
 		rc = device_load(devs[i], devs[i]->model->name, &in, size % 7, &used, NULL);
 	if (rc == 0) {
-		for (unsigned i = 0; i < BOARD_DEVICES; i++)
+		for (unsigned i = 0; i < n_devs; i++)
 			device_resume(devs[i]);
 		use_board(data + n, size - n);
 	}

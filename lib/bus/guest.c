@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest memory: a handful of regions, sorted, and the one function that turns a number
+ * Guest memory: a handful of regions, and the one function that turns a number
  * which the guest chose into a pointer.
  *
  * Two invariants make guest_range() right:
  *
- *  1. For each region, base + size does not wrap, and host .. host + size is all ours.
- *     guest_mem_add() checks the first; the caller vouches for the second.
- *  2. Regions neither overlap nor change while the machine runs.
+ *  1. For each region, base + size does not wrap, and host .. host + size is all ours, whatever the region
+ *     leads to. fits() checks the first; the caller vouches for the second.
+ *  2. A region's size never changes. So base and host may be read one after the other while somebody changes
+ *     them: an old base with a new host is an access that came between the two.
  *
  * A range never spans two regions, even if they touch in guest-physical space: their
  * host pointers do not. Real RAM has that property for devices too (nothing DMAs across
@@ -20,53 +21,85 @@
 #include <errno.h>
 #include <string.h>
 
-int guest_mem_add(struct guest_mem *mem, const struct guest_region *region,
-		  struct err *err)
+/* Whether `size` bytes can be at `base`, beside all regions but number `but`. */
+static int fits(const struct guest_mem *mem, unsigned but, const struct guest_region *region, struct err *err)
 {
 	const char *name = region->name ? region->name : "memory";
-	unsigned at = 0;
 
 	if (region->size == 0 || region->base + region->size - 1 < region->base)
 		return err_set(err, EINVAL, "%s: %#llx bytes at %#llx are no region",
 			       name, (unsigned long long)region->size,
 			       (unsigned long long)region->base);
-	if (mem->n == GUEST_REGIONS_MAX)
-		return err_set(err, ENOSPC, "%s: more than %d regions of guest memory",
-			       name, GUEST_REGIONS_MAX);
-	while (at < mem->n && mem->regions[at].base < region->base)
-		at++;
-	if ((at > 0 &&
-	     region->base - mem->regions[at - 1].base < mem->regions[at - 1].size) ||
-	    (at < mem->n && mem->regions[at].base - region->base < region->size))
-		return err_set(err, EINVAL, "%s: overlaps another region at %#llx",
-			       name, (unsigned long long)region->base);
-	memmove(&mem->regions[at + 1], &mem->regions[at],
-		(mem->n - at) * sizeof(mem->regions[0]));
-	mem->regions[at] = *region;
-	mem->n++;
-	return 0;
-}
-
-const struct guest_region *guest_mem_find(const struct guest_mem *mem, gpa_t gpa)
-{
 	for (unsigned i = 0; i < mem->n; i++) {
 		const struct guest_region *r = &mem->regions[i];
 
-		if (gpa >= r->base && gpa - r->base < r->size)
-			return r;
+		if (i != but && r->base != GUEST_NOWHERE && region->base <= r->base + (r->size - 1) &&
+		    r->base <= region->base + (region->size - 1))
+			return err_set(err, EINVAL, "%s: overlaps another region at %#llx",
+				       name, (unsigned long long)region->base);
 	}
-	return NULL;
+	return 0;
+}
+
+int guest_mem_add(struct guest_mem *mem, const struct guest_region *region,
+		  struct err *err)
+{
+	int rc = region->base == GUEST_NOWHERE ? 0 : fits(mem, mem->n, region, err);
+
+	if (rc < 0)
+		return rc;
+	if (mem->n == GUEST_REGIONS_MAX)
+		return err_set(err, ENOSPC, "%s: more than %d regions of guest memory",
+			       region->name ? region->name : "memory", GUEST_REGIONS_MAX);
+	mem->regions[mem->n++] = *region;
+	return 0;
+}
+
+int guest_mem_change(struct guest_mem *mem, unsigned i, gpa_t base, uint8_t *host, bool readonly, struct err *err)
+{
+	struct guest_region *r = &mem->regions[i], to = *r;
+	int rc;
+
+	to.base = base;
+	rc = base == GUEST_NOWHERE ? 0 : fits(mem, i, &to, err);
+	if (rc < 0)
+		return rc;
+	__atomic_store_n(&r->readonly, readonly, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->host, host, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->base, base, __ATOMIC_RELEASE);
+	return 0;
+}
+
+bool guest_mem_find(const struct guest_mem *mem, gpa_t gpa, struct guest_region *region)
+{
+	for (unsigned i = 0; i < mem->n; i++) {
+		const struct guest_region *r = &mem->regions[i];
+		gpa_t base = __atomic_load_n(&r->base, __ATOMIC_ACQUIRE);
+
+		if (base == GUEST_NOWHERE || gpa < base || gpa - base >= r->size)
+			continue;
+		*region = (struct guest_region){
+			.base = base,
+			.size = r->size,
+			.host = __atomic_load_n(&r->host, __ATOMIC_ACQUIRE),
+			.readonly = __atomic_load_n(&r->readonly, __ATOMIC_ACQUIRE),
+			.changes = r->changes,
+			.name = r->name,
+		};
+		return true;
+	}
+	return false;
 }
 
 static uint8_t *range(const struct guest_mem *mem, gpa_t gpa, uint64_t len, bool write)
 {
-	const struct guest_region *r = guest_mem_find(mem, gpa);
+	struct guest_region r;
 
-	if (!r || len == 0 || len > r->size - (gpa - r->base) || (write && r->readonly))
+	if (!guest_mem_find(mem, gpa, &r) || len == 0 || len > r.size - (gpa - r.base) || (write && r.readonly))
 		return NULL;
-	if (mem->take && mem->take(mem->ctx, gpa, len, write) < 0)
+	if (mem->take && mem->take(mem->ctx, &r, gpa, len, write) < 0)
 		return NULL;
-	return r->host + (gpa - r->base);
+	return r.host + (gpa - r.base);
 }
 
 void *guest_range(const struct guest_mem *mem, gpa_t gpa, uint64_t len)

@@ -10,8 +10,10 @@
  *	if (!p)
  *		return -EFAULT;         // not RAM, or not all of it
  *
- * The regions are added before the first vCPU runs and never change afterwards, so all
- * of this needs no lock. The guest's vCPUs write the same bytes at the same time: a
+ * The regions are added before the first vCPU runs. Afterwards one can move, be hidden, lead to other
+ * memory or become read-only, by guest_mem_change(), while others look: a look sees the old place or
+ * the new one, and a pointer that was handed out stays good, for all memory stays mapped. So none of this needs
+ * a lock. The guest's vCPUs write the same bytes at the same time: a
  * value that was checked must be the value that is used. Copy first (guest_read()),
  * check the copy. Fields of what was read are taken out with base/bytes.h.
  *
@@ -30,32 +32,38 @@ struct err;
 
 typedef uint64_t gpa_t;
 
-#define GUEST_REGIONS_MAX 16
+#define GUEST_REGIONS_MAX 24
+#define GUEST_NOWHERE     UINT64_MAX /* the base of a region that is hidden */
 
 struct guest_region {
-	gpa_t base;
-	uint64_t size;  /* in bytes, never 0 */
+	gpa_t base;     /* or GUEST_NOWHERE */
+	uint64_t size;  /* in bytes, never 0, and always the same */
 	uint8_t *host;  /* where byte `base` is in this process */
 	bool readonly;  /* a ROM: devices may read, never write */
+	bool changes;   /* by guest_mem_change() */
 	const char *name;
 };
 
 struct guest_mem {
 	/* Brings what is not there yet: 0, or -EFAULT, and there is no such memory. Any thread. NULL: all is there. */
-	int (*take)(void *ctx, gpa_t gpa, uint64_t len, bool write);
+	int (*take)(void *ctx, const struct guest_region *region, gpa_t gpa, uint64_t len, bool write);
 	void *ctx;
 	unsigned n;
 	struct guest_region
-		regions[GUEST_REGIONS_MAX]; /* sorted by base, never overlapping */
+		regions[GUEST_REGIONS_MAX]; /* as they were added, never overlapping */
 };
 
-/* Adds a region; the memory stays the caller's. -EINVAL for an empty, wrapping or
+/* Adds a region, the last one; the memory stays the caller's. -EINVAL for an empty, wrapping or
  * overlapping one, -ENOSPC when the table is full. Only before the machine runs. */
 int guest_mem_add(struct guest_mem *mem, const struct guest_region *region,
 		  struct err *err);
 
-/* The region that holds gpa, or NULL. */
-const struct guest_region *guest_mem_find(const struct guest_mem *mem, gpa_t gpa);
+/* Region i, one that changes, is here from now on, or nowhere, leads to this memory, and may be written or not. -EINVAL, and nothing has changed, if
+ * another one is there. Any thread, but one at a time. */
+int guest_mem_change(struct guest_mem *mem, unsigned i, gpa_t base, uint8_t *host, bool readonly, struct err *err);
+
+/* The region that holds gpa, as it was at one moment; false if none does. */
+bool guest_mem_find(const struct guest_mem *mem, gpa_t gpa, struct guest_region *region);
 
 /* len bytes of writable guest RAM at gpa, or NULL if not all of them are in one region.
  * A len of 0 is NULL too: there is no pointer to nothing. */

@@ -8,6 +8,7 @@
  *	+08  PM timer      a 32-bit counter at 3.579545 MHz
  *	+20  GPE0 status   16 bits: the board's events; a 1 written clears it
  *	+22  GPE0 enable   16 bits: the same events; status & enable raises the SCI
+ *	+30  SMI enable    32 bits, as an ICH9 has it: reads as APMC_EN
  *
  * A machine is switched off by writing _S5's sleep type and SLP_EN; any other sleep
  * type is not offered and does nothing. There is no SMI command port: the machine is
@@ -35,6 +36,8 @@
 #define CNT_SCI_EN   0x0001u
 #define CNT_SLP_TYP  0x1c00u
 #define CNT_SLP_EN   0x2000u
+
+#define SMI_EN_APMC 0x20u
 
 struct acpi_pm {
 	struct device dev;
@@ -155,6 +158,13 @@ static void write_gpe_enable(void *dev, unsigned at, uint64_t value)
 	update(pm);
 }
 
+/* Firmware sees by this bit that somebody has set system management up: there is none. */
+static uint64_t read_smi_enable(void *dev, unsigned at)
+{
+	(void)dev, (void)at;
+	return SMI_EN_APMC;
+}
+
 static const struct reg regs[] = {
 	{.at = 0, .width = 2, .name = "PM1_STS", .read = read_status, .write = write_status},
 	{.at = 2, .width = 2, .name = "PM1_EN", .read = read_enable, .write = write_enable},
@@ -165,6 +175,7 @@ static const struct reg regs[] = {
 	 .read = read_gpe_status, .write = write_gpe_status},
 	{.at = ACPI_GPE0 + 2, .width = 1, .count = 2, .name = "GPE0_EN",
 	 .read = read_gpe_enable, .write = write_gpe_enable},
+	{.at = ACPI_SMI_EN, .width = 4, .name = "SMI_EN", .read = read_smi_enable},
 	{0},
 };
 

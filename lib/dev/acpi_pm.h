@@ -24,6 +24,7 @@
 #define ACPI_PM_TMR_LEN   4
 #define ACPI_GPE0         0x20
 #define ACPI_GPE0_LEN     4
+#define ACPI_SMI_EN       0x30
 #define ACPI_PM_SIZE      0x40
 
 #define ACPI_PM_S5 5 /* SLP_TYPa for _S5 */

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* All device models, in the order in which a listing shows them. */
 #include "dev/acpi_pm.h"
+#include "dev/debugcon.h"
+#include "dev/fw_cfg.h"
 #include "dev/i8042.h"
+#include "dev/pci/lpc.h"
+#include "dev/pci/mch.h"
 #include "dev/pci/pci.h"
 #include "dev/port92.h"
 #include "dev/pvpanic.h"
@@ -21,6 +25,10 @@ const struct device_model *const device_models[] = {
 	&pvpanic_model,
 	&vmgenid_model,
 	&pci_host_model,
+	&mch_model,
+	&lpc_model,
+	&fw_cfg_model,
+	&debugcon_model,
 	&virtio_blk_model,
 	&virtio_console_model,
 	&virtio_rng_model,

@@ -3,7 +3,7 @@
  * Making a board: which devices there are, and how they are wired to each other and to the machine. Where they are
  * and which lines they have is board_map.h's.
  *
- *	PCI slot 0  host bridge
+ *	PCI slot 0  host bridge; with firmware, 31 is the LPC bridge
  *	     slot 1  virtio rng
  *	     slot 2  and on: virtio blk, a disk each, in the order of the command line; behind
  *	             them a virtio console, if that or a port is wanted
@@ -16,7 +16,11 @@
 
 #include "base/err.h"
 #include "dev/acpi_pm.h"
+#include "dev/debugcon.h"
+#include "dev/fw_cfg.h"
 #include "dev/i8042.h"
+#include "dev/pci/lpc.h"
+#include "dev/pci/mch.h"
 #include "dev/pci/pci.h"
 #include "dev/port92.h"
 #include "dev/pvpanic.h"
@@ -24,10 +28,13 @@
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
 #include "dev/vmgenid.h"
+#include "machine/firmware.h"
+#include "machine/region.h"
 #include "state/state.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { EVENT_GENID = 0 }; /* of GPE0: \_GPE._E00 in dsdt.asl */
 
@@ -83,7 +90,7 @@ static struct device *add(struct machine *m, const struct device_model *model, c
 static bool add_legacy(struct machine *m, struct err *err)
 {
 	struct board *b = &m->board;
-	uint64_t low = map_low_end(m->config.memory);
+	uint64_t low = map_low_end(m->map, m->config.memory);
 	struct uart_config uart = {.irq = line(m, BOARD_COM1, 0)};
 
 	if (!m->config.virtio_console) {
@@ -96,12 +103,7 @@ static bool add_legacy(struct machine *m, struct err *err)
 		.sci = line(m, BOARD_PM, 0),
 		.power = power(m),
 	}, err);
-	b->genid = add(m, &vmgenid_model, NULL, &(struct vmgenid_config){
-		.mem = &m->mem,
-		.at = m->map->at[BOARD_GENID].base,
-		.moved = m->config.incoming,
-	}, err);
-	return b->uart && b->pm && b->genid &&
+	return b->uart && b->pm &&
 	       add(m, &rtc_model, AT(BOARD_RTC), &(struct rtc_config){
 			.irq = line(m, BOARD_RTC, 0),
 			.loop = m->loop,
@@ -116,6 +118,87 @@ static bool add_legacy(struct machine *m, struct err *err)
 			.ctx = m->config.panic.ctx,
 	       }, err);
 }
+
+static bool add_genid(struct machine *m, struct err *err)
+{
+	const struct board_place *p = &m->map->at[BOARD_GENID];
+
+	if (!p->what)
+		return true;
+	m->board.genid = add(m, &vmgenid_model, NULL, &(struct vmgenid_config){
+		.mem = &m->mem, .at = p->base, .moved = m->config.incoming,
+	}, err);
+	return m->board.genid != NULL;
+}
+
+/* -- What firmware needs --------------------------------------------------------------- */
+
+/* The host bridge's: shadow n is RAM or the ROM, or nothing. */
+static void shadow(void *ctx, unsigned n, bool reads, bool writes)
+{
+	struct machine *m = ctx;
+	uint8_t *rom = map_shadow_rom(&m->ram, m->map, n);
+	gpa_t base = reads || rom ? map_shadow_base(n) : GUEST_NOWHERE;
+	struct err err = {0};
+
+	if (machine_change_region(m, m->ram.shadow + n, base, reads || !rom ? m->ram.host + map_shadow_base(n) : rom,
+				  !reads || !writes, &err) < 0)
+		machine_fail(m, &err);
+}
+
+static void store_behind_rom(void *ctx, uint64_t at, unsigned width, uint64_t value)
+{
+	struct machine *m = ctx;
+
+	for (unsigned i = 0; i < width; i++)
+		__atomic_store_n(m->ram.host + MAP_SHADOW + at + i, (uint8_t)(value >> (i * 8)), __ATOMIC_RELAXED);
+	if (m->ram.written)
+		atomic_fetch_or(&m->ram.written[(MAP_SHADOW + at) / 4096 / 64], UINT64_C(1) << ((MAP_SHADOW + at) / 4096 % 64));
+}
+
+/* PCI's lines go through the LPC bridge, which is made after the bus that it is on. */
+static void pirq(void *ctx, unsigned n, bool level)
+{
+	struct machine *m = ctx;
+
+	if (m->board.lpc)
+		lpc_pirq(m->board.lpc, n, level);
+}
+
+static bool add_chipset(struct machine *m, struct err *err)
+{
+	struct board *b = &m->board;
+	struct mch_config config = {
+		.pci = {.msi = {.send = vm_msi, .ctx = &m->vm}, .power = power(m)},
+		.shadow = shadow, .store = store_behind_rom, .ctx = m,
+	};
+	struct lpc_config lpc = {.isa = {.set = vm_irq, .ctx = &m->vm}, .pm = (uint16_t)m->map->at[BOARD_PM].base};
+
+	for (unsigned i = 0; i < PCI_INTX; i++) {
+		config.pci.intx[i] = (struct irq_line){.set = pirq, .ctx = m, .gsi = i};
+		lpc.pci[i] = line(m, BOARD_PCI_ADDRESS, i);
+	}
+	b->pci = add(m, &mch_model, AT(BOARD_PCI_ADDRESS, BOARD_PCI_DATA), &config, err);
+	if (!b->pci)
+		return false;
+	lpc.host = b->pci;
+	b->lpc = add(m, &lpc_model, NULL, &lpc, err);
+	return b->lpc && add(m, &debugcon_model, AT(BOARD_DEBUGCON),
+			     &(struct debugcon_config){.to = m->config.firmware_log}, err);
+}
+
+static bool add_fw_cfg(struct machine *m, struct err *err)
+{
+	m->firmware = calloc(1, sizeof(*m->firmware));
+	if (!m->firmware)
+		return err_set(err, ENOMEM, "no memory for what firmware is told") == 0;
+	return firmware_describe(m, m->firmware, err) == 0 &&
+	       add(m, &fw_cfg_model, AT(BOARD_FW_CFG), &(struct fw_cfg_config){
+			.mem = &m->mem, .items = m->firmware->items, .n = m->firmware->n,
+	       }, err);
+}
+
+/* -- PCI -------------------------------------------------------------------------------- */
 
 static bool add_pci(struct machine *m, struct err *err)
 {
@@ -185,16 +268,18 @@ int board_create(struct machine *m, struct err *err)
 	b->bus = bus_create();
 	if (!b->bus)
 		return err_set(err, ENOMEM, "no memory for the bus");
-	if (!add_legacy(m, err) || !add_pci(m, err) || !add_virtio(m, err))
+	if (!add_legacy(m, err) || !add_genid(m, err) ||
+	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err))
 		return err && err->code ? -err->code : -EIO;
-	/* The addresses of all functions are given when the last one is there. */
+	/* The addresses of all functions are given when the last one is there; or forgotten. */
 	device_reset(b->pci);
 	return 0;
 }
 
 void board_tell_identity(struct board *b)
 {
-	acpi_pm_event(b->pm, EVENT_GENID);
+	if (b->genid)
+		acpi_pm_event(b->pm, EVENT_GENID);
 }
 
 const char *board_id(const struct board *b, unsigned i, char *id)

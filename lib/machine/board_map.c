@@ -19,9 +19,9 @@
 #define ROW(part, space, base, size, line, n_lines, model, what) \
 	[BOARD_##part] = {what, BOARD_##space, base, size, line, n_lines, model},
 
-const struct board_map board_direct = {{
+const struct board_map board_direct = {"direct", {
 	/*  part           space    base        size            line n model       what it is */
-	ROW(RAM_LOW,       MEMORY,  0,          MAP_HOLE,       0, 0,  NULL,       "RAM, or less")
+	ROW(RAM_LOW,       MEMORY,  0,          3 * GiB,        0, 0,  NULL,       "RAM, or less")
 	ROW(TABLES,        IN_RAM,  0xe0000,    0x10000,        0, 0,  NULL,       "ACPI tables")
 	ROW(RSDP,          IN_RAM,  0xf0000,    0x40,           0, 0,  NULL,       "RSDP")
 	ROW(SMBIOS,        IN_RAM,  0xf0040,    0x1000,         0, 0,  NULL,       "SMBIOS")
@@ -50,6 +50,46 @@ const struct board_map board_direct = {{
 	ROW(PCI_DATA,      PORTS,   0xcfc,      4,              0, 0,  "pci-host", "PCI: configuration data")
 	ROW(PCI_IO,        PORTS,   0xc000,     0x4000,         0, 0,  NULL,       "PCI: BARs")
 }};
+
+/* Where a PC with Intel's ICH9 has it, and firmware looks for it. */
+const struct board_map board_q35 = {"q35", {
+	/*  part           space    base        size            line n model       what it is */
+	ROW(RAM_LOW,       MEMORY,  0,          2 * GiB,        0, 0,  NULL,       "RAM, or less")
+	ROW(ECAM,          MEMORY,  0xb0000000, 0x10000000,     0, 0,  NULL,       "PCI: configuration space, where firmware puts it")
+	ROW(PCI_LOW,       MEMORY,  0xc0000000, 0x3ec00000,     0, 0,  NULL,       "PCI: BARs")
+	ROW(IOAPIC,        MEMORY,  0xfec00000, 0x1000,         0, 0,  NULL,       "IOAPIC")
+	ROW(LAPIC,         MEMORY,  0xfee00000, 0x1000,         0, 0,  NULL,       "local APICs")
+	ROW(KVM_PAGES,     MEMORY,  0xfeffc000, 0x4000,         0, 0,  NULL,       "pages of the kernel's KVM")
+	ROW(ROM,           MEMORY,  0xffc00000, 0x400000,       0, 0,  NULL,       "firmware")
+	ROW(RAM_HIGH,      MEMORY,  MAP_HIGH,   MAP_MEMORY_MAX, 0, 0,  NULL,       "the rest of RAM")
+
+	ROW(PIC,           PORTS,   0x20,       2,              0, 0,  NULL,       "PIC")
+	ROW(PIT,           PORTS,   0x40,       4,              0, 1,  NULL,       "PIT")
+	ROW(I8042_DATA,    PORTS,   0x60,       1,              0, 0,  "i8042",    "keyboard controller: reset only")
+	ROW(SPEAKER,       PORTS,   0x61,       1,              0, 0,  NULL,       "the PIT's gate and speaker")
+	ROW(I8042_COMMAND, PORTS,   0x64,       1,              0, 0,  "i8042",    "keyboard controller")
+	ROW(RTC,           PORTS,   0x70,       2,              8, 1,  "rtc",      "RTC")
+	ROW(PORT92,        PORTS,   0x92,       1,              0, 0,  "port92",   "system port: A20 is always on")
+	ROW(PIC_SLAVE,     PORTS,   0xa0,       2,              0, 0,  NULL,       "PIC, the second")
+	ROW(COM1,          PORTS,   0x3f8,      8,              4, 1,  "uart",     "COM1, a 16550A")
+	ROW(DEBUGCON,      PORTS,   0x402,      1,              0, 0,  "debugcon", "what firmware says of itself")
+	ROW(PVPANIC,       PORTS,   0x505,      1,              0, 0,  "pvpanic",  "pvpanic")
+	ROW(FW_CFG,        PORTS,   0x510,      12,             0, 0,  "fw_cfg",   "fw_cfg: selector, data, DMA")
+	ROW(PM,            PORTS,   0x600,      0x80,           9, 1,  "acpi_pm",  "ACPI: PM1a, PM timer, GPE0")
+	ROW(PCI_ADDRESS,   PORTS,   0xcf8,      4,              16, 4, "mch",      "PCI: configuration address; 0xcf9: reset")
+	ROW(PCI_DATA,      PORTS,   0xcfc,      4,              0, 0,  "mch",      "PCI: configuration data")
+	ROW(PCI_IO,        PORTS,   0xc000,     0x4000,         0, 0,  NULL,       "PCI: BARs")
+}};
+
+const struct board_map *board_find(const char *name)
+{
+	static const struct board_map *const boards[] = {&board_direct, &board_q35};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(boards); i++)
+		if (strcmp(boards[i]->name, name) == 0)
+			return boards[i];
+	return NULL;
+}
 
 /* -- What is wrong with a table --------------------------------------------------------- */
 

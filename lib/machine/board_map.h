@@ -31,6 +31,7 @@ enum board_part {
 	BOARD_IOAPIC,
 	BOARD_LAPIC,
 	BOARD_KVM_PAGES,
+	BOARD_ROM,
 	BOARD_RAM_HIGH,
 	BOARD_PIC,
 	BOARD_PIT,
@@ -41,7 +42,9 @@ enum board_part {
 	BOARD_PORT92,
 	BOARD_PIC_SLAVE,
 	BOARD_COM1,
+	BOARD_DEBUGCON,
 	BOARD_PVPANIC,
+	BOARD_FW_CFG,
 	BOARD_PM,
 	BOARD_PCI_ADDRESS,
 	BOARD_PCI_DATA,
@@ -65,11 +68,15 @@ struct board_place {
 };
 
 struct board_map {
+	const char *name; /* as --board has it, and a saved machine */
 	struct board_place at[BOARD_PARTS];
 };
 
-/* The board of this page: docs/board.md. */
-extern const struct board_map board_direct;
+/* The boards of docs/board.md: one for kernels that are put into memory, and one for firmware. */
+extern const struct board_map board_direct, board_q35;
+
+/* NULL: there is none of that name. */
+const struct board_map *board_find(const char *name);
 
 /* -EINVAL, and err names both, if two parts share an address, a port or a line; or if one is nowhere, or not
  * where its space is. */

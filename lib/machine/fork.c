@@ -51,7 +51,8 @@ struct plan {
 static int take_all(struct machine *m, struct err *err)
 {
 	for (unsigned i = 0; i < m->mem.n; i++)
-		if (!guest_range(&m->mem, m->mem.regions[i].base, m->mem.regions[i].size))
+		if (!m->mem.regions[i].readonly && !m->mem.regions[i].changes &&
+		    !guest_range(&m->mem, m->mem.regions[i].base, m->mem.regions[i].size))
 			return err_set(err, EFAULT, "the file that the guest was restored from has "
 				       "been cut: its memory is not there any more");
 	return 0;

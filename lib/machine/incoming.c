@@ -85,7 +85,7 @@ static int begin(struct reader *r)
 	if (f.count != STREAM_VERSION)
 		return err_set(r->err, EINVAL, "the stream is version %u: this lodge knows %u", f.count,
 			       STREAM_VERSION);
-	if (f.value < MAP_MEMORY_MIN || f.value > MAP_MEMORY_MAX || f.value % STREAM_PAGE)
+	if (f.value < MAP_MEMORY_MIN || f.value > MAP_SIZE_MAX || f.value % STREAM_PAGE)
 		return err_set(r->err, EINVAL, "a guest with %" PRIu64 " bytes of memory", f.value);
 	r->size = f.value;
 	r->in->ram = memfile_create("lodge-ram", r->size);

@@ -42,10 +42,9 @@ static int take_page(struct machine *m, uint64_t page, gpa_t gpa)
 	return rc;
 }
 
-static int take(void *ctx, gpa_t gpa, uint64_t len, bool write)
+static int take(void *ctx, const struct guest_region *r, gpa_t gpa, uint64_t len, bool write)
 {
 	struct machine *m = ctx;
-	const struct guest_region *r = guest_mem_find(&m->mem, gpa);
 	uint64_t first = offset_of(m, r) + (gpa - r->base);
 	int rc = 0;
 
@@ -112,37 +111,77 @@ static void pick(const struct machine *m, unsigned n, uint64_t *bits)
 			bits[p / 64] |= UINT64_C(1) << (p % 64);
 }
 
-static int tell(const struct machine *m, unsigned n, const uint64_t *bits, struct err *err)
+/* Whether layers are for a region: it has RAM, and stays where it is. The others are small. */
+static bool is_layered(const struct machine *m, unsigned region)
 {
-	for (unsigned i = 0; i < m->mem.n; i++) {
-		uint64_t at = offset_of(m, &m->mem.regions[i]);
-		int rc = m->vm.face->layer(m->vm.fd, i, m->ram.layers->layer[n - 1].base + at,
-					   bits + at / RAM_PAGE / 64);
+	return !m->mem.regions[region].changes && !m->mem.regions[region].readonly;
+}
 
-		if (rc < 0)
-			return err_sys(err, -rc, "engine '%s' takes no memory from a file",
-				       m->vm.face->name);
+/* What of layer n is in a region. */
+static int tell(const struct machine *m, unsigned region, unsigned n, const uint64_t *bits, struct err *err)
+{
+	uint64_t at = offset_of(m, &m->mem.regions[region]);
+	int rc = m->vm.face->layer(m->vm.fd, region, m->ram.layers->layer[n - 1].base + at, bits + at / RAM_PAGE / 64);
+
+	return rc < 0 ? err_sys(err, -rc, "engine '%s' takes no memory from a file", m->vm.face->name) : 0;
+}
+
+static int tell_all(const struct machine *m, unsigned n, const uint64_t *bits, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < m->mem.n; i++)
+		if (is_layered(m, i))
+			rc = tell(m, i, n, bits, err);
+	return rc;
+}
+
+/* Pages that are in no such region become our own. */
+static int settle(struct machine *m, uint64_t first, uint64_t end, struct err *err)
+{
+	_Atomic uint8_t *where = m->ram.layers->where;
+	int rc = 0;
+
+	for (uint64_t p = first / RAM_PAGE, next; rc == 0 && p < end / RAM_PAGE; p = next) {
+		const struct ram_layer *l = &m->ram.layers->layer[where[p] ? where[p] - 1 : 0];
+		struct blob from = {.role = "memory", .path = "", .fd = l->fd, .size = l->at + m->ram.size};
+		unsigned n = where[p];
+
+		for (next = p; next < end / RAM_PAGE && where[next] == n; next++)
+			where[next] = 0;
+		if (n)
+			rc = blob_copy(&from, l->at + p * RAM_PAGE, m->ram.fd, p * RAM_PAGE, (next - p) * RAM_PAGE, err);
 	}
-	return 0;
+	return rc;
+}
+
+static int settle_all(struct machine *m, struct err *err)
+{
+	int rc = m->ram.rom ? settle(m, MAP_SCREEN, MAP_BIOS_END, err) : 0;
+
+	return rc < 0 || !m->ram.rom ? rc : settle(m, (uint64_t)(m->ram.rom - m->ram.host), m->ram.size, err);
 }
 
 int ram_layers_open(struct machine *m, struct err *err)
 {
 	size_t size = (size_t)(pages(m) + 63) / 64 * 8;
 	uint64_t *bits;
-	int rc = 0;
+	int rc;
 
 	m->mem.take = take;
 	m->mem.ctx = m;
 	if (!m->ram.layers)
 		return 0;
+	rc = settle_all(m, err);
+	if (rc < 0)
+		return rc;
 	bits = malloc(size);
 	if (!bits)
 		return err_set(err, ENOMEM, "no memory");
 	for (unsigned n = 1; rc == 0 && n <= m->ram.layers->n; n++) {
 		memset(bits, 0, size);
 		pick(m, n, bits);
-		rc = tell(m, n, bits, err);
+		rc = tell_all(m, n, bits, err);
 	}
 	free(bits);
 	return rc;
@@ -155,7 +194,8 @@ uint8_t *ram_layers_now(const struct machine *m)
 	uint8_t *map = m->ram.layers ? calloc(pages(m), 1) : NULL;
 
 	for (unsigned i = 0; map && i < m->mem.n; i++)
-		m->vm.face->layers_of(m->vm.fd, i, map + offset_of(m, &m->mem.regions[i]) / RAM_PAGE);
+		if (is_layered(m, i))
+			m->vm.face->layers_of(m->vm.fd, i, map + offset_of(m, &m->mem.regions[i]) / RAM_PAGE);
 	return map;
 }
 

@@ -26,6 +26,7 @@
 #include "engine/kvm.h"
 #include "loop/loop.h"
 #include "machine/cpu/cpu.h"
+#include "machine/firmware.h"
 #include "machine/incoming.h"
 #include "machine/layer.h"
 #include "machine/saved.h"
@@ -68,6 +69,8 @@ static int check_config(const struct machine_config *c, struct err *err)
 /* A machine that goes on needs them only when it is reset, and perhaps never. */
 static int open_files_for_reset(struct machine *m)
 {
+	if (m->config.firmware)
+		blob_open(&m->firmware_file, "firmware", m->config.firmware, NULL);
 	if (m->config.kernel)
 		blob_open(&m->kernel, "kernel", m->config.kernel, NULL);
 	if (m->config.initrd)
@@ -77,7 +80,11 @@ static int open_files_for_reset(struct machine *m)
 
 static int open_files(struct machine *m, struct err *err)
 {
-	int rc = blob_open(&m->kernel, "kernel", m->config.kernel, err);
+	int rc;
+
+	if (m->config.firmware)
+		return blob_open(&m->firmware_file, "firmware", m->config.firmware, err);
+	rc = blob_open(&m->kernel, "kernel", m->config.kernel, err);
 
 	if (rc == 0 && m->config.initrd)
 		rc = blob_open(&m->initrd, "initrd", m->config.initrd, err);
@@ -89,8 +96,11 @@ int machine_check(const struct machine_config *config, struct err *err)
 	struct blob kernel, initrd = {.fd = -1};
 	int rc = check_config(config, err);
 
-	if (rc < 0 || config->saved ||
-	    (rc = blob_open(&kernel, "kernel", config->kernel, err)) < 0)
+	if (rc < 0 || config->saved)
+		return rc;
+	rc = config->firmware ? blob_open(&kernel, "firmware", config->firmware, err)
+			      : blob_open(&kernel, "kernel", config->kernel, err);
+	if (rc < 0)
 		return rc;
 	if (config->initrd)
 		rc = blob_open(&initrd, "initrd", config->initrd, err);
@@ -125,6 +135,8 @@ static int load(struct machine *m, struct err *err)
 	};
 	int rc;
 
+	if (m->config.firmware)
+		return firmware_load(m, err);
 	if (m->kernel.fd < 0 || (m->config.initrd && m->initrd.fd < 0))
 		return err_set(err, ENOENT,
 			       "kernel '%s' or its initrd is not there any more: the guest cannot "
@@ -178,7 +190,7 @@ static int make_cpuid(struct machine *m, struct err *err)
 	rc = cpu_table_offered(m->vm.face, m->vm.sys, &m->cpuid, err);
 	if (rc == 0 && m->config.saved)
 		return cpuid_load_offered(m, err);
-	return rc < 0 ? rc : cpu_model_apply(model, map_phys_bits(m->config.memory),
+	return rc < 0 ? rc : cpu_model_apply(model, map_phys_bits(m->map, m->config.memory),
 					     m->vm.face->name, &m->cpuid, err);
 }
 
@@ -196,13 +208,15 @@ static int open_vm(struct machine *m, struct err *err)
 	rc = make_cpuid(m, err);
 	for (unsigned i = 0; rc == 0 && i < m->config.cpus; i++)
 		rc = vcpu_open(&m->vcpus[i], m, &m->vm, i, m->config.cpus, &m->cpuid, err);
+	for (unsigned i = 0; rc == 0 && !m->config.firmware && i < m->config.cpus; i++)
+		rc = vcpu_set_up(&m->vcpus[i], err);
 	return rc;
 }
 
-/* The first vCPU as the boot protocol wants it. */
+/* The first vCPU as the boot protocol wants it; firmware begins where a processor does. */
 static int enter(struct machine *m, struct err *err)
 {
-	return vcpu_set_entry(&m->vcpus[0], &m->entry, err);
+	return m->config.firmware ? 0 : vcpu_set_entry(&m->vcpus[0], &m->entry, err);
 }
 
 static int build(struct machine *m, struct err *err)
@@ -214,7 +228,7 @@ static int build(struct machine *m, struct err *err)
 	if ((rc = check_config(&m->config, err)) < 0 ||
 	    (!m->loop && (rc = loop_create(&m->loop, err)) < 0) ||
 	    (rc = saved ? open_files_for_reset(m) : open_files(m, err)) < 0 ||
-	    (rc = map_ram_create(&m->ram, m->config.memory, incoming ? incoming->ram : -1, &m->mem, err)) < 0 ||
+	    (rc = map_ram_create(&m->ram, m->map, m->config.memory, incoming ? incoming->ram : -1, &m->mem, err)) < 0 ||
 	    (rc = saved ? machine_load_memory(m, err) : load(m, err)) < 0 ||
 	    (rc = vm_engine_open(&m->vm, m->config.face, err)) < 0 ||
 	    (rc = open_vm(m, err)) < 0 ||
@@ -234,9 +248,9 @@ static struct machine *allocate(const struct machine_config *config)
 	if (!m)
 		return NULL;
 	m->config = *config;
-	m->map = &board_direct;
+	m->map = config->board ? config->board : &board_direct;
 	m->loop = config->loop;
-	m->fd = m->ram.fd = m->vm.fd = m->vm.sys = m->kernel.fd = m->initrd.fd = -1;
+	m->fd = m->ram.fd = m->vm.fd = m->vm.sys = m->kernel.fd = m->initrd.fd = m->firmware_file.fd = -1;
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
 		m->vcpus[i].fd = -1;
 	pthread_mutex_init(&m->lock, NULL);
@@ -330,6 +344,14 @@ void machine_over(struct machine *m, const struct machine_end *end)
 	pthread_mutex_unlock(&m->lock);
 }
 
+void machine_fail(struct machine *m, const struct err *why)
+{
+	struct machine_end end = {.reason = MACHINE_FAILED};
+
+	snprintf(end.text, sizeof(end.text), "%.200s", why->text);
+	machine_over(m, &end);
+}
+
 void machine_stop(struct machine *m)
 {
 	machine_over(m, &(struct machine_end){.reason = MACHINE_STOPPED,
@@ -378,7 +400,8 @@ int machine_reset(struct machine *m, struct err *err)
 	m->last_words = 0;
 	atomic_store(&m->stopping, false);
 	rc = load(m, err);
-	device_reset(m->board.genid); /* what it says is in RAM, which was cleared since the board's reset */
+	if (m->board.genid)
+		device_reset(m->board.genid); /* what it says is in RAM, which was cleared since the board's reset */
 	if (rc == 0)
 		rc = open_vm(m, err);
 	return rc < 0 ? rc : enter(m, err);
@@ -398,6 +421,8 @@ void machine_destroy(struct machine *m)
 	map_ram_destroy(&m->ram);
 	blob_close(&m->kernel);
 	blob_close(&m->initrd);
+	blob_close(&m->firmware_file);
+	free(m->firmware);
 	if (m->fd >= 0)
 		close(m->fd);
 	if (m->loop != m->config.loop)

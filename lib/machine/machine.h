@@ -39,6 +39,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct board_map;
 struct cpu_model;
 struct disk;
 struct err;
@@ -80,6 +81,9 @@ struct machine_config {
 	unsigned cpus;   /* 1 to MACHINE_CPUS_MAX */
 	const struct cpu_model *cpu; /* what they are (cpu/cpu.h); NULL: host */
 	uint64_t memory; /* bytes, whole pages */
+	const struct board_map *board; /* board_map.h; NULL: board_direct */
+	const char *firmware; /* for a board that has a ROM: what is in it. And no kernel */
+	FILE *firmware_log;   /* what it says of itself; NULL: nothing */
 	const char *kernel;
 	const char *initrd;  /* or NULL */
 	const char *cmdline; /* or NULL */

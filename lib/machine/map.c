@@ -12,6 +12,10 @@
  * The hole between 3 and 4 GiB splits it in two as the guest sees it: bytes 0 to 3 GiB of
  * the file are at the same guest-physical address, the rest is at 4 GiB and above.
  *
+ * A board with a ROM has it behind the RAM in the file, and at the end of the first 4 GiB as the guest sees it, as large as
+ * the board has room for it. Then RAM between 640 KiB and 1 MiB is regions of its own: shadows, which lead to
+ * RAM or to the ROM's last bytes as firmware wishes, and nothing where a PC has its screen.
+ *
  * Invariants: what map_entries() calls RAM is backed by a region; the reserved part of the
  * first MiB is backed too (it holds our tables), only the guest is asked to leave it alone.
  */
@@ -33,50 +37,125 @@ static struct map_entry reserve(const struct board_place *p)
 	return (struct map_entry){p->base, p->size, MAP_RESERVED};
 }
 
-unsigned map_entries(const struct board_map *board, uint64_t memory, struct map_entry out[MAP_ENTRIES_MAX])
+gpa_t map_low_end(const struct board_map *board, uint64_t memory)
+{
+	uint64_t most = board->at[BOARD_RAM_LOW].size;
+
+	return memory < most ? memory : most;
+}
+
+/* What is below 1 MiB, where there is no firmware to know it. */
+static unsigned first_entries(const struct board_map *board, struct map_entry *out)
 {
 	gpa_t tables = board->at[BOARD_TABLES].base;
-	unsigned n = 0;
 
-	out[n++] = (struct map_entry){0, MAP_EBDA, MAP_RAM};
-	out[n++] = (struct map_entry){MAP_EBDA, 0xa0000 - MAP_EBDA, MAP_RESERVED};
-	out[n++] = (struct map_entry){tables, MAP_BIOS_END - tables, MAP_RESERVED};
-	out[n++] = (struct map_entry){MAP_BIOS_END, map_low_end(memory) - MAP_BIOS_END,
-				      MAP_RAM};
-	out[n++] = reserve(&board->at[BOARD_ECAM]);
+	out[0] = (struct map_entry){0, MAP_EBDA, MAP_RAM};
+	out[1] = (struct map_entry){MAP_EBDA, MAP_SCREEN - MAP_EBDA, MAP_RESERVED};
+	out[2] = (struct map_entry){tables, MAP_BIOS_END - tables, MAP_RESERVED};
+	return 3;
+}
+
+unsigned map_entries(const struct board_map *board, uint64_t memory, struct map_entry out[MAP_ENTRIES_MAX])
+{
+	uint64_t low = map_low_end(board, memory);
+	bool firmware = board->at[BOARD_ROM].what;
+	unsigned n = firmware ? 0 : first_entries(board, out);
+	gpa_t from = firmware ? 0 : MAP_BIOS_END;
+
+	out[n++] = (struct map_entry){from, low - from, MAP_RAM};
+	if (board->at[BOARD_ECAM].what)
+		out[n++] = reserve(&board->at[BOARD_ECAM]);
 	out[n++] = reserve(&board->at[BOARD_KVM_PAGES]);
-	if (memory > MAP_HOLE)
-		out[n++] = (struct map_entry){MAP_HIGH, memory - MAP_HOLE, MAP_RAM};
+	if (memory > low)
+		out[n++] = (struct map_entry){MAP_HIGH, memory - low, MAP_RAM};
 	return n;
 }
 
-unsigned map_phys_bits(uint64_t memory)
+unsigned map_phys_bits(const struct board_map *board, uint64_t memory)
 {
+	uint64_t high = memory - map_low_end(board, memory);
 	unsigned bits = 36;
 
-	while (memory > MAP_HOLE && MAP_HIGH + (memory - MAP_HOLE) > 1ull << bits)
+	while (high && MAP_HIGH + high > 1ull << bits)
 		bits++;
 	return bits;
 }
 
-static int add_regions(struct map_ram *ram, struct guest_mem *mem, struct err *err)
+uint64_t map_size(const struct board_map *board, uint64_t memory)
 {
-	struct guest_region low = {
-		.base = 0,
-		.size = map_low_end(ram->size),
-		.host = ram->host,
-		.name = "ram",
-	};
-	struct guest_region high = {
-		.base = MAP_HIGH,
-		.size = ram->size - low.size,
-		.host = ram->host + low.size,
-		.name = "ram above 4 GiB",
-	};
-	int rc = guest_mem_add(mem, &low, err);
+	return memory + board->at[BOARD_ROM].size;
+}
 
-	if (rc == 0 && high.size)
-		rc = guest_mem_add(mem, &high, err);
+gpa_t map_shadow_base(unsigned n)
+{
+	return MAP_SHADOW + (gpa_t)n * MAP_SHADOW_SIZE;
+}
+
+static uint64_t shadow_size(unsigned n)
+{
+	return n == MAP_SHADOWS - 1 ? MAP_BIOS_END - MAP_SHADOW_LAST : MAP_SHADOW_SIZE;
+}
+
+uint8_t *map_shadow_rom(const struct map_ram *ram, const struct board_map *board, unsigned n)
+{
+	gpa_t base = map_shadow_base(n), first = MAP_BIOS_END - MAP_BIOS;
+
+	return base < first ? NULL : ram->rom + (board->at[BOARD_ROM].size - MAP_BIOS) + (base - first);
+}
+
+static int add(struct guest_mem *mem, const char *name, gpa_t base, uint64_t size, uint8_t *host, struct err *err)
+{
+	return guest_mem_add(mem, &(struct guest_region){.base = base, .size = size, .host = host, .name = name}, err);
+}
+
+/* As after a reset. */
+static int add_shadow(struct map_ram *ram, const struct board_map *board, unsigned n, struct guest_mem *mem, struct err *err)
+{
+	uint8_t *rom = map_shadow_rom(ram, board, n);
+	struct guest_region r = {
+		.base = rom ? map_shadow_base(n) : GUEST_NOWHERE,
+		.size = shadow_size(n),
+		.host = rom ? rom : ram->host + map_shadow_base(n),
+		.readonly = true,
+		.changes = true,
+		.name = "shadow",
+	};
+
+	return guest_mem_add(mem, &r, err);
+}
+
+static int add_rom(struct map_ram *ram, const struct board_map *board, struct guest_mem *mem, struct err *err)
+{
+	const struct board_place *p = &board->at[BOARD_ROM];
+	struct guest_region r = {.base = p->base, .size = p->size, .host = ram->rom, .readonly = true, .name = "rom"};
+
+	return guest_mem_add(mem, &r, err);
+}
+
+/* RAM in one piece below the hole; or in pieces around and in the shadows. */
+static int add_low(struct map_ram *ram, const struct board_map *board, uint64_t low, struct guest_mem *mem, struct err *err)
+{
+	int rc;
+
+	if (!ram->rom)
+		return add(mem, "ram", 0, low, ram->host, err);
+	if ((rc = add(mem, "ram", 0, MAP_SCREEN, ram->host, err)) < 0 ||
+	    (rc = add(mem, "ram above 1 MiB", MAP_BIOS_END, low - MAP_BIOS_END, ram->host + MAP_BIOS_END, err)) < 0)
+		return rc;
+	ram->shadow = mem->n;
+	for (unsigned i = 0; rc == 0 && i < MAP_SHADOWS; i++)
+		rc = add_shadow(ram, board, i, mem, err);
+	return rc < 0 ? rc : add_rom(ram, board, mem, err);
+}
+
+static int add_regions(struct map_ram *ram, const struct board_map *board, uint64_t memory, struct guest_mem *mem,
+		       struct err *err)
+{
+	uint64_t low = map_low_end(board, memory);
+	int rc = add_low(ram, board, low, mem, err);
+
+	if (rc == 0 && memory > low)
+		rc = add(mem, "ram above 4 GiB", MAP_HIGH, memory - low, ram->host + low, err);
 	return rc;
 }
 
@@ -96,9 +175,10 @@ static void *map(void *at, uint64_t size, int fd)
 	return host;
 }
 
-int map_ram_create(struct map_ram *ram, uint64_t size, int fd, struct guest_mem *mem,
+int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t memory, int fd, struct guest_mem *mem,
 		   struct err *err)
 {
+	uint64_t size = map_size(board, memory);
 	int rc;
 
 	*ram = (struct map_ram){.fd = -1, .size = size};
@@ -118,7 +198,9 @@ int map_ram_create(struct map_ram *ram, uint64_t size, int fd, struct guest_mem 
 		map_ram_destroy(ram);
 		return rc;
 	}
-	rc = add_regions(ram, mem, err);
+	if (size > memory)
+		ram->rom = ram->host + memory;
+	rc = add_regions(ram, board, memory, mem, err);
 	if (rc < 0)
 		map_ram_destroy(ram);
 	return rc;

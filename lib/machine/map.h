@@ -3,7 +3,7 @@
  * Guest RAM: how much there can be and where, who uses the first MiB before the guest does, and the memory that it
  * is in. What else has addresses is board_map.h's.
  *
- *	0                 RAM, to the end of guest memory or to 3 GiB
+ *	0                 RAM, to the end of guest memory or of BOARD_RAM_LOW
  *	  0x00500           GDT for the 64-bit entry            (gone once the kernel runs)
  *	  0x06000           PVH start info                      (gone)
  *	  0x07000           Linux zero page                     (gone)
@@ -11,6 +11,9 @@
  *	  0x20000-0x30000   kernel command line                 (gone)
  *	  0x9fc00-0x100000  reserved: where a PC has its BIOS, and the board its tables
  *	4 GiB             the rest of RAM
+ *
+ * A board with firmware has other memory besides: its ROM. All of it is in one file, RAM first, so that what saves, forks and
+ * migrates a guest needs to know of no other.
  */
 #ifndef MACHINE_MAP_H
 #define MACHINE_MAP_H
@@ -31,8 +34,10 @@ struct err;
 #define MAP_CMDLINE_MAX 0x10000 /* with the NUL */
 #define MAP_EBDA        0x9fc00
 #define MAP_BIOS_END    0x100000
+#define MAP_BIOS        0x20000 /* of the ROM, as much is below it, too */
+#define MAP_SCREEN      0xa0000 /* where a PC has it, to */
+#define MAP_SCREEN_LAST 0xbffff /* here: no RAM on a board with firmware */
 
-#define MAP_HOLE        (3 * GiB) /* RAM below ends here at the latest */
 #define MAP_HIGH        (4 * GiB)
 
 #define MAP_MEMORY_MIN  (32 * MiB)
@@ -53,28 +58,42 @@ struct map_entry {
 unsigned map_entries(const struct board_map *board, uint64_t memory, struct map_entry out[MAP_ENTRIES_MAX]);
 
 /* How many bits the physical addresses of such a guest's board have: 36, or what its RAM needs. */
-unsigned map_phys_bits(uint64_t memory);
+unsigned map_phys_bits(const struct board_map *board, uint64_t memory);
 
 /* Where RAM below the hole ends. */
-static inline gpa_t map_low_end(uint64_t memory)
-{
-	return memory < MAP_HOLE ? memory : MAP_HOLE;
-}
+gpa_t map_low_end(const struct board_map *board, uint64_t memory);
 
-/* Guest RAM of this process: one memfd, mapped once, seen by the guest as one or two regions. */
+/* How many bytes such a guest's memory is, with what is no RAM. */
+uint64_t map_size(const struct board_map *board, uint64_t memory);
+
+#define MAP_SIZE_MAX (MAP_MEMORY_MAX + 64 * MiB) /* at most */
+
+/* Shadow RAM: what a board with a ROM has between 768 KiB and 1 MiB, in pieces of which each is RAM or the ROM (dev/pci/mch.h). */
+#define MAP_SHADOW          0xc0000
+#define MAP_SHADOWS         13
+#define MAP_SHADOW_SIZE     0x4000
+#define MAP_SHADOW_LAST     0xf0000 /* the last one is 64 KiB */
+
+/* The memory of this process: one memfd, mapped once, seen by the guest as some regions. */
 struct map_ram {
 	int fd;
 	uint8_t *host;
-	uint64_t size;
+	uint64_t size;             /* map_size() */
+	uint8_t *rom;              /* NULL: there is none */
+	unsigned shadow;           /* the first of MAP_SHADOWS regions, if there is a ROM */
 	struct ram_layers *layers; /* layer.h; NULL: all of it is in the memfd */
 	_Atomic uint64_t *written; /* a bit for each page that a device was let write to; NULL: nobody has asked yet */
 };
 
-/* Makes the RAM and adds its regions to mem. Nothing is reserved: pages come as the guest
- * touches them. On failure there is nothing to undo. `fd` is a memfd of that size, of which it takes a duplicate; -1: a
+/* Makes the memory of a guest with `memory` bytes of RAM, and adds its regions to mem. Nothing is reserved: pages come as the guest
+ * touches them. On failure there is nothing to undo. `fd` is a memfd of map_size(), of which it takes a duplicate; -1: a
  * new one. */
-int map_ram_create(struct map_ram *ram, uint64_t size, int fd, struct guest_mem *mem,
+int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t memory, int fd, struct guest_mem *mem,
 		   struct err *err);
+
+/* Where shadow region n is, and what is there after a reset: the end of the ROM, or nothing (NULL). */
+gpa_t map_shadow_base(unsigned n);
+uint8_t *map_shadow_rom(const struct map_ram *ram, const struct board_map *board, unsigned n);
 
 /* Another memfd at the same address, all zeros; the old one's descriptor is the caller's. -errno: then
  * nothing has changed. */

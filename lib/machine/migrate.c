@@ -109,6 +109,8 @@ static int add_log(struct migration *g, struct err *err)
 		const struct guest_region *r = &g->m->mem.regions[i];
 		uint64_t first = (uint64_t)(r->host - g->m->ram.host) / RAM_PAGE;
 
+		if (r->base == GUEST_NOWHERE)
+			continue;
 		rc = vm_dirty(&g->m->vm, i, g->dirty, err);
 		for (uint64_t p = 0; rc == 0 && p < r->size / RAM_PAGE; p++)
 			if (g->dirty[p / 64] >> (p % 64) & 1)

@@ -23,12 +23,15 @@
 
 #define BOARD_DEVICES_MAX 32
 
+#define BOARD_SLOT_DISK 2 /* PCI slot of the first disk */
+
 /* The devices of a board, in the order in which they were made. */
 struct board {
 	struct bus *bus;
 	struct device *devices[BOARD_DEVICES_MAX];
 	unsigned n;
 	struct device *uart, *pm, *genid, *pci;
+	struct device *lpc; /* of a board with firmware */
 	struct device *hvc; /* a virtio console: of the machine's console or port, or both */
 };
 
@@ -42,7 +45,8 @@ struct machine {
 	struct cpu_table cpuid; /* of the CPU model */
 	struct board board;
 	struct vcpu vcpus[MACHINE_CPUS_MAX];
-	struct blob kernel, initrd;
+	struct blob kernel, initrd, firmware_file;
+	struct firmware *firmware; /* NULL: the board has none */
 	struct boot_entry entry;
 	char boot_text[64];
 	unsigned last_words; /* calls of machine_console_ready() since the end */
@@ -71,6 +75,9 @@ void board_tell_identity(struct board *b);
 /* "uart", "virtio-blk.1": a device's name among all, in a buffer of STATE_NAME_MAX + 1 bytes. */
 const char *board_id(const struct board *b, unsigned i, char *id);
 void board_destroy(struct board *b);
+
+/* Something is wrong that is nobody's fault but ours or the host's: the machine ends. Any thread. */
+void machine_fail(struct machine *m, const struct err *why);
 
 /* -- machine.c ------------------------------------------------------------------------- */
 

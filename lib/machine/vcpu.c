@@ -2,7 +2,7 @@
 /*
  * A vCPU before it runs: what firmware would have done to it.
  *
- * A vCPU is born in its reset state. Firmware's share, on each of them: memory is cacheable
+ * A vCPU is born in its reset state, and firmware begins there. Where there is none, its share, on each of them: memory is cacheable
  * (MTRRs on, default write-back) but for the gigabyte of devices below 4 GiB (the first variable
  * range), and the local APIC passes the PIC's interrupts (LINT0) and NMIs (LINT1), which is what
  * kernels expect until they take over. The boot processor then
@@ -25,6 +25,7 @@
 #define MSR_MTRR_BASE0    0x200
 #define MSR_MTRR_MASK0    0x201
 #define MSR_MTRR_DEF_TYPE 0x2ff
+#define MTRR_HOLE         (3 * GiB)
 #define MTRR_UNCACHABLE   0x000 /* a type */
 #define MTRR_VALID        0x800 /* in a mask */
 #define MTRR_ENABLE_WB    0x806
@@ -57,8 +58,8 @@ static void set_mtrrs(const struct vcpu *v)
 	const uint64_t all = (1ull << v->phys_bits) - 1;
 	const struct kvm_msr_entry settings[] = {
 		{.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE_WB},
-		{.index = MSR_MTRR_BASE0, .data = MAP_HOLE | MTRR_UNCACHABLE},
-		{.index = MSR_MTRR_MASK0, .data = (all & ~(MAP_HIGH - MAP_HOLE - 1)) | MTRR_VALID},
+		{.index = MSR_MTRR_BASE0, .data = MTRR_HOLE | MTRR_UNCACHABLE},
+		{.index = MSR_MTRR_MASK0, .data = (all & ~(MAP_HIGH - MTRR_HOLE - 1)) | MTRR_VALID},
 	};
 	union {
 		struct kvm_msrs head;
@@ -85,8 +86,6 @@ static int set_lapic(const struct vcpu *v, struct err *err)
 int vcpu_open(struct vcpu *v, struct machine *m, const struct vm *vm, unsigned id,
 	      unsigned n, const struct cpu_table *model, struct err *err)
 {
-	int rc;
-
 	v->m = m;
 	v->vm = vm;
 	v->id = id;
@@ -98,9 +97,11 @@ int vcpu_open(struct vcpu *v, struct machine *m, const struct vm *vm, unsigned i
 	v->run = vm->face->mmap(v->fd, vm->run_size);
 	if (!v->run)
 		return refused(v, -ENOMEM, "its shared area", err);
-	rc = vcpu_set_cpuid(v, n, model, err);
-	if (rc < 0)
-		return rc;
+	return vcpu_set_cpuid(v, n, model, err);
+}
+
+int vcpu_set_up(struct vcpu *v, struct err *err)
+{
 	set_mtrrs(v);
 	return set_lapic(v, err);
 }

@@ -32,10 +32,13 @@ struct vcpu {
 	_Atomic uint64_t interrupted;         /* KVM_RUN came back with EINTR */
 };
 
-/* One of n. In its reset state, with CPUID of this model and firmware's few settings. */
+/* One of n. In its reset state, with CPUID of this model. */
 int vcpu_open(struct vcpu *v, struct machine *m, const struct vm *vm, unsigned id,
 	      unsigned n, const struct cpu_table *model, struct err *err);
 void vcpu_close(struct vcpu *v);
+
+/* Firmware's few settings, where there is none. */
+int vcpu_set_up(struct vcpu *v, struct err *err);
 
 /* Gives the boot processor the registers that the kernel is entered with. */
 int vcpu_set_entry(struct vcpu *v, const struct boot_entry *entry, struct err *err);

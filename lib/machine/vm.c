@@ -79,23 +79,43 @@ static int set_intel_pages(const struct vm *vm, uint64_t idmap, struct err *err)
 	return rc < 0 ? refused(vm, rc, "a place for its TSS", err) : 0;
 }
 
+static int set_slot(const struct vm *vm, unsigned i, const struct guest_region *r, uint64_t size, struct err *err)
+{
+	struct kvm_userspace_memory_region slot = {
+		.slot = i,
+		.flags = (r->readonly ? KVM_MEM_READONLY : 0) | (vm->logs ? KVM_MEM_LOG_DIRTY_PAGES : 0),
+		.guest_phys_addr = r->base,
+		.memory_size = size,
+		.userspace_addr = (uintptr_t)r->host,
+	};
+	int rc = call(vm, KVM_SET_USER_MEMORY_REGION, &slot);
+
+	if (rc < 0)
+		return refused(vm, rc, size ? "guest memory" : "to give guest memory back", err);
+	return 0;
+}
+
+int vm_add_region(const struct vm *vm, const struct guest_mem *mem, unsigned i, struct err *err)
+{
+	const struct guest_region *r = &mem->regions[i];
+
+	return r->base == GUEST_NOWHERE ? 0 : set_slot(vm, i, r, r->size, err);
+}
+
+int vm_remove_region(const struct vm *vm, const struct guest_mem *mem, unsigned i, struct err *err)
+{
+	const struct guest_region *r = &mem->regions[i];
+
+	return r->base == GUEST_NOWHERE ? 0 : set_slot(vm, i, r, 0, err);
+}
+
 int vm_add_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err)
 {
-	for (unsigned i = 0; i < mem->n; i++) {
-		struct kvm_userspace_memory_region slot = {
-			.slot = i,
-			.flags = (mem->regions[i].readonly ? KVM_MEM_READONLY : 0) |
-				 (vm->logs ? KVM_MEM_LOG_DIRTY_PAGES : 0),
-			.guest_phys_addr = mem->regions[i].base,
-			.memory_size = mem->regions[i].size,
-			.userspace_addr = (uintptr_t)mem->regions[i].host,
-		};
-		int rc = call(vm, KVM_SET_USER_MEMORY_REGION, &slot);
+	int rc = 0;
 
-		if (rc < 0)
-			return refused(vm, rc, "guest memory", err);
-	}
-	return 0;
+	for (unsigned i = 0; rc == 0 && i < mem->n; i++)
+		rc = vm_add_region(vm, mem, i, err);
+	return rc;
 }
 
 int vm_log(struct vm *vm, const struct guest_mem *mem, bool on, struct err *err)
@@ -114,14 +134,11 @@ int vm_dirty(const struct vm *vm, unsigned region, uint64_t *pages, struct err *
 
 int vm_remove_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err)
 {
-	for (unsigned i = 0; i < mem->n; i++) {
-		struct kvm_userspace_memory_region slot = {.slot = i};
-		int rc = call(vm, KVM_SET_USER_MEMORY_REGION, &slot);
+	int rc = 0;
 
-		if (rc < 0)
-			return refused(vm, rc, "to give guest memory back", err);
-	}
-	return 0;
+	for (unsigned i = 0; rc == 0 && i < mem->n; i++)
+		rc = vm_remove_region(vm, mem, i, err);
+	return rc;
 }
 
 union routes {

@@ -36,6 +36,10 @@ int vm_open(struct vm *vm, const struct guest_mem *mem, uint64_t pages, struct e
 int vm_remove_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err);
 int vm_add_memory(const struct vm *vm, const struct guest_mem *mem, struct err *err);
 
+/* The same of region i. vCPUs may run; between the two they find nothing there. */
+int vm_remove_region(const struct vm *vm, const struct guest_mem *mem, unsigned i, struct err *err);
+int vm_add_region(const struct vm *vm, const struct guest_mem *mem, unsigned i, struct err *err);
+
 /* From here on, or no more, the engine notes which pages vCPUs write. vm_dirty() fills a bit for each page of a region, and
  * begins anew. */
 int vm_log(struct vm *vm, const struct guest_mem *mem, bool on, struct err *err);

@@ -15,22 +15,25 @@
 #include "launch.h"
 #include "machine/board_map.h"
 #include "machine/cpu/cpu.h"
+#include "machine/saved.h"
 #include "place.h"
 #include "template.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define DEFAULT_CMDLINE "console=ttyS0"
 
 /* What makes a new machine. */
 struct parts {
-	const char *kernel, *initrd, *append, *console;
+	const char *kernel, *initrd, *append, *console, *firmware, *firmware_log;
 	unsigned cpus;
 	struct cpu_model cpu;
 	bool cpu_help;           /* instead of a guest */
@@ -142,6 +145,9 @@ static const struct option options[] = {
 	{"--initrd", "FILE", "its initial RAM disk", OPTION_TEXT, AT(initrd), 0, 0, NULL},
 	{"--append", "TEXT", "its command line (default: " DEFAULT_CMDLINE ")", OPTION_TEXT,
 	 AT(append), 0, 0, NULL},
+	{"--firmware", "bios|FILE", "boot from disks by SeaBIOS, or by such an image (default, if FILE is a disk: bios)",
+	 OPTION_TEXT, AT(firmware), 0, 0, NULL},
+	{"--firmware-log", "FILE", "what firmware says of itself", OPTION_TEXT, AT(firmware_log), 0, 0, NULL},
 	{"--cpus", "N", "how many vCPUs (default: 1)", OPTION_NUMBER, AT(cpus), 1,
 	 MACHINE_CPUS_MAX, NULL},
 	{"--cpu", "MODEL[,+F][,-F]...", "host, v1 to v4, or help (default: host)", OPTION_OTHER,
@@ -179,21 +185,58 @@ static void make_absolute(struct parts *r)
 	}
 }
 
+/* Where packages put SeaBIOS' image for machines like ours. */
+static const char *find_bios(struct err *err)
+{
+	static const char *const paths[] = {
+		"/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin", "/usr/share/seabios/bios.bin",
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(paths); i++)
+		if (access(paths[i], R_OK) == 0)
+			return paths[i];
+	err_set(err, ENOENT, "--firmware bios: SeaBIOS is not there (Debian's package is seabios); or --firmware FILE");
+	return NULL;
+}
+
+static int configure_firmware(struct parts *r, struct machine_config *config, struct err *err)
+{
+	const char *odd = r->kernel ? "--kernel" : r->initrd ? "--initrd" : strcmp(r->append, DEFAULT_CMDLINE) ? "--append"
+			  : r->agent ? "--agent" : NULL;
+
+	if (odd)
+		return err_set(err, ERANGE, "%s is for a kernel that lodge loads: firmware boots what is on disks", odd);
+	config->board = &board_q35;
+	config->firmware = strcmp(r->firmware, "bios") == 0 ? find_bios(err) : launch_path(r->firmware);
+	if (!config->firmware)
+		return -ENOENT;
+	if (!r->firmware_log)
+		return 0;
+	config->firmware_log = fopen(r->firmware_log, "we");
+	return config->firmware_log ? 0 : err_sys(err, errno, "--firmware-log '%s'", r->firmware_log);
+}
+
 static int configure(void *parts, struct machine_config *config, struct launch_disks *disks,
 		     struct err *err)
 {
 	struct parts *r = parts;
 
+	int rc;
+
 	make_absolute(r);
-	if (!r->kernel)
-		return err_set(err, ERANGE,
-			       "--kernel is missing: lodge run --kernel FILE");
+	if (!r->kernel && !r->firmware)
+		return err_set(err, ERANGE, "what is to be booted is missing: lodge run DISK, or lodge run --kernel FILE");
+	if (r->firmware_log && !r->firmware)
+		return err_set(err, ERANGE, "--firmware-log is for a machine with firmware: --firmware bios");
+	rc = r->firmware ? configure_firmware(r, config, err) : 0;
+	if (rc < 0)
+		return rc;
 	config->cpus = r->cpus;
 	config->cpu = &r->cpu;
 	config->memory = r->memory;
 	config->kernel = r->kernel;
 	config->initrd = r->initrd;
-	config->cmdline = r->append;
+	config->cmdline = r->firmware ? NULL : r->append;
 	config->virtio_console = strcmp(r->console, "virtio") == 0;
 	config->port.name = r->agent ? AGENT_PORT : NULL;
 	*disks = r->disks;
@@ -256,6 +299,35 @@ static int run_template(struct run *r)
 	return code;
 }
 
+/* -- A disk as the operand ----------------------------------------------------------------------- */
+
+/* A boot sector, or what has one inside. What is neither is left to be called no saved machine. */
+static bool is_disk(const char *path)
+{
+	scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	uint8_t sector[0x206]; /* and the mark of a kernel, which has a boot sector, too */
+
+	return fd >= 0 && pread(fd, sector, sizeof(sector), 0) == sizeof(sector) && memcmp(sector + 0x202, "HdrS", 4) != 0 &&
+	       (memcmp(sector, "QFI\xfb", 4) == 0 || (sector[510] == 0x55 && sector[511] == 0xaa)) && !saved_is(path);
+}
+
+/* `lodge run FILE` of a disk is a machine of which that is the first one. */
+static int take_disk(struct run *r, struct err *err)
+{
+	struct launch_disks *d = &r->parts.disks;
+
+	if (!r->file || !is_disk(r->file))
+		return 0;
+	if (d->n == MACHINE_DISKS_MAX)
+		return err_set(err, ERANGE, "'%s' is a disk too many: there can be %d at most", r->file, MACHINE_DISKS_MAX);
+	memmove(d->disks + 1, d->disks, d->n++ * sizeof(d->disks[0]));
+	d->disks[0] = (struct disk_config){.path = r->file};
+	if (!r->parts.firmware)
+		r->parts.firmware = "bios";
+	r->file = NULL;
+	return 0;
+}
+
 /* -- The verb ------------------------------------------------------------------------------------- */
 
 static int list_cpus(const struct run *r)
@@ -309,7 +381,7 @@ static int run_main(void *parsed)
 
 	if (r->parts.device_help)
 		return list_devices(r->parts.device_help);
-	if (check_usage(r, &err) < 0)
+	if (take_disk(r, &err) < 0 || check_usage(r, &err) < 0)
 		return report_failure(&err);
 	if (r->incoming)
 		return arrival_run(&r->launch, r->incoming, r->certificates);

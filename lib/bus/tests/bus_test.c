@@ -36,6 +36,27 @@ static const struct {
 	{"over the top", UINT64_MAX - 0xfff, 0x1001, true, false},
 };
 
+/* Region 1 is the ROM at 0xf000, region 2 the RAM at 0. */
+static void test_change(struct guest_mem *mem)
+{
+	struct guest_region r;
+	struct err err = {0};
+
+	is_int(guest_mem_change(mem, 1, 0x800, rom, true, &err), -EINVAL, "a region cannot move into another");
+	is_str(err.text, "rom: overlaps another region at 0x800", "and the reason told");
+	ok(guest_mem_find(mem, 0xf000, &r) && r.host == rom && r.readonly, "it is where it was");
+	is_int(guest_mem_change(mem, 1, GUEST_NOWHERE, rom, true, NULL), 0, "it can be hidden");
+	ok(!guest_range_ro(mem, 0xf000, 1), "then it is not there");
+	mem->regions[0].size--;
+	ok(!guest_range_ro(mem, GUEST_NOWHERE, 1), "nor where that number would be");
+	mem->regions[0].size++;
+	is_int(guest_mem_change(mem, 2, 0xf000, ram, false, NULL), 0, "another can be there meanwhile");
+	is_int(guest_mem_change(mem, 1, 0xf000, rom, true, NULL), -EINVAL, "so that it cannot come back");
+	is_int(guest_mem_change(mem, 1, 0, high, false, NULL), 0, "it can be elsewhere, and other memory");
+	ok(guest_range(mem, 4, 1) == high + 4, "that can be written");
+	ok(guest_range(mem, 0xf004, 1) == ram + 4, "as the other can");
+}
+
 static void test_guest(void)
 {
 	struct guest_mem mem = {0};
@@ -72,7 +93,7 @@ static void test_guest(void)
 			     NULL),
 	       -EINVAL, "so is one that swallows another");
 	is_int(guest_mem_add(&mem, &(struct guest_region){
-		.base = UINT64_MAX, .size = 2, .host = ram}, NULL), -EINVAL,
+		.base = UINT64_MAX - 1, .size = 4, .host = ram}, NULL), -EINVAL,
 		"and one that wraps");
 	is_int(guest_mem_add(&mem, &(struct guest_region){.base = 0x8000}, NULL),
 	       -EINVAL, "and an empty one");
@@ -91,6 +112,7 @@ static void test_guest(void)
 	is_int(ram[0xfff], 0x11, "not even in part");
 	is_int(guest_read(&mem, 0x123456, &v, 0), 0,
 	       "reading nothing is fine anywhere");
+	test_change(&mem);
 }
 
 /* -- Windows ----------------------------------------------------------------------- */

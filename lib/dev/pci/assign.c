@@ -78,6 +78,20 @@ static void forget(struct pci_function *fn)
 		msix_reset(fn->msix);
 }
 
+void pci_forget_locked(struct pci_host *host)
+{
+	for (unsigned i = 0; i < PCI_DEVFNS; i++) {
+		struct pci_function *fn = host->functions[i];
+
+		if (!fn)
+			continue;
+		forget(fn);
+		for (unsigned n = 0; n < PCI_BARS; n++)
+			if (fn->bars[n].size)
+				put_bar(fn, n, 0);
+	}
+}
+
 void pci_assign_locked(struct pci_host *host)
 {
 	const struct pci_host_config *c = &host->config;
@@ -87,9 +101,7 @@ void pci_assign_locked(struct pci_host *host)
 		.mem64 = c->mem64_base, .mem64_end = c->mem64_base + c->mem64_size,
 	};
 
-	for (unsigned i = 0; i < PCI_DEVFNS; i++)
-		if (host->functions[i])
-			forget(host->functions[i]);
+	pci_forget_locked(host);
 	for (unsigned i = 0; i < PCI_DEVFNS; i++)
 		if (host->functions[i])
 			place(&space, host->functions[i]);

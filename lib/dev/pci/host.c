@@ -53,7 +53,7 @@ static void write_slot(struct pci_host *host, unsigned bus, unsigned devfn, unsi
 }
 
 /* Port 0xcfc; `at` picks bytes inside the register that 0xcf8 names. */
-static uint64_t read_data(void *dev, uint64_t at, unsigned width)
+uint64_t pci_data_read(void *dev, uint64_t at, unsigned width)
 {
 	struct pci_host *host = dev;
 	uint32_t a = host->address;
@@ -64,7 +64,7 @@ static uint64_t read_data(void *dev, uint64_t at, unsigned width)
 			 width);
 }
 
-static void write_data(void *dev, uint64_t at, unsigned width, uint64_t value)
+void pci_data_write(void *dev, uint64_t at, unsigned width, uint64_t value)
 {
 	struct pci_host *host = dev;
 	uint32_t a = host->address;
@@ -74,18 +74,14 @@ static void write_data(void *dev, uint64_t at, unsigned width, uint64_t value)
 			   (a & 0xfc) + (unsigned)at, width, (uint32_t)value);
 }
 
-static uint64_t read_ecam(void *dev, uint64_t at, unsigned width)
+uint64_t pci_ecam_read(void *dev, uint64_t at, unsigned width)
 {
-	struct pci_host *host = dev;
-
-	return read_slot(host, 0, at >> 12 & 0xff, at & 0xfff, width);
+	return read_slot(dev, (unsigned)(at >> 20), at >> 12 & 0xff, at & 0xfff, width);
 }
 
-static void write_ecam(void *dev, uint64_t at, unsigned width, uint64_t value)
+void pci_ecam_write(void *dev, uint64_t at, unsigned width, uint64_t value)
 {
-	struct pci_host *host = dev;
-
-	write_slot(host, 0, at >> 12 & 0xff, at & 0xfff, width, (uint32_t)value);
+	write_slot(dev, (unsigned)(at >> 20), at >> 12 & 0xff, at & 0xfff, width, (uint32_t)value);
 }
 
 static uint64_t read_address(void *dev, unsigned at)
@@ -117,7 +113,7 @@ static void write_rst_cnt(void *dev, unsigned at, uint64_t value)
 		power_ask(&host->config.power, POWER_RESET, "port 0xcf9");
 }
 
-static const struct reg address_regs[] = {
+const struct reg pci_address_regs[] = {
 	{.at = 0, .width = 4, .name = "CONFIG_ADDRESS",
 	 .read = read_address, .write = write_address},
 	{.at = PCI_RST_CNT, .width = 1, .name = "RST_CNT", .read = read_rst_cnt, .write = write_rst_cnt},
@@ -189,26 +185,29 @@ void pci_remove(struct pci_function *fn)
 /* -- The model --------------------------------------------------------------------- */
 
 static const struct device_place places[] = {
-	{BUS_PORT, 4, .regs = address_regs},
-	{BUS_PORT, 4, .read = read_data, .write = write_data},
-	{BUS_MMIO, PCI_ECAM_SIZE, .read = read_ecam, .write = write_ecam},
+	{BUS_PORT, 4, .regs = pci_address_regs},
+	{BUS_PORT, 4, .read = pci_data_read, .write = pci_data_write},
+	{BUS_MMIO, PCI_ECAM_SIZE, .read = pci_ecam_read, .write = pci_ecam_write},
 	{0},
 };
 
-static int init(struct device *dev, const void *config, struct err *err)
+void pci_host_init(struct pci_host *host, const struct pci_host_config *config, uint16_t vendor, uint16_t device)
 {
-	struct pci_host *host = (struct pci_host *)dev;
-
-	(void)err;
-	host->config = *(const struct pci_host_config *)config;
+	host->config = *config;
 	pthread_mutex_init(&host->intx_lock, NULL);
 	host->self = (struct pci_function){
-		.name = "pci host bridge", .vendor = 0x1b36, .device = 0x0008,
+		.name = "pci host bridge", .vendor = vendor, .device = device,
 		.sub_vendor = 0x1af4, .sub_device = 0x1100, .class_code = 0x060000,
-		.host = dev,
+		.host = &host->dev,
 	};
 	pci_init_config(&host->self);
 	host->functions[0] = &host->self;
+}
+
+static int init(struct device *dev, const void *config, struct err *err)
+{
+	(void)err;
+	pci_host_init((struct pci_host *)dev, config, 0x1b36, 0x0008);
 	return 0;
 }
 
@@ -221,12 +220,12 @@ static void reset(struct device *dev)
 	pci_assign_locked(host);
 }
 
-static void fini(struct device *dev)
+void pci_host_fini(struct device *dev)
 {
 	pthread_mutex_destroy(&((struct pci_host *)dev)->intx_lock);
 }
 
-static void saving(struct device *dev)
+void pci_host_saving(struct device *dev)
 {
 	pci_function_saving(&((struct pci_host *)dev)->self);
 }
@@ -246,17 +245,17 @@ static const struct state_field fields[] = {
 };
 
 static const struct state_table table = {.name = "bridge", .version = 1, .fields = fields};
-static const struct state_table *const state[] = {&table, NULL};
+const struct state_table *const pci_host_state[] = {&table, NULL};
 
 const struct device_model pci_host_model = {
 	.name = "pci-host",
 	.summary = "PCI host bridge: configuration by ports and by ECAM",
 	.size = sizeof(struct pci_host),
 	.places = places,
-	.state = state,
+	.state = pci_host_state,
 	.init = init,
 	.reset = reset,
-	.fini = fini,
-	.saving = saving,
+	.fini = pci_host_fini,
+	.saving = pci_host_saving,
 	.loaded = loaded,
 };

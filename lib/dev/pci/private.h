@@ -39,7 +39,20 @@ void pci_init_config(struct pci_function *fn);
 /* Brings fn's windows on the bus to where its BARs and command register say. */
 void pci_update_decoders(struct pci_function *fn);
 
-/* MSI-X off, all BARs at fresh addresses, decoding on. */
+/* MSI-X off, all BARs at fresh addresses, decoding on; or BARs at 0, and off, for firmware to place. */
 void pci_assign_locked(struct pci_host *host);
+void pci_forget_locked(struct pci_host *host);
+
+/* -- What the models of a host bridge share: host.c, mch.c ----------------------------- */
+
+void pci_host_init(struct pci_host *host, const struct pci_host_config *config, uint16_t vendor, uint16_t device);
+void pci_host_fini(struct device *dev);
+void pci_host_saving(struct device *dev);
+extern const struct state_table *const pci_host_state[];
+extern const struct reg pci_address_regs[];
+uint64_t pci_data_read(void *dev, uint64_t at, unsigned width);
+void pci_data_write(void *dev, uint64_t at, unsigned width, uint64_t value);
+uint64_t pci_ecam_read(void *dev, uint64_t at, unsigned width);
+void pci_ecam_write(void *dev, uint64_t at, unsigned width, uint64_t value);
 
 #endif

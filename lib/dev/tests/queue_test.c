@@ -467,9 +467,9 @@ static void test_pieces(void)
 static bool taken[0x10]; /* pages of RAM */
 static int take_result;
 
-static int take(void *ctx, gpa_t gpa, uint64_t len, bool write)
+static int take(void *ctx, const struct guest_region *region, gpa_t gpa, uint64_t len, bool write)
 {
-	(void)ctx;
+	(void)ctx, (void)region;
 	(void)write;
 	for (gpa_t at = gpa; at < gpa + len; at += 0x1000 - at % 0x1000)
 		taken[(at - RAM) / 0x1000] = true;

@@ -11,7 +11,11 @@
  */
 #include "block/disk.h"
 #include "dev/acpi_pm.h"
+#include "dev/debugcon.h"
+#include "dev/fw_cfg.h"
 #include "dev/i8042.h"
+#include "dev/pci/lpc.h"
+#include "dev/pci/mch.h"
 #include "dev/port92.h"
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
@@ -27,6 +31,7 @@
 
 #define NOW  UINT64_C(1700000000123456789)
 #define SLOT 1u
+#define MCH_PORTS 0x1cf8 /* there is a host bridge already */
 
 /* -- Each model, made and used ----------------------------------------------------- */
 
@@ -106,6 +111,37 @@ static void use_host(struct device *dev)
 	out(0xcf9, 2);
 }
 
+static void use_mch(struct device *dev)
+{
+	(void)dev;
+	bus_write(g_bus, BUS_PORT, MCH_PORTS, 4, 0x80000060);
+	bus_write(g_bus, BUS_PORT, MCH_PORTS + 4, 4, 0xb0000001);
+	bus_write(g_bus, BUS_PORT, MCH_PORTS, 4, 0x80000090);
+	bus_write(g_bus, BUS_PORT, MCH_PORTS + 4, 4, 0x33211310);
+}
+
+static void use_lpc(struct device *dev)
+{
+	bus_write(g_bus, BUS_PORT, 0xcf8, 4, 0x8000f860);
+	bus_write(g_bus, BUS_PORT, 0xcfc, 4, 0x0b0b0a8a);
+	lpc_pirq(dev, 1, true);
+}
+
+static void use_fw_cfg(struct device *dev)
+{
+	(void)dev;
+	bus_write(g_bus, BUS_PORT, 0x510, 2, 0x20);
+	bus_read(g_bus, BUS_PORT, 0x511, 1);
+	bus_write(g_bus, BUS_PORT, 0x514, 4, 0x01000000);
+}
+
+static void shadow(void *ctx, unsigned n, bool reads, bool writes)
+{
+	(void)ctx, (void)n, (void)reads, (void)writes;
+}
+
+static const struct fw_cfg_item items[] = {{.name = "etc/test", .bytes = "test", .size = 4}};
+
 static void use_virtio(struct device *dev)
 {
 	device_reset(g_host); /* gives it its addresses */
@@ -148,6 +184,10 @@ static struct device *make_on_board(const struct device_model *m)
 		{&acpi_pm_model, &(struct acpi_pm_config){.clock = clock_that_stands}, {0x600}},
 		{&pvpanic_model, &(struct pvpanic_config){.ctx = NULL}, {0x505}},
 		{&vmgenid_model, &(struct vmgenid_config){.mem = &g_mem, .at = FREE_RAM}, {0}},
+		{&mch_model, &(struct mch_config){.shadow = shadow}, {MCH_PORTS, MCH_PORTS + 4}},
+		{&lpc_model, &(struct lpc_config){.host = g_host, .pm = 0x600}, {0}},
+		{&fw_cfg_model, &(struct fw_cfg_config){.mem = &g_mem, .items = items, .n = 1}, {0x510}},
+		{&debugcon_model, &(struct debugcon_config){.to = NULL}, {0x402}},
 		{&virtio_blk_model, &(struct virtio_blk_config){.pci = pci, .disk = disk}, {0}},
 		{&virtio_console_model, &(struct virtio_console_config){
 			.pci = pci, .ports = {{.output = takes_nothing},
@@ -186,6 +226,10 @@ static const struct {
 	{&pvpanic_model, NULL},
 	{&vmgenid_model, NULL},
 	{&pci_host_model, use_host},
+	{&mch_model, use_mch},
+	{&lpc_model, use_lpc},
+	{&fw_cfg_model, use_fw_cfg},
+	{&debugcon_model, NULL},
 	{&virtio_blk_model, use_virtio},
 	{&virtio_console_model, use_virtio},
 	{&virtio_rng_model, use_virtio},
@@ -203,6 +247,7 @@ static const struct {
 	{"/mc146818", "offset", 64, "the clock goes by it, and `seen` follows"},
 	{"/mc146818", "cmos", 3, "registers A and B stop the clock, and `seen` follows"},
 	{"/bridge", "self.saved", 2048, "what the guest cannot write of configuration space is the model's"},
+	{"/lpc", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/virtio", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 };
 

@@ -104,8 +104,8 @@ int boot_put_initrd(const struct boot_plan *plan, gpa_t floor, gpa_t ceiling,
 		return 0;
 	at = align_up(initrd->size, 4);
 	len = more ? at + more->size : initrd->size;
-	if (ceiling > map_low_end(plan->memory))
-		ceiling = map_low_end(plan->memory);
+	if (ceiling > map_low_end(plan->board, plan->memory))
+		ceiling = map_low_end(plan->board, plan->memory);
 	floor = (floor + 0xfff) & ~UINT64_C(0xfff);
 	if (floor >= ceiling || len > ceiling - floor)
 		return err_set(

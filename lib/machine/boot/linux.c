@@ -140,7 +140,7 @@ static int no_room(const struct image *im, const struct boot_plan *plan, gpa_t f
 		"kernel '%s' needs %llu MiB from %llu MiB on, the guest has %llu MiB memory%s",
 		plan->kernel->path, (unsigned long long)(im->room + 1 * MiB - 1) >> 20,
 		(unsigned long long)from >> 20, (unsigned long long)plan->memory >> 20,
-		plan->memory > MAP_HOLE ? ", 3072 of them below 4 GiB" : "");
+		plan->memory > map_low_end(plan->board, plan->memory) ? ", 3072 of them below 4 GiB" : "");
 }
 
 /* Where it goes and will run: the place it prefers, or the aligned one above if it says of
@@ -149,7 +149,7 @@ static int place(struct image *im, const struct boot_plan *plan, struct err *err
 {
 	uint32_t align = le32_get(im->head + KERNEL_ALIGNMENT);
 	gpa_t pref = le64_get(im->head + PREF_ADDRESS);
-	gpa_t end = map_low_end(plan->memory);
+	gpa_t end = map_low_end(plan->board, plan->memory);
 
 	im->room = le32_get(im->head + INIT_SIZE);
 	if (im->room < im->len)

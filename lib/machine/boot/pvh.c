@@ -75,7 +75,7 @@ static int read_ehdr(const struct blob *kernel, Elf64_Ehdr *eh, struct err *err)
 static int put_segment(const struct boot_plan *plan, const Elf64_Phdr *ph, gpa_t *top,
 		       struct err *err)
 {
-	gpa_t end = map_low_end(plan->memory);
+	gpa_t end = map_low_end(plan->board, plan->memory);
 	uint8_t *to;
 
 	if (ph->p_memsz == 0)

@@ -174,7 +174,7 @@ static int check_lengths(const struct layer *l, struct err *err)
 {
 	uint64_t size = l->file.size;
 
-	if (l->memory_len == 0 || l->memory_len % SAVED_PAGE || l->memory_len > MAP_MEMORY_MAX ||
+	if (l->memory_len == 0 || l->memory_len % SAVED_PAGE || l->memory_len > MAP_SIZE_MAX ||
 	    l->memory_at % SAVED_CHUNK || l->memory_at < SAVED_HEADER + body_len(l->memory_len) ||
 	    l->memory_at > size || l->memory_len != size - l->memory_at || l->stored > l->memory_len)
 		return err_set(err, EINVAL, "the file is cut, or its header makes no sense");

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/json_read.h"
 #include "block/disk.h"
+#include "machine/board_map.h"
 #include "machine/machine.h"
 #include "machine/map.h"
 #include "machine/saved/form.h"
@@ -29,7 +30,7 @@ static int check_lengths(struct saved *s, struct err *err)
 	uint64_t body, size = s->file.size;
 
 	if (s->description_len > JSON_TEXT_MAX || s->sections_len > SAVED_SECTIONS_MAX ||
-	    s->memory_len % SAVED_PAGE || s->memory_len == 0 || s->memory_len > MAP_MEMORY_MAX ||
+	    s->memory_len % SAVED_PAGE || s->memory_len == 0 || s->memory_len > MAP_SIZE_MAX ||
 	    s->memory_at % SAVED_CHUNK || s->memory_at == 0 || s->memory_at > size ||
 	    s->memory_len > size - s->memory_at)
 		return err_set(err, EINVAL, "the file is cut, or its header makes no sense");
@@ -233,19 +234,26 @@ static int get_text(const struct saved *s, const char *key, const char **text, s
 
 int saved_config(const struct saved *s, struct machine_config *config, struct err *err)
 {
-	const char *console;
+	const char *console, *board;
 	uint64_t cpus, memory;
 	int rc;
 
 	if ((rc = json_get_uint(s->description, "cpus", MACHINE_CPUS_MAX, &cpus, err)) < 0 ||
 	    (rc = json_get_uint(s->description, "memory", UINT64_MAX, &memory, err)) < 0 ||
+	    (rc = get_text(s, "board", &board, err)) < 0 ||
+	    (rc = get_text(s, "firmware", &config->firmware, err)) < 0 ||
 	    (rc = get_text(s, "kernel", &config->kernel, err)) < 0 ||
 	    (rc = get_text(s, "initrd", &config->initrd, err)) < 0 ||
 	    (rc = get_text(s, "append", &config->cmdline, err)) < 0 ||
 	    (rc = get_text(s, "port", &config->port.name, err)) < 0 ||
 	    (rc = json_get_str(s->description, "console", &console, err)) < 0)
 		return rc;
-	if (memory != s->memory_len)
+	config->board = board ? board_find(board) : &board_direct;
+	if (!config->board)
+		return err_set(err, EINVAL, "it has the board '%s', which this lodge does not know", board);
+	if (!config->board->at[BOARD_ROM].what != !config->firmware)
+		return err_set(err, EINVAL, "its board and its firmware do not go together");
+	if (memory > MAP_MEMORY_MAX || map_size(config->board, memory) != s->memory_len)
 		return err_set(err, EINVAL, "its header and its description disagree about memory");
 	config->cpus = (unsigned)cpus;
 	config->memory = memory;

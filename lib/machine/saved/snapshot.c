@@ -83,9 +83,9 @@ int snapshot_write(int fd, const struct saved *state, const uint8_t *where, cons
 /* All of the file is header and body. */
 static int check_lengths(const struct snapshot *s, uint64_t state, struct err *err)
 {
-	uint64_t most = SAVED_HEADER + JSON_TEXT_MAX + SAVED_SECTIONS_MAX + saved_chunks(MAP_MEMORY_MAX) * 8;
+	uint64_t most = SAVED_HEADER + JSON_TEXT_MAX + SAVED_SECTIONS_MAX + saved_chunks(MAP_SIZE_MAX) * 8;
 
-	if (s->memory_len == 0 || s->memory_len % SAVED_PAGE || s->memory_len > MAP_MEMORY_MAX ||
+	if (s->memory_len == 0 || s->memory_len % SAVED_PAGE || s->memory_len > MAP_SIZE_MAX ||
 	    state < SAVED_HEADER || state > most || s->n > RAM_LAYERS_MAX ||
 	    s->file.size != SAVED_HEADER + state + s->memory_len / SAVED_PAGE + s->n * 8)
 		return err_set(err, EINVAL, "the file is cut, or its header makes no sense");

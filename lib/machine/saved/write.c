@@ -174,6 +174,10 @@ static char *describe(const struct machine *m, size_t *len)
 	json_uint(&j, "cpus", m->config.cpus);
 	json_uint(&j, "memory", m->config.memory);
 	json_str(&j, "boot", m->boot_text);
+	if (m->map != &board_direct)
+		json_str(&j, "board", m->map->name);
+	if (m->config.firmware)
+		json_str(&j, "firmware", m->config.firmware);
 	json_str(&j, "kernel", m->kernel.path);
 	json_str(&j, "initrd", m->initrd.path);
 	json_str(&j, "append", m->config.cmdline);
@@ -224,7 +228,7 @@ static int make_body(struct machine *m, struct body *b, struct err *err)
 	int rc = text ? save_state(m, &out, err) : err_set(err, ENOMEM, "no memory");
 
 	b->sections = out.len;
-	b->sums = saved_chunks(m->config.memory) * 8;
+	b->sums = saved_chunks(m->ram.size) * 8;
 	if (rc == 0) {
 		b->bytes = calloc(1, body_len(b));
 		rc = b->bytes ? 0 : err_set(err, ENOMEM, "no memory");
@@ -247,7 +251,7 @@ static int put_header(const struct machine *m, const struct body *b, int fd, uin
 	le32_put(header + AT_DESCRIPTION, (uint32_t)b->description);
 	le64_put(header + AT_SECTIONS, b->sections);
 	le64_put(header + AT_MEMORY, memory);
-	le64_put(header + AT_MEMORY_LEN, m->config.memory);
+	le64_put(header + AT_MEMORY_LEN, m->ram.size);
 	le64_put(header + AT_BODY_SUM, saved_sum(b->bytes, body_len(b)));
 	le64_put(header + AT_HEADER_SUM, saved_sum(header, AT_HEADER_SUM));
 	return saved_put(fd, header, sizeof(header), 0, err);

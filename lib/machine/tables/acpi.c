@@ -96,11 +96,15 @@ static void put_gas(uint8_t *p, uint8_t bits, uint8_t access, uint64_t port)
 
 static void fill_fadt(struct shelf *s, const struct board_map *map, gpa_t facs, gpa_t dsdt)
 {
+	uint32_t at = s->used - HEADER;
 	uint8_t *t = shelf_take(s, FADT_SIZE - HEADER) - HEADER;
 	uint16_t pm = (uint16_t)map->at[BOARD_PM].base;
 
 	if (s->full)
 		return;
+	shelf_note_pointer(s, at + FACS, 4);
+	shelf_note_pointer(s, at + DSDT, 4);
+	shelf_note_pointer(s, at + X_DSDT, 8);
 	le32_put(t + FACS, (uint32_t)facs);
 	le32_put(t + DSDT, (uint32_t)dsdt);
 	le16_put(t + SCI_INT, map->at[BOARD_PM].line);
@@ -115,7 +119,7 @@ static void fill_fadt(struct shelf *s, const struct board_map *map, gpa_t facs, 
 	le16_put(t + P_LVL2_LAT, 0xfff); /* no C2, no C3 */
 	le16_put(t + P_LVL3_LAT, 0xfff);
 	t[RTC_CENTURY] = 0x32;
-	le16_put(t + IAPC_BOOT_ARCH, LEGACY_DEVICES | NO_VGA);
+	le16_put(t + IAPC_BOOT_ARCH, LEGACY_DEVICES | NO_VGA); /* which says only: do not look for one without PCI */
 	le32_put(t + FLAGS,
 		 WBINVD | PROC_C1 | SLP_BUTTON | TMR_VAL_EXT | RESET_REG_SUP);
 	put_gas(t + RESET_REG, 8, 1, map->at[BOARD_PCI_ADDRESS].base + PCI_RST_CNT);
@@ -201,7 +205,7 @@ static void fill_mcfg(struct shelf *s, const struct board_map *map)
 	shelf_add32(s, 0);
 	shelf_add16(s, 0); /* segment */
 	shelf_add8(s, 0);  /* first bus */
-	shelf_add8(s, 0);  /* last bus */
+	shelf_add8(s, (uint8_t)((map->at[BOARD_ECAM].size >> 20) - 1)); /* last bus */
 	shelf_add32(s, 0);
 }
 
@@ -232,6 +236,7 @@ static gpa_t finish(struct shelf *s, uint32_t at)
 	if (!s->full) {
 		le32_put(t + 4, s->used - at);
 		t[9] = checksum(t, s->used - at);
+		shelf_note_table(s, at, s->used - at);
 	}
 	return s->base + at;
 }
@@ -265,22 +270,33 @@ static gpa_t put_xsdt(struct shelf *s, const struct tables_plan *plan)
 	tables[3] = finish(s, at);
 
 	at = start(s, "XSDT", 1);
-	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++)
+	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++) {
+		shelf_note_pointer(s, s->used, 8);
 		le64_put(shelf_take(s, 8), tables[i]);
+	}
 	return finish(s, at);
 }
 
-static int put_rsdp(const struct tables_plan *plan, gpa_t xsdt)
+static void make_rsdp(uint8_t r[ACPI_RSDP_SIZE], gpa_t xsdt)
 {
-	uint8_t r[36] = "RSD PTR ";
-
+	memset(r, 0, ACPI_RSDP_SIZE);
+	memcpy(r, "RSD PTR ", 8);
 	memcpy(r + 9, OEM_ID, 6);
 	r[15] = 2;
-	le32_put(r + 20, sizeof(r));
-	le64_put(r + 24, xsdt);
-	r[8] = checksum(r, 20);
-	r[32] = checksum(r, sizeof(r));
-	return guest_write(plan->mem, plan->map->at[BOARD_RSDP].base, r, sizeof(r));
+	le32_put(r + 20, ACPI_RSDP_SIZE);
+	le64_put(r + ACPI_RSDP_XSDT, xsdt);
+	r[ACPI_RSDP_SUM] = checksum(r, ACPI_RSDP_OLD);
+	r[ACPI_RSDP_SUM_ALL] = checksum(r, ACPI_RSDP_SIZE);
+}
+
+static int fill(struct shelf *s, const struct tables_plan *plan, uint8_t rsdp[ACPI_RSDP_SIZE], struct err *err)
+{
+	make_rsdp(rsdp, put_xsdt(s, plan));
+	if (s->full)
+		return err_set(err, ENOSPC,
+			       "ACPI tables for %u CPUs do not fit into %u KiB",
+			       plan->cpus, s->size >> 10);
+	return 0;
 }
 
 int acpi_put(const struct tables_plan *plan, struct err *err)
@@ -291,16 +307,19 @@ int acpi_put(const struct tables_plan *plan, struct err *err)
 		.base = place->base,
 		.size = (uint32_t)place->size,
 	};
-	gpa_t xsdt;
+	uint8_t rsdp[ACPI_RSDP_SIZE];
+	int rc;
 
 	if (!s.host)
 		return err_set(err, EFAULT, "no guest memory for ACPI tables");
-	xsdt = put_xsdt(&s, plan);
-	if (s.full)
-		return err_set(err, ENOSPC,
-			       "ACPI tables for %u CPUs do not fit into %u KiB",
-			       plan->cpus, s.size >> 10);
-	if (put_rsdp(plan, xsdt) < 0)
-		return err_set(err, EFAULT, "no guest memory for the RSDP");
-	return 0;
+	rc = fill(&s, plan, rsdp, err);
+	if (rc == 0 && guest_write(plan->mem, plan->map->at[BOARD_RSDP].base, rsdp, sizeof(rsdp)) < 0)
+		rc = err_set(err, EFAULT, "no guest memory for the RSDP");
+	return rc;
+}
+
+int acpi_make(const struct tables_plan *plan, struct shelf *s, uint8_t rsdp[ACPI_RSDP_SIZE], struct err *err)
+{
+	s->base = 0;
+	return fill(s, plan, rsdp, err);
 }

@@ -44,6 +44,26 @@ void shelf_add_bytes(struct shelf *s, const void *from, uint32_t n)
 		shelf_add8(s, ((const uint8_t *)from)[i]);
 }
 
+void shelf_note_pointer(struct shelf *s, uint32_t at, uint8_t width)
+{
+	if (s->n_pointers == SHELF_NOTES) {
+		s->full = true;
+		return;
+	}
+	s->pointers[s->n_pointers].at = at;
+	s->pointers[s->n_pointers++].width = width;
+}
+
+void shelf_note_table(struct shelf *s, uint32_t at, uint32_t len)
+{
+	if (s->n_tables == SHELF_NOTES) {
+		s->full = true;
+		return;
+	}
+	s->tables[s->n_tables].at = at;
+	s->tables[s->n_tables++].len = len;
+}
+
 /* -- AML ------------------------------------------------------------------------------ */
 
 enum opcode {

@@ -17,12 +17,26 @@
 
 #include "bus/guest.h"
 
+#define SHELF_NOTES 16
+
 struct shelf {
 	uint8_t *host;
-	gpa_t base;
+	gpa_t base; /* where it is, or 0: firmware will say, and then pointers and sums are to be made good */
 	uint32_t used, size;
 	bool full;
+	unsigned n_pointers, n_tables;
+	struct {
+		uint32_t at;   /* from the beginning of the shelf */
+		uint8_t width; /* in bytes */
+	} pointers[SHELF_NOTES];
+	struct {
+		uint32_t at, len;
+	} tables[SHELF_NOTES];
 };
+
+/* Notes what firmware has to know: a pointer into the shelf is there; a table whose checksum is its byte 9. */
+void shelf_note_pointer(struct shelf *s, uint32_t at, uint8_t width);
+void shelf_note_table(struct shelf *s, uint32_t at, uint32_t len);
 
 /* n zeros, of at most 512: where they are. */
 uint8_t *shelf_take(struct shelf *s, uint32_t n);

@@ -155,7 +155,7 @@ static void add_range(struct writer *w, gpa_t base, uint64_t size, uint16_t arra
 
 static void add_all(struct writer *w, const struct tables_plan *plan)
 {
-	uint64_t low = map_low_end(plan->memory);
+	uint64_t low = map_low_end(plan->map, plan->memory);
 	uint16_t array;
 
 	add_bios(w);
@@ -171,12 +171,65 @@ static void add_all(struct writer *w, const struct tables_plan *plan)
 	add(w, 127, 4, NULL);
 }
 
+static uint8_t sum_of(const uint8_t *bytes, unsigned n)
+{
+	uint8_t sum = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		sum = (uint8_t)(sum + bytes[i]);
+	return (uint8_t)-sum;
+}
+
+/* The longest structure, which the old entry point names. */
+static uint16_t longest(const uint8_t *at, const uint8_t *end)
+{
+	size_t most = 0;
+
+	while (at < end) {
+		const uint8_t *next = at + at[1];
+
+		while (next[0] || next[1])
+			next++;
+		next += 2;
+		if ((size_t)(next - at) > most)
+			most = (size_t)(next - at);
+		at = next;
+	}
+	return (uint16_t)most;
+}
+
+/* Offsets of the entry point of version 2. */
+enum { SUM = 4, LENGTH, MAJOR, MINOR, LONGEST, DMI = 16, DMI_SUM = 21, DMI_LENGTH, DMI_ADDRESS = 24, DMI_COUNT = 28, BCD = 30 };
+
+int smbios_make(const struct tables_plan *plan, uint8_t *to, uint32_t size, uint8_t anchor[SMBIOS_ANCHOR_SIZE], struct err *err)
+{
+	struct writer w = {.at = to, .end = to + size};
+	int len;
+
+	add_all(&w, plan);
+	if (w.full)
+		return err_set(err, ENOSPC, "SMBIOS structures do not fit");
+	len = (int)(w.at - to);
+	memset(anchor, 0, SMBIOS_ANCHOR_SIZE);
+	memcpy(anchor, "_SM_", 4);
+	anchor[LENGTH] = SMBIOS_ANCHOR_SIZE;
+	anchor[MAJOR] = 2;
+	anchor[MINOR] = 8;
+	le16_put(anchor + LONGEST, longest(to, w.at));
+	memcpy(anchor + DMI, "_DMI_", 5);
+	le16_put(anchor + DMI_LENGTH, (uint16_t)len);
+	le16_put(anchor + DMI_COUNT, w.handle);
+	anchor[BCD] = 0x28;
+	anchor[DMI_SUM] = sum_of(anchor + DMI, SMBIOS_ANCHOR_SIZE - DMI);
+	anchor[SUM] = sum_of(anchor, SMBIOS_ANCHOR_SIZE);
+	return len;
+}
+
 int smbios_put(const struct tables_plan *plan, struct err *err)
 {
 	const struct board_place *place = &plan->map->at[BOARD_SMBIOS];
 	uint8_t *host = guest_range(plan->mem, place->base, place->size);
 	struct writer w;
-	uint8_t sum = 0;
 
 	if (!host)
 		return err_set(err, EFAULT, "no guest memory for SMBIOS");
@@ -191,8 +244,6 @@ int smbios_put(const struct tables_plan *plan, struct err *err)
 	host[10] = 1;
 	le32_put(host + 12, (uint32_t)(w.at - (host + TABLE_AT)));
 	le64_put(host + 16, place->base + TABLE_AT);
-	for (unsigned i = 0; i < ENTRY_SIZE; i++)
-		sum = (uint8_t)(sum + host[i]);
-	host[5] = (uint8_t)-sum;
+	host[5] = sum_of(host, ENTRY_SIZE);
 	return 0;
 }

@@ -14,6 +14,7 @@
 #include "dev/acpi_pm.h"
 #include "dev/pci/pci.h"
 #include "machine/board_map.h"
+#include "machine/map.h"
 #include "machine/tables/shelf.h"
 
 #include <stdio.h>
@@ -60,7 +61,10 @@ static void add_pci_windows(struct shelf *s, const struct tables_plan *plan)
 	aml_passes_ports(s, 0, (uint16_t)(address->base - 1));
 	aml_passes_ports(s, (uint16_t)(board_last(data) + 1), UINT16_MAX);
 	aml_passes_memory(s, (uint32_t)low->base, (uint32_t)board_last(low));
-	aml_passes_memory(s, (uint32_t)high->base, (uint32_t)board_last(high));
+	if (high->what)
+		aml_passes_memory(s, (uint32_t)high->base, (uint32_t)board_last(high));
+	if (at(plan, BOARD_ROM)->what) /* a screen of a PC, perhaps */
+		aml_passes_memory(s, MAP_SCREEN, MAP_SCREEN_LAST);
 	aml_resources_end(s, list);
 }
 
@@ -179,7 +183,8 @@ void ssdt_fill(struct shelf *s, const struct tables_plan *plan)
 	scope = aml_scope(s, "\\_SB_");
 	add_pci(s, plan);
 	add_pvpanic(s, plan);
-	add_genid(s, plan);
+	if (at(plan, BOARD_GENID)->what)
+		add_genid(s, plan);
 	add_reserved(s, plan);
 	for (unsigned i = 0; i < plan->cpus; i++)
 		add_processor(s, i);

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct board_map *const boards[] = {&board_direct, &board_q35};
+
 /* One that is wrong in one part. */
 static const struct {
 	const char *name;
@@ -42,7 +44,8 @@ static void test_check(void)
 {
 	struct err err = {0};
 
-	ok(board_check(&board_direct, &err) == 0, "the board has no two at one place %s", err.text);
+	for (size_t i = 0; i < ARRAY_SIZE(boards); i++)
+		ok(board_check(boards[i], &err) == 0, "%s has no two at one place %s", boards[i]->name, err.text);
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
 		struct board_map map = board_direct;
 
@@ -57,9 +60,10 @@ static unsigned count_parts(const char *model, enum bus_space space, uint64_t si
 {
 	unsigned n = 0;
 
-	for (const struct board_place *p = board_direct.at; p < board_direct.at + BOARD_PARTS; p++)
-		n += p->model && !strcmp(p->model, model) && p->size == size &&
-		     (p->space == BOARD_PORTS) == (space == BUS_PORT);
+	for (size_t i = 0; i < ARRAY_SIZE(boards); i++)
+		for (const struct board_place *p = boards[i]->at; p < boards[i]->at + BOARD_PARTS; p++)
+			n += p->model && !strcmp(p->model, model) && p->size == size &&
+			     (p->space == BOARD_PORTS) == (space == BUS_PORT);
 	return n;
 }
 
@@ -67,7 +71,7 @@ static void test_rooms(void)
 {
 	for (const struct device_model *const *m = device_models; *m; m++)
 		for (const struct device_place *p = (*m)->places; p && p->size; p++)
-			ok(count_parts((*m)->name, p->space, p->size) > 0, "%s: the board has %llu bytes for it",
+			ok(count_parts((*m)->name, p->space, p->size) > 0, "%s: a board has %llu bytes for it",
 			   (*m)->name, (unsigned long long)p->size);
 }
 
@@ -85,15 +89,20 @@ static char *read_file(const char *path)
 
 static void test_page(const char *path)
 {
-	char *page = read_file(path), *text = NULL;
-	size_t n;
-	FILE *f = open_memstream(&text, &n);
+	char *page = read_file(path);
 
-	board_print(&board_direct, f);
-	fclose(f);
-	ok(page && strstr(page, text), "docs/board.md has the tables that board_map_test --print prints");
+	for (size_t i = 0; i < ARRAY_SIZE(boards); i++) {
+		char *text = NULL;
+		size_t n;
+		FILE *f = open_memstream(&text, &n);
+
+		board_print(boards[i], f);
+		fclose(f);
+		ok(page && strstr(page, text), "docs/board.md has the tables of %s that board_map_test --print prints",
+		   boards[i]->name);
+		free(text);
+	}
 	free(page);
-	free(text);
 }
 
 int main(int argc, char **argv)
@@ -101,7 +110,8 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return 2;
 	if (!strcmp(argv[1], "--print")) {
-		board_print(&board_direct, stdout);
+		for (size_t i = 0; i < ARRAY_SIZE(boards); i++)
+			board_print(boards[i], stdout);
 		return 0;
 	}
 	test_check();

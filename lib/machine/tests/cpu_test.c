@@ -9,6 +9,7 @@
 #include "base/macros.h"
 #include "machine/cpu/cpu.h"
 #include "machine/cpu/table.h"
+#include "machine/board_map.h"
 #include "machine/map.h"
 #include "tests/tap.h"
 
@@ -359,10 +360,10 @@ static void test_refusals(void)
 
 static void test_bits(void)
 {
-	is_int(map_phys_bits(32 * MiB), 36, "36 bits of address at least");
-	is_int(map_phys_bits(63 * GiB), 36, "63 GiB and the hole fit");
-	is_int(map_phys_bits(64 * GiB), 37, "64 GiB and the hole do not");
-	is_int(map_phys_bits(MAP_MEMORY_MAX), 40, "the most");
+	is_int(map_phys_bits(&board_direct, 32 * MiB), 36, "36 bits of address at least");
+	is_int(map_phys_bits(&board_direct, 63 * GiB), 36, "63 GiB and the hole fit");
+	is_int(map_phys_bits(&board_direct, 64 * GiB), 37, "64 GiB and the hole do not");
+	is_int(map_phys_bits(&board_direct, MAP_MEMORY_MAX), 40, "the most");
 }
 
 int main(void)

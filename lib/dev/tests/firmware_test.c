@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What firmware talks to: shadow RAM and configuration space of the memory controller, PIC lines of the LPC bridge, fw_cfg by
+ * bytes and by DMA, the debug console.
+ */
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/macros.h"
+#include "dev/debugcon.h"
+#include "dev/fw_cfg.h"
+#include "dev/pci/function.h"
+#include "dev/pci/lpc.h"
+#include "dev/pci/mch.h"
+#include "tests/tap.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RAM 0x10000u
+
+static uint8_t ram[RAM];
+static struct guest_mem mem;
+static struct bus *bus;
+
+static void out(unsigned port, unsigned width, uint64_t value)
+{
+	bus_write(bus, BUS_PORT, port, width, value);
+}
+
+static uint64_t in(unsigned port, unsigned width)
+{
+	return bus_read(bus, BUS_PORT, port, width);
+}
+
+static void config(unsigned devfn, unsigned at, unsigned width, uint64_t value)
+{
+	out(0xcf8, 4, 0x80000000u | devfn << 8 | (at & 0xfc));
+	out(0xcfc + (at & 3), width, value);
+}
+
+static uint32_t config_in(unsigned devfn, unsigned at, unsigned width)
+{
+	out(0xcf8, 4, 0x80000000u | devfn << 8 | (at & 0xfc));
+	return (uint32_t)in(0xcfc + (at & 3), width);
+}
+
+/* -- The memory controller ---------------------------------------------------------------- */
+
+static char shadows[MCH_SHADOWS + 1]; /* of each: '-', or r, w, b(oth) */
+static unsigned changes;
+static uint64_t stored_at, stored;
+
+static void shadow(void *ctx, unsigned n, bool reads, bool writes)
+{
+	(void)ctx;
+	shadows[n] = "-rwb"[reads | writes << 1];
+	changes++;
+}
+
+static void store(void *ctx, uint64_t at, unsigned width, uint64_t value)
+{
+	(void)ctx, (void)width;
+	stored_at = at;
+	stored = value;
+}
+
+static struct device *make_mch(void)
+{
+	memset(shadows, '-', MCH_SHADOWS);
+	return device_create(&mch_model, bus, (uint64_t[]){0xcf8, 0xcfc},
+			     &(struct mch_config){.shadow = shadow, .store = store}, NULL);
+}
+
+static void test_shadows(struct device *mch)
+{
+	is_int(config_in(0, 0, 4), 0x29c08086, "a Q35's memory controller");
+	config(0, 0x90, 1, 0x30);
+	is_str(shadows, "------------b", "PAM0: the last 64 KiB");
+	is_int(changes, 1, "and nothing else is said");
+	config(0, 0x91, 4, 0x00331321);
+	is_str(shadows, "rwbrbb------b", "PAM1 to 3: two pieces each, the lower one first");
+	config(0, 0x96, 1, 0xff);
+	is_str(shadows, "rwbrbb----bbb", "PAM6");
+	is_int(config_in(0, 0x96, 1), 0x33, "of whose bits four are there");
+
+	bus_write(bus, BUS_MMIO, 0xc4010, 4, 0x12345678);
+	ok(stored_at == 0x4010 && stored == 0x12345678, "a write behind what is read goes to RAM");
+	stored = 0;
+	bus_write(bus, BUS_MMIO, 0xc0010, 4, 1);
+	bus_write(bus, BUS_MMIO, 0xe0010, 4, 1);
+	is_int(stored, 0, "one to a piece that is not written goes nowhere");
+	config(0, 0x90, 1, 0x20);
+	bus_write(bus, BUS_MMIO, 0xfffff, 1, 7);
+	is_int(stored_at, 0x3ffff, "the last byte is of the last piece");
+	device_reset(mch);
+	is_str(shadows, "-------------", "after a reset all is ROM");
+}
+
+static void test_ecam(struct device *mch)
+{
+	is_int(bus_read(bus, BUS_MMIO, 0xb0000000, 4), 0xffffffff, "configuration space is nowhere in memory");
+	config(0, 0x60, 4, 0xb0000001);
+	is_int(bus_read(bus, BUS_MMIO, 0xb0000000, 4), 0x29c08086, "PCIEXBAR puts it there");
+	is_int(bus_read(bus, BUS_MMIO, 0xb0100000, 4), 0xffffffff, "bus 1 has nobody");
+	is_int(bus_read(bus, BUS_MMIO, 0xbffff000, 4), 0xffffffff, "nor has bus 255");
+	is_str(bus_name(bus, BUS_MMIO, 0xbffff000), "pci configuration", "which is in the window");
+	config(0, 0x60, 4, 0xe4000005);
+	is_int(bus_read(bus, BUS_MMIO, 0xe4000000, 4), 0x29c08086, "64 MiB of it, elsewhere");
+	is_str(bus_name(bus, BUS_MMIO, 0xe8000000), "", "and no more");
+	is_str(bus_name(bus, BUS_MMIO, 0xb0000000), "", "nor where it was");
+	config(0, 0x60, 4, 0xb0000007);
+	is_str(bus_name(bus, BUS_MMIO, 0xb0000000), "", "a length that there is not");
+	config(0, 0x60, 4, 0xb0000001);
+	device_reset(mch);
+	is_str(bus_name(bus, BUS_MMIO, 0xb0000000), "", "a reset takes it away");
+}
+
+/* -- The LPC bridge ---------------------------------------------------------------------- */
+
+static uint32_t isa, pci;
+
+static void set_line(void *ctx, unsigned gsi, bool level)
+{
+	uint32_t *lines = ctx;
+
+	*lines = level ? *lines | 1u << gsi : *lines & ~(1u << gsi);
+}
+
+static void test_lpc(struct device *mch)
+{
+	struct lpc_config c = {.host = mch, .isa = {.set = set_line, .ctx = &isa}, .pm = 0x600};
+	struct device *lpc;
+
+	for (unsigned i = 0; i < PCI_INTX; i++)
+		c.pci[i] = (struct irq_line){.set = set_line, .ctx = &pci, .gsi = 16 + i};
+	lpc = device_create(&lpc_model, bus, NULL, &c, NULL);
+	is_int(config_in(LPC_DEVFN, 0, 4), 0x29188086, "an ICH9's bridge, in slot 31");
+	config(LPC_DEVFN, 0x40, 4, 0xb000);
+	is_int(config_in(LPC_DEVFN, 0x40, 4), 0x601, "ACPI's ports stay where the board has them");
+	lpc_pirq(lpc, 1, true);
+	ok(pci == 1u << 17 && isa == 0, "a pin is an input of the IOAPIC, and of no PIC");
+	config(LPC_DEVFN, 0x61, 1, 10);
+	is_int(isa, 1 << 10, "until it is routed: at once, for it is pulled");
+	config(LPC_DEVFN, 0x62, 1, 10);
+	lpc_pirq(lpc, 2, true);
+	lpc_pirq(lpc, 1, false);
+	ok(isa == 1 << 10 && pci == 1u << 18, "two pins share an input: one still pulls it");
+	lpc_pirq(lpc, 2, false);
+	is_int(isa, 0, "nobody pulls it");
+	lpc_pirq(lpc, 2, true);
+	config(LPC_DEVFN, 0x62, 1, 11);
+	is_int(isa, 1 << 11, "another input");
+	for (unsigned bad = 0; bad < 16; bad++) {
+		bool reserved = bad < 3 || bad == 8 || bad == 13;
+
+		config(LPC_DEVFN, 0x62, 1, bad);
+		is_int(isa, reserved ? 0 : 1 << bad, "input %u is %sfor PCI", bad, reserved ? "not " : "");
+	}
+	device_reset(lpc);
+	is_int(isa, 0, "after a reset none is routed");
+	device_destroy(lpc);
+}
+
+/* -- fw_cfg ------------------------------------------------------------------------------ */
+
+static const struct fw_cfg_item items[] = {
+	{.key = FW_CFG_CPUS, .bytes = "\3\0", .size = 2},
+	{.name = "etc/a", .bytes = "first", .size = 5},
+	{.name = "etc/b", .bytes = "another", .size = 7},
+};
+
+static void request(uint32_t what, uint32_t len, uint64_t to)
+{
+	be32_put(ram + 0x100, what);
+	be32_put(ram + 0x104, len);
+	be64_put(ram + 0x108, to);
+	out(0x514, 4, 0);
+	out(0x518, 4, __builtin_bswap32(0x100));
+}
+
+static uint32_t answer(void)
+{
+	return be32_get(ram + 0x100);
+}
+
+static void test_bytes(void)
+{
+	char text[8] = {0};
+
+	out(0x510, 2, 0);
+	for (unsigned i = 0; i < 4; i++)
+		text[i] = (char)in(0x511, 1);
+	is_str(text, "QEMU", "the signature");
+	is_int(in(0x511, 1), 0, "zeros behind its end");
+	out(0x510, 2, 1);
+	is_int(in(0x511, 1), 3, "it has DMA");
+	out(0x510, 2, FW_CFG_CPUS);
+	is_int(in(0x511, 1), 3, "a key's item");
+	out(0x510, 2, 0x21);
+	is_int(in(0x511, 1), 'a', "the second file");
+	out(0x510, 2, 0x4021);
+	is_int(in(0x511, 1), 'a', "the bit for writing is ignored");
+	out(0x510, 2, 0x22);
+	is_int(in(0x511, 1), 0, "no third one");
+	ok(in(0x514, 4) == 0x554d4551 && in(0x518, 4) == 0x47464320, "DMA's signature");
+}
+
+static void test_dma(void)
+{
+	request(0x19 << 16 | 8 | 2, 4 + 64, 0x1000);
+	is_int(answer(), 0, "the directory by DMA");
+	is_int(be32_get(ram + 0x1000), 2, "two files");
+	ok(be32_get(ram + 0x1004) == 5 && be16_get(ram + 0x1008) == 0x20, "size and key of the first");
+	is_str((char *)ram + 0x100c, "etc/a", "its name");
+	request(0x21 << 16 | 8, 0, 0);
+	request(4, 2, 0);
+	memset(ram + 0x2000, 0xff, 16);
+	request(2, 8, 0x2000);
+	ok(!memcmp(ram + 0x2000, "other\0\0\0\xff", 9), "selected, skipped, read: the rest, then zeros, and no more");
+	request(0x20 << 16 | 8 | 2, 5, RAM - 4);
+	is_int(answer(), 1, "an address with less memory is an error");
+	request(0x20 << 16 | 8 | 2, 0xffffffff, 0);
+	is_int(answer(), 1, "so is a length that is more than memory");
+	request(0x20 << 16 | 8 | 0x10, 5, 0x1000);
+	is_int(answer(), 1, "and a write");
+	request(4, 0xffffffff, 0);
+	request(4, 0xffffffff, 0);
+	is_int(in(0x511, 1), 0, "nothing comes round");
+	out(0x518, 4, __builtin_bswap32(RAM - 8));
+	ok(true, "a request that is not in memory is nothing");
+}
+
+/* -- The debug console -------------------------------------------------------------------- */
+
+static void test_debugcon(void)
+{
+	char *text = NULL;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+	struct device *dev = device_create(&debugcon_model, bus, (uint64_t[]){0x402}, &(struct debugcon_config){.to = f}, NULL);
+
+	is_int(in(0x402, 1), 0xe9, "somebody listens");
+	for (const char *p = "a line\nand a half"; *p; p++)
+		out(0x402, 1, (uint8_t)*p);
+	is_str(text, "a line\n", "lines come whole");
+	for (unsigned i = 0; i < 300; i++)
+		out(0x402, 1, '.');
+	is_int(n, 7 + 256, "or by 256 bytes");
+	device_reset(dev);
+	is_int(n, 7 + 10 + 300, "and at a reset");
+	device_destroy(dev);
+	fclose(f);
+	free(text);
+	dev = device_create(&debugcon_model, bus, (uint64_t[]){0x402}, &(struct debugcon_config){0}, NULL);
+	is_int(in(0x402, 1), 0xff, "nobody listens");
+	out(0x402, 1, 'x');
+	device_destroy(dev);
+}
+
+int main(void)
+{
+	struct device *mch, *fw;
+
+	bus = bus_create();
+	guest_mem_add(&mem, &(struct guest_region){.size = RAM, .host = ram}, NULL);
+	mch = make_mch();
+	test_shadows(mch);
+	test_ecam(mch);
+	test_lpc(mch);
+	device_destroy(mch);
+	fw = device_create(&fw_cfg_model, bus, (uint64_t[]){0x510},
+			   &(struct fw_cfg_config){.mem = &mem, .items = items, .n = ARRAY_SIZE(items)}, NULL);
+	test_bytes();
+	test_dma();
+	device_destroy(fw);
+	test_debugcon();
+	bus_destroy(bus);
+	return done_testing();
+}

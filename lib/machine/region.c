@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See region.h. The KVM ABI has slots that are deleted and made, and no way to change one's memory or rights; a
+ * vCPU that comes in between exits with an access that the bus gets. That is why firmware changes what it
+ * does not run in, and why the kernel's clients live with it, too.
+ *
+ * A slot that is deleted takes its dirty log with it, so while one is kept all pages of the region count as written.
+ */
+#include "machine/region.h"
+
+#include "machine/layer.h"
+#include "machine/private.h"
+
+static void mark(struct machine *m, const struct guest_region *r)
+{
+	uint64_t first = (uint64_t)(r->host - m->ram.host) / RAM_PAGE;
+
+	for (uint64_t p = first; m->ram.written && p < first + r->size / RAM_PAGE; p++)
+		atomic_fetch_or(&m->ram.written[p / 64], UINT64_C(1) << (p % 64));
+}
+
+int machine_change_region(struct machine *m, unsigned i, gpa_t base, uint8_t *host, bool readonly, struct err *err)
+{
+	const struct guest_region *r = &m->mem.regions[i];
+	int rc = 0;
+
+	if (r->base == base && r->host == host && r->readonly == readonly)
+		return 0;
+	mark(m, r);
+	if (m->vm.fd >= 0)
+		rc = vm_remove_region(&m->vm, &m->mem, i, err);
+	if (rc == 0)
+		rc = guest_mem_change(&m->mem, i, base, host, readonly, err);
+	if (rc == 0 && m->vm.fd >= 0)
+		rc = vm_add_region(&m->vm, &m->mem, i, err);
+	return rc;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Regions of guest memory that appear, hide, lead to other memory or become read-only while the guest runs: for the guest, and
+ * for devices.
+ *
+ *	rc = machine_change_region(m, m->ram.shadow + n, 0xf0000, rom, true, &err);     // the guest reads a ROM there
+ *	rc = machine_change_region(m, m->ram.shadow + n, GUEST_NOWHERE, ram, false, &err);  // and now nothing
+ *
+ * All memory that a region leads to is a part of m->ram, so that it is saved, forked and migrated with the rest.
+ */
+#ifndef MACHINE_REGION_H
+#define MACHINE_REGION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bus/guest.h"
+
+struct err;
+struct machine;
+
+/* See guest_mem_change(); of one that changes. While vCPUs run, one finds what there was, nothing, or what there is now. Any thread but
+ * one in KVM_RUN, one at a time. -errno: the machine's memory is not what it should be. */
+int machine_change_region(struct machine *m, unsigned i, gpa_t base, uint8_t *host, bool readonly, struct err *err);
+
+#endif
