@@ -33,8 +33,7 @@
 #define ID_TRADITIONAL 0x1
 #define ID_DMA         0x2
 
-#define DATA 1
-#define DMA  4
+#define DMA 4
 
 #define DMA_SIGNATURE UINT64_C(0x51454d5520434647) /* "QEMU CFG" */
 
@@ -156,46 +155,55 @@ static void begin_dma(struct fw_cfg *f, gpa_t at)
 
 /* -- Ports ------------------------------------------------------------------------------ */
 
-static uint64_t read_ports(void *dev, uint64_t at, unsigned width)
+static void write_selector(void *dev, unsigned at, uint64_t value)
 {
-	struct fw_cfg *f = dev;
-	const uint8_t *bytes;
-	uint8_t dma[8];
-	uint64_t value = 0;
+	(void)at;
+	select_key(dev, (uint16_t)value);
+}
 
-	if (at == DATA && width == 1) {
-		value = rest(f, &bytes) ? *bytes : 0;
-		move_on(f, 1);
-		return value;
-	}
-	if (at < DMA || at - DMA + width > sizeof(dma))
-		return UINT64_MAX;
-	be64_put(dma, DMA_SIGNATURE);
-	for (unsigned i = 0; i < width; i++)
-		value |= (uint64_t)dma[at - DMA + i] << (i * 8);
+static uint64_t read_data(void *dev, unsigned at)
+{
+	const uint8_t *bytes;
+	uint64_t value = rest(dev, &bytes) ? *bytes : 0;
+
+	(void)at;
+	move_on(dev, 1);
 	return value;
 }
 
-static void write_ports(void *dev, uint64_t at, unsigned width, uint64_t value)
+/* Big-endian, as the guest's processor reads it. */
+static uint64_t read_dma(void *dev, unsigned at)
+{
+	(void)dev;
+	return __builtin_bswap32((uint32_t)(at == DMA ? DMA_SIGNATURE >> 32 : DMA_SIGNATURE));
+}
+
+static void write_dma_high(void *dev, unsigned at, uint64_t value)
+{
+	(void)at;
+	((struct fw_cfg *)dev)->dma_high = __builtin_bswap32((uint32_t)value);
+}
+
+static void write_dma_low(void *dev, unsigned at, uint64_t value)
 {
 	struct fw_cfg *f = dev;
-	gpa_t address;
+	gpa_t address = (gpa_t)f->dma_high << 32 | __builtin_bswap32((uint32_t)value);
 
-	if (at == 0 && width == 2)
-		select_key(f, (uint16_t)value);
-	if (width != 4)
-		return;
-	if (at == DMA)
-		f->dma_high = __builtin_bswap32((uint32_t)value);
-	if (at != DMA + 4)
-		return;
-	address = (gpa_t)f->dma_high << 32 | __builtin_bswap32((uint32_t)value);
+	(void)at;
 	f->dma_high = 0;
 	begin_dma(f, address);
 }
 
+static const struct reg regs[] = {
+	{.at = 0, .width = 2, .name = "selector", .write = write_selector},
+	{.at = 1, .width = 1, .name = "data", .read = read_data},
+	{.at = DMA, .width = 4, .name = "DMA_HIGH", .read = read_dma, .write = write_dma_high},
+	{.at = DMA + 4, .width = 4, .name = "DMA_LOW", .read = read_dma, .write = write_dma_low},
+	{0},
+};
+
 static const struct device_place places[] = {
-	{BUS_PORT, FW_CFG_SIZE, .read = read_ports, .write = write_ports},
+	{BUS_PORT, FW_CFG_SIZE, .regs = regs},
 	{0},
 };
 

@@ -10,7 +10,8 @@
  *	bootorder                the disks, as Open Firmware would name them
  *	etc/sercon-port          where its screen is, if there is no screen
  *
- * The loader's commands are QEMU's (hw/acpi/bios-linker-loader.c has the form): 128 bytes each, a number and then files' names of 56 bytes.
+ * The loader's commands are QEMU's (hw/acpi/bios-linker-loader.c has the form): 128 bytes each, a number and then files' names
+ * of 56 bytes.
  */
 #include "machine/firmware.h"
 
