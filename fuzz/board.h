@@ -11,6 +11,7 @@
 #include "block/disk.h"
 #include "dev/acpi_pm.h"
 #include "dev/debugcon.h"
+#include "dev/flash.h"
 #include "dev/fw_cfg.h"
 #include "dev/i8042.h"
 #include "dev/pci/lpc.h"
@@ -164,6 +165,12 @@ static inline void store(void *ctx, uint64_t at, unsigned width, uint64_t value)
 		abort();
 }
 
+static inline void show(void *ctx, bool array)
+{
+	(void)ctx, (void)array;
+}
+
+static uint8_t chip[FLASH_SIZE];
 static const struct fw_cfg_item items[] = {
 	{.key = FW_CFG_CPUS, .bytes = "\1", .size = 2}, {.name = "etc/test", .bytes = "test", .size = 4},
 };
@@ -196,6 +203,8 @@ static inline void make_board(void)
 	devs[n++] = device_create(&mch_model, bus, (uint64_t[]){0x1cf8, 0x1cfc}, &(struct mch_config){
 		.shadow = shadow, .store = store}, NULL);
 	devs[n++] = device_create(&lpc_model, bus, NULL, &(struct lpc_config){.host = devs[0], .pm = 0x600}, NULL);
+	devs[n++] = device_create(&flash_model, bus, (uint64_t[]){0xffc00000}, &(struct flash_config){
+		.bytes = chip, .show = show, .fd = -1}, NULL);
 	devs[n++] = device_create(&fw_cfg_model, bus, (uint64_t[]){0x510}, &(struct fw_cfg_config){
 		.mem = &mem, .items = items, .n = sizeof(items) / sizeof(items[0])}, NULL);
 	devs[n++] = device_create(&debugcon_model, bus, (uint64_t[]){0x402}, &(struct debugcon_config){0}, NULL);

@@ -2,6 +2,7 @@
 /* All device models, in the order in which a listing shows them. */
 #include "dev/acpi_pm.h"
 #include "dev/debugcon.h"
+#include "dev/flash.h"
 #include "dev/fw_cfg.h"
 #include "dev/i8042.h"
 #include "dev/pci/lpc.h"
@@ -27,6 +28,7 @@ const struct device_model *const device_models[] = {
 	&pci_host_model,
 	&mch_model,
 	&lpc_model,
+	&flash_model,
 	&fw_cfg_model,
 	&debugcon_model,
 	&virtio_blk_model,

@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "dev/acpi_pm.h"
 #include "dev/debugcon.h"
+#include "dev/flash.h"
 #include "dev/fw_cfg.h"
 #include "dev/i8042.h"
 #include "dev/pci/lpc.h"
@@ -187,6 +188,24 @@ static bool add_chipset(struct machine *m, struct err *err)
 			     &(struct debugcon_config){.to = m->config.firmware_log}, err);
 }
 
+static void show_flash(void *ctx, bool array)
+{
+	struct machine *m = ctx;
+	gpa_t base = array ? m->map->at[BOARD_FLASH].base : GUEST_NOWHERE;
+	struct err err = {0};
+
+	if (machine_change_region(m, m->ram.variables, base, m->ram.flash, true, &err) < 0)
+		machine_fail(m, &err);
+}
+
+static bool add_flash(struct machine *m, struct err *err)
+{
+	return add(m, &flash_model, AT(BOARD_FLASH), &(struct flash_config){
+		.bytes = m->ram.flash, .show = show_flash, .ctx = m, .loop = m->loop,
+		.fd = m->config.keep_variables ? m->config.variables : -1,
+	}, err);
+}
+
 static bool add_fw_cfg(struct machine *m, struct err *err)
 {
 	m->firmware = calloc(1, sizeof(*m->firmware));
@@ -269,7 +288,7 @@ int board_create(struct machine *m, struct err *err)
 	if (!b->bus)
 		return err_set(err, ENOMEM, "no memory for the bus");
 	if (!add_legacy(m, err) || !add_genid(m, err) ||
-	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err))
+	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_flash(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err))
 		return err && err->code ? -err->code : -EIO;
 	/* The addresses of all functions are given when the last one is there; or forgotten. */
 	device_reset(b->pci);

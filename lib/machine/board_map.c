@@ -60,7 +60,8 @@ const struct board_map board_q35 = {"q35", {
 	ROW(IOAPIC,        MEMORY,  0xfec00000, 0x1000,         0, 0,  NULL,       "IOAPIC")
 	ROW(LAPIC,         MEMORY,  0xfee00000, 0x1000,         0, 0,  NULL,       "local APICs")
 	ROW(KVM_PAGES,     MEMORY,  0xfeffc000, 0x4000,         0, 0,  NULL,       "pages of the kernel's KVM")
-	ROW(ROM,           MEMORY,  0xffc00000, 0x400000,       0, 0,  NULL,       "firmware")
+	ROW(FLASH,         MEMORY,  0xffc00000, 0x84000,        0, 0,  "flash",    "firmware's variables")
+	ROW(ROM,           MEMORY,  0xffc84000, 0x37c000,       0, 0,  NULL,       "firmware")
 	ROW(RAM_HIGH,      MEMORY,  MAP_HIGH,   MAP_MEMORY_MAX, 0, 0,  NULL,       "the rest of RAM")
 
 	ROW(PIC,           PORTS,   0x20,       2,              0, 0,  NULL,       "PIC")

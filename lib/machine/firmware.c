@@ -18,6 +18,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/macros.h"
+#include "dev/flash.h"
 #include "machine/private.h"
 #include "machine/tables/shelf.h"
 
@@ -31,23 +32,35 @@
 
 /* -- The ROM ---------------------------------------------------------------------------- */
 
-int firmware_load(struct machine *m, struct err *err)
+static int load_image(struct machine *m, const struct blob *file, struct err *err)
 {
-	const struct blob *file = &m->firmware_file;
 	uint64_t room = m->map->at[BOARD_ROM].size;
 	uint64_t at = (uint64_t)(m->ram.rom - m->ram.host);
-	int rc;
 
-	if (file->fd < 0)
-		return err_set(err, ENOENT, "firmware '%s' is not there any more: the guest cannot boot again",
-			       m->config.firmware);
-	if (file->size == 0 || file->size % (64 * KiB) || file->size > room)
-		return err_set(err, EINVAL, "firmware '%s' has %" PRIu64 " bytes: it must be a multiple of 64 KiB, and %" PRIu64
-			       " MiB at most", file->path, file->size, room / MiB);
-	rc = blob_copy(file, 0, m->ram.fd, at + room - file->size, file->size, err);
+	if (file->size == 0 || file->size % (4 * KiB) || file->size > room)
+		return err_set(err, EINVAL, "firmware '%s' has %" PRIu64 " bytes: it must be a multiple of 4 KiB, and %" PRIu64
+			       " KiB at most", file->path, file->size, room / KiB);
+	return blob_copy(file, 0, m->ram.fd, at + room - file->size, file->size, err);
+}
+
+static int load_variables(struct machine *m, struct err *err)
+{
+	const struct blob file = {.role = "variables", .path = "", .fd = m->config.variables, .size = FLASH_SIZE};
+
+	return blob_copy(&file, 0, m->ram.fd, (uint64_t)(m->ram.flash - m->ram.host), FLASH_SIZE, err);
+}
+
+int firmware_load(struct machine *m, struct err *err)
+{
+	struct blob file;
+	int rc = blob_open(&file, "firmware", m->config.firmware, err);
+
 	if (rc == 0)
-		snprintf(m->boot_text, sizeof(m->boot_text), "firmware of %" PRIu64 " KiB", file->size / KiB);
-	return rc;
+		rc = load_image(m, &file, err);
+	if (rc == 0)
+		snprintf(m->boot_text, sizeof(m->boot_text), "firmware of %" PRIu64 " KiB", file.size / KiB);
+	blob_close(&file);
+	return rc < 0 || m->config.variables <= 0 ? rc : load_variables(m, err);
 }
 
 /* -- The loader's commands -------------------------------------------------------------- */

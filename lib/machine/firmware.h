@@ -2,7 +2,7 @@
 /*
  * What a machine with firmware has for it: the ROM's contents, and the items of its fw_cfg.
  *
- *	rc = firmware_load(m, &err);              // at start, and at each reset
+ *	rc = firmware_load(m, &err);              // at start; a reset leaves it there
  *	rc = firmware_describe(m, &fw, &err);     // once
  *	... device_create(&fw_cfg_model, ..., {.items = fw->items, .n = fw->n}) ...
  */
@@ -32,7 +32,7 @@ struct firmware {
 	char boot[FIRMWARE_BOOT]; /* paths of what is to be booted, a line each */
 };
 
-/* Puts the image at the end of the ROM. -EINVAL and the like, with a sentence that names the file. */
+/* Puts the image at the end of the ROM, and variables into the flash. -EINVAL and the like, with a sentence that names the file. */
 int firmware_load(struct machine *m, struct err *err);
 
 /* Fills fw, which was zeroed, for the machine's configuration. */

@@ -2,7 +2,7 @@
 /*
  * The life of a machine; machine.h has the picture.
  *
- * What survives a reset: the file descriptors of kernel and initrd (read again each time), the
+ * What survives a reset: the file descriptors of kernel and initrd (read again each time), firmware and its variables, the
  * engine's descriptor (nothing may be opened by then: docs/why/sandbox.md),
  * the RAM's mapping (its pages are given back), the devices (reset in place, since consoles
  * and disks hang on them). What does not: the VM and its vCPUs. They are closed and made
@@ -69,8 +69,6 @@ static int check_config(const struct machine_config *c, struct err *err)
 /* A machine that goes on needs them only when it is reset, and perhaps never. */
 static int open_files_for_reset(struct machine *m)
 {
-	if (m->config.firmware)
-		blob_open(&m->firmware_file, "firmware", m->config.firmware, NULL);
 	if (m->config.kernel)
 		blob_open(&m->kernel, "kernel", m->config.kernel, NULL);
 	if (m->config.initrd)
@@ -83,7 +81,7 @@ static int open_files(struct machine *m, struct err *err)
 	int rc;
 
 	if (m->config.firmware)
-		return blob_open(&m->firmware_file, "firmware", m->config.firmware, err);
+		return 0;
 	rc = blob_open(&m->kernel, "kernel", m->config.kernel, err);
 
 	if (rc == 0 && m->config.initrd)
@@ -183,6 +181,7 @@ static int make_cpuid(struct machine *m, struct err *err)
 {
 	static const struct cpu_model host;
 	const struct cpu_model *model = m->config.cpu ? m->config.cpu : &host;
+	unsigned bits = map_phys_bits(m->map, m->config.memory);
 	int rc;
 
 	if (m->cpuid.n) /* a reset changes no CPU, nor does a file */
@@ -190,8 +189,12 @@ static int make_cpuid(struct machine *m, struct err *err)
 	rc = cpu_table_offered(m->vm.face, m->vm.sys, &m->cpuid, err);
 	if (rc == 0 && m->config.saved)
 		return cpuid_load_offered(m, err);
-	return rc < 0 ? rc : cpu_model_apply(model, map_phys_bits(m->map, m->config.memory),
-					     m->vm.face->name, &m->cpuid, err);
+	if (rc == 0)
+		rc = cpu_model_apply(model, bits, m->vm.face->name, &m->cpuid, err);
+	/* OVMF makes page tables for all of it, entry by entry: of 48 bits for half a minute. */
+	if (rc == 0 && m->config.firmware)
+		cpu_table_limit_phys_bits(&m->cpuid, bits);
+	return rc;
 }
 
 static int open_vm(struct machine *m, struct err *err)
@@ -250,10 +253,11 @@ static struct machine *allocate(const struct machine_config *config)
 	m->config = *config;
 	m->map = config->board ? config->board : &board_direct;
 	m->loop = config->loop;
-	m->fd = m->ram.fd = m->vm.fd = m->vm.sys = m->kernel.fd = m->initrd.fd = m->firmware_file.fd = -1;
+	m->fd = m->ram.fd = m->vm.fd = m->vm.sys = m->kernel.fd = m->initrd.fd = -1;
 	for (unsigned i = 0; i < MACHINE_CPUS_MAX; i++)
 		m->vcpus[i].fd = -1;
 	pthread_mutex_init(&m->lock, NULL);
+	pthread_mutex_init(&m->regions, NULL);
 	pthread_cond_init(&m->parked, NULL);
 	clock_gettime(CLOCK_MONOTONIC, &m->made);
 	return m;
@@ -399,7 +403,7 @@ int machine_reset(struct machine *m, struct err *err)
 	atomic_store(&m->pausing, false);
 	m->last_words = 0;
 	atomic_store(&m->stopping, false);
-	rc = load(m, err);
+	rc = m->config.firmware ? 0 : load(m, err); /* which is still in its ROM */
 	if (m->board.genid)
 		device_reset(m->board.genid); /* what it says is in RAM, which was cleared since the board's reset */
 	if (rc == 0)
@@ -421,7 +425,6 @@ void machine_destroy(struct machine *m)
 	map_ram_destroy(&m->ram);
 	blob_close(&m->kernel);
 	blob_close(&m->initrd);
-	blob_close(&m->firmware_file);
 	free(m->firmware);
 	if (m->fd >= 0)
 		close(m->fd);
@@ -429,6 +432,7 @@ void machine_destroy(struct machine *m)
 		loop_destroy(m->loop);
 	pthread_cond_destroy(&m->parked);
 	pthread_mutex_destroy(&m->lock);
+	pthread_mutex_destroy(&m->regions);
 	free(m);
 }
 

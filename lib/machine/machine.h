@@ -83,6 +83,8 @@ struct machine_config {
 	uint64_t memory; /* bytes, whole pages */
 	const struct board_map *board; /* board_map.h; NULL: board_direct */
 	const char *firmware; /* for a board that has a ROM: what is in it. And no kernel */
+	int variables;        /* with firmware: a file of FLASH_SIZE bytes with its variables, the caller's; 0: none */
+	bool keep_variables;  /* which is written when they change */
 	FILE *firmware_log;   /* what it says of itself; NULL: nothing */
 	const char *kernel;
 	const char *initrd;  /* or NULL */

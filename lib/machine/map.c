@@ -83,7 +83,7 @@ unsigned map_phys_bits(const struct board_map *board, uint64_t memory)
 
 uint64_t map_size(const struct board_map *board, uint64_t memory)
 {
-	return memory + board->at[BOARD_ROM].size;
+	return memory + board->at[BOARD_FLASH].size + board->at[BOARD_ROM].size;
 }
 
 gpa_t map_shadow_base(unsigned n)
@@ -124,6 +124,17 @@ static int add_shadow(struct map_ram *ram, const struct board_map *board, unsign
 	return guest_mem_add(mem, &r, err);
 }
 
+static int add_flash(struct map_ram *ram, const struct board_map *board, struct guest_mem *mem, struct err *err)
+{
+	const struct board_place *p = &board->at[BOARD_FLASH];
+	struct guest_region r = {
+		.base = p->base, .size = p->size, .host = ram->flash, .readonly = true, .changes = true, .name = "flash",
+	};
+
+	ram->variables = mem->n;
+	return guest_mem_add(mem, &r, err);
+}
+
 static int add_rom(struct map_ram *ram, const struct board_map *board, struct guest_mem *mem, struct err *err)
 {
 	const struct board_place *p = &board->at[BOARD_ROM];
@@ -145,6 +156,8 @@ static int add_low(struct map_ram *ram, const struct board_map *board, uint64_t 
 	ram->shadow = mem->n;
 	for (unsigned i = 0; rc == 0 && i < MAP_SHADOWS; i++)
 		rc = add_shadow(ram, board, i, mem, err);
+	if (rc == 0)
+		rc = add_flash(ram, board, mem, err);
 	return rc < 0 ? rc : add_rom(ram, board, mem, err);
 }
 
@@ -198,8 +211,11 @@ int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t 
 		map_ram_destroy(ram);
 		return rc;
 	}
-	if (size > memory)
-		ram->rom = ram->host + memory;
+	ram->memory = memory;
+	if (size > memory) {
+		ram->flash = ram->host + memory;
+		ram->rom = ram->flash + board->at[BOARD_FLASH].size;
+	}
 	rc = add_regions(ram, board, memory, mem, err);
 	if (rc < 0)
 		map_ram_destroy(ram);
@@ -224,8 +240,8 @@ int map_ram_renew(struct map_ram *ram)
 
 void map_ram_clear(struct map_ram *ram)
 {
-	if (ram->host && madvise(ram->host, ram->size, MADV_REMOVE) != 0)
-		memset(ram->host, 0, ram->size);
+	if (ram->host && madvise(ram->host, ram->memory, MADV_REMOVE) != 0)
+		memset(ram->host, 0, ram->memory);
 }
 
 void map_ram_destroy(struct map_ram *ram)

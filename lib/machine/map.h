@@ -12,7 +12,7 @@
  *	  0x9fc00-0x100000  reserved: where a PC has its BIOS, and the board its tables
  *	4 GiB             the rest of RAM
  *
- * A board with firmware has other memory besides: its ROM. All of it is in one file, RAM first, so that what saves, forks and
+ * A board with firmware has other memory besides: a flash chip and a ROM. All of it is in one file, RAM first, so that what saves, forks and
  * migrates a guest needs to know of no other.
  */
 #ifndef MACHINE_MAP_H
@@ -79,8 +79,10 @@ struct map_ram {
 	int fd;
 	uint8_t *host;
 	uint64_t size;             /* map_size() */
-	uint8_t *rom;              /* NULL: there is none */
+	uint64_t memory;           /* of which that much, from its beginning, is RAM */
+	uint8_t *flash, *rom;      /* NULL: there is none */
 	unsigned shadow;           /* the first of MAP_SHADOWS regions, if there is a ROM */
+	unsigned variables;        /* the flash's region */
 	struct ram_layers *layers; /* layer.h; NULL: all of it is in the memfd */
 	_Atomic uint64_t *written; /* a bit for each page that a device was let write to; NULL: nobody has asked yet */
 };
@@ -99,7 +101,7 @@ uint8_t *map_shadow_rom(const struct map_ram *ram, const struct board_map *board
  * nothing has changed. */
 int map_ram_renew(struct map_ram *ram);
 
-/* Back to zeros, and the host's pages given back; what is mapped stays mapped. */
+/* RAM is zeros again, and the host's pages given back; what is mapped stays mapped. */
 void map_ram_clear(struct map_ram *ram);
 void map_ram_destroy(struct map_ram *ram);
 

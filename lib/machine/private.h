@@ -45,7 +45,7 @@ struct machine {
 	struct cpu_table cpuid; /* of the CPU model */
 	struct board board;
 	struct vcpu vcpus[MACHINE_CPUS_MAX];
-	struct blob kernel, initrd, firmware_file;
+	struct blob kernel, initrd;
 	struct firmware *firmware; /* NULL: the board has none */
 	struct boot_entry entry;
 	char boot_text[64];
@@ -53,6 +53,7 @@ struct machine {
 	struct timespec made; /* CLOCK_MONOTONIC, for traces */
 
 	int fd;                /* an eventfd: readable once the machine has ended */
+	pthread_mutex_t regions; /* one change at a time (region.c); innermost */
 	atomic_bool stopping;  /* vCPU threads leave */
 	atomic_bool pausing;   /* vCPU threads wait */
 	pthread_mutex_t lock;  /* guards all below; the first reason wins */

@@ -8,6 +8,7 @@
  */
 #include "machine/region.h"
 
+#include "base/scoped.h"
 #include "machine/layer.h"
 #include "machine/private.h"
 
@@ -24,6 +25,7 @@ int machine_change_region(struct machine *m, unsigned i, gpa_t base, uint8_t *ho
 	const struct guest_region *r = &m->mem.regions[i];
 	int rc = 0;
 
+	scoped_lock(&m->regions);
 	if (r->base == base && r->host == host && r->readonly == readonly)
 		return 0;
 	mark(m, r);

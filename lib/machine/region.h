@@ -20,7 +20,7 @@ struct err;
 struct machine;
 
 /* See guest_mem_change(); of one that changes. While vCPUs run, one finds what there was, nothing, or what there is now. Any thread but
- * one in KVM_RUN, one at a time. -errno: the machine's memory is not what it should be. */
+ * one in KVM_RUN. -errno: the machine's memory is not what it should be. */
 int machine_change_region(struct machine *m, unsigned i, gpa_t base, uint8_t *host, bool readonly, struct err *err);
 
 #endif

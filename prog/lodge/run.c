@@ -11,6 +11,7 @@
 #include "base/scoped.h"
 #include "dev/device.h"
 #include "failure.h"
+#include "firmware.h"
 #include "guest/agent.h"
 #include "launch.h"
 #include "machine/board_map.h"
@@ -33,7 +34,8 @@
 
 /* What makes a new machine. */
 struct parts {
-	const char *kernel, *initrd, *append, *console, *firmware, *firmware_log;
+	const char *kernel, *initrd, *append, *console;
+	struct firmware_options firmware;
 	unsigned cpus;
 	struct cpu_model cpu;
 	bool cpu_help;           /* instead of a guest */
@@ -145,9 +147,11 @@ static const struct option options[] = {
 	{"--initrd", "FILE", "its initial RAM disk", OPTION_TEXT, AT(initrd), 0, 0, NULL},
 	{"--append", "TEXT", "its command line (default: " DEFAULT_CMDLINE ")", OPTION_TEXT,
 	 AT(append), 0, 0, NULL},
-	{"--firmware", "bios|FILE", "boot from disks by SeaBIOS, or by such an image (default, if FILE is a disk: bios)",
-	 OPTION_TEXT, AT(firmware), 0, 0, NULL},
-	{"--firmware-log", "FILE", "what firmware says of itself", OPTION_TEXT, AT(firmware_log), 0, 0, NULL},
+	{"--firmware", "bios|uefi|FILE", "boot from disks by SeaBIOS, OVMF or such an image (default, if FILE is a disk: bios)",
+	 OPTION_TEXT, AT(firmware.image), 0, 0, NULL},
+	{"--firmware-vars", "FILE", "where uefi keeps its variables (default: they are gone with the guest)", OPTION_TEXT,
+	 AT(firmware.variables), 0, 0, NULL},
+	{"--firmware-log", "FILE", "what firmware says of itself", OPTION_TEXT, AT(firmware.log), 0, 0, NULL},
 	{"--cpus", "N", "how many vCPUs (default: 1)", OPTION_NUMBER, AT(cpus), 1,
 	 MACHINE_CPUS_MAX, NULL},
 	{"--cpu", "MODEL[,+F][,-F]...", "host, v1 to v4, or help (default: host)", OPTION_OTHER,
@@ -185,50 +189,21 @@ static void make_absolute(struct parts *r)
 	}
 }
 
-/* Where packages put SeaBIOS' image for machines like ours. */
-static const char *find_bios(struct err *err)
-{
-	static const char *const paths[] = {
-		"/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin", "/usr/share/seabios/bios.bin",
-	};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(paths); i++)
-		if (access(paths[i], R_OK) == 0)
-			return paths[i];
-	err_set(err, ENOENT, "--firmware bios: SeaBIOS is not there (Debian's package is seabios); or --firmware FILE");
-	return NULL;
-}
-
-static int configure_firmware(struct parts *r, struct machine_config *config, struct err *err)
-{
-	const char *odd = r->kernel ? "--kernel" : r->initrd ? "--initrd" : strcmp(r->append, DEFAULT_CMDLINE) ? "--append"
-			  : r->agent ? "--agent" : NULL;
-
-	if (odd)
-		return err_set(err, ERANGE, "%s is for a kernel that lodge loads: firmware boots what is on disks", odd);
-	config->board = &board_q35;
-	config->firmware = strcmp(r->firmware, "bios") == 0 ? find_bios(err) : launch_path(r->firmware);
-	if (!config->firmware)
-		return -ENOENT;
-	if (!r->firmware_log)
-		return 0;
-	config->firmware_log = fopen(r->firmware_log, "we");
-	return config->firmware_log ? 0 : err_sys(err, errno, "--firmware-log '%s'", r->firmware_log);
-}
-
 static int configure(void *parts, struct machine_config *config, struct launch_disks *disks,
 		     struct err *err)
 {
 	struct parts *r = parts;
 
+	const char *odd = r->kernel ? "--kernel" : r->initrd ? "--initrd" : strcmp(r->append, DEFAULT_CMDLINE) ? "--append"
+			  : r->agent ? "--agent" : NULL;
 	int rc;
 
 	make_absolute(r);
-	if (!r->kernel && !r->firmware)
+	if (r->firmware.image && odd)
+		return err_set(err, ERANGE, "%s is for a kernel that lodge loads: firmware boots what is on disks", odd);
+	if (!r->kernel && !r->firmware.image)
 		return err_set(err, ERANGE, "what is to be booted is missing: lodge run DISK, or lodge run --kernel FILE");
-	if (r->firmware_log && !r->firmware)
-		return err_set(err, ERANGE, "--firmware-log is for a machine with firmware: --firmware bios");
-	rc = r->firmware ? configure_firmware(r, config, err) : 0;
+	rc = firmware_configure(&r->firmware, config, err);
 	if (rc < 0)
 		return rc;
 	config->cpus = r->cpus;
@@ -236,7 +211,7 @@ static int configure(void *parts, struct machine_config *config, struct launch_d
 	config->memory = r->memory;
 	config->kernel = r->kernel;
 	config->initrd = r->initrd;
-	config->cmdline = r->firmware ? NULL : r->append;
+	config->cmdline = r->firmware.image ? NULL : r->append;
 	config->virtio_console = strcmp(r->console, "virtio") == 0;
 	config->port.name = r->agent ? AGENT_PORT : NULL;
 	*disks = r->disks;
@@ -322,8 +297,8 @@ static int take_disk(struct run *r, struct err *err)
 		return err_set(err, ERANGE, "'%s' is a disk too many: there can be %d at most", r->file, MACHINE_DISKS_MAX);
 	memmove(d->disks + 1, d->disks, d->n++ * sizeof(d->disks[0]));
 	d->disks[0] = (struct disk_config){.path = r->file};
-	if (!r->parts.firmware)
-		r->parts.firmware = "bios";
+	if (!r->parts.firmware.image)
+		r->parts.firmware.image = "bios";
 	r->file = NULL;
 	return 0;
 }

@@ -7,14 +7,18 @@
 #include "base/err.h"
 #include "base/macros.h"
 #include "dev/debugcon.h"
+#include "dev/flash.h"
 #include "dev/fw_cfg.h"
 #include "dev/pci/function.h"
 #include "dev/pci/lpc.h"
 #include "dev/pci/mch.h"
+#include "loop/loop.h"
 #include "tests/tap.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define RAM 0x10000u
 
@@ -230,6 +234,75 @@ static void test_dma(void)
 	ok(true, "a request that is not in memory is nothing");
 }
 
+/* -- The flash chip ---------------------------------------------------------------------- */
+
+static uint8_t chip[FLASH_SIZE];
+static bool shown;
+
+static void show(void *ctx, bool array)
+{
+	(void)ctx;
+	shown = array;
+}
+
+static void chip_out(unsigned at, uint8_t value)
+{
+	bus_write(bus, BUS_MMIO, 0xffc00000u + at, 1, value);
+}
+
+static unsigned chip_in(unsigned at)
+{
+	return (unsigned)bus_read(bus, BUS_MMIO, 0xffc00000u + at, 1);
+}
+
+static void test_flash(struct loop *loop)
+{
+	int fd = memfd_create("variables", MFD_CLOEXEC);
+	struct flash_config c = {.bytes = chip, .show = show, .fd = fd, .loop = loop};
+	struct device *dev;
+	uint8_t file[2] = {0};
+
+	memset(chip, 0xff, sizeof(chip));
+	shown = true;
+	dev = device_create(&flash_model, bus, (uint64_t[]){0xffc00000}, &c, NULL);
+	chip_out(0, 0x70);
+	ok(!shown && chip_in(5) == 0, "the status: nothing is ready that was not begun, as OVMF looks for it");
+	chip_out(0, 0xff);
+	ok(shown && chip_in(5) == 0xff, "and the array again");
+	chip_out(0, 0x90);
+	ok(chip_in(0) == 0x89 && chip_in(1) == 0x18, "maker and device");
+	chip_out(0x1234, 0x10);
+	chip_out(0x1234, 0x5a);
+	ok(!shown && chip_in(0) == 0x80, "a byte is programmed, and it is ready");
+	chip_out(0x1234, 0x40);
+	chip_out(0x1234, 0xf0);
+	is_int(chip[0x1234], 0x50, "bits become 0, never 1");
+	chip_out(0x1fff, 0x20);
+	chip_out(0x1fff, 0xd0);
+	ok(chip[0x1234] == 0xff && chip[0x1000] == 0xff, "a block is erased");
+	chip_out(0x1fff, 0x20);
+	chip_out(0x1fff, 0x10);
+	is_int(chip_in(0), 0xb0, "an erase without its second half fails");
+	chip_out(0, 0x50);
+	ok(shown, "the status cleared, reads are the array's");
+	chip_out(0, 0x70);
+	is_int(chip_in(0), 0, "and it is");
+	chip_out(FLASH_SIZE - 1, 0x10);
+	chip_out(FLASH_SIZE - 1, 0x11);
+	chip_out(7, 0x10);
+	chip_out(7, 0x77);
+	loop_once(loop);
+	ok(pread(fd, file, 1, 7) == 1 && pread(fd, file + 1, 1, FLASH_SIZE - 1) == 1 && file[0] == 0x77 && file[1] == 0x11,
+	   "the file has what has changed");
+	chip_out(8, 0x10);
+	chip_out(8, 0x78);
+	device_reset(dev);
+	ok(shown && chip[8] == 0x78, "a reset leaves the bytes");
+	device_destroy(dev);
+	ok(pread(fd, file, 1, 8) == 1 && file[0] == 0x78, "and the end writes what the loop has not");
+	close(fd);
+}
+
 /* -- The debug console -------------------------------------------------------------------- */
 
 static void test_debugcon(void)
@@ -260,6 +333,7 @@ static void test_debugcon(void)
 int main(void)
 {
 	struct device *mch, *fw;
+	struct loop *loop;
 
 	bus = bus_create();
 	guest_mem_add(&mem, &(struct guest_region){.size = RAM, .host = ram}, NULL);
@@ -274,6 +348,9 @@ int main(void)
 	test_dma();
 	device_destroy(fw);
 	test_debugcon();
+	is_int(loop_create(&loop, NULL), 0, "a loop");
+	test_flash(loop);
+	loop_destroy(loop);
 	bus_destroy(bus);
 	return done_testing();
 }

@@ -12,6 +12,7 @@
 #include "block/disk.h"
 #include "dev/acpi_pm.h"
 #include "dev/debugcon.h"
+#include "dev/flash.h"
 #include "dev/fw_cfg.h"
 #include "dev/i8042.h"
 #include "dev/pci/lpc.h"
@@ -31,6 +32,7 @@
 
 #define NOW  UINT64_C(1700000000123456789)
 #define SLOT 1u
+#define FLASH 0xffc00000u
 #define MCH_PORTS 0x1cf8 /* there is a host bridge already */
 
 /* -- Each model, made and used ----------------------------------------------------- */
@@ -127,6 +129,19 @@ static void use_lpc(struct device *dev)
 	lpc_pirq(dev, 1, true);
 }
 
+static void use_flash(struct device *dev)
+{
+	(void)dev;
+	bus_write(g_bus, BUS_MMIO, FLASH, 1, 0x20);
+	bus_write(g_bus, BUS_MMIO, FLASH, 1, 0x21); /* not confirmed */
+	bus_write(g_bus, BUS_MMIO, FLASH, 1, 0x40);
+}
+
+static void show(void *ctx, bool array)
+{
+	(void)ctx, (void)array;
+}
+
 static void use_fw_cfg(struct device *dev)
 {
 	(void)dev;
@@ -140,6 +155,7 @@ static void shadow(void *ctx, unsigned n, bool reads, bool writes)
 	(void)ctx, (void)n, (void)reads, (void)writes;
 }
 
+static uint8_t chip[FLASH_SIZE];
 static const struct fw_cfg_item items[] = {{.name = "etc/test", .bytes = "test", .size = 4}};
 
 static void use_virtio(struct device *dev)
@@ -186,6 +202,7 @@ static struct device *make_on_board(const struct device_model *m)
 		{&vmgenid_model, &(struct vmgenid_config){.mem = &g_mem, .at = FREE_RAM}, {0}},
 		{&mch_model, &(struct mch_config){.shadow = shadow}, {MCH_PORTS, MCH_PORTS + 4}},
 		{&lpc_model, &(struct lpc_config){.host = g_host, .pm = 0x600}, {0}},
+		{&flash_model, &(struct flash_config){.bytes = chip, .show = show, .fd = -1}, {FLASH}},
 		{&fw_cfg_model, &(struct fw_cfg_config){.mem = &g_mem, .items = items, .n = 1}, {0x510}},
 		{&debugcon_model, &(struct debugcon_config){.to = NULL}, {0x402}},
 		{&virtio_blk_model, &(struct virtio_blk_config){.pci = pci, .disk = disk}, {0}},
@@ -228,6 +245,7 @@ static const struct {
 	{&pci_host_model, use_host},
 	{&mch_model, use_mch},
 	{&lpc_model, use_lpc},
+	{&flash_model, use_flash},
 	{&fw_cfg_model, use_fw_cfg},
 	{&debugcon_model, NULL},
 	{&virtio_blk_model, use_virtio},

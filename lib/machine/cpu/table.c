@@ -87,6 +87,14 @@ unsigned cpu_table_phys_bits(const struct cpu_table *t)
 	return bits >= 32 && bits <= 52 ? bits : 36; /* what it is where CPUID does not say */
 }
 
+void cpu_table_limit_phys_bits(struct cpu_table *t, unsigned bits)
+{
+	struct kvm_cpuid_entry2 *e = cpu_table_find(t, 0x80000008, 0);
+
+	if (e && (e->eax & 0xff) > bits)
+		e->eax = (e->eax & ~0xffu) | bits;
+}
+
 int cpu_table_offered(const struct kvm_face *face, int sys, struct cpu_table *t, struct err *err)
 {
 	struct kvm_cpuid_entry2 *one;

@@ -57,4 +57,7 @@ bool cpu_table_is_amd(const struct cpu_table *t);
 /* How many bits its physical addresses have. */
 unsigned cpu_table_phys_bits(const struct cpu_table *t);
 
+/* No more than that many. */
+void cpu_table_limit_phys_bits(struct cpu_table *t, unsigned bits);
+
 #endif

@@ -320,6 +320,15 @@ int acpi_put(const struct tables_plan *plan, struct err *err)
 
 int acpi_make(const struct tables_plan *plan, struct shelf *s, uint8_t rsdp[ACPI_RSDP_SIZE], struct err *err)
 {
+	int rc;
+
 	s->base = 0;
-	return fill(s, plan, rsdp, err);
+	rc = fill(s, plan, rsdp, err);
+	if (rc < 0)
+		return rc;
+	/* Firmware puts the sum of all bytes there, not of all others. */
+	for (unsigned i = 0; i < s->n_tables; i++)
+		s->host[s->tables[i].at + 9] = 0;
+	rsdp[ACPI_RSDP_SUM] = rsdp[ACPI_RSDP_SUM_ALL] = 0;
+	return 0;
 }

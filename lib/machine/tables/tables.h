@@ -28,7 +28,7 @@ struct tables_plan {
 int acpi_put(const struct tables_plan *plan, struct err *err);
 
 /* Makes them where they are not going to be: in a shelf, whose notes say what has to be made good when they are moved. The
- * RSDP points into the shelf by an offset. */
+ * RSDP points into the shelf by an offset, and all checksums are 0. */
 #define ACPI_RSDP_SIZE    36
 #define ACPI_RSDP_OLD     20 /* that much is ACPI 1.0's */
 #define ACPI_RSDP_SUM     8  /* of these */

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See firmware.h. Images are where Debian's packages put them. Of OVMF it is the build for 4 MiB without Secure Boot: the one with it wants
+ * system management mode, which there is not (docs/board.md).
+ *
+ * A file of variables is one guest's: it is locked as long as the guest is there.
+ */
+#include "firmware.h"
+
+#include "base/err.h"
+#include "base/macros.h"
+#include "base/scoped.h"
+#include "dev/flash.h"
+#include "launch.h"
+#include "machine/board_map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct {
+	const char *name, *is, *package;
+	const char *paths[3];
+	const char *variables; /* as they are in a new computer; NULL: it keeps none */
+} known[] = {
+	{"bios", "SeaBIOS", "seabios",
+	 {"/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin", "/usr/share/seabios/bios.bin"}, NULL},
+	{"uefi", "OVMF", "ovmf", {"/usr/share/OVMF/OVMF_CODE_4M.fd"}, "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+};
+
+/* The row of a name; -1: it is a file. */
+static int find(const char *image)
+{
+	for (int i = 0; i < (int)ARRAY_SIZE(known); i++)
+		if (strcmp(known[i].name, image) == 0)
+			return i;
+	return -1;
+}
+
+static const char *find_image(int row, struct err *err)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(known[row].paths) && known[row].paths[i]; i++)
+		if (access(known[row].paths[i], R_OK) == 0)
+			return known[row].paths[i];
+	err_set(err, ENOENT, "--firmware %s: %s is not there (Debian's package is %s); or --firmware FILE", known[row].name,
+		known[row].is, known[row].package);
+	return NULL;
+}
+
+/* -- Variables ---------------------------------------------------------------------------- */
+
+/* A new file has those of a new computer. */
+static int fill(int fd, const char *path, const char *from, struct err *err)
+{
+	scoped_fd int source = open(from, O_RDONLY | O_CLOEXEC);
+	static uint8_t bytes[FLASH_SIZE];
+
+	if (source < 0 || pread(source, bytes, sizeof(bytes), 0) != sizeof(bytes))
+		return err_set(err, EINVAL, "'%s' has no variables of a new computer: it must have %u bytes", from, FLASH_SIZE);
+	if (pwrite(fd, bytes, sizeof(bytes), 0) != sizeof(bytes))
+		return err_sys(err, errno, "writing variables to '%s'", path);
+	return 0;
+}
+
+static int check(int fd, const char *path, const char *from, struct err *err)
+{
+	struct stat st;
+
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return err_set(err, EBUSY, "--firmware-vars '%s': another guest has it", path);
+	if (fstat(fd, &st) < 0)
+		return err_sys(err, errno, "--firmware-vars '%s'", path);
+	if (st.st_size == 0 && from)
+		return fill(fd, path, from, err);
+	if (!S_ISREG(st.st_mode) || st.st_size != FLASH_SIZE)
+		return err_set(err, EINVAL, "--firmware-vars '%s' has %lld bytes: a file of variables has %u, or is not there yet", path,
+			       (long long)st.st_size, FLASH_SIZE);
+	return 0;
+}
+
+static int open_variables(const struct firmware_options *o, int row, struct machine_config *config, struct err *err)
+{
+	const char *from = row >= 0 ? known[row].variables : NULL, *path = o->variables ? o->variables : from;
+	int rc;
+
+	if (!path)
+		return 0;
+	config->variables = o->variables ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : open(path, O_RDONLY | O_CLOEXEC);
+	if (config->variables < 0)
+		return err_sys(err, errno, "variables of firmware, '%s'", path);
+	config->keep_variables = o->variables != NULL;
+	rc = config->keep_variables ? check(config->variables, path, from, err) : 0;
+	if (rc < 0)
+		close(config->variables);
+	return rc;
+}
+
+int firmware_configure(const struct firmware_options *o, struct machine_config *config, struct err *err)
+{
+	int row = o->image ? find(o->image) : -1;
+
+	if (!o->image && (o->log || o->variables))
+		return err_set(err, ERANGE, "%s is for a machine with firmware: --firmware uefi",
+			       o->log ? "--firmware-log" : "--firmware-vars");
+	if (!o->image)
+		return 0;
+	if (o->variables && row >= 0 && !known[row].variables)
+		return err_set(err, ERANGE, "--firmware-vars: %s has none; --firmware uefi has", known[row].is);
+	config->board = &board_q35;
+	config->firmware = row >= 0 ? find_image(row, err) : launch_path(o->image);
+	if (!config->firmware)
+		return -ENOENT;
+	config->firmware_log = o->log ? fopen(o->log, "we") : NULL;
+	if (o->log && !config->firmware_log)
+		return err_sys(err, errno, "--firmware-log '%s'", o->log);
+	return open_variables(o, row, config, err);
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which firmware a guest has, by the options of lodge run.
+ *
+ *	struct firmware_options o = {.image = "uefi", .variables = "web.vars"};
+ *	rc = firmware_configure(&o, &config, &err);
+ */
+#ifndef LODGE_FIRMWARE_H
+#define LODGE_FIRMWARE_H
+
+struct err;
+struct machine_config;
+
+struct firmware_options {
+	const char *image;     /* bios, uefi, or a file; NULL: there is none, and a kernel */
+	const char *variables; /* a file that is made if it is not there; NULL: they end with the guest */
+	const char *log;       /* NULL: none */
+};
+
+/* Fills in board, firmware, firmware_log, variables and keep_variables, and opens what they need. Nothing without an image. 0, or
+ * -errno with err. */
+int firmware_configure(const struct firmware_options *o, struct machine_config *config, struct err *err);
+
+#endif
