@@ -22,6 +22,7 @@
 #include "base/err.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/random.h>
 
 struct vmgenid {
@@ -30,15 +31,22 @@ struct vmgenid {
 	uint8_t id[16];
 };
 
+static uint8_t *place(const struct vmgenid *v)
+{
+	return v->config.bytes ? v->config.bytes : guest_range(v->config.mem, v->config.at, sizeof(v->id));
+}
+
 static int init(struct device *dev, const void *config, struct err *err)
 {
 	struct vmgenid *v = (struct vmgenid *)dev;
 
 	v->config = *(const struct vmgenid_config *)config;
-	if (!guest_range(v->config.mem, v->config.at, sizeof(v->id)))
+	if (!place(v))
 		return err_set(err, EFAULT, "no guest memory at 0x%llx", (unsigned long long)v->config.at);
-	if (v->config.moved)
-		return guest_read(v->config.mem, v->config.at, v->id, sizeof(v->id));
+	if (v->config.moved) {
+		memcpy(v->id, place(v), sizeof(v->id));
+		return 0;
+	}
 	if (getrandom(v->id, sizeof(v->id), 0) != sizeof(v->id))
 		return err_sys(err, errno, "random bytes from the host");
 	return 0;
@@ -48,7 +56,10 @@ static void reset(struct device *dev)
 {
 	struct vmgenid *v = (struct vmgenid *)dev;
 
-	guest_write(v->config.mem, v->config.at, v->id, sizeof(v->id)); /* which is there: init() looked */
+	uint8_t *to = place(v);
+
+	if (to) /* init() looked; a file that was cut may have taken it away since */
+		memcpy(to, v->id, sizeof(v->id));
 }
 
 const struct device_model vmgenid_model = {

@@ -12,6 +12,7 @@
 #include "dev/device.h"
 
 struct vmgenid_config {
+	uint8_t *bytes; /* where it is in our memory, if the guest can only read it; NULL: mem and at say */
 	const struct guest_mem *mem; /* as the guest finds it: loaded, if it is to be */
 	bool moved; /* the guest is the one that it was, elsewhere: its ID, which is in memory, stays */
 	gpa_t at; /* a multiple of 8, in RAM that the guest leaves alone, cacheable */

@@ -127,7 +127,7 @@ static bool add_genid(struct machine *m, struct err *err)
 	if (!p->what)
 		return true;
 	m->board.genid = add(m, &vmgenid_model, NULL, &(struct vmgenid_config){
-		.mem = &m->mem, .at = p->base, .moved = m->config.incoming,
+		.bytes = m->ram.genid, .mem = &m->mem, .at = p->base, .moved = m->config.incoming,
 	}, err);
 	return m->board.genid != NULL;
 }

@@ -59,6 +59,7 @@ const struct board_map board_q35 = {"q35", {
 	ROW(PCI_LOW,       MEMORY,  0xc0000000, 0x3ec00000,     0, 0,  NULL,       "PCI: BARs")
 	ROW(IOAPIC,        MEMORY,  0xfec00000, 0x1000,         0, 0,  NULL,       "IOAPIC")
 	ROW(LAPIC,         MEMORY,  0xfee00000, 0x1000,         0, 0,  NULL,       "local APICs")
+	ROW(GENID,         MEMORY,  0xfeffb000, 0x1000,         0, 0,  "vmgenid",  "VM generation ID")
 	ROW(KVM_PAGES,     MEMORY,  0xfeffc000, 0x4000,         0, 0,  NULL,       "pages of the kernel's KVM")
 	ROW(FLASH,         MEMORY,  0xffc00000, 0x84000,        0, 0,  "flash",    "firmware's variables")
 	ROW(ROM,           MEMORY,  0xffc84000, 0x37c000,       0, 0,  NULL,       "firmware")

@@ -12,7 +12,7 @@
  * The hole between 3 and 4 GiB splits it in two as the guest sees it: bytes 0 to 3 GiB of
  * the file are at the same guest-physical address, the rest is at 4 GiB and above.
  *
- * A board with a ROM has it behind the RAM in the file, and at the end of the first 4 GiB as the guest sees it, as large as
+ * A board with a ROM has it behind the RAM in the file, with a flash chip before it and the page of the generation ID after it, and at the end of the first 4 GiB as the guest sees it, as large as
  * the board has room for it. Then RAM between 640 KiB and 1 MiB is regions of its own: shadows, which lead to
  * RAM or to the ROM's last bytes as firmware wishes, and nothing where a PC has its screen.
  *
@@ -83,7 +83,9 @@ unsigned map_phys_bits(const struct board_map *board, uint64_t memory)
 
 uint64_t map_size(const struct board_map *board, uint64_t memory)
 {
-	return memory + board->at[BOARD_FLASH].size + board->at[BOARD_ROM].size;
+	const struct board_place *at = board->at;
+
+	return at[BOARD_ROM].what ? memory + at[BOARD_FLASH].size + at[BOARD_ROM].size + at[BOARD_GENID].size : memory;
 }
 
 gpa_t map_shadow_base(unsigned n)
@@ -135,10 +137,9 @@ static int add_flash(struct map_ram *ram, const struct board_map *board, struct 
 	return guest_mem_add(mem, &r, err);
 }
 
-static int add_rom(struct map_ram *ram, const struct board_map *board, struct guest_mem *mem, struct err *err)
+static int add_rom(const struct board_place *p, uint8_t *host, struct guest_mem *mem, struct err *err)
 {
-	const struct board_place *p = &board->at[BOARD_ROM];
-	struct guest_region r = {.base = p->base, .size = p->size, .host = ram->rom, .readonly = true, .name = "rom"};
+	struct guest_region r = {.base = p->base, .size = p->size, .host = host, .readonly = true, .name = p->what};
 
 	return guest_mem_add(mem, &r, err);
 }
@@ -158,7 +159,9 @@ static int add_low(struct map_ram *ram, const struct board_map *board, uint64_t 
 		rc = add_shadow(ram, board, i, mem, err);
 	if (rc == 0)
 		rc = add_flash(ram, board, mem, err);
-	return rc < 0 ? rc : add_rom(ram, board, mem, err);
+	if (rc == 0)
+		rc = add_rom(&board->at[BOARD_ROM], ram->rom, mem, err);
+	return rc < 0 ? rc : add_rom(&board->at[BOARD_GENID], ram->genid, mem, err);
 }
 
 static int add_regions(struct map_ram *ram, const struct board_map *board, uint64_t memory, struct guest_mem *mem,
@@ -215,6 +218,7 @@ int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t 
 	if (size > memory) {
 		ram->flash = ram->host + memory;
 		ram->rom = ram->flash + board->at[BOARD_FLASH].size;
+		ram->genid = ram->rom + board->at[BOARD_ROM].size;
 	}
 	rc = add_regions(ram, board, memory, mem, err);
 	if (rc < 0)

@@ -12,7 +12,7 @@
  *	  0x9fc00-0x100000  reserved: where a PC has its BIOS, and the board its tables
  *	4 GiB             the rest of RAM
  *
- * A board with firmware has other memory besides: a flash chip and a ROM. All of it is in one file, RAM first, so that what saves, forks and
+ * A board with firmware has other memory besides: a flash chip, a ROM, and a page with the VM generation ID. All of it is in one file, RAM first, so that what saves, forks and
  * migrates a guest needs to know of no other.
  */
 #ifndef MACHINE_MAP_H
@@ -80,7 +80,7 @@ struct map_ram {
 	uint8_t *host;
 	uint64_t size;             /* map_size() */
 	uint64_t memory;           /* of which that much, from its beginning, is RAM */
-	uint8_t *flash, *rom;      /* NULL: there is none */
+	uint8_t *flash, *rom, *genid; /* NULL: there is none, or it is in RAM */
 	unsigned shadow;           /* the first of MAP_SHADOWS regions, if there is a ROM */
 	unsigned variables;        /* the flash's region */
 	struct ram_layers *layers; /* layer.h; NULL: all of it is in the memfd */

@@ -20,9 +20,9 @@ def path(name):
     return os.path.join(WORK.name, name)
 
 
-def disk(name, more="", efi=False):
+def disk(name, more="", efi=False, kernel="cloud"):
     """One that boots, to a shell on its console."""
-    subprocess.run([TOP + "/tools/guest/grub", *(["--efi"] if efi else []), path(name), GUEST + "/cloud/vmlinuz", GUEST + "/cloud/initrd",
+    subprocess.run([TOP + "/tools/guest/grub", *(["--efi"] if efi else []), path(name), GUEST + "/%s/vmlinuz" % kernel, GUEST + "/%s/initrd" % kernel,
                     *(LINE + more).split()], check=True, stdout=subprocess.DEVNULL)
     return path(name)
 
