@@ -10,6 +10,7 @@
 #   make bench-before BEFORE=COMMIT   the same rows beside lodge as it was then
 #   make bench-life  pause, fork, save, restore of a guest that has booted
 #   make bench-moves save, restore, migrate, beside QEMU TCG
+#   make bench-net   a guest's network through NAT, beside QEMU TCG
 #   make bench-handoff   an exit to the VMM, and to one in another process
 #   make hostile HOURS=1   attacks with other seeds, with and without sanitizers
 #   make oracle CASES=10000000   random instructions beside the CPU; goes on where it ended
@@ -30,7 +31,7 @@ SEED  := 1
 SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all help setup run test check asan clang fuzz bench bench-ways bench-before bench-handoff bench-life bench-moves hosts hostile oracle \
+.PHONY: all help setup run test check asan clang fuzz bench bench-ways bench-before bench-handoff bench-life bench-moves bench-net hosts hostile oracle \
 	soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
@@ -134,6 +135,11 @@ bench-life: all
 bench-moves: all
 	@tools/guest/fetch cloud
 	@bench/moves
+
+bench-net: all
+	@tools/guest/fetch cloud
+	@tools/guest/disk
+	@bench/net
 
 bench-handoff: all
 	@$(BUILD)/gcc/bench/handoff

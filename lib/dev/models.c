@@ -33,6 +33,7 @@ const struct device_model *const device_models[] = {
 	&debugcon_model,
 	&virtio_blk_model,
 	&virtio_console_model,
+	&virtio_net_model,
 	&virtio_rng_model,
 	NULL,
 };

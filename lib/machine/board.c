@@ -6,7 +6,7 @@
  *	PCI slot 0  host bridge; with firmware, 31 is the LPC bridge
  *	     slot 1  virtio rng
  *	     slot 2  and on: virtio blk, a disk each, in the order of the command line; behind
- *	             them a virtio console, if that or a port is wanted
+ *	             them a virtio console, if that or a port is wanted, and a virtio network card
  *
  * The timer chip and the interrupt controllers are not here: they are the engine's
  * (machine/vm.c). A wire is a callback with m->vm as its context, and m->vm is re-opened at
@@ -36,6 +36,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { EVENT_GENID = 0 }; /* of GPE0: \_GPE._E00 in dsdt.asl */
 
@@ -261,6 +262,18 @@ static bool add_console(struct machine *m, struct virtio_place place, struct err
 	return b->hvc != NULL;
 }
 
+static bool add_net(struct machine *m, struct virtio_place place, struct err *err)
+{
+	const struct machine_net *net = &m->config.net;
+	struct virtio_net_config config = {.pci = place, .port = net->port, .loop = m->loop, .mtu = net->mtu};
+
+	if (!net->how)
+		return true;
+	memcpy(config.mac, net->mac, MAC_LEN);
+	m->board.nic = add(m, &virtio_net_model, NULL, &config, err);
+	return m->board.nic != NULL;
+}
+
 static bool add_virtio(struct machine *m, struct err *err)
 {
 	struct virtio_place place = {.host = m->board.pci, .mem = &m->mem};
@@ -274,7 +287,7 @@ static bool add_virtio(struct machine *m, struct err *err)
 		if (!add(m, &virtio_blk_model, NULL, &config, err))
 			return false;
 	}
-	return add_console(m, place, err);
+	return add_console(m, place, err) && add_net(m, place, err);
 }
 
 int board_create(struct machine *m, struct err *err)

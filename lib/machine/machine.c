@@ -480,6 +480,19 @@ void machine_power_button(struct machine *m)
 	acpi_pm_power_button(m->board.pm);
 }
 
+int machine_plug(struct machine *m, bool in, struct err *err)
+{
+	if (!m->board.nic)
+		return err_set(err, ENOENT, "the guest has no network card");
+	virtio_net_plug(m->board.nic, in);
+	return 0;
+}
+
+bool machine_link(struct machine *m)
+{
+	return m->board.nic && virtio_net_link(m->board.nic);
+}
+
 static uint64_t sum_exits(const struct machine *m, unsigned reason)
 {
 	uint64_t sum = 0;

@@ -39,6 +39,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "net/mac.h"
+
 struct board_map;
 struct cpu_model;
 struct disk;
@@ -47,6 +49,7 @@ struct kvm_face;
 struct kvm_stat;
 struct loop;
 struct machine;
+struct net_port;
 
 #define MACHINE_CPUS_MAX  64
 #define MACHINE_DISKS_MAX 16
@@ -65,6 +68,14 @@ struct machine_console {
 struct machine_port {
 	const char *name; /* NULL: there is none */
 	struct machine_console end;
+};
+
+/* A network card. */
+struct machine_net {
+	const char *how;       /* what is at the other end of its cable, in words of who makes it; NULL: there is no card */
+	struct net_port *port; /* and that, open; the caller's, closed after the machine is destroyed. NULL: no cable */
+	uint8_t mac[MAC_LEN];
+	unsigned mtu;
 };
 
 struct machine_panic {
@@ -95,6 +106,7 @@ struct machine_config {
 	struct machine_panic panic;     /* nobody listens: zeros */
 	bool virtio_console;            /* at that of a virtio console instead: hvc0 */
 	struct machine_port port;
+	struct machine_net net;
 	const uint8_t *initrd_more;     /* a cpio archive that the kernel is to find behind its initrd */
 	size_t initrd_more_len;         /* 0: none */
 	const struct saved *saved;      /* the machine goes on from there (saved.h); NULL: it boots */
@@ -180,6 +192,10 @@ bool machine_port_is_open(struct machine *m);
 
 /* Asks the guest to shut down, as a power button does. */
 void machine_power_button(struct machine *m);
+
+/* Plugs the cable of its network card in, or pulls it; and whether its link is up. -ENOENT: it has none. */
+int machine_plug(struct machine *m, bool in, struct err *err);
+bool machine_link(struct machine *m);
 
 /* Exits by reason, then the engine's counters; returns how many there are, at most max are
  * filled in. Owner's thread. */

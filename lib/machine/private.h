@@ -32,6 +32,7 @@ struct board {
 	unsigned n;
 	struct device *uart, *pm, *genid, *pci;
 	struct device *lpc; /* of a board with firmware */
+	struct device *nic; /* NULL: there is none */
 	struct device *hvc; /* a virtio console: of the machine's console or port, or both */
 };
 

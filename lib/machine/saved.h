@@ -57,7 +57,8 @@ int saved_open_fd(struct saved **s, int fd, const char *path, struct err *err);
 /* Whether a file says of itself that it is one: its first bytes. */
 bool saved_is(const char *path);
 
-/* Fills in what the machine was: cpus, memory, kernel, initrd, cmdline, virtio_console, the port's name, saved.
+/* Fills in what the machine was: cpus, memory, kernel, initrd, cmdline, virtio_console, the port's name, the
+ * network card (without what its cable leads to), saved.
  * Strings are the file's, and live as long as it is open. */
 int saved_config(const struct saved *s, struct machine_config *config, struct err *err);
 

@@ -29,15 +29,18 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -47,7 +50,7 @@ enum {
 	MAIN = 1, VCPU = 2, DISK = 4,
 	ANY = MAIN | VCPU | DISK,
 	MAIN_MAKES_CODE = 8, MAIN_REMOVES = 16,
-	TLS = 32,
+	TLS = 32, NAT = 64,
 };
 
 static const struct {
@@ -58,6 +61,7 @@ static const struct {
 	{"vcpu", VCPU},
 	{"disk", DISK},
 	{"tls", TLS},
+	{"nat", NAT},
 };
 
 /* (argument & mask) is `value`, or is not. */

@@ -51,7 +51,7 @@ static const struct {
 	{6, 0xffff, 3, 3, 24},   /* abstract sockets, signals */
 };
 
-static int create_ruleset(void)
+static int create_ruleset(bool network)
 {
 	long abi = syscall(SYS_CREATE_RULESET, NULL, 0, ASK_VERSION);
 	struct ruleset all;
@@ -62,7 +62,7 @@ static int create_ruleset(void)
 		return abi < 0 ? -errno : -EOPNOTSUPP;
 	while (i + 1 < ARRAY_SIZE(abis) && abis[i + 1].abi <= (unsigned)abi)
 		i++;
-	all = (struct ruleset){abis[i].files, abis[i].net, abis[i].scopes};
+	all = (struct ruleset){abis[i].files, network ? 0 : abis[i].net, abis[i].scopes};
 	fd = syscall(SYS_CREATE_RULESET, &all, abis[i].size, 0);
 	return fd < 0 ? -errno : (int)fd;
 }
@@ -101,16 +101,18 @@ static void allow_core(int ruleset)
 	allow(ruleset, end ? dir : ".", MAY_READ_FILE | MAY_WRITE_FILE | MAY_MAKE_FILE);
 }
 
-int landlock_enter(const char *removes)
+int landlock_enter(const struct landlock_left *left)
 {
-	scoped_fd int ruleset = create_ruleset();
+	scoped_fd int ruleset = create_ruleset(left->network);
 	int rc = 0;
 
 	if (ruleset < 0)
 		return ruleset;
 	allow_core(ruleset);
-	if (removes)
-		rc = allow(ruleset, removes, MAY_REMOVE_FILE);
+	if (left->removes)
+		rc = allow(ruleset, left->removes, MAY_REMOVE_FILE);
+	if (rc == 0 && left->reads)
+		rc = allow(ruleset, left->reads, MAY_READ_FILE);
 	if (rc == 0 && syscall(SYS_RESTRICT_SELF, ruleset, 0))
 		rc = -errno;
 	return rc;

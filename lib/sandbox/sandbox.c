@@ -137,6 +137,7 @@ static void on_forbidden(int sig, siginfo_t *info, void *uc)
 
 static void enter(const char *name, const char *removes)
 {
+	const struct landlock_left left = {.removes = removes};
 	int which = filter_role(name);
 
 	if (which < 0)
@@ -144,7 +145,7 @@ static void enter(const char *name, const char *removes)
 	role = name;
 	if (!entered) {
 		note(CAPABILITIES, drop_capabilities());
-		if (!note(LANDLOCK, landlock_enter(removes)))
+		if (!note(LANDLOCK, landlock_enter(&left)))
 			filter.removes = false;
 	}
 	note(FILTER, filter_enter(which, &filter));
@@ -179,10 +180,12 @@ void sandbox_enter(const struct sandbox_config *config, char missing[SANDBOX_MIS
 	list_failures(missing);
 }
 
-void sandbox_alone(const char *name)
+void sandbox_alone(const char *name, const struct sandbox_needs *needs)
 {
+	const struct landlock_left left = {.reads = needs->reads, .network = needs->network};
+
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	drop_capabilities();
-	landlock_enter(NULL);
+	landlock_enter(&left);
 	filter_enter(filter_role(name), &filter);
 }

@@ -50,6 +50,23 @@ static void print_disk(const struct json_value *disk)
 	client_print("disk", text);
 }
 
+static void print_net(const struct json_value *net)
+{
+	const struct json_value *forwards;
+	const char *how, *mac;
+	bool up;
+	struct err err;
+	char text[4200];
+
+	if (!net || json_get_str(net, "how", &how, &err) < 0 || json_get_str(net, "mac", &mac, &err) < 0)
+		return;
+	snprintf(text, sizeof(text), "%s, %s%s", how, mac, json_get_bool(net, "link", &up, &err) == 0 && !up ? ", link down" : "");
+	client_print("net", text);
+	forwards = json_find(net, "forwards");
+	for (const struct json_value *f = forwards ? forwards->first : NULL; f; f = f->next)
+		client_print("forward", f->text ? f->text : "");
+}
+
 void info_print(const struct json_value *facts)
 {
 	static const char *const keys[] = {
@@ -66,6 +83,7 @@ void info_print(const struct json_value *facts)
 	}
 	for (const struct json_value *d = disks ? disks->first : NULL; d; d = d->next)
 		print_disk(d);
+	print_net(json_find(facts, "net"));
 }
 
 static int show(const struct info *i, const struct json_value *facts)

@@ -278,16 +278,18 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 {
 	struct launch_disks disks = {.n = 0};
 	struct err err = {0};
-	int code;
+	int code, nat = -1;
 
 	if (source(ctx, config, &disks, &err) < 0 || add_agent(l, config, &err) < 0 || open_trace(l, config, &err) < 0 ||
 	    open_control(s, &err) < 0 || open_disks(&disks, config, &err) < 0 ||
+	    net_open(&l->net, l->name, config, &nat, &err) < 0 ||
 	    launch_choose(l, config, &err) < 0 || create(s, config, &err) < 0 ||
-	    go_back(&disks, config, &err) < 0)
+	    net_wait(nat, &err) < 0 || go_back(&disks, config, &err) < 0)
 		code = refuse(l, &err);
 	else
 		code = run_machine(l, s);
 	machine_destroy(s->machine);
+	net_close(config);
 	for (unsigned i = 0; i < config->n_disks; i++)
 		disk_close(config->disks[i]);
 	control_close(s->control);
@@ -313,7 +315,7 @@ int launch(const struct launch *l, launch_source *source, void *ctx)
 	};
 	struct machine_config config = {0};
 	struct session s = {
-		.config = &config, .console = &console, .name = l->name,
+		.config = &config, .net = &l->net, .console = &console, .name = l->name,
 		.no_reboot = l->no_reboot, .commands = l->command, .paused = l->paused, .ready = l->ready,
 		.number = l->number, .image = l->image, .made = l->made, .go = l->go, .attached = -1, .incoming = l->incoming,
 	};

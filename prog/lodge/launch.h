@@ -12,6 +12,7 @@
 #include "block/disk.h"
 #include "lodge.h"
 #include "machine/machine.h"
+#include "net.h"
 
 /* What options fill in. */
 struct launch {
@@ -21,6 +22,7 @@ struct launch {
 	uint32_t number;
 	int made, go; /* pipes: the first is closed when it could run; it does when it has read a byte of this. -1: at once */
 	int incoming; /* a socket to where the guest comes from (machine/incoming.h); -1: none */
+	struct net_options net;
 	char **command; /* that the guest's agent is to run, its words; NULL: there is a console */
 	int image;      /* with no words in `command`: the machine is saved there when its agent has answered, and ends; -1 */
 };
@@ -39,6 +41,14 @@ struct launch {
 	 OPTION_FLAG, (base) + offsetof(struct launch, paused), 0, 0, NULL},               \
 	{"--no-reboot", NULL, "end when the guest resets, or says that it panicked",       \
 	 OPTION_FLAG, (base) + offsetof(struct launch, no_reboot), 0, 0, NULL},            \
+	{"--net", "WHERE", "its network: none, user, tap=NAME, bridge=NAME or socket=PATH", \
+	 OPTION_OTHER, (base) + offsetof(struct launch, net), 0, 0, net_set_how},          \
+	{"-p", "[ADDRESS:]HOST:GUEST[/udp]", "for --net user: this port here leads to that one of the guest's", \
+	 OPTION_OTHER, (base) + offsetof(struct launch, net), 0, 0, net_set_forward},      \
+	{"--mac", "ADDRESS", "of its network card (default: by its name)", OPTION_OTHER,   \
+	 (base) + offsetof(struct launch, net), 0, 0, net_set_mac},                        \
+	{"--capture", "FILE", "note the frames of its network there, for tcpdump", OPTION_TEXT, \
+	 (base) + offsetof(struct launch, net.capture), 0, 0, NULL},                       \
 	{"--stats", NULL, "print counters on stderr at the end", OPTION_FLAG,              \
 	 (base) + offsetof(struct launch, stats), 0, 0, NULL},                             \
 	{"--trace", "exits[:FILE]", "a line for each exit, on stderr or in a file",        \

@@ -31,6 +31,7 @@ const struct verb *const verbs[] = {
 	&verb_migrate,
 	&verb_snapshot,
 	&verb_console,
+	&verb_link,
 	&verb_stop,
 	&verb_doctor,
 	&verb_help,

@@ -11,6 +11,7 @@
 #include "machine/fork.h"
 #include "machine/machine.h"
 #include "machine/migrate.h"
+#include "net.h"
 #include "session.h"
 
 #include <errno.h>
@@ -47,6 +48,24 @@ static void list_disks(struct json *j, const struct machine_config *config)
 	json_close(j);
 }
 
+static void list_net(struct json *j, const struct session *s)
+{
+	const struct machine_net *net = &s->config->net;
+	char mac[MAC_TEXT];
+
+	if (!net->how)
+		return;
+	json_open(j, "net", '{');
+	json_str(j, "how", net->how);
+	json_str(j, "mac", mac_text(mac, net->mac));
+	json_bool(j, "link", machine_link(s->machine));
+	json_open(j, "forwards", '[');
+	for (unsigned i = 0; i < s->net->n_forwards; i++)
+		json_str(j, NULL, s->net->forwards[i]);
+	json_close(j);
+	json_close(j);
+}
+
 static int do_info(struct call *c, struct err *err)
 {
 	const struct session *s = c->session;
@@ -64,6 +83,7 @@ static int do_info(struct call *c, struct err *err)
 	json_str(j, "boot", machine_boot_text(s->machine));
 	json_str(j, "console", config->virtio_console ? "virtio" : "serial");
 	list_disks(j, config);
+	list_net(j, s);
 	json_real(j, "seconds", (double)(loop_now() - s->began) / 1e9);
 	return 0;
 }
@@ -242,6 +262,18 @@ static int do_forget(struct call *c, struct err *err)
 	return rc < 0 ? rc : say_ok(c);
 }
 
+/* -- The network -------------------------------------------------------------------------- */
+
+static int do_link(struct call *c, struct err *err)
+{
+	bool up = true;
+	int rc = json_get_bool(c->args, "up", &up, err);
+
+	if (rc == 0)
+		rc = machine_plug(c->session->machine, up, err);
+	return rc < 0 ? rc : say_ok(c);
+}
+
 /* -- Moving ------------------------------------------------------------------------------- */
 
 static int do_migrate(struct call *c, struct err *err)
@@ -289,6 +321,8 @@ const struct request requests[] = {
 	 .serve = do_resume},
 	{"powerdown", "presses its power button", .changes = true, .serve = do_powerdown},
 	{"stop", "pulls its plug", .changes = true, .serve = do_stop},
+	{"link", "plugs in the cable of its network card, or pulls it", .serve = do_link,
+	 .args = {{"up", JSON_BOOL, false, "in"}}},
 	{"console", "its console is at the other end of the socket, until that is closed",
 	 .file = true, .serve = do_console},
 	{"migrate", "sends it to the lodge at the other end of the socket, and answers when it runs there",

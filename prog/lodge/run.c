@@ -232,7 +232,7 @@ static void put_file(FILE *out, const char *path)
 }
 
 /* A text that is another one for another machine. NULL: no memory. */
-static char *recipe(const struct parts *r)
+static char *recipe(const struct parts *r, const char *net)
 {
 	char *text = NULL;
 	size_t n;
@@ -240,8 +240,8 @@ static char *recipe(const struct parts *r)
 
 	if (!out)
 		return NULL;
-	fprintf(out, "lodge %s\ncpus %u\ncpu %s\nmemory %llu\nconsole %s\nappend %s\nkernel", LODGE_VERSION, r->cpus,
-		r->cpu.text ? r->cpu.text : "host", (unsigned long long)r->memory, r->console, r->append);
+	fprintf(out, "lodge %s\ncpus %u\ncpu %s\nmemory %llu\nconsole %s\nnet %s\nappend %s\nkernel", LODGE_VERSION, r->cpus,
+		r->cpu.text ? r->cpu.text : "host", (unsigned long long)r->memory, r->console, net ? net : "none", r->append);
 	put_file(out, r->kernel);
 	put_file(out, r->initrd);
 	for (unsigned i = 0; i < r->disks.n; i++) {
@@ -261,7 +261,7 @@ static int run_template(struct run *r)
 
 	if (memcmp(&r->parts, &defaults.parts, sizeof(r->parts)) != 0) {
 		make_absolute(&r->parts);
-		text = recipe(&r->parts);
+		text = recipe(&r->parts, r->launch.net.how);
 		if (!text) {
 			err_set(&err, ENOMEM, "no memory");
 			return report_failure(&err);

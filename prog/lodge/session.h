@@ -25,6 +25,7 @@ struct session {
 	struct loop *loop;       /* of its thread; the machine's, too */
 	struct machine *machine;
 	const struct machine_config *config; /* that it was made of */
+	const struct net_options *net;
 	struct console *console; /* that the machine writes to */
 	struct control *control; /* or NULL */
 	const char *name;        /* or NULL */

@@ -3,6 +3,7 @@
 #include "uri.h"
 
 #include "base/err.h"
+#include "beside.h"
 #include "between.h"
 
 #include <errno.h>
@@ -54,7 +55,7 @@ int uri_connect(const char *uri, const char *certificates, bool *direct, struct 
 	if (path)
 		return connect_unix(path, err);
 	if (command)
-		return between_shell(command, err);
+		return beside_shell(command, err);
 	if (after(uri, "tls:"))
 		return between_tls("connect", after(uri, "tls:"), certificates, err);
 	return err_set(err, ERANGE, "'%s': a guest migrates to unix:PATH, tls:HOST:PORT or exec:COMMAND", uri);

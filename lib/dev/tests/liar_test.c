@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A driver that lies to entropy, console and disk for as long as it is let.
+ * A driver that lies to entropy, console, disk and network card for as long as it is let.
  *
  *	dev_liar_test [ROUNDS]
  *
@@ -14,11 +14,14 @@
  */
 #include "block/disk.h"
 #include "dev/tests/guest.h"
+#include "loop/loop.h"
+#include "net/port.h"
 #include "tests/tap.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -27,7 +30,7 @@
 #define RAM_AT 0x100000u /* guest-physical: what is below is no RAM */
 #define LIAR_RAM 0x8000u
 
-enum { RNG = 1, CONSOLE, DISK, SLOTS };
+enum { RNG = 1, CONSOLE, DISK, NET, SLOTS };
 
 static uint8_t *ram;
 static volatile bool stop;
@@ -209,7 +212,54 @@ static size_t output(void *ctx, const uint8_t *bytes, size_t n)
 	return below(4) && all != 7 ? n : below((unsigned)n + 1);
 }
 
-static void make_devices(struct device *dev[SLOTS], struct disk *disk)
+/* -- The network ------------------------------------------------------------------------------- */
+
+static struct loop *loop;
+static struct loop_timer soon;
+static int wire;
+
+static void nothing(void *ctx)
+{
+	(void)ctx;
+}
+
+static struct net_port *make_port(void)
+{
+	struct net_port *p;
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) < 0 || loop_create(&loop, NULL) < 0 ||
+	    net_stream(&p, &(struct net_stream_config){.fd = ends[0], .mtu = 1500}, NULL) < 0)
+		abort();
+	loop_timer_init(&soon, loop, nothing, NULL);
+	wire = ends[1];
+	return p;
+}
+
+/* Frames that come, and a round of the loop that brings them. What was sent is taken away, or not. */
+static void use_network(void)
+{
+	static uint8_t frame[65536], bytes[65536];
+	static size_t at, n;
+	ssize_t done;
+
+	if (at == n) {
+		n = 14 + below(below(4) ? 1500 : 60000);
+		frame[2] = (uint8_t)(n >> 8);
+		frame[3] = (uint8_t)n;
+		n += 4;
+		at = 0;
+	}
+	done = write(wire, frame + at, n - at);
+	at += done > 0 ? (size_t)done : 0;
+	if (below(4))
+		while (read(wire, bytes, sizeof(bytes)) > 0)
+			;
+	loop_call(&soon);
+	loop_once(loop);
+}
+
+static void make_devices(struct device *dev[SLOTS], struct disk *disk, struct net_port *port)
 {
 	g_start();
 	g_mem = (struct guest_mem){0};
@@ -224,6 +274,8 @@ static void make_devices(struct device *dev[SLOTS], struct disk *disk)
 	dev[DISK] = device_create(&virtio_blk_model, g_bus, NULL, &(struct virtio_blk_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = DISK}, .disk = disk,
 		.serial = "lodge-0"}, NULL);
+	dev[NET] = device_create(&virtio_net_model, g_bus, NULL, &(struct virtio_net_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = NET}, .port = port, .loop = loop, .mtu = 1500}, NULL);
 	device_reset(g_host);
 }
 
@@ -260,13 +312,14 @@ int main(int argc, char **argv)
 	unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 10000, broken = 0;
 	struct device *dev[SLOTS];
 	struct disk *disk = make_disk();
+	struct net_port *port = make_port();
 	pthread_t thread;
 
 	ram = between_guards(LIAR_RAM);
-	make_devices(dev, disk);
+	make_devices(dev, disk, port);
 	pthread_create(&thread, NULL, scribble, NULL);
 	for (unsigned n = 0; n < rounds; n++) {
-		unsigned slot = RNG + n % 3;
+		unsigned slot = RNG + n % 4;
 		struct rings r;
 
 		bring_up(slot, &r);
@@ -276,6 +329,8 @@ int main(int argc, char **argv)
 				virtio_console_input(dev[CONSOLE], below(2), (const uint8_t *)"hello", 5);
 			if (slot == CONSOLE && below(2))
 				virtio_console_output_ready(dev[CONSOLE], below(2));
+			if (slot == NET)
+				use_network();
 		}
 		broken += bar_in(slot, 0, STATUS, 1) >> 6 & 1;
 	}
@@ -288,6 +343,10 @@ int main(int argc, char **argv)
 	for (unsigned slot = RNG; slot < SLOTS; slot++)
 		device_destroy(dev[slot]);
 	g_stop();
+	port->type->close(port);
+	close(wire);
+	loop_timer_fini(&soon);
+	loop_destroy(loop);
 	disk_close(disk);
 	return done_testing();
 }

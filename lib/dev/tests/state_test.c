@@ -23,6 +23,7 @@
 #include "dev/tests/guest.h"
 #include "dev/uart.h"
 #include "dev/vmgenid.h"
+#include "net/port.h"
 #include "state/state.h"
 #include "state/tests/fields.h"
 #include "state/tests/frozen.h"
@@ -57,6 +58,15 @@ static void out(unsigned port, unsigned value)
 {
 	bus_write(g_bus, BUS_PORT, port, 1, value);
 }
+
+static bool loses_all(struct net_port *p, const struct iovec *iov, unsigned n)
+{
+	(void)p, (void)iov, (void)n;
+	return true;
+}
+
+static const struct net_port_type port_type = {.send = loses_all};
+static struct net_port port = {.type = &port_type, .up = true};
 
 static void use_uart(struct device *dev)
 {
@@ -161,7 +171,7 @@ static const struct fw_cfg_item items[] = {{.name = "etc/test", .bytes = "test",
 static void use_virtio(struct device *dev)
 {
 	device_reset(g_host); /* gives it its addresses */
-	drive(SLOT, UINT64_MAX, dev->model == &virtio_console_model ? 6 : 1, 16);
+	drive(SLOT, UINT64_MAX, dev->model == &virtio_console_model ? 6 : dev->model == &virtio_net_model ? 2 : 1, 16);
 	put_desc(0, 0, FREE_RAM, 64, F_WRITE, 0);
 	offer(0, 16, 0);
 	if (dev->model == &virtio_console_model) {
@@ -181,6 +191,11 @@ static void use_virtio(struct device *dev)
 		kick(SLOT, 5);
 	} else if (dev->model == &virtio_rng_model) {
 		kick(SLOT, 0);
+	} else if (dev->model == &virtio_net_model) {
+		put_desc(1, 0, FREE_RAM + 0x100, 72, 0, 0);
+		offer(1, 16, 0);
+		kick(SLOT, 1);
+		virtio_net_plug(dev, false);
 	}
 }
 
@@ -209,6 +224,7 @@ static struct device *make_on_board(const struct device_model *m)
 		{&virtio_console_model, &(struct virtio_console_config){
 			.pci = pci, .ports = {{.output = takes_nothing},
 					      {.name = "org.test.0", .output = takes_nothing}}}, {0}},
+		{&virtio_net_model, &(struct virtio_net_config){.pci = pci, .port = &port, .mtu = 1500}, {0}},
 		{&virtio_rng_model, &(struct virtio_rng_config){.pci = pci}, {0}},
 	};
 
@@ -250,6 +266,7 @@ static const struct {
 	{&debugcon_model, NULL},
 	{&virtio_blk_model, use_virtio},
 	{&virtio_console_model, use_virtio},
+	{&virtio_net_model, use_virtio},
 	{&virtio_rng_model, use_virtio},
 };
 

@@ -59,6 +59,13 @@ void virtio_broken(struct virtio *v, const char *why)
 		interrupt(v, v->config_vector, ISR_CONFIG);
 }
 
+void virtio_config_changed(struct virtio *v)
+{
+	v->generation++;
+	if (v->status & STATUS_DRIVER_OK)
+		interrupt(v, v->config_vector, ISR_CONFIG);
+}
+
 /* -- Life -------------------------------------------------------------------------- */
 
 bool virtio_ready(const struct virtio *v, unsigned n)
@@ -258,11 +265,10 @@ static void write_status(void *dev, unsigned at, uint64_t value)
 	v->status = status | (v->status & STATUS_NEEDS_RESET);
 }
 
-/* No configuration of ours changes by itself. */
 static uint64_t read_generation(void *dev, unsigned at)
 {
-	(void)dev, (void)at;
-	return 0;
+	(void)at;
+	return ((struct virtio *)dev)->generation;
 }
 
 static uint64_t read_queue_select(void *dev, unsigned at)

@@ -9,8 +9,11 @@
 #define DEV_VIRTIO_DEVICES_H
 
 #include "dev/device.h"
+#include "net/mac.h"
 
 struct disk;
+struct loop;
+struct net_port;
 
 /* Where a virtio function lives. */
 struct virtio_place {
@@ -46,17 +49,30 @@ struct virtio_console_config {
 	struct virtio_console_port ports[VIRTIO_CONSOLE_PORTS];
 };
 
+struct virtio_net_config {
+	struct virtio_place pci;
+	struct net_port *port; /* stays the caller's; closed after the device is destroyed. NULL: no cable is plugged in */
+	struct loop *loop;     /* which waits for it; NULL: nobody does */
+	uint8_t mac[MAC_LEN];
+	unsigned mtu;          /* that the driver is told; 0: nothing */
+};
+
 struct virtio_rng_config {
 	struct virtio_place pci;
 };
 
 extern const struct device_model virtio_blk_model;
 extern const struct device_model virtio_console_model;
+extern const struct device_model virtio_net_model;
 extern const struct device_model virtio_rng_model;
 
 /* As uart_input() and uart_output_ready(). Port 1 takes all or nothing. */
 size_t virtio_console_input(struct device *console, unsigned port, const uint8_t *bytes, size_t n);
 void virtio_console_output_ready(struct device *console, unsigned port);
+
+/* Plugs the cable in, or pulls it. Whether the link is up now, as the guest sees it. */
+void virtio_net_plug(struct device *net, bool in);
+bool virtio_net_link(struct device *net);
 
 /* Whether the guest takes input there, as soon as it has room. */
 bool virtio_console_listens(struct device *console, unsigned port);

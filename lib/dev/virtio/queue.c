@@ -274,14 +274,25 @@ void vq_unpop(struct vq *vq)
 
 /* -- Giving it back ---------------------------------------------------------------- */
 
-void vq_push(struct vq *vq, uint16_t head, uint32_t len)
+void vq_put(struct vq *vq, unsigned i, uint16_t head, uint32_t len)
 {
-	uint8_t *entry = vq->used_ring + 4 + 8u * (vq->used % vq->size);
+	uint8_t *entry = vq->used_ring + 4 + 8u * ((vq->used + i) % vq->size);
 
 	le32_put(entry, head);
 	le32_put(entry + 4, len);
-	store(vq->used_ring + 2, ++vq->used);
-	vq->in_flight--;
+}
+
+void vq_publish(struct vq *vq, unsigned n)
+{
+	vq->used = (uint16_t)(vq->used + n);
+	store(vq->used_ring + 2, vq->used);
+	vq->in_flight = (uint16_t)(vq->in_flight - n);
+}
+
+void vq_push(struct vq *vq, uint16_t head, uint32_t len)
+{
+	vq_put(vq, 0, head, len);
+	vq_publish(vq, 1);
 }
 
 bool vq_wants_interrupt(struct vq *vq)

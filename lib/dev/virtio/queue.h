@@ -92,6 +92,10 @@ void vq_unpop(struct vq *vq);
 /* Gives a request back; len is how many bytes of its in part were written. */
 void vq_push(struct vq *vq, uint16_t head, uint32_t len);
 
+/* The same for several that the driver is to see at once: each is put at its place i, from 0, and then all n are published. */
+void vq_put(struct vq *vq, unsigned i, uint16_t head, uint32_t len);
+void vq_publish(struct vq *vq, unsigned n);
+
 /* Whether the driver asked to be told of what was pushed since the last call. */
 bool vq_wants_interrupt(struct vq *vq);
 

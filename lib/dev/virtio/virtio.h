@@ -73,6 +73,7 @@ struct virtio {
 	uint32_t offered_select, accepted_select;
 	uint16_t queue_select, config_vector;
 	uint8_t status, isr;
+	uint8_t generation;  /* of the configuration: for a device that changes its own, and has it in a table of its own */
 	unsigned pci_cfg;   /* where the PCI_CFG capability is */
 	unsigned under_way; /* requests between virtio_begin() and virtio_end() */
 	bool resetting;     /* the driver wrote 0, requests are still under way */
@@ -107,6 +108,9 @@ bool virtio_ready(const struct virtio *v, unsigned n);
 
 /* Interrupts the driver if it wants to hear of what was pushed to queue n. */
 void virtio_signal(struct virtio *v, unsigned n);
+
+/* What config_read() says has changed by itself: interrupts the driver. */
+void virtio_config_changed(struct virtio *v);
 
 /* The driver lied: log a line, set NEEDS_RESET, touch no ring until it resets. */
 void virtio_broken(struct virtio *v, const char *why);

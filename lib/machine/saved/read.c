@@ -232,6 +232,23 @@ static int get_text(const struct saved *s, const char *key, const char **text, s
 	return json_get_str(s->description, key, text, err);
 }
 
+static int get_net(const struct saved *s, struct machine_net *net, struct err *err)
+{
+	const struct json_value *v = json_find(s->description, "net");
+	const char *mac;
+	uint64_t mtu;
+	int rc;
+
+	*net = (struct machine_net){.how = NULL};
+	if (!v)
+		return 0;
+	if ((rc = json_get_str(v, "how", &net->how, err)) < 0 || (rc = json_get_str(v, "mac", &mac, err)) < 0 ||
+	    (rc = json_get_uint(v, "mtu", UINT16_MAX, &mtu, err)) < 0)
+		return rc;
+	net->mtu = (unsigned)mtu;
+	return mac_parse(net->mac, mac, err);
+}
+
 int saved_config(const struct saved *s, struct machine_config *config, struct err *err)
 {
 	const char *console, *board;
@@ -246,6 +263,7 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 	    (rc = get_text(s, "initrd", &config->initrd, err)) < 0 ||
 	    (rc = get_text(s, "append", &config->cmdline, err)) < 0 ||
 	    (rc = get_text(s, "port", &config->port.name, err)) < 0 ||
+	    (rc = get_net(s, &config->net, err)) < 0 ||
 	    (rc = json_get_str(s->description, "console", &console, err)) < 0)
 		return rc;
 	config->board = board ? board_find(board) : &board_direct;

@@ -151,6 +151,20 @@ static void describe_disks(const struct machine *m, struct json *j)
 	json_close(j);
 }
 
+static void describe_net(const struct machine *m, struct json *j)
+{
+	const struct machine_net *net = &m->config.net;
+	char mac[MAC_TEXT];
+
+	if (!net->how)
+		return;
+	json_open(j, "net", '{');
+	json_str(j, "how", net->how);
+	json_str(j, "mac", mac_text(mac, net->mac));
+	json_uint(j, "mtu", net->mtu);
+	json_close(j);
+}
+
 static void describe_features(const struct machine *m, struct json *j)
 {
 	struct cpu_set has = cpu_table_features(&m->cpuid);
@@ -184,6 +198,7 @@ static char *describe(const struct machine *m, size_t *len)
 	json_str(&j, "console", m->config.virtio_console ? "virtio" : "serial");
 	json_str(&j, "port", m->config.port.name);
 	describe_disks(m, &j);
+	describe_net(m, &j);
 	describe_features(m, &j);
 	json_close(&j);
 	if (fclose(j.out) == 0)

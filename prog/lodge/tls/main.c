@@ -5,14 +5,14 @@
  *	lodge-tls connect ADDRESS DIRECTORY     lodge's socket is 0
  *	lodge-tls listen ADDRESS DIRECTORY
  *
- * lodge starts it. On 1 it says "ok" when it has found the other side, or a sentence that says why there is none; then 1 is closed.
+ * lodge starts it, and hears on 1 when it has found the other side, or why there is none (beside.h); then 1 is closed.
  */
 #include "tls.h"
 
 #include "base/err.h"
 #include "base/log.h"
+#include "prog/lodge/beside.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -48,14 +48,6 @@ static int find(struct side *s, char *address, const char *dir, struct err *err)
 	return rc < 0 ? rc : fd;
 }
 
-static void answer(const char *text)
-{
-	ssize_t n = write(STDOUT_FILENO, text, strlen(text));
-
-	(void)n; /* nobody waits */
-	close(STDOUT_FILENO);
-}
-
 int main(int argc, char **argv)
 {
 	struct side side = {.tls = NULL};
@@ -69,11 +61,11 @@ int main(int argc, char **argv)
 	closefrom(STDERR_FILENO + 1); /* whatever who has started lodge had open */
 	side.server = strcmp(argv[1], "listen") == 0;
 	net = find(&side, argv[2], argv[3], &err);
-	if (net < 0) {
-		answer(err.text);
+	if (net >= 0)
+		err.code = 0; /* what was tried first */
+	beside_answer(&err);
+	if (net < 0)
 		return 1;
-	}
-	answer("ok");
 	if (pump_run(side.tls, net, LODGE, &err) < 0) {
 		log_note("tls", "%s", err.text);
 		return 1;

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/* What the headers of lib/net promise: checksums, addresses, frames over a socket that says nonsense or takes nothing, captures. */
+#include "base/bytes.h"
+#include "base/err.h"
+#include "loop/loop.h"
+#include "net/checksum.h"
+#include "net/mac.h"
+#include "net/port.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "tests/tap.h"
+
+/* -- Checksums --------------------------------------------------------------------- */
+
+/* As RFC 1071 says it. */
+static unsigned sum_plainly(const uint8_t *at, size_t len)
+{
+	unsigned long sum = 0;
+
+	for (size_t i = 0; i < len; i++)
+		sum += i % 2 ? at[i] : (unsigned)at[i] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	sum = ~sum & 0xffff;
+	return sum ? (unsigned)sum : 0xffff;
+}
+
+static void test_checksum(void)
+{
+	static uint8_t bytes[70000];
+	unsigned wrong = 0, x = 1;
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)((x = x * 1103515245 + 12345) >> 16);
+	for (unsigned i = 0; i < 2000; i++) {
+		size_t skip = (x = x * 1103515245 + 12345) >> 16 & 63, len = skip + (i % 10 ? i : i * 34), at = i % 7, cut[3];
+		struct iovec iov[4];
+		uint8_t to[2];
+
+		for (unsigned k = 0; k < 3; k++)
+			cut[k] = len ? ((x = x * 1103515245 + 12345) >> 8) % (len + 1) : 0;
+		for (unsigned k = 0; k < 3; k++)
+			for (unsigned j = 0; j < 2; j++)
+				if (cut[j] > cut[j + 1]) {
+					size_t t = cut[j];
+
+					cut[j] = cut[j + 1];
+					cut[j + 1] = t;
+				}
+		iov[0] = (struct iovec){bytes + at, cut[0]};
+		iov[1] = (struct iovec){bytes + at + cut[0], cut[1] - cut[0]};
+		iov[2] = (struct iovec){bytes + at + cut[1], cut[2] - cut[1]};
+		iov[3] = (struct iovec){bytes + at + cut[2], len - cut[2]};
+		net_fold(net_sum(iov, 4, skip), to);
+		wrong += (unsigned)(to[0] << 8 | to[1]) != sum_plainly(bytes + at + skip, len - skip);
+	}
+	is_int(wrong, 0, "2000 sums over pieces of any length are those of the whole");
+	memset(bytes, 0xff, sizeof(bytes));
+	net_fold(net_sum(&(struct iovec){bytes, 65535}, 1, 0), bytes);
+	is_int(bytes[0] << 8 | bytes[1], sum_plainly(bytes + 2, 65535), "all ones, odd, 65535 bytes");
+}
+
+/* -- Addresses --------------------------------------------------------------------- */
+
+static void test_mac(void)
+{
+	static const char *const bad[] = {"", "52:54:00:12:34", "52:54:00:12:34:56:78", "52:54:00:12:34:5", "5g:54:00:12:34:56",
+					  "52-54-00-12-34-56", " 52:54:00:12:34:5", "52:54:00:12:34:56 "};
+	uint8_t mac[MAC_LEN];
+	char text[MAC_TEXT];
+	struct err err = {0};
+
+	is_int(mac_parse(mac, "52:54:00:aB:34:56", &err), 0, "an address");
+	is_str(mac_text(text, mac), "52:54:00:ab:34:56", "is printed as it is");
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		err.text[0] = 0;
+		ok(mac_parse(mac, bad[i], &err) == -EINVAL && strstr(err.text, "is no address"), "'%s' is none", bad[i]);
+	}
+	ok(mac_parse(mac, "01:00:5e:00:00:01", &err) == -EINVAL && strstr(err.text, "of a group"), "a group's is none");
+	mac_make(mac, 0x1122334455667788);
+	is_str(mac_text(text, mac), "52:54:00:66:77:88", "one by a number");
+}
+
+/* -- Streams ----------------------------------------------------------------------- */
+
+static struct net_port *make(int *other, size_t room)
+{
+	struct net_port *p;
+	int ends[2], small = 1;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0 ||
+	    net_stream(&p, &(struct net_stream_config){.fd = ends[0], .mtu = 1500, .room = room}, NULL) < 0)
+		abort();
+	setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	fcntl(ends[1], F_SETFL, O_NONBLOCK);
+	*other = ends[1];
+	return p;
+}
+
+static bool put(struct net_port *p, const void *bytes, size_t len)
+{
+	struct iovec iov[2] = {{(void *)(uintptr_t)bytes, len / 3}, {(uint8_t *)(uintptr_t)bytes + len / 3, len - len / 3}};
+
+	return p->type->send(p, iov, 2);
+}
+
+static void say(int fd, uint32_t len, size_t n)
+{
+	static uint8_t bytes[NET_FRAME_MAX];
+	uint8_t head[4] = {(uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len};
+
+	if (write(fd, head, 4) != 4 || write(fd, bytes, n) < 0)
+		abort();
+}
+
+static void test_stream(void)
+{
+	static uint8_t frame[NET_FRAME_MAX], got[NET_FRAME_MAX + 4];
+	struct net_port *p, *q;
+	const uint8_t *f;
+	size_t len, sent = 0, come = 0;
+	int other;
+
+	for (size_t i = 0; i < sizeof(frame); i++)
+		frame[i] = (uint8_t)(i * 7);
+	p = make(&other, 0);
+	net_stream(&q, &(struct net_stream_config){.fd = other, .mtu = 1500}, NULL);
+	ok(p->up && !p->type->peek(p, &len), "a connected one is up, and has no frame");
+	for (unsigned i = 0; i < 20000; i++) { /* what comes out is what went in, in order, whoever waits */
+		len = NET_FRAME_MIN + sent * 37 % (sent % 5 ? 1500 : NET_FRAME_MAX - NET_FRAME_MIN);
+		frame[0] = (uint8_t)sent;
+		sent += put(p, frame, len);
+		if (i % 3)
+			continue;
+		p->type->serve(p, POLLOUT);
+		q->type->serve(q, POLLIN);
+		for (unsigned k = i % 7; k && (f = q->type->peek(q, &len)); k--) {
+			frame[0] = (uint8_t)come;
+			if (len != NET_FRAME_MIN + come * 37 % (come % 5 ? 1500 : NET_FRAME_MAX - NET_FRAME_MIN) ||
+			    memcmp(f, frame, len))
+				break;
+			q->type->drop(q);
+			come++;
+		}
+	}
+	ok(come > 1000 && sent > come && sent < 20000, "%zu frames went in, %zu came out, others were turned away", sent, come);
+	ok(!put(p, frame, 1000) || sent - come < 1000, "who does not read is not written for");
+	q->type->close(q);
+	put(p, frame, 100);
+	p->type->serve(p, POLLHUP);
+	ok(!p->up && put(p, frame, 100), "whose peer is gone takes frames, and they are lost");
+	p->type->close(p);
+
+	p = make(&other, 0);
+	is_int(put(p, frame, NET_FRAME_MAX), true, "the longest frame, into a socket that takes less");
+	for (len = 0; len < NET_FRAME_MAX + 4;) {
+		ssize_t n = read(other, got + len, sizeof(got) - len);
+
+		len += n > 0 ? (size_t)n : 0;
+		p->type->serve(p, POLLOUT);
+	}
+	ok(!memcmp(got + 4, frame, NET_FRAME_MAX), "comes as a whole");
+	ok(put(p, frame, NET_FRAME_MIN - 1) && put(p, frame, 0), "what is no frame is lost");
+	is_int(read(other, got, sizeof(got)), -1, "and not sent");
+	p->type->close(p);
+	close(other);
+}
+
+static void test_nonsense(void)
+{
+	static const uint32_t lengths[] = {0, 1, NET_FRAME_MIN - 1, NET_FRAME_MAX + 1, 0x7fffffff, 0xffffffff};
+	struct net_port *p;
+	size_t len;
+	int other;
+
+	for (unsigned i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		p = make(&other, 0);
+		say(other, 60, 60);
+		say(other, lengths[i], 100);
+		ok(p->type->peek(p, &len) && len == 60, "a frame");
+		p->type->drop(p);
+		ok(!p->type->peek(p, &len) && !p->up, "and one of %u bytes: its peer is not listened to any more", lengths[i]);
+		p->type->close(p);
+		close(other);
+	}
+	p = make(&other, 0);
+	say(other, 1000, 999);
+	ok(!p->type->peek(p, &len) && p->up, "a frame whose last byte has not come");
+	if (write(other, "", 1) != 1)
+		abort();
+	ok(!p->type->peek(p, &len), "is not asked for before poll() says so");
+	p->type->serve(p, POLLIN);
+	ok(p->type->peek(p, &len) && len == 1000, "and is there when it has");
+	close(other);
+	p->type->serve(p, POLLIN | POLLHUP);
+	ok(p->type->peek(p, &len) && len == 1000, "also when who has sent it is gone");
+	p->type->drop(p);
+	ok(!p->type->peek(p, &len) && !p->up, "which is seen then");
+	p->type->close(p);
+}
+
+static void test_listening(void)
+{
+	char path[] = "/tmp/lodge-net-XXXXXX";
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	struct net_port *p;
+	struct pollfd poll;
+	size_t len;
+	int fd = mkstemp(path), peer;
+
+	close(fd);
+	unlink(path);
+	strcpy(at.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	ok(bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0 && listen(fd, 1) == 0 &&
+	   net_stream(&p, &(struct net_stream_config){.fd = fd, .listens = true, .mtu = 1500}, NULL) == 0, "one that listens");
+	for (unsigned i = 0; i < 2; i++) {
+		ok(!p->up && put(p, path, 20), "is down while nobody is there, and what is sent is lost");
+		peer = socket(AF_UNIX, SOCK_STREAM, 0);
+		ok(connect(peer, (struct sockaddr *)&at, sizeof(at)) == 0, "somebody comes");
+		p->type->wants(p, false, false, &poll);
+		is_int(poll.events, POLLIN, "it waits for him whatever else is wanted");
+		p->type->serve(p, POLLIN);
+		say(peer, 14, 14);
+		ok(p->up && p->type->peek(p, &len) && len == 14, "and speaks to him");
+		close(peer);
+		p->type->drop(p);
+		p->type->serve(p, POLLIN | POLLHUP);
+		ok(!p->type->peek(p, &len) && !p->up, "he goes");
+	}
+	p->type->close(p);
+	unlink(path);
+}
+
+/* -- Captures ---------------------------------------------------------------------- */
+
+static void test_capture(void)
+{
+	char path[] = "/tmp/lodge-capture-XXXXXX";
+	uint8_t file[200], frame[60];
+	struct net_port *inner, *p;
+	struct loop *loop;
+	struct err err = {0};
+	size_t len;
+	int fd = mkstemp(path), other;
+
+	memset(frame, 'f', sizeof(frame));
+	loop_create(&loop, NULL);
+	inner = make(&other, 0);
+	ok(net_capture(&p, inner, "/nowhere/x", loop, &err) == -ENOENT && strstr(err.text, "'/nowhere/x'"), "no file: %s", err.text);
+	is_int(net_capture(&p, inner, path, loop, NULL), 0, "a capture");
+	put(p, frame, 60);
+	say(other, 20, 20);
+	ok(p->type->peek(p, &len) && p->type->peek(p, &len) && len == 20, "what comes may be looked at twice");
+	p->type->drop(p);
+	p->type->close(p);
+	loop_destroy(loop);
+	is_int(read(fd, file, sizeof(file)), 24 + 16 + 60 + 16 + 20, "a header, and what passed, each once");
+	ok(le32_get(file) == 0xa1b23c4d && le32_get(file + 20) == 1, "as pcap has it");
+	ok(le32_get(file + 24 + 8) == 60 && !memcmp(file + 40, frame, 60) && le32_get(file + 24 + 16 + 60 + 12) == 20,
+	   "with lengths and bytes");
+	close(fd);
+	close(other);
+	unlink(path);
+}
+
+int main(void)
+{
+	test_checksum();
+	test_mac();
+	test_stream();
+	test_nonsense();
+	test_listening();
+	test_capture();
+	return done_testing();
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Processes beside lodge: what reads from the network does it in one of its own, and what lodge would be linked with for it costs
+ * other starts nothing.
+ *
+ * Each function returns a socket, whose other end such a process has as its standard input, or -errno with a sentence. It ends when that is
+ * closed; nobody waits for it.
+ */
+#ifndef LODGE_BESIDE_H
+#define LODGE_BESIDE_H
+
+struct err;
+
+/* What a shell's command reads and writes. What becomes of it, the stream tells. */
+int beside_shell(const char *command, struct err *err);
+
+/* A program of ours, by its name, with these words (that end with NULL). Meanwhile one may do something else; *says is for beside_hear(). */
+int beside_start(const char *name, const char *const words[], int *says, struct err *err);
+
+/* Waits until it has said that it is ready, or why it is not: 0 or -errno. `says` is closed. */
+int beside_hear(int says, const char *name, struct err *err);
+
+/* For such a program: says so. */
+void beside_answer(const struct err *err);
+
+#endif
