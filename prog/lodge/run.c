@@ -358,6 +358,8 @@ static int run_main(void *parsed)
 		return list_devices(r->parts.device_help);
 	if (take_disk(r, &err) < 0 || check_usage(r, &err) < 0)
 		return report_failure(&err);
+	if (r->parts.firmware.image && !r->launch.net.how)
+		r->launch.net.how = "user"; /* a whole PC has a network */
 	if (r->incoming)
 		return arrival_run(&r->launch, r->incoming, r->certificates);
 	if (r->parts.cpu_help)
