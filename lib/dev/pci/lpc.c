@@ -14,10 +14,12 @@
 #include "dev/pci/lpc.h"
 
 #include "base/bytes.h"
+#include "base/err.h"
 #include "base/scoped.h"
 #include "dev/pci/function.h"
 #include "state/state.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 #define PMBASE    0x40
@@ -34,7 +36,7 @@ struct lpc {
 	struct lpc_config config;
 	struct pci_function fn;
 	pthread_mutex_t lines; /* of the next three; inside the host's locks */
-	bool level[PCI_INTX];
+	uint8_t level[PCI_INTX]; /* 0 or 1 */
 	uint8_t route[PCI_INTX]; /* PIRQA to D as they were when inputs were set */
 	uint16_t inputs;         /* of the PICs that are pulled */
 };
@@ -155,7 +157,10 @@ static int loaded(struct device *dev, uint64_t away, struct err *err)
 {
 	struct lpc *lpc = (struct lpc *)dev;
 
-	(void)away, (void)err;
+	(void)away;
+	for (unsigned i = 0; i < PCI_INTX; i++)
+		if (lpc->level[i] > 1)
+			return err_set(err, EINVAL, "line %u with level %u: that is 0 or 1", i, lpc->level[i]);
 	pci_function_loaded(&lpc->fn);
 	take_routes(lpc);
 	lpc->inputs = pulled(lpc);
