@@ -27,7 +27,7 @@
  * msi callback is called; these callbacks never call back into a device or the bus. The
  * order is:
  *
- *	PCI host's lock  ->  a device's lock  ->  bus lock, or the engine's interrupt locks
+ *	PCI host's lock  ->  a device's lock  ->  bus lock, or that of memory's regions, or the engine's locks
  */
 #ifndef BUS_BUS_H
 #define BUS_BUS_H

@@ -7,8 +7,8 @@
  *
  *  1. For each region, base + size does not wrap, and host .. host + size is all ours, whatever the region
  *     leads to. fits() checks the first; the caller vouches for the second.
- *  2. A region's size never changes. So base and host may be read one after the other while somebody changes
- *     them: an old base with a new host is an access that came between the two.
+ *  2. What a look finds was so at one moment: `changes` is even before it and the same after it, or it looks again. Else a
+ *     region that becomes RAM would be, for a moment, a ROM that can be written.
  *
  * A range never spans two regions, even if they touch in guest-physical space: their
  * host pointers do not. Real RAM has that property for devices too (nothing DMAs across
@@ -64,13 +64,15 @@ int guest_mem_change(struct guest_mem *mem, unsigned i, gpa_t base, uint8_t *hos
 	rc = base == GUEST_NOWHERE ? 0 : fits(mem, i, &to, err);
 	if (rc < 0)
 		return rc;
+	__atomic_fetch_add(&mem->changes, 1, __ATOMIC_ACQ_REL);
 	__atomic_store_n(&r->readonly, readonly, __ATOMIC_RELEASE);
 	__atomic_store_n(&r->host, host, __ATOMIC_RELEASE);
 	__atomic_store_n(&r->base, base, __ATOMIC_RELEASE);
+	__atomic_fetch_add(&mem->changes, 1, __ATOMIC_RELEASE);
 	return 0;
 }
 
-bool guest_mem_find(const struct guest_mem *mem, gpa_t gpa, struct guest_region *region)
+static bool find(const struct guest_mem *mem, gpa_t gpa, struct guest_region *region)
 {
 	for (unsigned i = 0; i < mem->n; i++) {
 		const struct guest_region *r = &mem->regions[i];
@@ -89,6 +91,18 @@ bool guest_mem_find(const struct guest_mem *mem, gpa_t gpa, struct guest_region 
 		return true;
 	}
 	return false;
+}
+
+bool guest_mem_find(const struct guest_mem *mem, gpa_t gpa, struct guest_region *region)
+{
+	unsigned before;
+	bool found;
+
+	do {
+		before = __atomic_load_n(&mem->changes, __ATOMIC_ACQUIRE);
+		found = find(mem, gpa, region);
+	} while (before % 2 || before != __atomic_load_n(&mem->changes, __ATOMIC_ACQUIRE));
+	return found;
 }
 
 static uint8_t *range(const struct guest_mem *mem, gpa_t gpa, uint64_t len, bool write)

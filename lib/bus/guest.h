@@ -49,6 +49,7 @@ struct guest_mem {
 	int (*take)(void *ctx, const struct guest_region *region, gpa_t gpa, uint64_t len, bool write);
 	void *ctx;
 	unsigned n;
+	unsigned changes; /* odd: somebody is changing a region */
 	struct guest_region
 		regions[GUEST_REGIONS_MAX]; /* as they were added, never overlapping */
 };

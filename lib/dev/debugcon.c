@@ -68,6 +68,11 @@ static void reset(struct device *dev)
 		put_line(d);
 }
 
+static void fini(struct device *dev)
+{
+	reset(dev);
+}
+
 const struct device_model debugcon_model = {
 	.name = "debugcon",
 	.summary = "port 0x402: what firmware says of itself",
@@ -76,4 +81,5 @@ const struct device_model debugcon_model = {
 	.places = places,
 	.init = init,
 	.reset = reset,
+	.fini = fini,
 };

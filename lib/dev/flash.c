@@ -52,6 +52,8 @@ struct flash {
 
 static void note(struct flash *f, uint32_t at, uint32_t len)
 {
+	if (f->config.wrote)
+		f->config.wrote(f->config.ctx, at, len);
 	if (f->config.fd < 0)
 		return;
 	if (f->dirty == f->dirty_end)

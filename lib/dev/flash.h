@@ -21,6 +21,8 @@ struct flash_config {
 	uint8_t *bytes; /* FLASH_SIZE of them; the guest's memory */
 	/* From now on the guest reads them itself, or its reads come to the chip; lock held. Writes come to it always. */
 	void (*show)(void *ctx, bool array);
+	/* The chip has written that many bytes, which no log of the guest's writes has; lock held. May be NULL. */
+	void (*wrote)(void *ctx, uint32_t at, uint32_t len);
 	void *ctx;
 	int fd; /* of a file that is to have them, too; -1: none. The caller's; open as long as the device is */
 	struct loop *loop; /* which writes it; with fd */

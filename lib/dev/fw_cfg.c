@@ -116,8 +116,8 @@ static bool copy_out(struct fw_cfg *f, gpa_t to, uint32_t len)
 
 	if (len == 0)
 		return true;
-	host = guest_range(f->config.mem, to, len);
-	if (len > DMA_MAX || !host)
+	host = len <= DMA_MAX ? guest_range(f->config.mem, to, len) : NULL;
+	if (!host)
 		return false;
 	if (n > len)
 		n = len;

@@ -148,14 +148,13 @@ static void shadow(void *ctx, unsigned n, bool reads, bool writes)
 		machine_fail(m, &err);
 }
 
-static void store_behind_rom(void *ctx, uint64_t at, unsigned width, uint64_t value)
+static void store_behind_rom(void *ctx, uint64_t at, uint8_t value)
 {
 	struct machine *m = ctx;
+	uint8_t *to = m->ram.host + MAP_SHADOW + at;
 
-	for (unsigned i = 0; i < width; i++)
-		__atomic_store_n(m->ram.host + MAP_SHADOW + at + i, (uint8_t)(value >> (i * 8)), __ATOMIC_RELAXED);
-	if (m->ram.written)
-		atomic_fetch_or(&m->ram.written[(MAP_SHADOW + at) / 4096 / 64], UINT64_C(1) << ((MAP_SHADOW + at) / 4096 % 64));
+	__atomic_store_n(to, value, __ATOMIC_RELAXED);
+	machine_mark_written(m, to, 1);
 }
 
 /* PCI's lines go through the LPC bridge, which is made after the bus that it is on. */
@@ -199,10 +198,17 @@ static void show_flash(void *ctx, bool array)
 		machine_fail(m, &err);
 }
 
+static void flash_wrote(void *ctx, uint32_t at, uint32_t len)
+{
+	struct machine *m = ctx;
+
+	machine_mark_written(m, m->ram.flash + at, len);
+}
+
 static bool add_flash(struct machine *m, struct err *err)
 {
 	return add(m, &flash_model, AT(BOARD_FLASH), &(struct flash_config){
-		.bytes = m->ram.flash, .show = show_flash, .ctx = m, .loop = m->loop,
+		.bytes = m->ram.flash, .show = show_flash, .wrote = flash_wrote, .ctx = m, .loop = m->loop,
 		.fd = m->config.keep_variables ? m->config.variables : -1,
 	}, err);
 }

@@ -228,6 +228,9 @@ static int build(struct machine *m, struct err *err)
 	const struct saved *saved = m->config.saved;
 	int rc;
 
+	m->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (m->fd < 0)
+		return err_sys(err, errno, "an eventfd");
 	if ((rc = check_config(&m->config, err)) < 0 ||
 	    (!m->loop && (rc = loop_create(&m->loop, err)) < 0) ||
 	    (rc = saved ? open_files_for_reset(m) : open_files(m, err)) < 0 ||
@@ -240,8 +243,7 @@ static int build(struct machine *m, struct err *err)
 	    (rc = saved ? machine_load_state(m, err) : enter(m, err)) < 0)
 		return rc;
 	m->paused = saved; /* its devices are, until start() */
-	m->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return m->fd >= 0 ? 0 : err_sys(err, errno, "an eventfd");
+	return 0;
 }
 
 static struct machine *allocate(const struct machine_config *config)

@@ -9,15 +9,16 @@
  * free. The price is that memory which the host cannot find at last arrives as a signal and
  * not as a refusal at the start; the out-of-memory killer would have come anyway.
  *
- * The hole between 3 and 4 GiB splits it in two as the guest sees it: bytes 0 to 3 GiB of
- * the file are at the same guest-physical address, the rest is at 4 GiB and above.
+ * The hole below 4 GiB splits it in two as the guest sees it: bytes up to the hole (BOARD_RAM_LOW) are at the
+ * same guest-physical address, the rest is at 4 GiB and above.
  *
  * A board with a ROM has it behind the RAM in the file, with a flash chip before it and the page of the generation ID after it, and at the end of the first 4 GiB as the guest sees it, as large as
  * the board has room for it. Then RAM between 640 KiB and 1 MiB is regions of its own: shadows, which lead to
  * RAM or to the ROM's last bytes as firmware wishes, and nothing where a PC has its screen.
  *
- * Invariants: what map_entries() calls RAM is backed by a region; the reserved part of the
- * first MiB is backed too (it holds our tables), only the guest is asked to leave it alone.
+ * Invariants: without firmware, what map_entries() calls RAM is backed by a region; the reserved part of the
+ * first MiB is backed too (it holds our tables), only the guest is asked to leave it alone. With firmware, screen and shadows
+ * are in what it calls RAM, and firmware knows.
  */
 #include "machine/map.h"
 
@@ -30,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct map_entry reserve(const struct board_place *p)
@@ -195,12 +197,17 @@ int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t 
 		   struct err *err)
 {
 	uint64_t size = map_size(board, memory);
+	struct stat st;
 	int rc;
 
 	*ram = (struct map_ram){.fd = -1, .size = size};
 	ram->fd = fd < 0 ? memfile_create("lodge-ram", size) : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (fd >= 0 && ram->fd < 0)
 		ram->fd = -errno;
+	if (fd >= 0 && (fstat(fd, &st) < 0 || (uint64_t)st.st_size != size)) {
+		map_ram_destroy(ram);
+		return err_set(err, EINVAL, "it has other memory than it says");
+	}
 	if (ram->fd < 0)
 		return err_sys(err, -ram->fd, ram->fd == -EFBIG
 			       ? "guest memory of %llu MiB is more than ulimit -f allows"

@@ -25,6 +25,7 @@
 #include "block/disk.h"
 #include "machine/layer.h"
 #include "machine/private.h"
+#include "machine/region.h"
 #include "machine/saved/form.h"
 #include "machine/stream.h"
 
@@ -483,7 +484,7 @@ static int begin(struct migration *g, struct err *err)
 		g->m->ram.written = calloc(1, bitmap);
 	if (!g->todo || !g->dirty || !g->m->ram.written)
 		return err_set(err, ENOMEM, "no memory");
-	rc = vm_log(&g->m->vm, &g->m->mem, true, err);
+	rc = machine_log(g->m, true, err);
 	if (rc < 0)
 		return rc;
 	g->where = ram_layers_now(g->m);
@@ -529,7 +530,7 @@ void migration_end(struct migration *g)
 	if (g->stage != WAITING)
 		resume_it(g, &unheard);
 	if (g->m->vm.fd >= 0)
-		vm_log(&g->m->vm, &g->m->mem, false, &unheard);
+		machine_log(g->m, false, &unheard);
 	if (g->plan.fd >= 0)
 		close(g->plan.fd);
 	if (g->state >= 0)

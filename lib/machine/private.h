@@ -54,7 +54,7 @@ struct machine {
 	struct timespec made; /* CLOCK_MONOTONIC, for traces */
 
 	int fd;                /* an eventfd: readable once the machine has ended */
-	pthread_mutex_t regions; /* one change at a time (region.c); innermost */
+	pthread_mutex_t regions; /* one change at a time (region.c); only the engine's are inside */
 	atomic_bool stopping;  /* vCPU threads leave */
 	atomic_bool pausing;   /* vCPU threads wait */
 	pthread_mutex_t lock;  /* guards all below; the first reason wins */

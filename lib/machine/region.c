@@ -12,11 +12,11 @@
 #include "machine/layer.h"
 #include "machine/private.h"
 
-static void mark(struct machine *m, const struct guest_region *r)
+void machine_mark_written(struct machine *m, const uint8_t *bytes, uint64_t len)
 {
-	uint64_t first = (uint64_t)(r->host - m->ram.host) / RAM_PAGE;
+	uint64_t at = (uint64_t)(bytes - m->ram.host);
 
-	for (uint64_t p = first; m->ram.written && p < first + r->size / RAM_PAGE; p++)
+	for (uint64_t p = at / RAM_PAGE; m->ram.written && p <= (at + len - 1) / RAM_PAGE; p++)
 		atomic_fetch_or(&m->ram.written[p / 64], UINT64_C(1) << (p % 64));
 }
 
@@ -28,7 +28,7 @@ int machine_change_region(struct machine *m, unsigned i, gpa_t base, uint8_t *ho
 	scoped_lock(&m->regions);
 	if (r->base == base && r->host == host && r->readonly == readonly)
 		return 0;
-	mark(m, r);
+	machine_mark_written(m, r->host, r->size);
 	if (m->vm.fd >= 0)
 		rc = vm_remove_region(&m->vm, &m->mem, i, err);
 	if (rc == 0)
@@ -36,4 +36,10 @@ int machine_change_region(struct machine *m, unsigned i, gpa_t base, uint8_t *ho
 	if (rc == 0 && m->vm.fd >= 0)
 		rc = vm_add_region(&m->vm, &m->mem, i, err);
 	return rc;
+}
+
+int machine_log(struct machine *m, bool on, struct err *err)
+{
+	scoped_lock(&m->regions);
+	return vm_log(&m->vm, &m->mem, on, err);
 }

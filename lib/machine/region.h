@@ -23,4 +23,11 @@ struct machine;
  * one in KVM_RUN. -errno: the machine's memory is not what it should be. */
 int machine_change_region(struct machine *m, unsigned i, gpa_t base, uint8_t *host, bool readonly, struct err *err);
 
+/* vm_log() of all regions, none of which changes meanwhile. */
+int machine_log(struct machine *m, bool on, struct err *err);
+
+/* For what writes guest memory beside guest_range(): these bytes of m->ram are to be sent again, if somebody keeps a log. Any
+ * thread. */
+void machine_mark_written(struct machine *m, const uint8_t *bytes, uint64_t len);
+
 #endif

@@ -89,7 +89,8 @@ static int open_variables(const struct firmware_options *o, int row, struct mach
 
 	if (!path)
 		return 0;
-	config->variables = o->variables ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : open(path, O_RDONLY | O_CLOEXEC);
+	config->variables = !o->variables ? open(path, O_RDONLY | O_CLOEXEC)
+			    : from ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : open(path, O_RDWR | O_CLOEXEC);
 	if (config->variables < 0)
 		return err_sys(err, errno, "variables of firmware, '%s'", path);
 	config->keep_variables = o->variables != NULL;
@@ -99,9 +100,25 @@ static int open_variables(const struct firmware_options *o, int row, struct mach
 	return rc;
 }
 
+/* A file: a vCPU writes it, and must not wait for who reads a pipe or holds a terminal. */
+static int open_log(const char *path, struct machine_config *config, struct err *err)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0666);
+	struct stat st;
+
+	if (fd < 0)
+		return err_sys(err, errno, "--firmware-log '%s'", path);
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		config->firmware_log = fdopen(fd, "w");
+	if (config->firmware_log)
+		return 0;
+	close(fd);
+	return err_set(err, EINVAL, "--firmware-log '%s': it must be a file", path);
+}
+
 int firmware_configure(const struct firmware_options *o, struct machine_config *config, struct err *err)
 {
-	int row = o->image ? find(o->image) : -1;
+	int row = o->image ? find(o->image) : -1, rc;
 
 	if (!o->image && (o->log || o->variables))
 		return err_set(err, ERANGE, "%s is for a machine with firmware: --firmware uefi",
@@ -114,8 +131,6 @@ int firmware_configure(const struct firmware_options *o, struct machine_config *
 	config->firmware = row >= 0 ? find_image(row, err) : launch_path(o->image);
 	if (!config->firmware)
 		return -ENOENT;
-	config->firmware_log = o->log ? fopen(o->log, "we") : NULL;
-	if (o->log && !config->firmware_log)
-		return err_sys(err, errno, "--firmware-log '%s'", o->log);
-	return open_variables(o, row, config, err);
+	rc = open_variables(o, row, config, err);
+	return rc < 0 || !o->log ? rc : open_log(o->log, config, err);
 }

@@ -16,19 +16,16 @@
 #include "launch.h"
 #include "machine/board_map.h"
 #include "machine/cpu/cpu.h"
-#include "machine/saved.h"
 #include "place.h"
 #include "template.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define DEFAULT_CMDLINE "console=ttyS0"
 
@@ -276,14 +273,17 @@ static int run_template(struct run *r)
 
 /* -- A disk as the operand ----------------------------------------------------------------------- */
 
-/* A boot sector, or what has one inside. What is neither is left to be called no saved machine. */
+/* By its name, or because it is a device: never by its bytes, which a guest may have written, and as a saved machine, too. */
 static bool is_disk(const char *path)
 {
-	scoped_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	uint8_t sector[0x206]; /* and the mark of a kernel, which has a boot sector, too */
+	static const char *const ends[] = {".img", ".raw", ".qcow2", ".iso"};
+	size_t len = strlen(path);
+	struct stat st;
 
-	return fd >= 0 && pread(fd, sector, sizeof(sector), 0) == sizeof(sector) && memcmp(sector + 0x202, "HdrS", 4) != 0 &&
-	       (memcmp(sector, "QFI\xfb", 4) == 0 || (sector[510] == 0x55 && sector[511] == 0xaa)) && !saved_is(path);
+	for (unsigned i = 0; i < ARRAY_SIZE(ends); i++)
+		if (len > strlen(ends[i]) && strcmp(path + len - strlen(ends[i]), ends[i]) == 0)
+			return true;
+	return stat(path, &st) == 0 && S_ISBLK(st.st_mode);
 }
 
 /* `lodge run FILE` of a disk is a machine of which that is the first one. */
@@ -291,7 +291,7 @@ static int take_disk(struct run *r, struct err *err)
 {
 	struct launch_disks *d = &r->parts.disks;
 
-	if (!r->file || !is_disk(r->file))
+	if (!r->file || r->incoming || !is_disk(r->file))
 		return 0;
 	if (d->n == MACHINE_DISKS_MAX)
 		return err_set(err, ERANGE, "'%s' is a disk too many: there can be %d at most", r->file, MACHINE_DISKS_MAX);

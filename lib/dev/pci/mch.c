@@ -18,6 +18,7 @@
 
 #include "base/bytes.h"
 #include "base/macros.h"
+#include "base/scoped.h"
 #include "dev/pci/private.h"
 #include "state/state.h"
 
@@ -40,6 +41,19 @@ struct mch {
 
 /* -- Configuration space in memory ------------------------------------------------------ */
 
+static uint64_t read_ecam(void *ctx, uint64_t at, unsigned width)
+{
+	scoped_lock(&((struct mch *)ctx)->host.dev.lock);
+	return pci_ecam_read(ctx, at, width);
+}
+
+/* The window may move by this: the bus holds no lock over a handler. */
+static void write_ecam(void *ctx, uint64_t at, unsigned width, uint64_t value)
+{
+	scoped_lock(&((struct mch *)ctx)->host.dev.lock);
+	pci_ecam_write(ctx, at, width, value);
+}
+
 static void place_ecam(struct mch *mch)
 {
 	static const uint64_t sizes[] = {256 * MiB, 128 * MiB, 64 * MiB};
@@ -48,7 +62,7 @@ static void place_ecam(struct mch *mch)
 	bool on = (value & EXBAR_ENABLE) && length < ARRAY_SIZE(sizes);
 	struct bus_window w = {
 		.name = "pci configuration", .space = BUS_MMIO, .width = 4,
-		.read = pci_ecam_read, .write = pci_ecam_write, .ctx = mch,
+		.read = read_ecam, .write = write_ecam, .ctx = mch,
 	};
 
 	if (mch->ecam)
@@ -86,15 +100,17 @@ static void place_shadows(struct mch *mch)
 	}
 }
 
+/* A byte: each has a shadow of its own. */
 static void window_write(void *ctx, uint64_t at, unsigned width, uint64_t value)
 {
 	struct mch *mch = ctx;
 	unsigned n = (unsigned)(at / MCH_SHADOW_SIZE);
 
+	(void)width;
 	if (n >= MCH_SHADOWS)
 		n = MCH_SHADOWS - 1;
 	if (__atomic_load_n(&mch->pam[n], __ATOMIC_RELAXED) == PAM_WRITES)
-		mch->config.store(mch->config.ctx, at, width, value);
+		mch->config.store(mch->config.ctx, at, (uint8_t)value);
 }
 
 /* -- The model -------------------------------------------------------------------------- */
@@ -121,7 +137,7 @@ static int init(struct device *dev, const void *config, struct err *err)
 	struct pci_function *self = &mch->host.self;
 	struct bus_window w = {
 		.name = "shadow RAM", .space = BUS_MMIO, .base = MCH_SHADOW_BASE, .size = MiB - MCH_SHADOW_BASE,
-		.write = window_write, .ctx = mch,
+		.width = 1, .write = window_write, .ctx = mch,
 	};
 
 	mch->config = *(const struct mch_config *)config;

@@ -21,8 +21,8 @@ struct mch_config {
 	struct pci_host_config pci; /* its windows are not used: firmware places BARs */
 	/* Reads of shadow n are RAM's from now on, or the ROM's; writes go to RAM, or to store(). The host's lock is held. */
 	void (*shadow)(void *ctx, unsigned n, bool reads, bool writes);
-	/* A write to RAM, `at` bytes behind the first shadow, that the guest cannot do itself because it reads a ROM there. */
-	void (*store)(void *ctx, uint64_t at, unsigned width, uint64_t value);
+	/* A byte for RAM, `at` bytes behind the first shadow, that the guest cannot write itself because it reads a ROM there. */
+	void (*store)(void *ctx, uint64_t at, uint8_t value);
 	void *ctx;
 };
 

@@ -15,6 +15,7 @@
 #include "loop/loop.h"
 #include "tests/tap.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -52,7 +53,8 @@ static uint32_t config_in(unsigned devfn, unsigned at, unsigned width)
 
 static char shadows[MCH_SHADOWS + 1]; /* of each: '-', or r, w, b(oth) */
 static unsigned changes;
-static uint64_t stored_at, stored;
+static uint64_t stored_at;
+static unsigned stored;
 
 static void shadow(void *ctx, unsigned n, bool reads, bool writes)
 {
@@ -61,9 +63,9 @@ static void shadow(void *ctx, unsigned n, bool reads, bool writes)
 	changes++;
 }
 
-static void store(void *ctx, uint64_t at, unsigned width, uint64_t value)
+static void store(void *ctx, uint64_t at, uint8_t value)
 {
-	(void)ctx, (void)width;
+	(void)ctx;
 	stored_at = at;
 	stored = value;
 }
@@ -88,7 +90,9 @@ static void test_shadows(struct device *mch)
 	is_int(config_in(0, 0x96, 1), 0x33, "of whose bits four are there");
 
 	bus_write(bus, BUS_MMIO, 0xc4010, 4, 0x12345678);
-	ok(stored_at == 0x4010 && stored == 0x12345678, "a write behind what is read goes to RAM");
+	ok(stored_at == 0x4013 && stored == 0x12, "a write behind what is read goes to RAM, by bytes");
+	bus_write(bus, BUS_MMIO, 0xc7ffe, 4, 0x12345678);
+	ok(stored_at == 0x7fff && stored == 0x56, "and ends where the next piece is not so");
 	stored = 0;
 	bus_write(bus, BUS_MMIO, 0xc0010, 4, 1);
 	bus_write(bus, BUS_MMIO, 0xe0010, 4, 1);
@@ -117,6 +121,45 @@ static void test_ecam(struct device *mch)
 	config(0, 0x60, 4, 0xb0000001);
 	device_reset(mch);
 	is_str(bus_name(bus, BUS_MMIO, 0xb0000000), "", "a reset takes it away");
+}
+
+/* Two CPUs decode and hide BARs of two functions, as Linux does without a lock of its own. */
+static struct pci_function two[2];
+
+static uint64_t read_nothing(void *ctx, uint64_t at, unsigned width)
+{
+	(void)ctx, (void)at, (void)width;
+	return 0;
+}
+
+static void *toggle(void *arg)
+{
+	unsigned n = arg != NULL;
+	uint64_t command = 0xb0000000u + (PCI_DEVFN(1 + n, 0) << 12) + PCI_COMMAND;
+
+	for (unsigned i = 0; i < 20000; i++)
+		bus_write(bus, BUS_MMIO, command, 2, i % 2 ? 0 : PCI_COMMAND_MEMORY);
+	return NULL;
+}
+
+static void test_two_cpus(struct device *mch)
+{
+	pthread_t other;
+
+	config(0, 0x60, 4, 0xb0000001);
+	for (unsigned n = 0; n < 2; n++) {
+		two[n] = (struct pci_function){.name = n ? "second" : "first", .vendor = 1, .device = 2, .ctx = two};
+		two[n].bars[0] = (struct pci_bar){.size = 0x1000, .read = read_nothing};
+		pci_add(mch, &two[n], PCI_DEVFN(1 + n, 0), NULL);
+		config(PCI_DEVFN(1 + n, 0), PCI_BAR0, 4, 0xc0000000u + n * 0x1000);
+	}
+	pthread_create(&other, NULL, toggle, bus);
+	toggle(NULL);
+	pthread_join(other, NULL);
+	device_reset(mch);
+	ok(!bus_name(bus, BUS_MMIO, 0xc0000000)[0] && !bus_name(bus, BUS_MMIO, 0xc0001000)[0], "two CPUs leave no BAR behind");
+	pci_remove(&two[1]);
+	pci_remove(&two[0]);
 }
 
 /* -- The LPC bridge ---------------------------------------------------------------------- */
@@ -340,6 +383,7 @@ int main(void)
 	mch = make_mch();
 	test_shadows(mch);
 	test_ecam(mch);
+	test_two_cpus(mch);
 	test_lpc(mch);
 	device_destroy(mch);
 	fw = device_create(&fw_cfg_model, bus, (uint64_t[]){0x510},
