@@ -21,9 +21,11 @@
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/uart.h"
+#include "dev/vga.h"
 #include "dev/virtio/devices.h"
 #include "dev/vmgenid.h"
 #include "net/port.h"
+#include "display/surface.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +34,7 @@
 #include <unistd.h>
 
 #define RAM_SIZE 0x8000u
+#define VRAM_SIZE 0x40000u
 #define ECAM     0xe0000000u
 #define BARS     0xc0000000u
 
@@ -39,11 +42,11 @@
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
-static struct device *console;
+static struct device *console, *screen;
 static unsigned n_devs;
 static struct disk *disk;
 static struct bus *bus;
-static uint8_t *ram;
+static uint8_t *ram, *vram;
 
 static inline void open_disk(void)
 {
@@ -202,7 +205,7 @@ static inline void make_board(void)
 		.io_base = 0xc000, .io_size = 0x4000, .mem_base = BARS, .mem_size = 0x10000000}, NULL);
 	devs[n++] = device_create(&uart_model, bus, (uint64_t[]){0x3f8}, &(struct uart_config){0}, NULL);
 	devs[n++] = device_create(&rtc_model, bus, (uint64_t[]){0x70}, &(struct rtc_config){0}, NULL);
-	devs[n++] = device_create(&i8042_model, bus, (uint64_t[]){0x60, 0x64}, &(struct i8042_config){0}, NULL);
+	devs[n++] = device_create(&i8042_model, bus, (uint64_t[]){0x60, 0x64}, &(struct i8042_config){.plugged = true}, NULL);
 	devs[n++] = device_create(&port92_model, bus, (uint64_t[]){0x92}, &(struct port92_config){0}, NULL);
 	devs[n++] = device_create(&acpi_pm_model, bus, (uint64_t[]){0x600}, &(struct acpi_pm_config){0}, NULL);
 	devs[n++] = device_create(&pvpanic_model, bus, (uint64_t[]){0x505}, &(struct pvpanic_config){0}, NULL);
@@ -222,6 +225,9 @@ static inline void make_board(void)
 		.mem = &mem, .items = items, .n = sizeof(items) / sizeof(items[0])}, NULL);
 	devs[n++] = device_create(&debugcon_model, bus, (uint64_t[]){0x402}, &(struct debugcon_config){0}, NULL);
 	devs[n++] = device_create(&virtio_net_model, bus, NULL, &(struct virtio_net_config){.pci = pci, .port = &cable}, NULL);
+	vram = calloc(1, VRAM_SIZE);
+	screen = devs[n++] = device_create(&vga_model, bus, (uint64_t[]){0x3b0, 0x1ce, 0xa0000}, &(struct vga_config){
+		.host = pci.host, .vram = vram, .vram_size = VRAM_SIZE}, NULL);
 	n_devs = n;
 	see_all();
 	if (!n_places)
@@ -229,6 +235,18 @@ static inline void make_board(void)
 	device_reset(devs[0]);
 	for (unsigned slot = 1; slot <= 4; slot++)
 		bring_up(slot);
+}
+
+/* What a person does at it, who has other things to do than to look each time: a picture is large. */
+static inline void use_screen(size_t when)
+{
+	static uint32_t pixels[640 * 480];
+	struct surface s = {.pixels = pixels, .room = ARRAY_SIZE(pixels)};
+
+	i8042_key(devs[3], ram[0], ram[1] & 1);
+	i8042_mouse(devs[3], ram[2], -ram[3], 1, ram[4]);
+	if (when % 16 == 0)
+		vga_show(screen, &s);
 }
 
 static inline void use_board(const uint8_t *data, size_t size)
@@ -241,6 +259,7 @@ static inline void use_board(const uint8_t *data, size_t size)
 		virtio_console_input(console, port, ram, 3);
 		virtio_console_output_ready(console, port);
 	}
+	use_screen(size);
 }
 
 static inline void unmake_board(void)
@@ -249,6 +268,7 @@ static inline void unmake_board(void)
 		device_destroy(devs[n]);
 	bus_destroy(bus);
 	free(ram);
+	free(vram);
 }
 
 #endif

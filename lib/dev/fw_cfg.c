@@ -44,6 +44,7 @@
 #define DO_WRITE  0x10u
 
 #define DMA_MAX (16 * MiB)
+#define PAGE    4096u
 
 #define ENTRY 64 /* of the directory */
 
@@ -107,16 +108,13 @@ static void move_on(struct fw_cfg *f, uint32_t n)
 	f->at = n > UINT32_MAX - f->at ? UINT32_MAX : f->at + n;
 }
 
-/* len bytes, zeros behind the end. */
-static bool copy_out(struct fw_cfg *f, gpa_t to, uint32_t len)
+/* Bytes that are in one page, and so in one region of memory. */
+static bool copy_piece(struct fw_cfg *f, gpa_t to, uint32_t len)
 {
 	const uint8_t *bytes;
 	uint32_t n = rest(f, &bytes);
-	uint8_t *host;
+	uint8_t *host = guest_range(f->config.mem, to, len);
 
-	if (len == 0)
-		return true;
-	host = len <= DMA_MAX ? guest_range(f->config.mem, to, len) : NULL;
 	if (!host)
 		return false;
 	if (n > len)
@@ -126,6 +124,22 @@ static bool copy_out(struct fw_cfg *f, gpa_t to, uint32_t len)
 	memset(host + n, 0, len - n);
 	move_on(f, len);
 	return true;
+}
+
+/* len bytes, zeros behind the end. An option ROM goes to several pieces of shadow RAM. */
+static bool copy_out(struct fw_cfg *f, gpa_t to, uint32_t len)
+{
+	bool fine = len <= DMA_MAX;
+
+	while (fine && len) {
+		uint32_t n = PAGE - (uint32_t)(to % PAGE);
+
+		n = n < len ? n : len;
+		fine = copy_piece(f, to, n);
+		to += n;
+		len -= n;
+	}
+	return fine;
 }
 
 static bool serve(struct fw_cfg *f, const uint8_t request[16])

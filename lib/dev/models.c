@@ -13,6 +13,7 @@
 #include "dev/rtc.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
+#include "dev/vga.h"
 #include "dev/vmgenid.h"
 
 #include <stddef.h>
@@ -31,6 +32,7 @@ const struct device_model *const device_models[] = {
 	&flash_model,
 	&fw_cfg_model,
 	&debugcon_model,
+	&vga_model,
 	&virtio_blk_model,
 	&virtio_console_model,
 	&virtio_net_model,

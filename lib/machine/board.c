@@ -6,7 +6,7 @@
  *	PCI slot 0  host bridge; with firmware, 31 is the LPC bridge
  *	     slot 1  virtio rng
  *	     slot 2  and on: virtio blk, a disk each, in the order of the command line; behind
- *	             them a virtio console, if that or a port is wanted, and a virtio network card
+ *	             them a virtio console, if that or a port is wanted, a virtio network card, and a VGA adapter, if there is a screen
  *
  * The timer chip and the interrupt controllers are not here: they are the engine's
  * (machine/vm.c). A wire is a callback with m->vm as its context, and m->vm is re-opened at
@@ -27,6 +27,7 @@
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/uart.h"
+#include "dev/vga.h"
 #include "dev/virtio/devices.h"
 #include "dev/vmgenid.h"
 #include "machine/firmware.h"
@@ -105,15 +106,19 @@ static bool add_legacy(struct machine *m, struct err *err)
 		.sci = line(m, BOARD_PM, 0),
 		.power = power(m),
 	}, err);
-	return b->uart && b->pm &&
+	b->kbc = add(m, &i8042_model, AT(BOARD_I8042_DATA, BOARD_I8042_COMMAND), &(struct i8042_config){
+		.power = power(m),
+		.plugged = m->config.screen,
+		.irq_keyboard = line(m, BOARD_I8042_DATA, 0),
+		.irq_mouse = line(m, BOARD_I8042_COMMAND, 0),
+	}, err);
+	return b->uart && b->pm && b->kbc &&
 	       add(m, &rtc_model, AT(BOARD_RTC), &(struct rtc_config){
 			.irq = line(m, BOARD_RTC, 0),
 			.loop = m->loop,
 			.ram_low = low,
 			.ram_high = m->config.memory - low,
 	       }, err) &&
-	       add(m, &i8042_model, AT(BOARD_I8042_DATA, BOARD_I8042_COMMAND),
-		   &(struct i8042_config){.power = power(m)}, err) &&
 	       add(m, &port92_model, AT(BOARD_PORT92), &(struct port92_config){.power = power(m)}, err) &&
 	       add(m, &pvpanic_model, AT(BOARD_PVPANIC), &(struct pvpanic_config){
 			.panicked = m->config.panic.said,
@@ -296,6 +301,30 @@ static bool add_virtio(struct machine *m, struct err *err)
 	return add_console(m, place, err) && add_net(m, place, err);
 }
 
+/* The adapter's BAR leads there. A guest that puts it where other memory is gets neither more nor less than that. */
+static void place_screen(void *ctx, uint64_t at)
+{
+	struct machine *m = ctx;
+	struct err err = {0};
+
+	if (machine_change_region(m, m->ram.screen, GUEST_NOWHERE, m->ram.vram, false, &err) < 0)
+		machine_fail(m, &err);
+	else if (at != GUEST_NOWHERE)
+		machine_change_region(m, m->ram.screen, at, m->ram.vram, false, NULL);
+}
+
+static bool add_screen(struct machine *m, struct err *err)
+{
+	struct board *b = &m->board;
+
+	if (!m->config.screen)
+		return true;
+	b->vga = add(m, &vga_model, AT(BOARD_VGA, BOARD_DISPI, BOARD_VGA_WINDOW), &(struct vga_config){
+		.host = b->pci, .vram = m->ram.vram, .vram_size = MAP_VRAM, .placed = place_screen, .ctx = m,
+	}, err);
+	return b->vga != NULL;
+}
+
 int board_create(struct machine *m, struct err *err)
 {
 	struct board *b = &m->board;
@@ -307,10 +336,13 @@ int board_create(struct machine *m, struct err *err)
 	if (!b->bus)
 		return err_set(err, ENOMEM, "no memory for the bus");
 	if (!add_legacy(m, err) || !add_genid(m, err) ||
-	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_flash(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err))
+	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_flash(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err) ||
+	    !add_screen(m, err))
 		return err && err->code ? -err->code : -EIO;
 	/* The addresses of all functions are given when the last one is there; or forgotten. */
 	device_reset(b->pci);
+	if (b->vga)
+		vga_placed(b->vga);
 	return 0;
 }
 
@@ -341,6 +373,8 @@ void board_reset(struct board *b)
 {
 	for (unsigned i = b->n; i-- > 0;)
 		device_reset(b->devices[i]);
+	if (b->vga)
+		vga_placed(b->vga);
 }
 
 void board_destroy(struct board *b)

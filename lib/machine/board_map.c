@@ -22,6 +22,7 @@
 const struct board_map board_direct = {"direct", {
 	/*  part           space    base        size            line n model       what it is */
 	ROW(RAM_LOW,       MEMORY,  0,          3 * GiB,        0, 0,  NULL,       "RAM, or less")
+	ROW(VGA_WINDOW,    IN_RAM,  0xa0000,    0x20000,        0, 0,  "vga",      "VGA, with --display: hidden by RAM")
 	ROW(TABLES,        IN_RAM,  0xe0000,    0x10000,        0, 0,  NULL,       "ACPI tables")
 	ROW(RSDP,          IN_RAM,  0xf0000,    0x40,           0, 0,  NULL,       "RSDP")
 	ROW(SMBIOS,        IN_RAM,  0xf0040,    0x1000,         0, 0,  NULL,       "SMBIOS")
@@ -37,12 +38,14 @@ const struct board_map board_direct = {"direct", {
 
 	ROW(PIC,           PORTS,   0x20,       2,              0, 0,  NULL,       "PIC")
 	ROW(PIT,           PORTS,   0x40,       4,              0, 1,  NULL,       "PIT")
-	ROW(I8042_DATA,    PORTS,   0x60,       1,              0, 0,  "i8042",    "keyboard controller: reset only")
+	ROW(I8042_DATA,    PORTS,   0x60,       1,              1, 1,  "i8042",    "keyboard; without --display reset only")
 	ROW(SPEAKER,       PORTS,   0x61,       1,              0, 0,  NULL,       "the PIT's gate and speaker")
-	ROW(I8042_COMMAND, PORTS,   0x64,       1,              0, 0,  "i8042",    "keyboard controller")
+	ROW(I8042_COMMAND, PORTS,   0x64,       1,              12, 1, "i8042",    "keyboard controller; the line is the mouse's")
 	ROW(RTC,           PORTS,   0x70,       2,              8, 1,  "rtc",      "RTC")
 	ROW(PORT92,        PORTS,   0x92,       1,              0, 0,  "port92",   "system port: reset only")
 	ROW(PIC_SLAVE,     PORTS,   0xa0,       2,              0, 0,  NULL,       "PIC, the second")
+	ROW(DISPI,         PORTS,   0x1ce,      3,              0, 0,  "vga",      "VGA, with --display: DISPI")
+	ROW(VGA,           PORTS,   0x3b0,      0x30,           0, 0,  "vga",      "VGA, with --display")
 	ROW(COM1,          PORTS,   0x3f8,      8,              4, 1,  "uart",     "COM1, a 16550A")
 	ROW(PVPANIC,       PORTS,   0x505,      1,              0, 0,  "pvpanic",  "pvpanic")
 	ROW(PM,            PORTS,   0x600,      0x40,           9, 1,  "acpi_pm",  "ACPI: PM1a, PM timer, GPE0")
@@ -55,6 +58,7 @@ const struct board_map board_direct = {"direct", {
 const struct board_map board_q35 = {"q35", {
 	/*  part           space    base        size            line n model       what it is */
 	ROW(RAM_LOW,       MEMORY,  0,          2 * GiB,        0, 0,  NULL,       "RAM, or less")
+	ROW(VGA_WINDOW,    IN_RAM,  0xa0000,    0x20000,        0, 0,  "vga",      "VGA, with --display")
 	ROW(ECAM,          MEMORY,  0xb0000000, 0x10000000,     0, 0,  NULL,       "PCI: configuration space, where firmware puts it")
 	ROW(PCI_LOW,       MEMORY,  0xc0000000, 0x3ec00000,     0, 0,  NULL,       "PCI: BARs")
 	ROW(IOAPIC,        MEMORY,  0xfec00000, 0x1000,         0, 0,  NULL,       "IOAPIC")
@@ -67,12 +71,14 @@ const struct board_map board_q35 = {"q35", {
 
 	ROW(PIC,           PORTS,   0x20,       2,              0, 0,  NULL,       "PIC")
 	ROW(PIT,           PORTS,   0x40,       4,              0, 1,  NULL,       "PIT")
-	ROW(I8042_DATA,    PORTS,   0x60,       1,              0, 0,  "i8042",    "keyboard controller: reset only")
+	ROW(I8042_DATA,    PORTS,   0x60,       1,              1, 1,  "i8042",    "keyboard; without --display reset only")
 	ROW(SPEAKER,       PORTS,   0x61,       1,              0, 0,  NULL,       "the PIT's gate and speaker")
-	ROW(I8042_COMMAND, PORTS,   0x64,       1,              0, 0,  "i8042",    "keyboard controller")
+	ROW(I8042_COMMAND, PORTS,   0x64,       1,              12, 1, "i8042",    "keyboard controller; the line is the mouse's")
 	ROW(RTC,           PORTS,   0x70,       2,              8, 1,  "rtc",      "RTC")
 	ROW(PORT92,        PORTS,   0x92,       1,              0, 0,  "port92",   "system port: A20 is always on")
 	ROW(PIC_SLAVE,     PORTS,   0xa0,       2,              0, 0,  NULL,       "PIC, the second")
+	ROW(DISPI,         PORTS,   0x1ce,      3,              0, 0,  "vga",      "VGA, with --display: DISPI")
+	ROW(VGA,           PORTS,   0x3b0,      0x30,           0, 0,  "vga",      "VGA, with --display")
 	ROW(COM1,          PORTS,   0x3f8,      8,              4, 1,  "uart",     "COM1, a 16550A")
 	ROW(DEBUGCON,      PORTS,   0x402,      1,              0, 0,  "debugcon", "what firmware says of itself")
 	ROW(PVPANIC,       PORTS,   0x505,      1,              0, 0,  "pvpanic",  "pvpanic")

@@ -20,6 +20,7 @@ struct err;
 /* What a board can have. In the order of docs/board.md: memory, then ports. */
 enum board_part {
 	BOARD_RAM_LOW,
+	BOARD_VGA_WINDOW,
 	BOARD_TABLES,
 	BOARD_RSDP,
 	BOARD_SMBIOS,
@@ -42,6 +43,8 @@ enum board_part {
 	BOARD_RTC,
 	BOARD_PORT92,
 	BOARD_PIC_SLAVE,
+	BOARD_DISPI,
+	BOARD_VGA,
 	BOARD_COM1,
 	BOARD_DEBUGCON,
 	BOARD_PVPANIC,

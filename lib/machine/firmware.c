@@ -9,6 +9,7 @@
  *	etc/smbios/...           the same, by rules of its own
  *	bootorder                the disks, as Open Firmware would name them
  *	etc/sercon-port          where its screen is, if there is no screen
+ *	pci1234,1111.rom         what drives a screen
  *
  * The loader's commands are QEMU's (hw/acpi/bios-linker-loader.c has the form): 128 bytes each, a number and then files' names
  * of 56 bytes.
@@ -24,8 +25,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TABLES "etc/acpi/tables"
 #define RSDP   "etc/acpi/rsdp"
@@ -194,9 +197,33 @@ static void add_boot(struct firmware *fw, const struct machine *m)
 		add(fw, "bootorder", 0, fw->boot, at + 1);
 }
 
+/* What drives the VGA adapter for firmware of the PC's kind lies beside that, in Debian's package; other firmware has a
+ * driver. */
+static int add_screen(struct firmware *fw, const struct machine *m, struct err *err)
+{
+	static const char name[] = "vgabios-stdvga.bin";
+	const char *slash = strrchr(m->config.firmware, '/');
+	int dir = slash ? (int)(slash + 1 - m->config.firmware) : 0, rc;
+	char path[PATH_MAX];
+	struct blob rom;
+
+	if (!m->config.screen || snprintf(path, sizeof(path), "%.*s%s", dir, m->config.firmware, name) >= (int)sizeof(path) ||
+	    access(path, R_OK) < 0)
+		return 0;
+	rc = blob_open(&rom, "option ROM", path, err);
+	if (rc == 0 && rom.size > sizeof(fw->screen))
+		rc = err_set(err, EINVAL, "option ROM '%s' has %" PRIu64 " bytes, and room for %zu", path, rom.size, sizeof(fw->screen));
+	if (rc == 0)
+		rc = blob_read(&rom, 0, fw->screen, rom.size, err);
+	if (rc == 0)
+		add(fw, "pci1234,1111.rom", 0, fw->screen, rom.size);
+	blob_close(&rom);
+	return rc;
+}
+
 int firmware_describe(const struct machine *m, struct firmware *fw, struct err *err)
 {
-	const struct tables_plan plan = {.map = m->map, .cpus = m->config.cpus, .memory = m->config.memory};
+	const struct tables_plan plan = {.map = m->map, .cpus = m->config.cpus, .memory = m->config.memory, .screen = m->config.screen};
 	int rc;
 
 	le16_put(fw->cpus, (uint16_t)m->config.cpus);
@@ -211,5 +238,5 @@ int firmware_describe(const struct machine *m, struct firmware *fw, struct err *
 	add_boot(fw, m);
 	le64_put(fw->serial, m->map->at[BOARD_COM1].base);
 	add(fw, "etc/sercon-port", 0, fw->serial, sizeof(fw->serial));
-	return 0;
+	return add_screen(fw, m, err);
 }

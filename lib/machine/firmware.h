@@ -21,6 +21,7 @@ struct machine;
 #define FIRMWARE_SMBIOS  4096
 #define FIRMWARE_LOADER  (24 * 128)
 #define FIRMWARE_BOOT    1024
+#define FIRMWARE_SCREEN  (64 * 1024) /* where firmware puts it there is no more room */
 
 struct firmware {
 	struct fw_cfg_item items[FW_CFG_ITEMS_MAX];
@@ -29,6 +30,7 @@ struct firmware {
 	uint8_t e820[8 * 20];
 	uint8_t tables[FIRMWARE_TABLES], rsdp[ACPI_RSDP_SIZE], loader[FIRMWARE_LOADER];
 	uint8_t smbios[FIRMWARE_SMBIOS], anchor[SMBIOS_ANCHOR_SIZE];
+	uint8_t screen[FIRMWARE_SCREEN]; /* the option ROM of the VGA adapter */
 	char boot[FIRMWARE_BOOT]; /* paths of what is to be booted, a line each */
 };
 

@@ -159,7 +159,7 @@ static int settle_all(struct machine *m, struct err *err)
 {
 	int rc = m->ram.rom ? settle(m, MAP_SCREEN, MAP_BIOS_END, err) : 0;
 
-	return rc < 0 || !m->ram.rom ? rc : settle(m, m->ram.memory, m->ram.size, err);
+	return rc < 0 ? rc : settle(m, m->ram.memory, m->ram.size, err);
 }
 
 int ram_layers_open(struct machine *m, struct err *err)

@@ -130,6 +130,7 @@ static int load(struct machine *m, struct err *err)
 		.mem = &m->mem,
 		.cpus = m->config.cpus,
 		.memory = m->config.memory,
+		.screen = m->config.screen,
 	};
 	int rc;
 
@@ -219,6 +220,7 @@ static int open_vm(struct machine *m, struct err *err)
 /* The first vCPU as the boot protocol wants it; firmware begins where a processor does. */
 static int enter(struct machine *m, struct err *err)
 {
+	machine_tell_screen(m);
 	return m->config.firmware ? 0 : vcpu_set_entry(&m->vcpus[0], &m->entry, err);
 }
 
@@ -234,7 +236,7 @@ static int build(struct machine *m, struct err *err)
 	if ((rc = check_config(&m->config, err)) < 0 ||
 	    (!m->loop && (rc = loop_create(&m->loop, err)) < 0) ||
 	    (rc = saved ? open_files_for_reset(m) : open_files(m, err)) < 0 ||
-	    (rc = map_ram_create(&m->ram, m->map, m->config.memory, incoming ? incoming->ram : -1, &m->mem, err)) < 0 ||
+	    (rc = map_ram_create(&m->ram, m->map, m->config.memory, m->config.screen, incoming ? incoming->ram : -1, &m->mem, err)) < 0 ||
 	    (rc = saved ? machine_load_memory(m, err) : load(m, err)) < 0 ||
 	    (rc = vm_engine_open(&m->vm, m->config.face, err)) < 0 ||
 	    (rc = open_vm(m, err)) < 0 ||

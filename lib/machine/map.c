@@ -83,11 +83,12 @@ unsigned map_phys_bits(const struct board_map *board, uint64_t memory)
 	return bits;
 }
 
-uint64_t map_size(const struct board_map *board, uint64_t memory)
+uint64_t map_size(const struct board_map *board, uint64_t memory, bool screen)
 {
 	const struct board_place *at = board->at;
 
-	return at[BOARD_ROM].what ? memory + at[BOARD_FLASH].size + at[BOARD_ROM].size + at[BOARD_GENID].size : memory;
+	return memory + (at[BOARD_ROM].what ? at[BOARD_FLASH].size + at[BOARD_ROM].size + at[BOARD_GENID].size : 0) +
+	       (screen ? MAP_VRAM : 0);
 }
 
 gpa_t map_shadow_base(unsigned n)
@@ -166,6 +167,16 @@ static int add_low(struct map_ram *ram, const struct board_map *board, uint64_t 
 	return rc < 0 ? rc : add_rom(&board->at[BOARD_GENID], ram->genid, mem, err);
 }
 
+static int add_screen(struct map_ram *ram, struct guest_mem *mem, struct err *err)
+{
+	struct guest_region r = {
+		.base = GUEST_NOWHERE, .size = MAP_VRAM, .host = ram->vram, .changes = true, .name = "video memory",
+	};
+
+	ram->screen = mem->n;
+	return guest_mem_add(mem, &r, err);
+}
+
 static int add_regions(struct map_ram *ram, const struct board_map *board, uint64_t memory, struct guest_mem *mem,
 		       struct err *err)
 {
@@ -174,7 +185,7 @@ static int add_regions(struct map_ram *ram, const struct board_map *board, uint6
 
 	if (rc == 0 && memory > low)
 		rc = add(mem, "ram above 4 GiB", MAP_HIGH, memory - low, ram->host + low, err);
-	return rc;
+	return rc < 0 || !ram->vram ? rc : add_screen(ram, mem, err);
 }
 
 /* At this address, if it is not NULL. */
@@ -193,10 +204,10 @@ static void *map(void *at, uint64_t size, int fd)
 	return host;
 }
 
-int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t memory, int fd, struct guest_mem *mem,
-		   struct err *err)
+int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t memory, bool screen, int fd,
+		   struct guest_mem *mem, struct err *err)
 {
-	uint64_t size = map_size(board, memory);
+	uint64_t size = map_size(board, memory, screen);
 	struct stat st;
 	int rc;
 
@@ -222,11 +233,13 @@ int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t 
 		return rc;
 	}
 	ram->memory = memory;
-	if (size > memory) {
+	if (board->at[BOARD_ROM].what) {
 		ram->flash = ram->host + memory;
 		ram->rom = ram->flash + board->at[BOARD_FLASH].size;
 		ram->genid = ram->rom + board->at[BOARD_ROM].size;
 	}
+	if (screen)
+		ram->vram = ram->host + size - MAP_VRAM;
 	rc = add_regions(ram, board, memory, mem, err);
 	if (rc < 0)
 		map_ram_destroy(ram);

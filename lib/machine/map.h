@@ -12,12 +12,13 @@
  *	  0x9fc00-0x100000  reserved: where a PC has its BIOS, and the board its tables
  *	4 GiB             the rest of RAM
  *
- * A board with firmware has other memory besides: a flash chip, a ROM, and a page with the VM generation ID. All of it is in one file, RAM first, so that what saves, forks and
- * migrates a guest needs to know of no other.
+ * A board with firmware has other memory besides: a flash chip, a ROM, and a page with the VM generation ID; and one with a screen
+ * has video memory. All of it is in one file, RAM first, so that what saves, forks and migrates a guest needs to know of no other.
  */
 #ifndef MACHINE_MAP_H
 #define MACHINE_MAP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/macros.h"
@@ -39,6 +40,7 @@ struct err;
 #define MAP_SCREEN_LAST 0xbffff /* here: no RAM on a board with firmware */
 
 #define MAP_HIGH        (4 * GiB)
+#define MAP_VRAM        (16 * MiB)
 
 #define MAP_MEMORY_MIN  (32 * MiB)
 #define MAP_MEMORY_MAX  (512 * GiB)
@@ -64,7 +66,7 @@ unsigned map_phys_bits(const struct board_map *board, uint64_t memory);
 gpa_t map_low_end(const struct board_map *board, uint64_t memory);
 
 /* How many bytes such a guest's memory is, with what is no RAM. */
-uint64_t map_size(const struct board_map *board, uint64_t memory);
+uint64_t map_size(const struct board_map *board, uint64_t memory, bool screen);
 
 #define MAP_SIZE_MAX (MAP_MEMORY_MAX + 64 * MiB) /* at most */
 
@@ -81,6 +83,8 @@ struct map_ram {
 	uint64_t size;             /* map_size() */
 	uint64_t memory;           /* of which that much, from its beginning, is RAM */
 	uint8_t *flash, *rom, *genid; /* NULL: there is none, or it is in RAM */
+	uint8_t *vram;             /* MAP_VRAM bytes; NULL: there is no screen */
+	unsigned screen;           /* the region that leads there; it is nowhere until the adapter says where */
 	unsigned shadow;           /* the first of MAP_SHADOWS regions, if there is a ROM */
 	unsigned variables;        /* the flash's region */
 	struct ram_layers *layers; /* layer.h; NULL: all of it is in the memfd */
@@ -90,8 +94,8 @@ struct map_ram {
 /* Makes the memory of a guest with `memory` bytes of RAM, and adds its regions to mem. Nothing is reserved: pages come as the guest
  * touches them. On failure there is nothing to undo. `fd` is a memfd of map_size(), of which it takes a duplicate; -1: a
  * new one. */
-int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t memory, int fd, struct guest_mem *mem,
-		   struct err *err);
+int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t memory, bool screen, int fd,
+		   struct guest_mem *mem, struct err *err);
 
 /* Where shadow region n is, and what is there after a reset: the end of the ROM, or nothing (NULL). */
 gpa_t map_shadow_base(unsigned n);

@@ -30,9 +30,10 @@ struct board {
 	struct bus *bus;
 	struct device *devices[BOARD_DEVICES_MAX];
 	unsigned n;
-	struct device *uart, *pm, *genid, *pci;
+	struct device *uart, *pm, *genid, *pci, *kbc;
 	struct device *lpc; /* of a board with firmware */
 	struct device *nic; /* NULL: there is none */
+	struct device *vga; /* NULL: it has no screen */
 	struct device *hvc; /* a virtio console: of the machine's console or port, or both */
 };
 
@@ -80,6 +81,11 @@ void board_destroy(struct board *b);
 
 /* Something is wrong that is nobody's fault but ours or the host's: the machine ends. Any thread. */
 void machine_fail(struct machine *m, const struct err *why);
+
+/* -- screen.c -------------------------------------------------------------------------- */
+
+/* Sets a mode for a kernel that has no firmware to do it, and tells it. Before it runs; no screen is fine. */
+void machine_tell_screen(struct machine *m);
 
 /* -- machine.c ------------------------------------------------------------------------- */
 

@@ -50,7 +50,7 @@ enum {
 	MAIN = 1, VCPU = 2, DISK = 4,
 	ANY = MAIN | VCPU | DISK,
 	MAIN_MAKES_CODE = 8, MAIN_REMOVES = 16,
-	TLS = 32, NAT = 64,
+	TLS = 32, NAT = 64, VNC = 128,
 };
 
 static const struct {
@@ -62,6 +62,7 @@ static const struct {
 	{"disk", DISK},
 	{"tls", TLS},
 	{"nat", NAT},
+	{"vnc", VNC},
 };
 
 /* (argument & mask) is `value`, or is not. */

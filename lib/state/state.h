@@ -91,9 +91,10 @@ struct state_table {
 	 .count = sizeof(STATE_MEMBER(type, member)) / sizeof(STATE_MEMBER(type, member)[0])}
 
 /* A struct, or an array of them, by a list of its own. */
-#define STATE_PART(type, member, list)                                                     \
-	{.name = #member, .offset = offsetof(type, member), .part = (list),                \
-	 .size = sizeof(STATE_MEMBER(type, member))}
+#define STATE_PART_SINCE(version, type, member, list)                                      \
+	{.name = #member, .offset = offsetof(type, member), .since = (version),            \
+	 .part = (list), .size = sizeof(STATE_MEMBER(type, member))}
+#define STATE_PART(type, member, list) STATE_PART_SINCE(0, type, member, list)
 #define STATE_PARTS(type, member, list)                                                    \
 	{.name = #member, .offset = offsetof(type, member), .part = (list),                \
 	 .size = sizeof(STATE_MEMBER(type, member)[0]),                                    \

@@ -59,8 +59,7 @@ int beside_shell(const char *command, struct err *err)
 
 /* -- A program of ours -------------------------------------------------------------------- */
 
-/* Is beside us, or where it was installed. */
-static const char *find(char path[PATH_MAX], const char *name)
+const char *beside_program(char path[PATH_MAX], const char *name)
 {
 	ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - NAME_MAX);
 	char *slash;
@@ -100,7 +99,7 @@ int beside_start(const char *name, const char *const words[], int *says, struct 
 	int ends[2], fd;
 	unsigned n = 0;
 
-	argv[n++] = find(path, name);
+	argv[n++] = beside_program(path, name);
 	while (*words && n <= WORDS_MAX)
 		argv[n++] = *words++;
 	argv[n] = NULL;

@@ -9,10 +9,15 @@
 #ifndef LODGE_BESIDE_H
 #define LODGE_BESIDE_H
 
+#include <limits.h>
+
 struct err;
 
 /* What a shell's command reads and writes. What becomes of it, the stream tells. */
 int beside_shell(const char *command, struct err *err);
+
+/* Where a program of ours is: beside us, or where it was installed. */
+const char *beside_program(char path[PATH_MAX], const char *name);
 
 /* A program of ours, by its name, with these words (that end with NULL). Meanwhile one may do something else; *says is for beside_hear(). */
 int beside_start(const char *name, const char *const words[], int *says, struct err *err);

@@ -18,7 +18,7 @@ static int list_verbs(void)
 {
 	printf("lodge: virtual machines that start anywhere\n\nusage: lodge VERB [OPTION]...\n\n");
 	for (const struct verb *const *v = verbs; *v; v++)
-		printf("  %-8s %s\n", (*v)->name, (*v)->summary);
+		printf("  %-10s %s\n", (*v)->name, (*v)->summary);
 	printf("\n`lodge help VERB` says more. Exit codes: 0 ok, 1 failure, 2 usage, 3 not found,\n"
 	       "4 in use by somebody else, 5 no usable engine, 124 waited in vain, 128+N ended by\n"
 	       "signal N. `lodge help control` lists what a guest's control socket takes.\n");

@@ -18,6 +18,7 @@
 #include "command.h"
 #include "console.h"
 #include "control.h"
+#include "display.h"
 #include "engine/cgroup.h"
 #include "engine/choose.h"
 #include "engine/kvm.h"
@@ -48,6 +49,12 @@ int launch_set_name(void *into, char *value, struct err *err)
 			       "letter first, at most %d", value, PLACE_NAME_MAX - 1);
 	((struct launch *)into)->name = value;
 	return 0;
+}
+
+int launch_set_display(void *into, char *value, struct err *err)
+{
+	((struct launch *)into)->display = value;
+	return display_check(value, err);
 }
 
 int launch_set_trace(void *into, char *value, struct err *err)
@@ -131,6 +138,22 @@ static int open_disks(const struct launch_disks *disks, struct machine_config *c
 			return rc;
 	}
 	return 0;
+}
+
+/* A saved machine has a screen or has none; a new one has, if somebody is to see it. */
+static int open_display(const struct launch *l, struct session *s, struct machine_config *config, struct err *err)
+{
+	int rc;
+
+	if (!l->display)
+		return l->password ? err_set(err, ERANGE, "--vnc-password is for --display vnc=...") : 0;
+	if (config->saved && !config->screen)
+		return err_set(err, ERANGE, "--display: this machine has no screen, for it was started without --display");
+	config->screen = true;
+	rc = display_open(&s->display, l->display, l->password, err);
+	if (rc == 0 && s->display)
+		log_note("display", "VNC at %s", display_place(s->display));
+	return rc;
 }
 
 /* When all else is there: what the disks were before is lost. */
@@ -282,6 +305,7 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 
 	if (source(ctx, config, &disks, &err) < 0 || add_agent(l, config, &err) < 0 || open_trace(l, config, &err) < 0 ||
 	    open_control(s, &err) < 0 || open_disks(&disks, config, &err) < 0 ||
+	    open_display(l, s, config, &err) < 0 ||
 	    net_open(&l->net, l->name, config, &nat, &err) < 0 ||
 	    launch_choose(l, config, &err) < 0 || create(s, config, &err) < 0 ||
 	    net_wait(nat, &err) < 0 || go_back(&disks, config, &err) < 0)
@@ -292,6 +316,7 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 	net_close(config);
 	for (unsigned i = 0; i < config->n_disks; i++)
 		disk_close(config->disks[i]);
+	display_close(s->display);
 	control_close(s->control);
 	if (config->trace && config->trace != stderr)
 		fclose(config->trace);

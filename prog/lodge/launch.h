@@ -16,7 +16,7 @@
 
 /* What options fill in. */
 struct launch {
-	const char *engine, *name, *sandbox, *trace;
+	const char *engine, *name, *sandbox, *trace, *display, *password;
 	bool stats, no_reboot, paused;
 	int ready; /* in the background: gets `number` when the guest runs; -1: it is here */
 	uint32_t number;
@@ -35,6 +35,10 @@ struct launch {
 	 0, launch_set_name},                                                              \
 	{"--engine", "auto|kvm|soft", "what runs the guest (default: auto)", OPTION_WORD,  \
 	 (base) + offsetof(struct launch, engine), 0, 0, NULL},                            \
+	{"--display", "none|vnc=ADDR", "a screen, a keyboard and a mouse, and for whom: vnc=HOST[:N], vnc=unix:PATH", \
+	 OPTION_OTHER, base, 0, 0, launch_set_display},                                    \
+	{"--vnc-password", "FILE", "what a viewer has to know: FILE's first line",         \
+	 OPTION_TEXT, (base) + offsetof(struct launch, password), 0, 0, NULL},             \
 	{"--sandbox", "on|off", "shut lodge in while the guest runs (default: on)",        \
 	 OPTION_WORD, (base) + offsetof(struct launch, sandbox), 0, 0, NULL},              \
 	{"--paused", NULL, "it waits for lodge resume before its first instruction",       \
@@ -55,6 +59,7 @@ struct launch {
 	 OPTION_OTHER, base, 0, 0, launch_set_trace}
 
 int launch_set_name(void *into, char *value, struct err *err);
+int launch_set_display(void *into, char *value, struct err *err);
 int launch_set_trace(void *into, char *value, struct err *err);
 
 struct launch_disks {

@@ -32,6 +32,8 @@ const struct verb *const verbs[] = {
 	&verb_snapshot,
 	&verb_console,
 	&verb_link,
+	&verb_screenshot,
+	&verb_send_key,
 	&verb_stop,
 	&verb_doctor,
 	&verb_help,

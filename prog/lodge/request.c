@@ -5,18 +5,23 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/macros.h"
+#include "base/memfile.h"
 #include "block/disk.h"
+#include "display/keys.h"
+#include "display/surface.h"
 #include "engine/kvm.h"
 #include "loop/loop.h"
 #include "machine/fork.h"
 #include "machine/machine.h"
 #include "machine/migrate.h"
+#include "machine/screen.h"
 #include "net.h"
 #include "session.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define STATS_MAX 256
@@ -30,6 +35,12 @@ static int say_ok(struct call *c)
 {
 	json_bool(c->answer, "ok", true);
 	return 0;
+}
+
+static void give(struct call *c, int fd)
+{
+	if (fd >= 0)
+		c->give[c->n_give++] = fd;
 }
 
 /* -- Looking ------------------------------------------------------------------------------ */
@@ -99,6 +110,69 @@ static int do_stats(struct call *c, struct err *err)
 		json_uint(c->answer, stats[i].name, stats[i].value);
 	json_close(c->answer);
 	return 0;
+}
+
+/* -- Screen and keyboard ------------------------------------------------------------------ */
+
+static int no_screen(struct err *err)
+{
+	return err_set(err, EBUSY, "the guest has no screen and no keyboard: it was started without --display");
+}
+
+/* Draws into memory of its own, sparse and with a descriptor, and cuts that to what there is. */
+static int draw_screen(struct call *c, int fd, struct surface *s, struct err *err)
+{
+	int rc;
+
+	s->room = SURFACE_PIXELS_MAX;
+	s->pixels = mmap(NULL, s->room * 4, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (s->pixels == MAP_FAILED)
+		return err_sys(err, errno, "memory for a picture");
+	rc = machine_show(c->session->machine, s) ? 0 : no_screen(err);
+	munmap(s->pixels, s->room * 4);
+	return rc;
+}
+
+static int do_screenshot(struct call *c, struct err *err)
+{
+	int fd = memfile_create("lodge-screenshot", SURFACE_PIXELS_MAX * 4), rc;
+	struct surface s = {.pixels = NULL};
+
+	if (fd < 0)
+		return err_sys(err, -fd, "memory for a picture");
+	rc = draw_screen(c, fd, &s, err);
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	give(c, fd);
+	json_uint(c->answer, "width", s.width);
+	json_uint(c->answer, "height", s.height);
+	return 0;
+}
+
+/* Pressed in that order, and let go in the other. */
+static int do_send_key(struct call *c, struct err *err)
+{
+	struct machine *m = c->session->machine;
+	uint8_t keys[KEYS_AT_ONCE];
+	const char *names = NULL;
+	int n = json_get_str(c->args, "keys", &names, err);
+	bool taken = true;
+
+	if (n == 0)
+		n = keys_parse(names, keys, err);
+	if (n < 0)
+		return n;
+	if (!c->session->config->screen)
+		return no_screen(err);
+	if (machine_life(m) == MACHINE_PAUSED)
+		return err_set(err, EBUSY, "the guest is paused: it would not see its keyboard");
+	for (int i = 0; i < n; i++)
+		taken &= machine_key(m, keys[i], true);
+	for (int i = n; i-- > 0;)
+		machine_key(m, keys[i], false);
+	return taken ? say_ok(c) : err_set(err, EBUSY, "the guest does not read its keyboard");
 }
 
 /* -- Life --------------------------------------------------------------------------------- */
@@ -182,12 +256,6 @@ static int check_disks(const struct machine_config *config, const char *keep, st
 				     disk_path(disk));
 	}
 	return rc;
-}
-
-static void give(struct call *c, int fd)
-{
-	if (fd >= 0)
-		c->give[c->n_give++] = fd;
 }
 
 static void give_memory(struct call *c, const struct machine_fork *f)
@@ -325,6 +393,10 @@ const struct request requests[] = {
 	 .args = {{"up", JSON_BOOL, false, "in"}}},
 	{"console", "its console is at the other end of the socket, until that is closed",
 	 .file = true, .serve = do_console},
+	{"screenshot", "answers with a descriptor: what its monitor shows, in rows of 32 bits a dot, as wide and high as the answer says",
+	 .serve = do_screenshot},
+	{"send-key", "presses keys together, and lets them go", .serve = do_send_key,
+	 .args = {{"keys", JSON_STRING, false, "their names, with '-' in between: ctrl-alt-delete"}}},
 	{"migrate", "sends it to the lodge at the other end of the socket, and answers when it runs there",
 	 .changes = true, .file = true, .serve = do_migrate,
 	 .args = {{"live", JSON_BOOL, true, "it runs meanwhile"},

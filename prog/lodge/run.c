@@ -342,6 +342,8 @@ static int check_usage(const struct run *r, struct err *err)
 		if (!r->parts.disks.disks[i].readonly)
 			return err_set(err, ERANGE, "disk '%s' is written, so what is on it is not what the template's guest "
 				       "remembers: a template needs readonly=on", r->parts.disks.disks[i].path);
+	if (r->template && r->launch.display)
+		return err_set(err, ERANGE, "a template's guest has no screen: --display is for others");
 	if (r->launch.command && r->incoming)
 		return err_set(err, ERANGE, "a guest that comes from elsewhere runs no command");
 	if (r->launch.command && !r->launch.command[0])

@@ -37,6 +37,7 @@
 #include "block/disk.h"
 #include "console.h"
 #include "control.h"
+#include "display.h"
 #include "failure.h"
 #include "lodge.h"
 #include "loop/loop.h"
@@ -572,6 +573,8 @@ static int add_sources(struct shift *l)
 		rc = loop_add(loop, &l->sources[i]);
 	if (rc == 0)
 		rc = control_serve(l->s->control, loop);
+	if (rc == 0)
+		rc = display_serve(l->s->display, l->s->machine, loop);
 	return rc < 0 ? rc : loop_add(loop, &l->sources[4]);
 }
 

@@ -13,6 +13,7 @@
 struct console;
 struct control;
 struct disk_moment;
+struct display;
 struct err;
 struct loop;
 struct machine;
@@ -28,6 +29,7 @@ struct session {
 	const struct net_options *net;
 	struct console *console; /* that the machine writes to */
 	struct control *control; /* or NULL */
+	struct display *display; /* where its screen is shown; or NULL */
 	const char *name;        /* or NULL */
 	int signals;             /* a signalfd */
 	int output, errors;      /* terminal_output() of stdout and stderr */

@@ -105,6 +105,18 @@ static int wait_for_one(int fd, const struct sockaddr_un *at, struct err *err)
 	return one >= 0 ? one : err_sys(err, why, "unix:%s", at->sun_path);
 }
 
+int uri_listen(const char *path, struct err *err)
+{
+	struct sockaddr_un at;
+	int fd = address(&at, path, err), why;
+
+	if (fd < 0 || (bind_to(fd, &at) == 0 && listen(fd, 16) == 0))
+		return fd;
+	why = errno;
+	close(fd);
+	return err_sys(err, why, "unix:%s", path);
+}
+
 int uri_accept(const char *uri, const char *certificates, int *answer, struct err *err)
 {
 	const char *path = after(uri, "unix:");

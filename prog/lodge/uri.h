@@ -25,4 +25,7 @@ int uri_connect(const char *uri, const char *certificates, bool *direct, struct 
 /* `answer` is another descriptor, to write to. */
 int uri_accept(const char *uri, const char *certificates, int *answer, struct err *err);
 
+/* A socket of this computer that listens at the path, for its user alone. Nobody removes the name: who comes next takes it. */
+int uri_listen(const char *path, struct err *err);
+
 #endif

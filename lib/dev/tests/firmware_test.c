@@ -264,6 +264,10 @@ static void test_dma(void)
 	memset(ram + 0x2000, 0xff, 16);
 	request(2, 8, 0x2000);
 	ok(!memcmp(ram + 0x2000, "other\0\0\0\xff", 9), "selected, skipped, read: the rest, then zeros, and no more");
+	memset(ram + 0x2ff0, 0xff, 64);
+	request(0x21 << 16 | 8 | 2, 24, 0x2ffc);
+	is_int(answer(), 0, "across pages, which may be of several regions");
+	ok(!memcmp(ram + 0x2ffb, "\xff" "another\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xff", 26), "it is all there");
 	request(0x20 << 16 | 8 | 2, 5, RAM - 4);
 	is_int(answer(), 1, "an address with less memory is an error");
 	request(0x20 << 16 | 8 | 2, 0xffffffff, 0);

@@ -22,6 +22,7 @@
 #include "dev/rtc.h"
 #include "dev/tests/guest.h"
 #include "dev/uart.h"
+#include "dev/vga.h"
 #include "dev/vmgenid.h"
 #include "net/port.h"
 #include "state/state.h"
@@ -39,6 +40,7 @@
 /* -- Each model, made and used ----------------------------------------------------- */
 
 static struct disk *disk;
+static uint8_t vram[256 << 10];
 
 static uint64_t now(void *ctx)
 {
@@ -95,7 +97,12 @@ static void use_rtc(struct device *dev)
 
 static void use_i8042(struct device *dev)
 {
-	(void)dev;
+	i8042_key(dev, 0x1e, true);
+	i8042_key(dev, 0x1e, false);
+	out(0x64, 0xd4);
+	out(0x60, 0xf4);
+	i8042_mouse(dev, 3, -4, 1, 5);
+	i8042_mouse(dev, 30, 40, 0, 1);
 	out(0x64, 0x60);
 	out(0x60, 0x45);
 	out(0x64, 0xaa);
@@ -114,6 +121,17 @@ static void use_pm(struct device *dev)
 	bus_write(g_bus, BUS_PORT, 0x604, 2, 1);
 	out(0x622, 0x81);
 	acpi_pm_power_button(dev);
+}
+
+static void use_vga(struct device *dev)
+{
+	device_reset(g_host);
+	vga_set_linear(dev, 800, 600);
+	out(0x3c2, 0x63);
+	for (unsigned i = 0; i < 0x20; i++)
+		out(0x3c0 + i, i * 37);
+	bus_write(g_bus, BUS_MMIO, 0xa0000, 4, 0x12345678);
+	bus_read(g_bus, BUS_MMIO, 0xa0004, 4);
 }
 
 static void use_host(struct device *dev)
@@ -206,11 +224,13 @@ static struct device *make_on_board(const struct device_model *m)
 	const struct {
 		const struct device_model *model;
 		const void *config;
-		uint64_t at[2];
+		uint64_t at[3];
 	} configs[] = {
 		{&uart_model, &(struct uart_config){.output = takes_nothing}, {0x3f8}},
 		{&rtc_model, &(struct rtc_config){.clock = clock_that_stands}, {0x70}},
-		{&i8042_model, &(struct i8042_config){.power = {0}}, {0x60, 0x64}},
+		{&i8042_model, &(struct i8042_config){.plugged = true}, {0x60, 0x64}},
+		{&vga_model, &(struct vga_config){.host = g_host, .slot = SLOT, .vram = vram, .vram_size = sizeof(vram)},
+		 {0x3b0, 0x1ce, 0xa0000}},
 		{&port92_model, &(struct port92_config){.power = {0}}, {0x92}},
 		{&acpi_pm_model, &(struct acpi_pm_config){.clock = clock_that_stands}, {0x600}},
 		{&pvpanic_model, &(struct pvpanic_config){.ctx = NULL}, {0x505}},
@@ -264,6 +284,7 @@ static const struct {
 	{&flash_model, use_flash},
 	{&fw_cfg_model, use_fw_cfg},
 	{&debugcon_model, NULL},
+	{&vga_model, use_vga},
 	{&virtio_blk_model, use_virtio},
 	{&virtio_console_model, use_virtio},
 	{&virtio_net_model, use_virtio},
@@ -283,6 +304,7 @@ static const struct {
 	{"/mc146818", "cmos", 3, "registers A and B stop the clock, and `seen` follows"},
 	{"/bridge", "self.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/lpc", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
+	{"/vga", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/virtio", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 };
 

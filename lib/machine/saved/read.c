@@ -264,14 +264,16 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 	    (rc = get_text(s, "append", &config->cmdline, err)) < 0 ||
 	    (rc = get_text(s, "port", &config->port.name, err)) < 0 ||
 	    (rc = get_net(s, &config->net, err)) < 0 ||
-	    (rc = json_get_str(s->description, "console", &console, err)) < 0)
+	    (rc = json_get_str(s->description, "console", &console, err)) < 0 ||
+	    (json_find(s->description, "screen") &&
+	     (rc = json_get_bool(s->description, "screen", &config->screen, err)) < 0))
 		return rc;
 	config->board = board ? board_find(board) : &board_direct;
 	if (!config->board)
 		return err_set(err, EINVAL, "it has the board '%s', which this lodge does not know", board);
 	if (!config->board->at[BOARD_ROM].what != !config->firmware)
 		return err_set(err, EINVAL, "its board and its firmware do not go together");
-	if (memory > MAP_MEMORY_MAX || map_size(config->board, memory) != s->memory_len)
+	if (memory > MAP_MEMORY_MAX || map_size(config->board, memory, config->screen) != s->memory_len)
 		return err_set(err, EINVAL, "its header and its description disagree about memory");
 	config->cpus = (unsigned)cpus;
 	config->memory = memory;

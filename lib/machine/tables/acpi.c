@@ -83,7 +83,7 @@ enum fadt_flags {
 	RESET_REG_SUP = 1u << 10,
 };
 
-enum boot_arch { LEGACY_DEVICES = 1u << 0, NO_VGA = 1u << 2 };
+enum boot_arch { LEGACY_DEVICES = 1u << 0, HAS_8042 = 1u << 1, NO_VGA = 1u << 2 };
 
 /* A generic address: system I/O, bits wide, accessed in units of 1 << (access - 1). */
 static void put_gas(uint8_t *p, uint8_t bits, uint8_t access, uint64_t port)
@@ -94,10 +94,11 @@ static void put_gas(uint8_t *p, uint8_t bits, uint8_t access, uint64_t port)
 	le64_put(p + 4, port);
 }
 
-static void fill_fadt(struct shelf *s, const struct board_map *map, gpa_t facs, gpa_t dsdt)
+static void fill_fadt(struct shelf *s, const struct tables_plan *plan, gpa_t facs, gpa_t dsdt)
 {
 	uint32_t at = s->used - HEADER;
 	uint8_t *t = shelf_take(s, FADT_SIZE - HEADER) - HEADER;
+	const struct board_map *map = plan->map;
 	uint16_t pm = (uint16_t)map->at[BOARD_PM].base;
 
 	if (s->full)
@@ -119,7 +120,7 @@ static void fill_fadt(struct shelf *s, const struct board_map *map, gpa_t facs, 
 	le16_put(t + P_LVL2_LAT, 0xfff); /* no C2, no C3 */
 	le16_put(t + P_LVL3_LAT, 0xfff);
 	t[RTC_CENTURY] = 0x32;
-	le16_put(t + IAPC_BOOT_ARCH, LEGACY_DEVICES | NO_VGA); /* which says only: do not look for one without PCI */
+	le16_put(t + IAPC_BOOT_ARCH, LEGACY_DEVICES | (plan->screen ? HAS_8042 : NO_VGA));
 	le32_put(t + FLAGS,
 		 WBINVD | PROC_C1 | SLP_BUTTON | TMR_VAL_EXT | RESET_REG_SUP);
 	put_gas(t + RESET_REG, 8, 1, map->at[BOARD_PCI_ADDRESS].base + PCI_RST_CNT);
@@ -257,7 +258,7 @@ static gpa_t put_xsdt(struct shelf *s, const struct tables_plan *plan)
 	uint32_t at;
 
 	at = start(s, "FACP", 5);
-	fill_fadt(s, plan->map, facs, dsdt);
+	fill_fadt(s, plan, facs, dsdt);
 	tables[0] = finish(s, at);
 	at = start(s, "APIC", 3);
 	fill_madt(s, plan);

@@ -9,6 +9,7 @@
 #ifndef MACHINE_TABLES_TABLES_H
 #define MACHINE_TABLES_TABLES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "bus/guest.h"
@@ -22,6 +23,7 @@ struct tables_plan {
 	const struct guest_mem *mem; /* for those that put */
 	unsigned cpus;   /* their APIC ids are 0 to cpus - 1 */
 	uint64_t memory; /* bytes */
+	bool screen;     /* with a keyboard */
 };
 
 /* Writes the ACPI tables; the RSDP is at BOARD_RSDP then. */
