@@ -108,7 +108,7 @@ static bool add_legacy(struct machine *m, struct err *err)
 	}, err);
 	b->kbc = add(m, &i8042_model, AT(BOARD_I8042_DATA, BOARD_I8042_COMMAND), &(struct i8042_config){
 		.power = power(m),
-		.plugged = m->config.screen,
+		.plugged = m->config.screen || m->config.firmware, /* SeaBIOS waits a second for one that is not there */
 		.irq_keyboard = line(m, BOARD_I8042_DATA, 0),
 		.irq_mouse = line(m, BOARD_I8042_COMMAND, 0),
 	}, err);

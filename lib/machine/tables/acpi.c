@@ -120,7 +120,8 @@ static void fill_fadt(struct shelf *s, const struct tables_plan *plan, gpa_t fac
 	le16_put(t + P_LVL2_LAT, 0xfff); /* no C2, no C3 */
 	le16_put(t + P_LVL3_LAT, 0xfff);
 	t[RTC_CENTURY] = 0x32;
-	le16_put(t + IAPC_BOOT_ARCH, LEGACY_DEVICES | (plan->screen ? HAS_8042 : NO_VGA));
+	le16_put(t + IAPC_BOOT_ARCH, LEGACY_DEVICES | (plan->screen ? 0 : NO_VGA) |
+		 (plan->screen || map->at[BOARD_ROM].what ? HAS_8042 : 0));
 	le32_put(t + FLAGS,
 		 WBINVD | PROC_C1 | SLP_BUTTON | TMR_VAL_EXT | RESET_REG_SUP);
 	put_gas(t + RESET_REG, 8, 1, map->at[BOARD_PCI_ADDRESS].base + PCI_RST_CNT);
