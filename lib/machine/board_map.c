@@ -89,10 +89,10 @@ const struct board_map board_q35 = {"q35", {
 	ROW(PCI_IO,        PORTS,   0xc000,     0x4000,         0, 0,  NULL,       "PCI: BARs")
 }};
 
+static const struct board_map *const boards[] = {&board_direct, &board_q35};
+
 const struct board_map *board_find(const char *name)
 {
-	static const struct board_map *const boards[] = {&board_direct, &board_q35};
-
 	for (unsigned i = 0; i < ARRAY_SIZE(boards); i++)
 		if (strcmp(boards[i]->name, name) == 0)
 			return boards[i];
@@ -168,7 +168,7 @@ void board_print(const struct board_map *map, FILE *to)
 	print_space(map, true, to);
 }
 
-void board_print_model(const struct board_map *map, const char *model, FILE *to)
+static void print_model(const struct board_map *map, const char *model, FILE *to)
 {
 	static const char *const spaces[BOARD_SPACES] = {"memory", "memory", "ports"};
 	char line[16];
@@ -176,7 +176,13 @@ void board_print_model(const struct board_map *map, const char *model, FILE *to)
 	for (const struct board_place *p = map->at; p < map->at + BOARD_PARTS; p++) {
 		if (!p->model || strcmp(p->model, model))
 			continue;
-		fprintf(to, "on the board: %s %#" PRIx64 " to %#" PRIx64, spaces[p->space], p->base, board_last(p));
+		fprintf(to, "on the board %s: %s %#" PRIx64 " to %#" PRIx64, map->name, spaces[p->space], p->base, board_last(p));
 		fprintf(to, p->n_lines ? ", line %s\n" : "\n", lines(p, line));
 	}
+}
+
+void board_print_model(const char *model, FILE *to)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(boards); i++)
+		print_model(boards[i], model, to);
 }

@@ -89,8 +89,8 @@ int board_check(const struct board_map *map, struct err *err);
 /* The tables of docs/board.md. */
 void board_print(const struct board_map *map, FILE *to);
 
-/* Where the devices of a model are, a line each. */
-void board_print_model(const struct board_map *map, const char *model, FILE *to);
+/* Where the devices of a model are on each board, a line each. */
+void board_print_model(const char *model, FILE *to);
 
 static inline uint64_t board_last(const struct board_place *p)
 {

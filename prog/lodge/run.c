@@ -325,7 +325,7 @@ static int list_devices(const char *about)
 	else if (device_describe(about, stdout, &err) < 0)
 		return report_failure(&err);
 	else
-		board_print_model(&board_direct, about, stdout);
+		board_print_model(about, stdout);
 	return EXIT_OK;
 }
 
