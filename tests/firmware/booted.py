@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from tap import GUEST, LODGE, TOP, Guest, need_lodge, ok, skip_all  # noqa: E402
@@ -43,6 +44,12 @@ def ask(g, command):
     g.finish()
     m = re.search(r"^begin\n(.*)^end$", g.out, re.M | re.S)
     return m[1].splitlines() if m else []
+
+
+def is_there(g, name):
+    """Returns when it has begun: it is not there at once, for its network comes first."""
+    while g.proc.poll() is None and '"running"' not in run("info", name, "-o", "json").stdout:
+        time.sleep(0.01)
 
 
 def shell_answers(g, name):
