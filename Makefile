@@ -9,6 +9,7 @@
 #   make bench-ways  what hosts that lack something get, beside what this one has
 #   make bench-before BEFORE=COMMIT   the same rows beside lodge as it was then
 #   make bench-life  pause, fork, save, restore of a guest that has booted
+#   make bench-firmware  from nothing to a shell by SeaBIOS and OVMF, beside QEMU TCG
 #   make bench-moves save, restore, migrate, beside QEMU TCG
 #   make bench-net   a guest's network through NAT, beside QEMU TCG
 #   make bench-handoff   an exit to the VMM, and to one in another process
@@ -31,7 +32,7 @@ SEED  := 1
 SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all help setup run test check asan clang fuzz bench bench-ways bench-before bench-handoff bench-life bench-moves bench-net hosts hostile oracle \
+.PHONY: all help setup run test check asan clang fuzz bench bench-ways bench-before bench-handoff bench-life bench-firmware bench-moves bench-net hosts hostile oracle \
 	soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
@@ -131,6 +132,10 @@ bench-life: all
 	@$(BUILD)/gcc/bench/life $(GUEST)/cloud/vmlinuz $(GUEST)/cloud/initrd console=ttyS0
 	@bench/command
 	@bench/forks
+
+bench-firmware: all
+	@tools/guest/fetch cloud
+	@bench/firmware
 
 bench-moves: all
 	@tools/guest/fetch cloud
