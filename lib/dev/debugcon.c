@@ -60,17 +60,13 @@ static int init(struct device *dev, const void *config, struct err *err)
 	return 0;
 }
 
+/* At the end, too. */
 static void reset(struct device *dev)
 {
 	struct debugcon *d = (struct debugcon *)dev;
 
 	if (d->n)
 		put_line(d);
-}
-
-static void fini(struct device *dev)
-{
-	reset(dev);
 }
 
 const struct device_model debugcon_model = {
@@ -81,5 +77,5 @@ const struct device_model debugcon_model = {
 	.places = places,
 	.init = init,
 	.reset = reset,
-	.fini = fini,
+	.fini = reset,
 };

@@ -156,7 +156,7 @@ static void shadow(void *ctx, unsigned n, bool reads, bool writes)
 static void store_behind_rom(void *ctx, uint64_t at, uint8_t value)
 {
 	struct machine *m = ctx;
-	uint8_t *to = m->ram.host + MAP_SHADOW + at;
+	uint8_t *to = m->ram.host + MCH_SHADOW_BASE + at;
 
 	__atomic_store_n(to, value, __ATOMIC_RELAXED);
 	machine_mark_written(m, to, 1);

@@ -19,6 +19,25 @@
 #define ROW(part, space, base, size, line, n_lines, model, what) \
 	[BOARD_##part] = {what, BOARD_##space, base, size, line, n_lines, model},
 
+/* What every PC has, and where: both boards. */
+#define PC_ROWS \
+	ROW(IOAPIC,        MEMORY,  0xfec00000, 0x1000,         0, 0,  NULL,       "IOAPIC") \
+	ROW(LAPIC,         MEMORY,  0xfee00000, 0x1000,         0, 0,  NULL,       "local APICs") \
+	ROW(RAM_HIGH,      MEMORY,  MAP_HIGH,   MAP_MEMORY_MAX, 0, 0,  NULL,       "the rest of RAM") \
+	ROW(PIC,           PORTS,   0x20,       2,              0, 0,  NULL,       "PIC") \
+	ROW(PIT,           PORTS,   0x40,       4,              0, 1,  NULL,       "PIT") \
+	ROW(I8042_DATA,    PORTS,   0x60,       1,              1, 1,  "i8042",    "keyboard; without one, reset only") \
+	ROW(SPEAKER,       PORTS,   0x61,       1,              0, 0,  NULL,       "the PIT's gate and speaker") \
+	ROW(I8042_COMMAND, PORTS,   0x64,       1,              12, 1, "i8042",    "keyboard controller; the line is the mouse's") \
+	ROW(RTC,           PORTS,   0x70,       2,              8, 1,  "rtc",      "RTC") \
+	ROW(PORT92,        PORTS,   0x92,       1,              0, 0,  "port92",   "system port: reset only") \
+	ROW(PIC_SLAVE,     PORTS,   0xa0,       2,              0, 0,  NULL,       "PIC, the second") \
+	ROW(DISPI,         PORTS,   0x1ce,      3,              0, 0,  "vga",      "VGA, with --display: DISPI") \
+	ROW(VGA,           PORTS,   0x3b0,      0x30,           0, 0,  "vga",      "VGA, with --display") \
+	ROW(COM1,          PORTS,   0x3f8,      8,              4, 1,  "uart",     "COM1, a 16550A") \
+	ROW(PVPANIC,       PORTS,   0x505,      1,              0, 0,  "pvpanic",  "pvpanic") \
+	ROW(PCI_IO,        PORTS,   0xc000,     0x4000,         0, 0,  NULL,       "PCI: BARs")
+
 const struct board_map board_direct = {"direct", {
 	/*  part           space    base        size            line n model       what it is */
 	ROW(RAM_LOW,       MEMORY,  0,          3 * GiB,        0, 0,  NULL,       "RAM, or less")
@@ -31,27 +50,11 @@ const struct board_map board_direct = {"direct", {
 	ROW(PCI_LOW,       MEMORY,  0xc0000000, 0x20000000,     0, 0,  NULL,       "PCI: BARs")
 	ROW(ECAM,          MEMORY,  0xe0000000, 0x100000,       0, 0,  "pci-host", "PCI: configuration space of bus 0")
 	ROW(PCI_HIGH,      MEMORY,  0xf0000000, 0x0e000000,     0, 0,  NULL,       "PCI: more BARs")
-	ROW(IOAPIC,        MEMORY,  0xfec00000, 0x1000,         0, 0,  NULL,       "IOAPIC")
-	ROW(LAPIC,         MEMORY,  0xfee00000, 0x1000,         0, 0,  NULL,       "local APICs")
 	ROW(KVM_PAGES,     MEMORY,  0xfffbc000, 0x4000,         0, 0,  NULL,       "pages of the kernel's KVM")
-	ROW(RAM_HIGH,      MEMORY,  MAP_HIGH,   MAP_MEMORY_MAX, 0, 0,  NULL,       "the rest of RAM")
-
-	ROW(PIC,           PORTS,   0x20,       2,              0, 0,  NULL,       "PIC")
-	ROW(PIT,           PORTS,   0x40,       4,              0, 1,  NULL,       "PIT")
-	ROW(I8042_DATA,    PORTS,   0x60,       1,              1, 1,  "i8042",    "keyboard; without --display reset only")
-	ROW(SPEAKER,       PORTS,   0x61,       1,              0, 0,  NULL,       "the PIT's gate and speaker")
-	ROW(I8042_COMMAND, PORTS,   0x64,       1,              12, 1, "i8042",    "keyboard controller; the line is the mouse's")
-	ROW(RTC,           PORTS,   0x70,       2,              8, 1,  "rtc",      "RTC")
-	ROW(PORT92,        PORTS,   0x92,       1,              0, 0,  "port92",   "system port: reset only")
-	ROW(PIC_SLAVE,     PORTS,   0xa0,       2,              0, 0,  NULL,       "PIC, the second")
-	ROW(DISPI,         PORTS,   0x1ce,      3,              0, 0,  "vga",      "VGA, with --display: DISPI")
-	ROW(VGA,           PORTS,   0x3b0,      0x30,           0, 0,  "vga",      "VGA, with --display")
-	ROW(COM1,          PORTS,   0x3f8,      8,              4, 1,  "uart",     "COM1, a 16550A")
-	ROW(PVPANIC,       PORTS,   0x505,      1,              0, 0,  "pvpanic",  "pvpanic")
 	ROW(PM,            PORTS,   0x600,      0x40,           9, 1,  "acpi_pm",  "ACPI: PM1a, PM timer, GPE0")
 	ROW(PCI_ADDRESS,   PORTS,   0xcf8,      4,              16, 4, "pci-host", "PCI: configuration address; 0xcf9: reset")
 	ROW(PCI_DATA,      PORTS,   0xcfc,      4,              0, 0,  "pci-host", "PCI: configuration data")
-	ROW(PCI_IO,        PORTS,   0xc000,     0x4000,         0, 0,  NULL,       "PCI: BARs")
+	PC_ROWS
 }};
 
 /* Where a PC with Intel's ICH9 has it, and firmware looks for it. */
@@ -61,32 +64,16 @@ const struct board_map board_q35 = {"q35", {
 	ROW(VGA_WINDOW,    IN_RAM,  0xa0000,    0x20000,        0, 0,  "vga",      "VGA, with --display")
 	ROW(ECAM,          MEMORY,  0xb0000000, 0x10000000,     0, 0,  NULL,       "PCI: configuration space, where firmware puts it")
 	ROW(PCI_LOW,       MEMORY,  0xc0000000, 0x3ec00000,     0, 0,  NULL,       "PCI: BARs")
-	ROW(IOAPIC,        MEMORY,  0xfec00000, 0x1000,         0, 0,  NULL,       "IOAPIC")
-	ROW(LAPIC,         MEMORY,  0xfee00000, 0x1000,         0, 0,  NULL,       "local APICs")
 	ROW(GENID,         MEMORY,  0xfeffb000, 0x1000,         0, 0,  "vmgenid",  "VM generation ID")
 	ROW(KVM_PAGES,     MEMORY,  0xfeffc000, 0x4000,         0, 0,  NULL,       "pages of the kernel's KVM")
 	ROW(FLASH,         MEMORY,  0xffc00000, 0x84000,        0, 0,  "flash",    "firmware's variables")
 	ROW(ROM,           MEMORY,  0xffc84000, 0x37c000,       0, 0,  NULL,       "firmware")
-	ROW(RAM_HIGH,      MEMORY,  MAP_HIGH,   MAP_MEMORY_MAX, 0, 0,  NULL,       "the rest of RAM")
-
-	ROW(PIC,           PORTS,   0x20,       2,              0, 0,  NULL,       "PIC")
-	ROW(PIT,           PORTS,   0x40,       4,              0, 1,  NULL,       "PIT")
-	ROW(I8042_DATA,    PORTS,   0x60,       1,              1, 1,  "i8042",    "keyboard; without --display reset only")
-	ROW(SPEAKER,       PORTS,   0x61,       1,              0, 0,  NULL,       "the PIT's gate and speaker")
-	ROW(I8042_COMMAND, PORTS,   0x64,       1,              12, 1, "i8042",    "keyboard controller; the line is the mouse's")
-	ROW(RTC,           PORTS,   0x70,       2,              8, 1,  "rtc",      "RTC")
-	ROW(PORT92,        PORTS,   0x92,       1,              0, 0,  "port92",   "system port: A20 is always on")
-	ROW(PIC_SLAVE,     PORTS,   0xa0,       2,              0, 0,  NULL,       "PIC, the second")
-	ROW(DISPI,         PORTS,   0x1ce,      3,              0, 0,  "vga",      "VGA, with --display: DISPI")
-	ROW(VGA,           PORTS,   0x3b0,      0x30,           0, 0,  "vga",      "VGA, with --display")
-	ROW(COM1,          PORTS,   0x3f8,      8,              4, 1,  "uart",     "COM1, a 16550A")
 	ROW(DEBUGCON,      PORTS,   0x402,      1,              0, 0,  "debugcon", "what firmware says of itself")
-	ROW(PVPANIC,       PORTS,   0x505,      1,              0, 0,  "pvpanic",  "pvpanic")
 	ROW(FW_CFG,        PORTS,   0x510,      12,             0, 0,  "fw_cfg",   "fw_cfg: selector, data, DMA")
 	ROW(PM,            PORTS,   0x600,      0x80,           9, 1,  "acpi_pm",  "ACPI: PM1a, PM timer, GPE0")
 	ROW(PCI_ADDRESS,   PORTS,   0xcf8,      4,              16, 4, "mch",      "PCI: configuration address; 0xcf9: reset")
 	ROW(PCI_DATA,      PORTS,   0xcfc,      4,              0, 0,  "mch",      "PCI: configuration data")
-	ROW(PCI_IO,        PORTS,   0xc000,     0x4000,         0, 0,  NULL,       "PCI: BARs")
+	PC_ROWS
 }};
 
 static const struct board_map *const boards[] = {&board_direct, &board_q35};

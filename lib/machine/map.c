@@ -24,6 +24,7 @@
 
 #include "base/err.h"
 #include "base/memfile.h"
+#include "dev/pci/mch.h"
 #include "machine/board_map.h"
 
 #include <errno.h>
@@ -93,12 +94,12 @@ uint64_t map_size(const struct board_map *board, uint64_t memory, bool screen)
 
 gpa_t map_shadow_base(unsigned n)
 {
-	return MAP_SHADOW + (gpa_t)n * MAP_SHADOW_SIZE;
+	return MCH_SHADOW_BASE + (gpa_t)n * MCH_SHADOW_SIZE;
 }
 
 static uint64_t shadow_size(unsigned n)
 {
-	return n == MAP_SHADOWS - 1 ? MAP_BIOS_END - MAP_SHADOW_LAST : MAP_SHADOW_SIZE;
+	return n == MCH_SHADOWS - 1 ? MAP_BIOS_END - map_shadow_base(n) : MCH_SHADOW_SIZE;
 }
 
 uint8_t *map_shadow_rom(const struct map_ram *ram, const struct board_map *board, unsigned n)
@@ -158,7 +159,7 @@ static int add_low(struct map_ram *ram, const struct board_map *board, uint64_t 
 	    (rc = add(mem, "ram above 1 MiB", MAP_BIOS_END, low - MAP_BIOS_END, ram->host + MAP_BIOS_END, err)) < 0)
 		return rc;
 	ram->shadow = mem->n;
-	for (unsigned i = 0; rc == 0 && i < MAP_SHADOWS; i++)
+	for (unsigned i = 0; rc == 0 && i < MCH_SHADOWS; i++)
 		rc = add_shadow(ram, board, i, mem, err);
 	if (rc == 0)
 		rc = add_flash(ram, board, mem, err);

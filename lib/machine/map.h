@@ -70,12 +70,6 @@ uint64_t map_size(const struct board_map *board, uint64_t memory, bool screen);
 
 #define MAP_SIZE_MAX (MAP_MEMORY_MAX + 64 * MiB) /* at most */
 
-/* Shadow RAM: what a board with a ROM has between 768 KiB and 1 MiB, in pieces of which each is RAM or the ROM (dev/pci/mch.h). */
-#define MAP_SHADOW          0xc0000
-#define MAP_SHADOWS         13
-#define MAP_SHADOW_SIZE     0x4000
-#define MAP_SHADOW_LAST     0xf0000 /* the last one is 64 KiB */
-
 /* The memory of this process: one memfd, mapped once, seen by the guest as some regions. */
 struct map_ram {
 	int fd;
@@ -85,7 +79,7 @@ struct map_ram {
 	uint8_t *flash, *rom, *genid; /* NULL: there is none, or it is in RAM */
 	uint8_t *vram;             /* MAP_VRAM bytes; NULL: there is no screen */
 	unsigned screen;           /* the region that leads there; it is nowhere until the adapter says where */
-	unsigned shadow;           /* the first of MAP_SHADOWS regions, if there is a ROM */
+	unsigned shadow;           /* the first of MCH_SHADOWS regions, if there is a ROM */
 	unsigned variables;        /* the flash's region */
 	struct ram_layers *layers; /* layer.h; NULL: all of it is in the memfd */
 	_Atomic uint64_t *written; /* a bit for each page that a device was let write to; NULL: nobody has asked yet */
@@ -97,7 +91,7 @@ struct map_ram {
 int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t memory, bool screen, int fd,
 		   struct guest_mem *mem, struct err *err);
 
-/* Where shadow region n is, and what is there after a reset: the end of the ROM, or nothing (NULL). */
+/* Where shadow region n is (dev/pci/mch.h: what a board with a ROM has below 1 MiB, each RAM or ROM), and what is there after a reset: the end of the ROM, or nothing (NULL). */
 gpa_t map_shadow_base(unsigned n);
 uint8_t *map_shadow_rom(const struct map_ram *ram, const struct board_map *board, unsigned n);
 
