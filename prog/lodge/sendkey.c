@@ -50,7 +50,7 @@ const struct verb verb_send_key = {
 	.summary = "press keys of a guest's keyboard",
 	.text = VM_TEXT
 		"KEYS are pressed one after the other and let go together: ret, ctrl-alt-delete, shift-a. Their\n"
-		"names are those that QEMU uses. For a guest that was started with --display.\n",
+		"names are those that QEMU uses. The guest must have a screen.\n",
 	.operand = "[VM] KEYS",
 	.n_operands = 2,
 	.size = sizeof(struct send_key),
