@@ -52,8 +52,8 @@
 #include "softkvm/vcpu.h"
 
 /* -- host registers -- */
-enum { H_RAX, H_RCX, H_RDX, H_RBX, H_RSP, H_RBP, H_S1 = 6, H_S2 = 7, H_R8 = 8, H_R9 = 9,
-       H_GSP = 10, H_CB = 11, H_R12 = 12 };
+enum { H_RAX, H_RCX, H_RDX, H_RBX, H_RSP, H_RBP, H_S1 = 6, H_S2 = 7,
+       H_GSI = 8, H_GDI = 9, H_GSP = 10 /* the guest's RSI, RDI, RSP */, H_CB = 11, H_R12 = 12 };
 
 /* vcpu.scratch[] as translated code uses it */
 enum { SCR_TARGET,   /* where the way back from C leads */
@@ -350,7 +350,7 @@ struct engine {
 		uint32_t miss[ACCESS_KINDS][10];  /* [bits][log2 size] */
 		/* of cold blocks: EFLAGS and vcpu.arith, checks; S2 is the length for a group */
 		uint32_t save_flags, load_flags, check[ACCESS_KINDS][10], check_group[2];
-		uint32_t rep_movs[4], rep_stos[4]; /* by log2 of the element; ZF: done */
+		uint32_t rep_movs[2][4], rep_stos[2][4]; /* [64-bit][log2 of the element]; ZF: done */
 	} thunk;
 
 	/* messages from other vCPUs */

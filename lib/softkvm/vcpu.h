@@ -162,6 +162,7 @@ struct vcpu_events {
 				  * one more instruction */
 	uint8_t watch_hits;      /* DR0..DR3 that the instruction under way has hit */
 	bool no_trap;            /* the instruction entered a handler: TF no longer counts */
+	bool keep_rf;            /* between two iterations of REP: RF stays for the next one */
 	bool tpr_lowered;        /* to be told to a client that has the local APIC */
 	bool window;             /* somebody waits for interrupts to be open (event_opened()) */
 };

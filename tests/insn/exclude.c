@@ -46,6 +46,13 @@ static bool is_wide_kmov(const struct insn *in)
 	       in->rex & 8 && in->opsize == 4;
 }
 
+/* F3 41 90: PAUSE for Intel, XCHG R8D, EAX for AMD. */
+static bool is_pause_of_r8(const struct insn *in)
+{
+	return in->enc == X86_LEGACY && in->map == X86_MAP_1B && in->op == 0x90 && in->rex & 1 &&
+	       in->prefix & X86_PFX_F3;
+}
+
 static const struct {
 	uint8_t kind;             /* X86_KINDS: `is` decides */
 	bool (*is)(const struct insn *in);
@@ -82,6 +89,7 @@ static const struct {
 	{.kind = X86_KINDS, .is = is_random_number, .why = "random numbers"},
 	{.kind = X86_KINDS, .is = is_gate, .why = "the host's kernel or hypervisor may have handlers there"},
 	{.kind = X86_KINDS, .is = is_broadcast_of_rsp, .why = "an erratum of Zen 5"},
+	{.kind = X86_KINDS, .is = is_pause_of_r8, .why = "AMD and Intel differ"},
 	{.kind = X86_KINDS, .is = is_wide_kmov, .why = "AMD and Intel differ"},
 	{.kind = X86_KINDS, .is = is_wide_insert, .why = "AMD and Intel differ"},
 	{.kind = X86_KINDS, .is = is_undefined_here,

@@ -211,6 +211,7 @@ void native_destroy(struct native *n);
 struct native_host {
 	bool runs_32bit;
 	bool keeps_bases;         /* at a switch of tasks */
+	bool is_intel;
 };
 extern struct native_host native_host;
 void native_ask(struct native *n);

@@ -463,6 +463,7 @@ void native_ask(struct native *n)
 	struct test_case *t = native_cases(n);
 
 	native_host.keeps_bases = getauxval(AT_HWCAP2) & 2;
+	native_host.is_intel = __builtin_cpu_is("intel");
 	for (uint64_t number = 0; number < 64; number++) {
 		case_draw(t, 1, number);
 		native_begin(n, 1);

@@ -15,6 +15,9 @@ struct component components[64];
 uint64_t vector_features;
 unsigned vector_size;
 
+/* XTILECFG and XTILEDATA: 8 KiB of state that a process has only where it asked the kernel for it. */
+#define TILES (3u << 17)
+
 bool vectors_init(void)
 {
 	unsigned a, b, c, d, low, high;
@@ -22,14 +25,15 @@ bool vectors_init(void)
 	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
 		return false;
 	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-	vector_features = low;
-	__cpuid_count(13, 0, a, b, c, d);
-	vector_size = b;
+	vector_features = low & ~TILES;
+	vector_size = 512 + 64;
 	for (unsigned i = 2; i < 32; i++) {
-		if (!(low >> i & 1))
+		if (!(vector_features >> i & 1))
 			continue;
 		__cpuid_count(13, i, a, b, c, d);
 		components[i] = (struct component){.at = b, .len = a};
+		if (b + a > vector_size)
+			vector_size = b + a;
 	}
 	return vector_size <= VECTOR_STATE;
 }

@@ -545,8 +545,9 @@ enum step event_after_insn(struct vcpu *c, uint64_t rflags_before)
 	struct vcpu_events *ev = &c->event;
 	uint64_t dr6;
 
-	if (rflags_before & RFLAGS_RF)
+	if (rflags_before & RFLAGS_RF && !ev->keep_rf)
 		c->rflags &= ~RFLAGS_RF;
+	ev->keep_rf = false;
 	if (ev->shadow & KVM_X86_SHADOW_INT_MOV_SS)
 		return STEP_OK; /* held back until after the next instruction */
 	dr6 = ev->watch_hits;

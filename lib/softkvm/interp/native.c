@@ -9,7 +9,8 @@
  *  1. A store's pages are checked (mmu_probe_write) before the instruction runs, so that a
  *     fault comes before any effect.
  *  2. It lies at the same distance from a 64-byte boundary as the guest's operand, so that
- *     whatever depends on alignment goes the guest's way.
+ *     whatever depends on alignment goes the guest's way. Nothing of LOCK does, and there the buffer is aligned: a
+ *     locked access across lines stops all CPUs, and some kernels make it take milliseconds.
  *  3. If the store ends in STEP_EXIT (a device), the instruction will run again from its
  *     beginning. General registers and flags are put back; of the instructions that write
  *     memory only x87's change other state (they pop), so that is put back, too.
@@ -26,6 +27,7 @@
 #include "softkvm/interp/ops.h"
 #include "softkvm/os/bytes.h"
 #include "softkvm/os/lock.h"
+#include "softkvm/state/cpuid.h"
 
 #include <stddef.h>
 
@@ -57,14 +59,14 @@ static bool is_aligned_move(const struct insn *in)
 }
 
 /* Legacy SSE wants alignment everywhere but in the instructions that say "unaligned". With SHA's
- * it depends on the CPU (Intel: yes, AMD: no), so they are left to the host. */
+ * it depends on the CPU: Intel's want it, AMD's do not. */
 static bool is_unaligned_sse(const struct insn *in)
 {
 	if (in->map == X86_MAP_0F38)
-		return in->op >= 0xc8 && in->op <= 0xcd; /* SHA */
+		return in->op >= 0xc8 && in->op <= 0xcd && host_is_amd(); /* SHA */
 	if (in->map == X86_MAP_0F3A)
 		return (in->op >= 0x60 && in->op <= 0x63) || /* PCMPESTRM... */
-		       in->op == 0xcc;                       /* SHA1RNDS4 */
+		       (in->op == 0xcc && host_is_amd());    /* SHA1RNDS4 */
 	if (in->map != X86_MAP_0F)
 		return false;
 	switch (in->op) {
@@ -141,7 +143,7 @@ static enum step through_buffer(struct vcpu *c, const struct op *op, uint64_t li
 {
 	const struct insn *in = op->in;
 	uint8_t space[2 * VREG_MAX + 64] __attribute__((aligned(64)));
-	uint8_t *buf = space + (lin & 63);
+	uint8_t *buf = space + (x86_is_atomic(in) ? 0 : lin & 63);
 	struct before before;
 	enum step s = STEP_OK;
 

@@ -105,9 +105,19 @@ static enum x86_seg opcode_seg(const struct insn *in)
 	return in->op >> 3 & 7;
 }
 
+/* Intel's CPUs leave the upper half of a doubleword as it was. */
 enum step op_push_seg(struct vcpu *c, const struct op *op)
 {
-	return push_done(c, op, c->seg[opcode_seg(op->in)].selector);
+	uint16_t selector = c->seg[opcode_seg(op->in)].selector;
+	enum step s;
+
+	if (c->amd || op->in->opsize != 4)
+		return push_done(c, op, selector);
+	s = stack_write(c, c->gpr[X86_RSP] - 4, selector, 2);
+	if (s != STEP_OK)
+		return s;
+	sp_add(c, -4ull);
+	return op_done(c, op);
 }
 
 enum step op_pop_seg(struct vcpu *c, const struct op *op)

@@ -93,6 +93,16 @@ static void compare(struct vcpu *c, const struct string *s, uint64_t a, uint64_t
 	flags_put(c, X86_ARITH, flags_of_cmp(a, b, s->size));
 }
 
+/* Which operand faults first: AMD's CPUs begin with the one at rSI, Intel's with the other. */
+static enum step read_both(struct vcpu *c, const struct string *s, uint64_t *src, uint64_t *dst)
+{
+	enum step rc = c->amd ? read_src(c, s, src) : read_dst(c, s, dst);
+
+	if (rc != STEP_OK)
+		return rc;
+	return c->amd ? read_dst(c, s, dst) : read_src(c, s, src);
+}
+
 static enum step element(struct vcpu *c, const struct string *s)
 {
 	uint64_t v = 0, w = 0;
@@ -113,9 +123,7 @@ static enum step element(struct vcpu *c, const struct string *s)
 			reg_set(c, X86_RAX, s->size, v);
 		break;
 	case X86_CMPS:
-		rc = read_src(c, s, &v);
-		if (rc == STEP_OK)
-			rc = read_dst(c, s, &w);
+		rc = read_both(c, s, &v, &w);
 		if (rc == STEP_OK)
 			compare(c, s, v, w);
 		break;
@@ -331,8 +339,33 @@ static bool condition_ends(const struct vcpu *c, const struct string *s)
 	return !(c->rflags & X86_ZF) == !!(s->in->prefix & X86_PFX_F3);
 }
 
+/* REP with a 32-bit address in 64-bit code: Intel's CPUs cut RCX before all else, also where the count is 0; with MOVS
+ * and STOS the addresses, too. */
+static void cut_registers(struct vcpu *c, const struct string *s)
+{
+	if (c->amd || s->in->adsize != 4)
+		return;
+	reg_add(c, X86_RCX, 4, 0);
+	if (s->in->kind != X86_MOVS && s->in->kind != X86_STOS)
+		return;
+	reg_add(c, X86_RDI, 4, 0);
+	if (uses_src(s->in))
+		reg_add(c, X86_RSI, 4, 0);
+}
+
+/* Before the last iteration somebody else's turn comes: RF, says Intel's manual (volume 3, 18.3.1.1). */
+static enum step between_iterations(struct vcpu *c, enum step rc)
+{
+	if (c->amd)
+		return rc;
+	c->rflags |= RFLAGS_RF;
+	c->event.keep_rf = true;
+	return rc;
+}
+
 static enum step repeat(struct vcpu *c, const struct op *op, const struct string *s)
 {
+	cut_registers(c, s);
 	for (uint64_t count; (count = at(c, s, X86_RCX)) != 0;) {
 		uint64_t n = piece(c, s, count);
 
@@ -350,9 +383,9 @@ static enum step repeat(struct vcpu *c, const struct op *op, const struct string
 		if (n == count || condition_ends(c, s))
 			break;
 		if (c->rflags & RFLAGS_TF)
-			return STEP_OK;
+			return between_iterations(c, STEP_OK);
 		if (atomic_load_explicit(&c->requests, memory_order_relaxed))
-			return STEP_AGAIN;
+			return between_iterations(c, STEP_AGAIN);
 	}
 	return op_done(c, op);
 }

@@ -376,6 +376,14 @@ static inline void patch_rel(struct engine *e, uint32_t site, uint32_t to)
 	*(uint32_t *)(void *)(e->code_rw + site) = to - (site + 4);
 }
 
+/* ZF: the guest's DF is clear. */
+static inline void emit_test_df(struct as *a)
+{
+	emit8(a, 0xf6); /* test byte [rflags + 1], DF */
+	emit_vcpu(a, 0, VCPU(rflags) + 1, 1);
+	emit8(a, RFLAGS_DF >> 8);
+}
+
 /* A jump that is patched later: returns where its rel32 is. */
 static inline uint32_t jcc_far(struct as *a, unsigned cc)
 {
@@ -387,6 +395,12 @@ static inline uint32_t jcc_far(struct as *a, unsigned cc)
 static inline uint32_t jcc_short(struct as *a, unsigned cc)
 {
 	emit_n(a, 0x70u | cc, 2);
+	return as_at(a) - 1;
+}
+
+static inline uint32_t jmp_short(struct as *a)
+{
+	emit_n(a, 0xeb, 2);
 	return as_at(a) - 1;
 }
 
@@ -429,6 +443,14 @@ uint32_t emit_jumped(struct as *a, uint64_t (*fn)(struct vcpu *));
 void gates_emit(struct as *a);
 void checks_emit(struct as *a);
 void rep_emit(struct as *a);
+
+/* -- rep.c -- */
+
+bool string_repeats(const struct insn *in);
+/* In this mode, are all addresses of a string instruction registers as they are? */
+bool string_is_flat(uint16_t mode, const struct insn *in);
+/* Is it one that a thunk may do? */
+bool rep_has_thunk(uint16_t mode, const struct insn *in);
 
 /* ZF: nobody asks for anything (cmp dword [vcpu.requests], 0). */
 void emit_poll_test(struct as *a);

@@ -106,6 +106,12 @@ static void lea_effect(const struct insn *in, struct effect *e)
 	}
 }
 
+/* What repeats may call C. What does not checks its accesses by itself. */
+static void string_effect(const struct insn *in, struct effect *e)
+{
+	e->lost = string_repeats(in) ? ALL_REGISTERS : 1u << X86_RSI | 1u << X86_RDI | 1u << X86_RAX;
+}
+
 static const struct access push_access = {X86_RSP, true, 8, -8},
 			   pop_access = {X86_RSP, false, 8, 0},
 			   leave_access = {X86_RBP, false, 8, 0};
@@ -119,7 +125,7 @@ void group_effect(const struct insn *in, struct effect *e)
 	}
 	switch (in->kind) {
 	case X86_NOP: case X86_PAUSE: case X86_CLC_STC_CMC: case X86_CLI: case X86_CLD:
-	case X86_SWAPGS:
+	case X86_STD: case X86_SWAPGS:
 		break;
 	case X86_LEA: lea_effect(in, e); break;
 	case X86_PUSH_R: case X86_PUSH_I: case X86_CALL_REL:
@@ -148,6 +154,7 @@ void group_effect(const struct insn *in, struct effect *e)
 		e->lost = 1u << X86_RSP | 1u << X86_RBP;
 		break;
 	case X86_RDFSGSBASE: case X86_MOV_CR: e->lost = (uint16_t)written(in); break;
+	case X86_MOVS: case X86_STOS: case X86_LODS: string_effect(in, e); break;
 	case X86_JCC: e->leaves = true; break;
 	case X86_LOOP: case X86_JCXZ:
 		e->leaves = true;

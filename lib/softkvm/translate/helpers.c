@@ -102,18 +102,18 @@ static uint64_t execute_decoded(struct vcpu *c, struct block *b, unsigned index)
 }
 
 /* Next time the thunk of REP MOVS or STOS (rep.c) finds the pages. */
-static void fill_for_rep(struct vcpu *c, const struct insn *in)
+static void fill_for_rep(struct vcpu *c, const struct block *b, const struct insn *in)
 {
-	uint64_t src = c->gpr[X86_RSI], dst = c->gpr[X86_RDI];
-	bool has_src = in->kind != X86_MOVS || entry(c, src);
-	bool has_dst = entry(c, dst);
+	uint64_t mask = b->mode & MODE_64 ? ~0ull : 0xffffffff;
+	uint64_t src = c->gpr[X86_RSI] & mask, dst = c->gpr[X86_RDI] & mask;
 	enum step step;
 
-	if (!c->gpr[X86_RCX] || !is_64bit_code(c) || !is_canonical(src) || !is_canonical(dst))
+	if (!rep_has_thunk(b->mode, in) || !(c->gpr[X86_RCX] & mask) || !is_canonical(src) ||
+	    !is_canonical(dst))
 		return;
-	if (!has_src && !tlb_fill(c, src, false, &step))
+	if (in->kind == X86_MOVS && !entry(c, src) && !tlb_fill(c, src, false, &step))
 		return;
-	if (!has_dst)
+	if (!entry(c, dst))
 		tlb_fill(c, dst, true, &step);
 }
 
@@ -125,8 +125,7 @@ uint64_t helper_insn(struct vcpu *c)
 
 	c->stat.helpers++;
 	if (p->index != POOLED_STEP) {
-		if (p->in.kind == X86_MOVS || p->in.kind == X86_STOS)
-			fill_for_rep(c, &p->in);
+		fill_for_rep(c, b, &p->in);
 		return execute(c, b, p->index, &p->in);
 	}
 	flags_from_memory(c);

@@ -8,6 +8,7 @@
  *
  *	access.c         flags, addresses, checks
  *	lower_stack.c    stack, calls
+ *	lower_string.c   MOVS, STOS, LODS
  *	lower_flow.c     other transfers
  *	lower_system.c   small system instructions
  *	lower.c          all else, and the choice
@@ -132,22 +133,6 @@ static void lower_bt_mem(struct tr *t, int i)
 	t->flags = FLAGS_REG;
 }
 
-/* rep.c: the thunk does it, or C. */
-static void lower_rep(struct tr *t, int i)
-{
-	const struct insn *in = &t->in[i];
-	unsigned k = in->opsize == 8 ? 3 : in->opsize / 2;
-	uint32_t done;
-
-	flags_to_scr(t);
-	call_to(&t->a, in->kind == X86_MOVS ? t->e->thunk.rep_movs[k] :
-					      t->e->thunk.rep_stos[k]);
-	done = jcc_short(&t->a, CC_E);
-	call_insn(t, i);
-	land(&t->a, done);
-	t->flags = FLAGS_MEM;
-}
-
 /* -- Choice ---------------------------------------------------------------------------------------------------- */
 
 /* Does the mode permit vector and x87 instructions such as this one? */
@@ -196,7 +181,7 @@ bool can_inline(const struct tr *t, const struct insn *in)
 		return true;
 	case X86_MASKED_MEM:
 		return in->has_mem && in->mem_size <= 64;
-	case X86_CLD:
+	case X86_CLD: case X86_STD:
 		return true;
 	case X86_MOV_CR:
 		return wide && !(t->mode & MODE_USER) && in->op == 0x20 &&
@@ -215,9 +200,8 @@ bool can_inline(const struct tr *t, const struct insn *in)
 		return wide && in->opsize == 8;
 	case X86_BT_MEM:
 		return in->adsize == stack_size(t);
-	case X86_MOVS: case X86_STOS:
-		return wide && in->adsize == 8 && !has_segment_base(in) &&
-		       in->prefix & (X86_PFX_F2 | X86_PFX_F3);
+	case X86_MOVS: case X86_STOS: case X86_LODS:
+		return has_string(t, in);
 	case X86_LOOP: case X86_JCXZ:
 		return in->adsize == stack_size(t) && in->op >= 0xe2 && in->opsize != 2;
 	default:
@@ -254,9 +238,9 @@ static void lower_one(struct tr *t, int i)
 	case X86_JMP_RM: lower_jmp_rm(t, i); break;
 	case X86_RET: lower_ret(t, i); break;
 	case X86_LOOP: case X86_JCXZ: lower_loop(t, i); break;
-	case X86_MOVS: case X86_STOS: lower_rep(t, i); break;
+	case X86_MOVS: case X86_STOS: case X86_LODS: lower_string(t, i); break;
 	case X86_CLI: lower_cli(t, i); break;
-	case X86_CLD: lower_cld(t, i); break;
+	case X86_CLD: case X86_STD: lower_df(t, i); break;
 	case X86_MOV_CR: lower_mov_cr(t, i); break;
 	case X86_SWAPGS: lower_swapgs(t); break;
 	case X86_RDFSGSBASE: lower_rdfsgsbase(t, i); break;

@@ -67,10 +67,16 @@ void lower_call_rm(struct tr *t, int i);
 void lower_jmp_rm(struct tr *t, int i);
 void lower_ret(struct tr *t, int i);
 
+/* -- lower_string.c -- */
+
+/* Has this MOVS, STOS or LODS code of its own, or a thunk? */
+bool has_string(const struct tr *t, const struct insn *in);
+void lower_string(struct tr *t, int i);
+
 /* -- lower_system.c -- */
 
 void lower_cli(struct tr *t, int i);
-void lower_cld(struct tr *t, int i);
+void lower_df(struct tr *t, int i);
 void lower_mov_cr(struct tr *t, int i);
 void lower_swapgs(struct tr *t);
 void lower_rdfsgsbase(struct tr *t, int i);

@@ -23,10 +23,13 @@ void lower_cli(struct tr *t, int i)
 	op_vi8(t, 4, HIGH_FLAGS, 0xff & ~IF_BIT); /* and */
 }
 
-void lower_cld(struct tr *t, int i)
+void lower_df(struct tr *t, int i)
 {
 	spend_flags(t, t->before[i]);
-	op_vi8(t, 4, HIGH_FLAGS, 0xff & ~DF_BIT); /* and */
+	if (t->in[i].kind == X86_STD)
+		op_vi8(t, 1, HIGH_FLAGS, DF_BIT); /* or */
+	else
+		op_vi8(t, 4, HIGH_FLAGS, 0xff & ~DF_BIT); /* and */
 }
 
 /* MOV from CR2 or CR3 */

@@ -20,7 +20,7 @@
 
 const int8_t host_reg[16] = {
 	[X86_RAX] = 0, [X86_RCX] = 1, [X86_RDX] = 2, [X86_RBX] = 3,
-	[X86_RSP] = H_GSP, [X86_RBP] = 5, [X86_RSI] = H_R8, [X86_RDI] = H_R9,
+	[X86_RSP] = H_GSP, [X86_RBP] = 5, [X86_RSI] = H_GSI, [X86_RDI] = H_GDI,
 	[X86_R8] = -1, [X86_R9] = -1, [X86_R10] = -1, [X86_R11] = -1,
 	[X86_R12] = 12, [X86_R13] = 13, [X86_R14] = 14, [X86_R15] = 15,
 };
@@ -162,6 +162,8 @@ static void emit_prefixes(struct as *a, const struct insn *in)
 	/* ADCX (66 0F 38 F6) has general registers, and yet its 66 is part of the opcode. */
 	bool adx = in->map == X86_MAP_0F38 && in->op == 0xf6;
 	bool sixteen = in->simd || adx ? in->prefix & X86_PFX_66 : in->opsize == 2;
+	/* XCHG ESI, EAX is F3 96. The host's form would be F3 41 90, which is PAUSE for Intel. */
+	bool xchg = in->map == X86_MAP_1B && (in->op & 0xf8) == 0x90;
 
 	if (in->prefix & X86_PFX_LOCK)
 		emit8(a, 0xf0);
@@ -169,7 +171,7 @@ static void emit_prefixes(struct as *a, const struct insn *in)
 		emit8(a, 0x66);
 	if (in->prefix & X86_PFX_F2)
 		emit8(a, 0xf2);
-	if (in->prefix & X86_PFX_F3)
+	if (in->prefix & X86_PFX_F3 && !xchg)
 		emit8(a, 0xf3);
 }
 

@@ -38,6 +38,7 @@ enum trait {
 	LEAVES = 4,         /* on a condition */
 	JUMPS = 8,          /* by `imm`: maybe to the block's beginning */
 	PLAIN = 16,         /* in line it wants no more of the flags than its flags_r */
+	PLAIN_ONCE = 32,    /* the same without REP */
 };
 
 static const uint8_t traits[X86_KINDS] = {
@@ -59,7 +60,8 @@ static const uint8_t traits[X86_KINDS] = {
 	[X86_NATIVE] = PLAIN, [X86_CLC_STC_CMC] = PLAIN, [X86_LEA] = PLAIN, [X86_NOP] = PLAIN,
 	[X86_PAUSE] = PLAIN, [X86_PUSH_R] = PLAIN, [X86_PUSH_M] = PLAIN, [X86_PUSH_I] = PLAIN,
 	[X86_POP_R] = PLAIN, [X86_POP_M] = PLAIN, [X86_LEAVE] = PLAIN, [X86_CLI] = PLAIN,
-	[X86_CLD] = PLAIN,
+	[X86_CLD] = PLAIN, [X86_STD] = PLAIN,
+	[X86_MOVS] = PLAIN_ONCE, [X86_STOS] = PLAIN_ONCE, [X86_LODS] = PLAIN_ONCE,
 	[X86_RDTSC] = PLAIN, [X86_RDTSCP] = PLAIN, [X86_MOV_SEG_R] = PLAIN,
 	[X86_BT_MEM] = PLAIN, [X86_MASKED_MEM] = PLAIN, [X86_SWAPGS] = PLAIN,
 	[X86_RDFSGSBASE] = PLAIN,
@@ -165,6 +167,16 @@ static uint16_t ended_flags(const struct insn *in)
 	return w;
 }
 
+static bool is_plain(const struct tr *t, int i)
+{
+	const struct insn *in = &t->in[i];
+	unsigned trait = traits[in->kind];
+
+	if (trait & PLAIN_ONCE && !(in->prefix & (X86_PFX_F2 | X86_PFX_F3)))
+		trait |= PLAIN;
+	return trait & PLAIN && t->is_inline[i];
+}
+
 static void liveness(struct tr *t)
 {
 	uint16_t live = X86_ARITH;
@@ -174,7 +186,7 @@ static void liveness(struct tr *t)
 		const struct insn *in = &t->in[i];
 
 		t->after[i] = live;
-		if (traits[in->kind] & PLAIN && t->is_inline[i])
+		if (is_plain(t, i))
 			live = (uint16_t)((live & ~ended_flags(in)) | in->flags_r);
 		else
 			live = X86_ARITH; /* C may want them all */
