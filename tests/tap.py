@@ -27,6 +27,9 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 GUEST = os.environ.get("LODGE_GUEST", TOP + "/build/guest")
 LODGE = os.path.abspath(os.environ.get("LODGE", TOP + "/build/gcc/prog/lodge/lodge"))
 IS_QEMU = LODGE.endswith("/qemu")
+# In a guest: what its kernel warns of, but for what comes of a host that is busy.
+BUSY = "(hrtimer|perf): interrupt took"
+WARNINGS = "dmesg -r | grep '^<[0-4]>' | grep -vE '%s'" % BUSY
 
 _run = _failed = 0
 

@@ -8,12 +8,12 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from tap import GUEST, LODGE, TOP, Guest, need_lodge, ok, skip_all  # noqa: E402
+from tap import GUEST, LODGE, TOP, WARNINGS, Guest, need_lodge, ok, skip_all  # noqa: E402
 
 WORK = tempfile.TemporaryDirectory()
 ENV = {**os.environ, "XDG_RUNTIME_DIR": WORK.name}
 LINE = "console=ttyS0 quiet panic=-1 "
-LOOK = ("cat /sys/class/dmi/id/sys_vendor; dmesg -r | grep '^<[0-4]>'; nproc; grep MemTotal /proc/meminfo; "
+LOOK = ("cat /sys/class/dmi/id/sys_vendor; " + WARNINGS + "; nproc; grep MemTotal /proc/meminfo; "
         "head -c 1048576 /dev/vda >/dev/null && echo disk; grep -c . /proc/iomem")
 
 

@@ -164,7 +164,7 @@ static enum step with_lanes(struct vcpu *c, const struct op *op, const struct la
 	if (s != STEP_OK)
 		return op_unless_misaligned(c, op, s);
 	lin -= from;
-	if (op_is_misaligned(in, lin))
+	if (op_is_misaligned(c, in, lin))
 		return fault_code(c, X86_GP, 0);
 	s = mmu_pointer(c, lin + from, to - from, acc | ACC_NATIVE, &p);
 	if (s != STEP_OK)

@@ -27,7 +27,6 @@
 #include "softkvm/interp/ops.h"
 #include "softkvm/os/bytes.h"
 #include "softkvm/os/lock.h"
-#include "softkvm/state/cpuid.h"
 
 #include <stddef.h>
 
@@ -60,13 +59,13 @@ static bool is_aligned_move(const struct insn *in)
 
 /* Legacy SSE wants alignment everywhere but in the instructions that say "unaligned". With SHA's
  * it depends on the CPU: Intel's want it, AMD's do not. */
-static bool is_unaligned_sse(const struct insn *in)
+static bool is_unaligned_sse(const struct vcpu *c, const struct insn *in)
 {
 	if (in->map == X86_MAP_0F38)
-		return in->op >= 0xc8 && in->op <= 0xcd && host_is_amd(); /* SHA */
+		return in->op >= 0xc8 && in->op <= 0xcd && c->amd; /* SHA */
 	if (in->map == X86_MAP_0F3A)
 		return (in->op >= 0x60 && in->op <= 0x63) || /* PCMPESTRM... */
-		       (in->op == 0xcc && host_is_amd());    /* SHA1RNDS4 */
+		       (in->op == 0xcc && c->amd);    /* SHA1RNDS4 */
 	if (in->map != X86_MAP_0F)
 		return false;
 	switch (in->op) {
@@ -90,7 +89,7 @@ static uint32_t mxcsr(void)
 	return v;
 }
 
-bool op_is_misaligned(const struct insn *in, uint64_t lin)
+bool op_is_misaligned(const struct vcpu *c, const struct insn *in, uint64_t lin)
 {
 	if (in->mem_size < 16 || !(lin & (in->mem_size - 1u)))
 		return false;
@@ -98,7 +97,7 @@ bool op_is_misaligned(const struct insn *in, uint64_t lin)
 		return in->enc == X86_LEGACY && in->map == X86_MAP_0F && in->op == 0xc7;
 	if (is_aligned_move(in))
 		return true;
-	if (in->enc != X86_LEGACY || is_unaligned_sse(in))
+	if (in->enc != X86_LEGACY || is_unaligned_sse(c, in))
 		return false;
 	return !(mxcsr() & MXCSR_MM);
 }
@@ -108,7 +107,7 @@ enum step op_unless_misaligned(struct vcpu *c, const struct op *op, enum step s)
 	uint64_t base = is_64bit_code(c) ? 0 : c->seg[X86_SS].base;
 
 	if (s == STEP_FAULT && c->fault.vector == X86_SSV &&
-	    op_is_misaligned(op->in, base + insn_ea(c, op->in, op->next)))
+	    op_is_misaligned(c, op->in, base + insn_ea(c, op->in, op->next)))
 		return fault_code(c, X86_GP, 0);
 	return s;
 }
@@ -176,7 +175,7 @@ static enum step with_memory(struct vcpu *c, const struct op *op)
 
 	if (s != STEP_OK)
 		return op_unless_misaligned(c, op, s);
-	if (op_is_misaligned(in, lin))
+	if (op_is_misaligned(c, in, lin))
 		return fault_code(c, X86_GP, 0);
 	s = mmu_pointer(c, lin, in->mem_size, acc | ACC_NATIVE, &mem);
 	if (s != STEP_OK)

@@ -109,7 +109,7 @@ unsigned op_vreg_index(const struct insn *in);
 /* native.c */
 op_fn op_native;
 /* Does the instruction demand an alignment that its operand at lin has not? */
-bool op_is_misaligned(const struct insn *in, uint64_t lin);
+bool op_is_misaligned(const struct vcpu *c, const struct insn *in, uint64_t lin);
 /* s, the outcome of finding the operand's address; but a #SS for an address that is no canonical
  * one gives way to #GP if the operand is misaligned, too. */
 enum step op_unless_misaligned(struct vcpu *c, const struct op *op, enum step s);

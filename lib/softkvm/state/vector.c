@@ -18,15 +18,20 @@
  * (KVM_SET_XSAVE). The area's image must be valid or XRSTOR faults: xsave_set() and
  * xsave_reset() (state/xsave_io.c) see to it.
  *
+ * The x87 unit's notes of its last instruction and operand are addresses of the host's, which neither a saved machine nor
+ * another guest has to know: zeros take their place.
+ *
  * C expects after vec_save() what the ABI says at a call: x87 empty and in MMX-free state, DF
  * clear (not our business), upper halves of vector registers clear for speed.
  */
 #include "softkvm/state/vector.h"
 
+#include "softkvm/os/bytes.h"
 #include "softkvm/state/xsave.h"
 
 #define HOST_MXCSR 0
 #define HOST_FCW   4
+#define X87_POINTERS 8 /* FIP and FDP in the FXSAVE image */
 
 void vec_load(struct vcpu *c)
 {
@@ -56,6 +61,7 @@ void vec_save(struct vcpu *c)
 				 : "memory");
 	else
 		__asm__ volatile("fxsave64 (%0)" : : "r"(c->xsave) : "memory");
+	bytes_zero(c->xsave + X87_POINTERS, 16);
 	if (rfbm & XCR0_AVX)
 		__asm__ volatile("vzeroupper" ::: "memory");
 	__asm__ volatile("fninit\n\tfldcw %1\n\tldmxcsr %0"

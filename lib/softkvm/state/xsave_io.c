@@ -38,6 +38,7 @@ struct xsave_header {
 #define EXTENDED 576u
 #define MXCSR_INIT 0x1f80u
 #define FCW_INIT 0x37fu
+#define PKRU (1ull << 9) /* kernels save their own, also of a guest that has none: it is left out */
 #define SW_BYTES 48u /* of the FXSAVE image's unused end: for software */
 
 static struct fx_image *image(struct vcpu *c)
@@ -140,7 +141,7 @@ static bool loadable(const uint8_t *area, uint32_t size)
 		return false;
 	memcpy(&fx, area, sizeof(fx));
 	memcpy(&h, area + HEADER, sizeof(h));
-	if (h.xstate_bv & ~vec_features() || h.xcomp_bv || fx.mxcsr & ~mxcsr_mask())
+	if (h.xstate_bv & ~(vec_features() | PKRU) || h.xcomp_bv || fx.mxcsr & ~mxcsr_mask())
 		return false;
 	for (unsigned i = 0; i < 6; i++)
 		if (h.zero[i])
@@ -154,6 +155,7 @@ int xsave_set(struct vcpu *c, const void *area, uint32_t size)
 		return -EINVAL;
 	memcpy(c->xsave, area, size < sizeof(c->xsave) ? size : sizeof(c->xsave));
 	memset(c->xsave + HEADER - SW_BYTES, 0, SW_BYTES);
+	header(c)->xstate_bv &= ~PKRU;
 	if (!vec_has_xsave()) /* FXRSTOR does not read the header */
 		spell_out(c);
 	return 0;

@@ -113,6 +113,17 @@ static bool same(uint64_t at, unsigned from, unsigned to)
 	return true;
 }
 
+/* What lies behind the header, as far as it is somebody's: on some CPUs there are gaps. */
+static bool same_components(uint64_t at)
+{
+	uint32_t from, len;
+
+	for (unsigned i = 2; i < 32; i++)
+		if (all >> i & 1 && (from = xsave_place(i, &len)) && !same(at, from, from + len))
+			return false;
+	return true;
+}
+
 /* -- Saving -------------------------------------------------------------------------------- */
 
 static void save(uint64_t at)
@@ -223,7 +234,7 @@ static void restore(uint64_t at)
 		ram_at(at)[i] ^= 0xa5;
 	is_int(live(at, "\x48\x0f\xae\x2b"), STEP_OK, "XRSTOR at %llx", (unsigned long long)at);
 	ok(same(at, 0, 6) && same(at, 24, 28) && same(at, 32, 42) && same(at, 160, 416) &&
-		   same(at, 576, size),
+		   same_components(at),
 	   "all is loaded");
 
 	/* Compacted: what XSAVEC made of it natively. */
@@ -231,7 +242,7 @@ static void restore(uint64_t at)
 	memcpy(ram_at(at), want, xsave_size_compacted(all));
 	is_int(live(at, "\x48\x0f\xae\x2b"), STEP_OK, "XRSTOR, compacted");
 	memcpy(ram_at(at), state, size);
-	ok(same(at, 160, 416) && same(at, 576, size), "all is loaded");
+	ok(same(at, 160, 416) && same_components(at), "all is loaded");
 
 	/* Init: components that the header does not name become zero. */
 	memset(ram_at(at) + 512, 0, 64);

@@ -58,6 +58,10 @@ static void test_area(void)
 	is_int(xsave_set(c, &area, sizeof(area)), 0, "and is taken back");
 	bad = area;
 	((uint64_t *)((char *)&bad + 512))[0] |= 1ull << 9;
+	is_int(xsave_set(c, &bad, sizeof(bad)), 0, "with PKRU, as kernels save it");
+	is_int(c->xsave[513] & 2, 0, "which is left out");
+	bad = area;
+	((uint64_t *)((char *)&bad + 512))[0] |= 1ull << 18;
 	is_int(xsave_set(c, &bad, sizeof(bad)), -EINVAL, "a component that is not offered");
 	bad = area;
 	((uint64_t *)((char *)&bad + 512))[1] = 1ull << 63;
