@@ -95,6 +95,7 @@ long: all
 	@tools/guest/fetch
 	@tools/guest/disk
 	@tools/guest/disk dev
+	@tools/guest/others
 	@tools/run-tests -j 1 $(BUILD)/gcc:long
 
 hosts: all

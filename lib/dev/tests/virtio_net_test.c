@@ -23,6 +23,7 @@
 #define F_GUEST_CSUM (UINT64_C(1) << 1)
 #define F_GUEST_TSO4 (UINT64_C(1) << 7)
 #define F_MRG_RXBUF  (UINT64_C(1) << 15)
+#define F_MTU (1ull << 3)
 #define F_ALL        UINT64_MAX
 
 enum { RX, TX };
@@ -49,7 +50,7 @@ static void plug(struct net_port *p)
 {
 	nic = device_create(&virtio_net_model, g_bus, NULL, &(struct virtio_net_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = SLOT}, .port = p, .loop = loop,
-		.mac = {0x52, 0x54, 0, 1, 2, 3}, .mtu = 1500}, NULL);
+		.mac = {0x52, 0x54, 0, 1, 2, 3}, .mtu = 9000}, NULL);
 	device_reset(g_host);
 }
 
@@ -148,7 +149,9 @@ static void test_config(void)
 	is_int(bar_in(SLOT, 0, CONFIG, 4), 0x01005452, "its address");
 	is_int(bar_in(SLOT, 0, CONFIG + 4, 2), 0x0302, "to the end");
 	is_int(bar_in(SLOT, 0, CONFIG + 6, 2), 1, "the link is up");
-	is_int(bar_in(SLOT, 0, CONFIG + 10, 2), 1500, "the MTU");
+	is_int(bar_in(SLOT, 0, CONFIG + 10, 2), 9000, "the MTU");
+	ok(drive(SLOT, F_MTU, 2, SIZE), "a driver that takes a frame in one buffer only");
+	is_int(bar_in(SLOT, 0, CONFIG + 10, 2), 1500, "hears of a smaller one");
 	unmake();
 }
 

@@ -68,6 +68,7 @@ enum { RX, TX };
 #define CONFIG_SIZE 12u
 #define CONFIG_STATUS 6
 #define CONFIG_MTU 10
+#define ETHERNET_MTU 1500u
 
 #define HEAD_MAX 512u /* as many bytes of a frame are copied to put a checksum into them */
 #define BURST    64u  /* frames that are taken before the loop looks at something else */
@@ -385,6 +386,13 @@ static void kick(struct virtio *v, unsigned queue)
 	n->starved = false;
 }
 
+/* A driver that takes no frame in several buffers has buffers of this size, of 32 KiB each at worst: more than all of iPXE's memory.
+ * Such a one is told of Ethernet's. (iPXE and Linux look before they have accepted anything; Linux looks again.) */
+static unsigned mtu_of(const struct net *n)
+{
+	return n->config.mtu < ETHERNET_MTU || virtio_has(&n->v, F_MRG_RXBUF) ? n->config.mtu : ETHERNET_MTU;
+}
+
 static uint8_t config_read(struct virtio *v, unsigned at)
 {
 	const struct net *n = (const struct net *)v;
@@ -394,7 +402,7 @@ static uint8_t config_read(struct virtio *v, unsigned at)
 	if (at == CONFIG_STATUS)
 		return n->link;
 	if (at == CONFIG_MTU || at == CONFIG_MTU + 1)
-		return (uint8_t)(n->config.mtu >> (at - CONFIG_MTU) * 8);
+		return (uint8_t)(mtu_of(n) >> (at - CONFIG_MTU) * 8);
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 #include "net/checksum.h"
 #include "net/mac.h"
 #include "net/port.h"
+#include "net/segment.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -269,6 +270,104 @@ static void test_capture(void)
 	unlink(path);
 }
 
+/* -- Segments ---------------------------------------------------------------------- */
+
+static struct segmenter heard;
+static uint8_t pieces[64][2048];
+static size_t piece_len[64];
+static unsigned n_pieces;
+
+static void keep(void *ctx, const struct iovec *iov, unsigned n)
+{
+	(void)ctx;
+	piece_len[n_pieces] = 0;
+	for (unsigned i = 0; i < n && n_pieces < 64; i++) {
+		memcpy(pieces[n_pieces] + piece_len[n_pieces], iov[i].iov_base, iov[i].iov_len);
+		piece_len[n_pieces] += iov[i].iov_len;
+	}
+	n_pieces++;
+}
+
+/* TCP over IPv4 or IPv6, without checksums; returns where the payload begins. */
+static size_t tcp_frame(uint8_t *f, bool v6, unsigned from, unsigned to, uint8_t flags, size_t options, size_t payload)
+{
+	size_t tcp = v6 ? 54 : 34, len = 20 + options + payload;
+
+	memset(f, 0, tcp + len);
+	be16_put(f + 12, v6 ? 0x86dd : 0x800);
+	f[14] = v6 ? 0x60 : 0x45;
+	be16_put(f + (v6 ? 18 : 16), (uint16_t)(v6 ? len : len + 20));
+	f[v6 ? 20 : 23] = 6;
+	for (unsigned i = 0; i < (v6 ? 32u : 8u); i++)
+		f[(v6 ? 22 : 26) + i] = (uint8_t)(i * 7 + 1);
+	be16_put(f + tcp, (uint16_t)from);
+	be16_put(f + tcp + 2, (uint16_t)to);
+	be32_put(f + tcp + 4, 0xfffffff0);
+	f[tcp + 12] = (uint8_t)((20 + options) / 4 << 4);
+	f[tcp + 13] = flags;
+	return tcp + 20 + options;
+}
+
+/* Of the sum that RFC 9293 says, with the checksum in it: what is left is 0, which stands here as FFFF. */
+static bool is_summed(const uint8_t *f, size_t len, bool v6)
+{
+	uint8_t all[2100];
+	size_t tcp = v6 ? 54 : 34, addresses = v6 ? 32 : 8;
+
+	memcpy(all, f + tcp - addresses, len - tcp + addresses);
+	be32_put(all + len - tcp + addresses, 0); /* the pseudo-header's rest, behind an even number of bytes or an odd one's zero */
+	len += len & 1;
+	be16_put(all + len - tcp + addresses, 6);
+	be16_put(all + len - tcp + addresses + 2, (uint16_t)(be16_get(f + (v6 ? 18 : 16)) - (v6 ? 0 : 20)));
+	return sum_plainly(all, len - tcp + addresses + 4) == 0xffff && (v6 || sum_plainly(f + 14, 20) == 0xffff);
+}
+
+static void test_segments(bool v6)
+{
+	static uint8_t f[9000];
+	const char *ip = v6 ? "IPv6" : "IPv4";
+	size_t at = tcp_frame(f, v6, 1024, 80, 2, 8, 0), tcp = v6 ? 54 : 34;
+	unsigned wrong = 0;
+
+	memset(&heard, 0, sizeof(heard));
+	memcpy(f + at - 8, "\1\1\1\1\2\4\3\xe8", 8);
+	segment_learn(&heard, f, at);
+	is_int(heard.mss[1024], 1000, "%s: the option of a SYN", ip);
+	at = tcp_frame(f, v6, 80, 1024, 0x19, 4, 4321);
+	for (size_t i = 0; i < 4321; i++)
+		f[at + i] = (uint8_t)(i * 13 >> 2);
+	n_pieces = 0;
+	segment_send(&heard, f, at + 4321, keep, NULL);
+	is_int(n_pieces, 5, "%s: a segment of 4321 bytes for who takes 1000", ip);
+	for (unsigned i = 0; i < n_pieces; i++) {
+		const uint8_t *p = pieces[i];
+		size_t n = i < 4 ? 1000 : 321;
+
+		wrong += piece_len[i] != at + n || memcmp(p + at, f + at + 1000 * i, n) != 0 || !is_summed(p, piece_len[i], v6) ||
+			 be32_get(p + tcp + 4) != 0xfffffff0 + 1000 * i || p[tcp + 13] != (i < 4 ? 0x10 : 0x19);
+	}
+	is_int(wrong, 0, "%s: bytes, numbers, flags and checksums of all of them", ip);
+	n_pieces = 0;
+	be16_put(f + tcp + 2, 1025);
+	segment_send(&heard, f, 1500, keep, NULL); /* cut short: no TCP */
+	segment_send(&heard, f, 13, keep, NULL);
+	is_int(n_pieces, 2, "%s: another frame goes as it is", ip);
+}
+
+static void test_bad_options(void)
+{
+	static const char options[][9] = {"\2\4\0\0\0\0\0\0", "\2\0\0\0\0\0\0\0", "\3\x28\0\0\0\0\0\0", "\1\1\1\1\1\1\1\2"};
+	uint8_t f[200];
+
+	for (unsigned i = 0; i < 4; i++) {
+		size_t at = tcp_frame(f, false, 7, 80, 2, 8, 0);
+
+		memcpy(f + at - 8, options[i], 8);
+		segment_learn(&heard, f, at);
+		is_int(heard.mss[7], i ? 536 : 64, "options %u are bounded", i);
+	}
+}
+
 int main(void)
 {
 	test_checksum();
@@ -277,5 +376,8 @@ int main(void)
 	test_nonsense();
 	test_listening();
 	test_capture();
+	test_segments(false);
+	test_segments(true);
+	test_bad_options();
 	return done_testing();
 }

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "forward.h"
 #include "net/port.h"
+#include "net/segment.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,6 +33,7 @@ struct router {
 	Slirp *slirp;
 	struct net_port *lodge;
 	struct timer *timers;
+	struct segmenter heard; /* from the guest */
 	struct pollfd *polls; /* the first is lodge's */
 	size_t n, size;
 };
@@ -52,12 +54,16 @@ static int64_t now_ms(void)
 
 /* -- What libslirp asks for -------------------------------------------------------- */
 
-static ssize_t send_frame(const void *frame, size_t len, void *ctx)
+static void put_frame(void *ctx, const struct iovec *iov, unsigned n)
 {
 	struct router *r = ctx;
-	struct iovec iov = {(void *)(uintptr_t)frame, len};
 
-	r->lodge->type->send(r->lodge, &iov, 1); /* if there is no room it is lost */
+	r->lodge->type->send(r->lodge, iov, n); /* if there is no room it is lost */
+}
+
+static ssize_t send_frame(const void *frame, size_t len, void *ctx)
+{
+	segment_send(&((struct router *)ctx)->heard, frame, len, put_frame, ctx);
 	return (ssize_t)len;
 }
 
@@ -169,6 +175,7 @@ void router_input(struct router *r, const uint8_t *frame, size_t len)
 {
 	if (is_fragment(frame, len))
 		return;
+	segment_learn(&r->heard, frame, len);
 	slirp_input(r->slirp, frame, (int)len);
 }
 
