@@ -14,12 +14,14 @@
 #include "dev/flash.h"
 #include "dev/fw_cfg.h"
 #include "dev/i8042.h"
+#include "dev/pci/function.h"
 #include "dev/pci/lpc.h"
 #include "dev/pci/mch.h"
 #include "dev/pci/pci.h"
 #include "dev/port92.h"
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
+#include "dev/storage/ahci.h"
 #include "dev/uart.h"
 #include "dev/vga.h"
 #include "dev/virtio/devices.h"
@@ -39,6 +41,7 @@
 #define BARS     0xc0000000u
 
 #define BOARD_DEVICES_MAX 32u
+#define AHCI_SLOT 30
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
@@ -90,7 +93,7 @@ static const struct place pci_places[] = {
 };
 
 static struct place places[128];
-static unsigned n_places;
+static unsigned n_places, ahci_place;
 
 static inline void add_place(struct place p)
 {
@@ -101,6 +104,8 @@ static inline void add_place(struct place p)
 
 static inline void list_places(void)
 {
+	ahci_place = n_places;
+	add_place((struct place){BUS_MMIO, BARS, 0x280});
 	for (size_t i = 0; i < ARRAY_SIZE(pci_places); i++)
 		add_place(pci_places[i]);
 	for (unsigned n = 0; n < n_devs; n++)
@@ -150,6 +155,21 @@ static inline void bring_up(unsigned slot)
 		bus_write(bus, BUS_MMIO, base + 0x1c, 2, 1);
 	}
 	bus_write(bus, BUS_MMIO, base + 0x14, 1, 15);
+}
+
+/* A port's lists are where queues are. */
+static inline void bring_up_ahci(void)
+{
+	uint64_t base;
+
+	bus_write(bus, BUS_MMIO, ECAM + AHCI_SLOT * 0x8000 + 4, 2, 6);
+	base = bus_read(bus, BUS_MMIO, ECAM + AHCI_SLOT * 0x8000 + 0x24, 4);
+	for (unsigned port = 0; port < 3; port++) {
+		bus_write(bus, BUS_MMIO, base + 0x100 + port * 0x80, 4, port * 0x800);
+		bus_write(bus, BUS_MMIO, base + 0x108 + port * 0x80, 4, port * 0x800 + 0x400);
+		bus_write(bus, BUS_MMIO, base + 0x118 + port * 0x80, 4, 0x11);
+	}
+	places[ahci_place] = (struct place){BUS_MMIO, (uint32_t)base, 0x280};
 }
 
 /* A model that is not on this board would be fuzzed by nobody. */
@@ -228,6 +248,9 @@ static inline void make_board(void)
 	vram = calloc(1, VRAM_SIZE);
 	screen = devs[n++] = device_create(&vga_model, bus, (uint64_t[]){0x3b0, 0x1ce, 0xa0000}, &(struct vga_config){
 		.host = pci.host, .vram = vram, .vram_size = VRAM_SIZE}, NULL);
+	devs[n++] = device_create(&ahci_model, bus, NULL, &(struct ahci_config){
+		.host = pci.host, .mem = &mem, .devfn = PCI_DEVFN(AHCI_SLOT, 0),
+		.drives = {{.disk = disk}, {.is_cd = true}, {.is_cd = true, .disk = disk}}}, NULL);
 	n_devs = n;
 	see_all();
 	if (!n_places)
@@ -235,6 +258,7 @@ static inline void make_board(void)
 	device_reset(devs[0]);
 	for (unsigned slot = 1; slot <= 4; slot++)
 		bring_up(slot);
+	bring_up_ahci();
 }
 
 /* What a person does at it, who has other things to do than to look each time: a picture is large. */

@@ -296,10 +296,17 @@ static int throw_away(struct image *image, const char *path, struct err *err)
 	return qcow2_open(&image->node, &(struct qcow2_config){.file = file, .backing = base, .path = path}, err);
 }
 
+static int open_copy(int fd, struct err *err)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return copy < 0 ? err_sys(err, errno, "a descriptor") : copy;
+}
+
 static int open_file(struct image *image, const struct disk_config *config, enum file_part part, struct err *err)
 {
 	bool readonly = config->readonly || config->throw_away;
-	scoped_fd int fd = file_open(config->path, readonly, err);
+	scoped_fd int fd = config->fd > 0 ? open_copy(config->fd, err) : file_open(config->path, readonly, err);
 	int rc = fd < 0 ? fd : file_lock(fd, readonly ? F_RDLCK : F_WRLCK, readonly ? FILE_ALL : part, err);
 
 	if (rc < 0)

@@ -65,8 +65,9 @@ struct device_model {
 	size_t size;         /* of the private struct */
 	/* device_create() claims these, where it is told. NULL: none. */
 	const struct device_place *places;
-	/* Of a PCI function: the registers at the beginning of its BAR 0. NULL: it is none, or has none. */
+	/* Of a PCI function: the registers at the beginning of its BAR bar_n. NULL: it is none, or has none. */
 	const struct reg *bar;
+	unsigned bar_n;
 	/* What of the private struct is the guest's (state/state.h). What a device has of the host, and what follows
 	 * from other fields, is no state. Ends with NULL; NULL: none at all. */
 	const struct state_table *const *state;

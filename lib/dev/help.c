@@ -72,7 +72,7 @@ static void describe_places(const struct device_model *m, FILE *to)
 		describe_regs(p->regs, to);
 	}
 	if (m->bar) {
-		fprintf(to, "\nBAR 0, from its beginning:\n");
+		fprintf(to, "\nBAR %u, from its beginning:\n", m->bar_n);
 		describe_regs(m->bar, to);
 	}
 }

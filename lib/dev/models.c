@@ -11,6 +11,7 @@
 #include "dev/port92.h"
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
+#include "dev/storage/ahci.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
 #include "dev/vga.h"
@@ -33,6 +34,7 @@ const struct device_model *const device_models[] = {
 	&fw_cfg_model,
 	&debugcon_model,
 	&vga_model,
+	&ahci_model,
 	&virtio_blk_model,
 	&virtio_console_model,
 	&virtio_net_model,

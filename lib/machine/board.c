@@ -4,6 +4,7 @@
  * and which lines they have is board_map.h's.
  *
  *	PCI slot 0  host bridge; with firmware, 31 is the LPC bridge
+ *	     slot 31 function 2, with firmware: a SATA controller, if a disk or CD drive is at it; without firmware it is function 0
  *	     slot 1  virtio rng
  *	     slot 2  and on: virtio blk, a disk each, in the order of the command line; behind
  *	             them a virtio console, if that or a port is wanted, a virtio network card, and a VGA adapter, if there is a screen
@@ -26,6 +27,7 @@
 #include "dev/port92.h"
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
+#include "dev/storage/ahci.h"
 #include "dev/uart.h"
 #include "dev/vga.h"
 #include "dev/virtio/devices.h"
@@ -285,6 +287,25 @@ static bool add_net(struct machine *m, struct virtio_place place, struct err *er
 	return m->board.nic != NULL;
 }
 
+static bool add_ahci(struct machine *m, struct err *err)
+{
+	const struct machine_config *c = &m->config;
+	struct ahci_config config = {
+		.host = m->board.pci, .mem = &m->mem, .devfn = m->map->at[BOARD_ROM].what ? BOARD_AHCI : BOARD_AHCI_DIRECT,
+	};
+
+	/* SAFE: machine_check_drives() has counted them. */
+	for (unsigned i = 0; i < c->n_disks; i++)
+		if (c->disk_bus[i] == MACHINE_SATA)
+			config.drives[board_disk_place(c, i)].disk = c->disks[i];
+	for (unsigned i = 0; i < c->n_cds; i++)
+		config.drives[board_cd_place(c, i)] = (struct ahci_drive){.is_cd = true, .disk = c->cds[i]};
+	if (board_cd_place(c, c->n_cds) == 0)
+		return true;
+	m->board.ahci = add(m, &ahci_model, NULL, &config, err);
+	return m->board.ahci != NULL;
+}
+
 static bool add_virtio(struct machine *m, struct err *err)
 {
 	struct virtio_place place = {.host = m->board.pci, .mem = &m->mem};
@@ -295,7 +316,7 @@ static bool add_virtio(struct machine *m, struct err *err)
 		struct virtio_blk_config config = {.pci = place,
 						   .disk = m->config.disks[i]};
 
-		if (!add(m, &virtio_blk_model, NULL, &config, err))
+		if (m->config.disk_bus[i] == MACHINE_VIRTIO && !add(m, &virtio_blk_model, NULL, &config, err))
 			return false;
 	}
 	return add_console(m, place, err) && add_net(m, place, err);
@@ -337,7 +358,7 @@ int board_create(struct machine *m, struct err *err)
 		return err_set(err, ENOMEM, "no memory for the bus");
 	if (!add_legacy(m, err) || !add_genid(m, err) ||
 	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_flash(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err) ||
-	    !add_screen(m, err))
+	    !add_screen(m, err) || !add_ahci(m, err))
 		return err && err->code ? -err->code : -EIO;
 	/* The addresses of all functions are given when the last one is there; or forgotten. */
 	device_reset(b->pci);

@@ -7,7 +7,7 @@
  *	etc/acpi/tables, rsdp    the tables, which it puts into RAM
  *	etc/table-loader         how: which bytes of them are pointers and checksums
  *	etc/smbios/...           the same, by rules of its own
- *	bootorder                the disks, as Open Firmware would name them
+ *	bootorder                disks and CD drives, as Open Firmware would name them (drives.c)
  *	etc/sercon-port          where its screen is, if there is no screen
  *	pci1234,1111.rom         what drives a screen
  *
@@ -185,16 +185,12 @@ static void add_e820(struct firmware *fw, const struct machine *m)
 	add(fw, "etc/e820", 0, fw->e820, (uint64_t)n * 20);
 }
 
-/* The disks, in their order; where they are is board.c's. */
 static void add_boot(struct firmware *fw, const struct machine *m)
 {
-	size_t at = 0;
+	size_t len = firmware_boot_order(&m->config, fw->boot, sizeof(fw->boot));
 
-	for (unsigned i = 0; i < m->config.n_disks; i++)
-		at += (size_t)snprintf(fw->boot + at, sizeof(fw->boot) - at, "%s/pci@i0cf8/scsi@%x/disk@0,0",
-				       i ? "\n" : "", BOARD_SLOT_DISK + i);
-	if (at)
-		add(fw, "bootorder", 0, fw->boot, at + 1);
+	if (len)
+		add(fw, "bootorder", 0, fw->boot, len);
 }
 
 /* What drives the VGA adapter for firmware of the PC's kind lies beside that, in Debian's package; other firmware has a

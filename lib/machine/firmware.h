@@ -16,11 +16,12 @@
 
 struct err;
 struct machine;
+struct machine_config;
 
 #define FIRMWARE_TABLES  (64 * 1024) /* bytes; here and below */
 #define FIRMWARE_SMBIOS  4096
 #define FIRMWARE_LOADER  (24 * 128)
-#define FIRMWARE_BOOT    1024
+#define FIRMWARE_BOOT    2048
 #define FIRMWARE_SCREEN  (64 * 1024) /* where firmware puts it there is no more room */
 
 struct firmware {
@@ -36,6 +37,9 @@ struct firmware {
 
 /* Puts the image at the end of the ROM, and variables into the flash. -EINVAL and the like, with a sentence that names the file. */
 int firmware_load(struct machine *m, struct err *err);
+
+/* Paths of what firmware is to boot from, in order, a line each: how many bytes, with a 0 at the end; 0: there is nothing. */
+size_t firmware_boot_order(const struct machine_config *c, char *text, size_t room);
 
 /* Fills fw, which was zeroed, for the machine's configuration. */
 int firmware_describe(const struct machine *m, struct firmware *fw, struct err *err);

@@ -60,10 +60,7 @@ static int check_config(const struct machine_config *c, struct err *err)
 		return err_set(err, ERANGE,
 			       "%s of memory: it must be a multiple of 4 KiB",
 			       size_text(memory, c->memory));
-	if (c->n_disks > MACHINE_DISKS_MAX)
-		return err_set(err, ERANGE, "%u disks: a machine has at most %u",
-			       c->n_disks, MACHINE_DISKS_MAX);
-	return 0;
+	return machine_check_drives(c, err);
 }
 
 /* A machine that goes on needs them only when it is reset, and perhaps never. */

@@ -53,6 +53,17 @@ struct net_port;
 
 #define MACHINE_CPUS_MAX  64
 #define MACHINE_DISKS_MAX 16
+#define MACHINE_SATA_MAX  6 /* disks and CD drives at the SATA controller */
+
+/* What a disk is at. */
+enum machine_bus { MACHINE_VIRTIO, MACHINE_SATA, MACHINE_BUSES };
+
+extern const char *const machine_buses[MACHINE_BUSES]; /* "virtio", "sata" */
+
+/* What firmware boots from. */
+enum machine_boot { MACHINE_BOOT_DISK, MACHINE_BOOT_CDROM, MACHINE_BOOT_NET, MACHINE_BOOTS };
+
+extern const char *const machine_boots[MACHINE_BOOTS]; /* "disk", "cdrom", "net" */
 
 struct machine_console {
 	/* Bytes of the guest, on a vCPU's thread: returns how many were taken. The rest is
@@ -101,7 +112,12 @@ struct machine_config {
 	const char *initrd;  /* or NULL */
 	const char *cmdline; /* or NULL */
 	struct disk *disks[MACHINE_DISKS_MAX]; /* open; the caller's */
+	enum machine_bus disk_bus[MACHINE_DISKS_MAX];
 	unsigned n_disks;
+	struct disk **cds; /* what lies in each of its CD drives, NULL: nothing; the caller's, and machine_change_cd() changes it */
+	unsigned n_cds;
+	enum machine_boot boot[MACHINE_BOOTS]; /* in which order firmware tries */
+	unsigned n_boot;                       /* 0: disks, then CDs */
 	struct machine_console console; /* at the other end of COM1 */
 	struct machine_panic panic;     /* nobody listens: zeros */
 	bool virtio_console;            /* at that of a virtio console instead: hvc0 */
@@ -122,6 +138,9 @@ struct machine_config {
 /* What can be said about a configuration before an engine is chosen: -ERANGE for sizes that
  * make no sense, other errors for files that cannot be opened. */
 int machine_check(const struct machine_config *config, struct err *err);
+
+/* The part of it that is about how many drives there can be: -ERANGE. */
+int machine_check_drives(const struct machine_config *config, struct err *err);
 
 /* The strings in config, and *cpu, must outlive the machine. On failure *m is NULL. */
 int machine_create(struct machine **m, const struct machine_config *config,
@@ -193,6 +212,13 @@ bool machine_port_is_open(struct machine *m);
 
 /* Asks the guest to shut down, as a power button does. */
 void machine_power_button(struct machine *m);
+
+/* Puts another medium into a CD drive, or none; what was there before is the caller's to close, in *old. -ENOENT: there is no such drive;
+ * -EBUSY: the guest holds it, and hears that it is not to; `force` takes it all the same. */
+int machine_change_cd(struct machine *m, unsigned drive, struct disk *disk, bool force, struct disk **old, struct err *err);
+
+/* Whether the guest has opened a drive. */
+bool machine_cd_is_open(struct machine *m, unsigned drive);
 
 /* Plugs the cable of its network card in, or pulls it; and whether its link is up. -ENOENT: it has none. */
 int machine_plug(struct machine *m, bool in, struct err *err);

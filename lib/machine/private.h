@@ -23,7 +23,9 @@
 
 #define BOARD_DEVICES_MAX 32
 
-#define BOARD_SLOT_DISK 2 /* PCI slot of the first disk */
+#define BOARD_SLOT_DISK   2               /* PCI slot of the first disk that has one */
+#define BOARD_AHCI        (31 << 3 | 2)   /* where an ICH9 has its SATA controller: slot 31, function 2; */
+#define BOARD_AHCI_DIRECT (31 << 3)       /* that of the direct board is not part of one */
 
 /* The devices of a board, in the order in which they were made. */
 struct board {
@@ -33,6 +35,7 @@ struct board {
 	struct device *uart, *pm, *genid, *pci, *kbc;
 	struct device *lpc; /* of a board with firmware */
 	struct device *nic; /* NULL: there is none */
+	struct device *ahci; /* the same */
 	struct device *vga; /* NULL: it has no screen */
 	struct device *hvc; /* a virtio console: of the machine's console or port, or both */
 };
@@ -78,6 +81,13 @@ void board_tell_identity(struct board *b);
 /* "uart", "virtio-blk.1": a device's name among all, in a buffer of STATE_NAME_MAX + 1 bytes. */
 const char *board_id(const struct board *b, unsigned i, char *id);
 void board_destroy(struct board *b);
+
+/* -- drives.c -------------------------------------------------------------------------- */
+
+/* Which place of its controller a disk or CD drive has: virtio's PCI slot, or SATA's port. And the network card's slot. */
+unsigned board_disk_place(const struct machine_config *c, unsigned disk);
+unsigned board_cd_place(const struct machine_config *c, unsigned cd);
+unsigned board_net_slot(const struct machine_config *c);
 
 /* Something is wrong that is nobody's fault but ours or the host's: the machine ends. Any thread. */
 void machine_fail(struct machine *m, const struct err *why);

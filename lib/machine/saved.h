@@ -40,10 +40,10 @@
 #include <stdint.h>
 
 #include "block/disk.h"
+#include "machine/machine.h"
 
 struct err;
 struct json_value;
-struct machine_config;
 struct saved;
 struct state_in;
 
@@ -67,6 +67,7 @@ struct saved_disk {
 	const char *path;
 	enum disk_format format;
 	bool readonly;
+	enum machine_bus bus;
 	uint64_t size;    /* in bytes */
 	uint64_t written; /* when it was last, ns since 1970 */
 };
@@ -75,9 +76,14 @@ struct saved_disk {
 unsigned saved_disks(const struct saved *s);
 const struct saved_disk *saved_disk(const struct saved *s, unsigned i);
 
+/* The same of CD drives; path is NULL of one that is empty. */
+unsigned saved_cds(const struct saved *s);
+const struct saved_disk *saved_cd(const struct saved *s, unsigned i);
+
 /* Whether an open disk is the one that the guest remembers: -EINVAL if its size is another, or it has been
  * written since. */
 int saved_check_disk(const struct saved *s, unsigned i, const struct disk *disk, struct err *err);
+int saved_check_cd(const struct saved *s, unsigned i, const struct disk *disk, struct err *err);
 
 /* The whole description, and the sections. */
 const struct json_value *saved_description(const struct saved *s);

@@ -50,6 +50,18 @@ static void print_disk(const struct json_value *disk)
 	client_print("disk", text);
 }
 
+static void print_cd(const struct json_value *cd)
+{
+	const struct json_value *path = json_find(cd, "path");
+	bool open = false;
+	struct err err;
+	char text[4200];
+
+	json_get_bool(cd, "open", &open, &err);
+	snprintf(text, sizeof(text), "%s%s", path && path->text && path->type == JSON_STRING ? path->text : "empty", open ? ", open" : "");
+	client_print("cdrom", text);
+}
+
 static void print_net(const struct json_value *net)
 {
 	const struct json_value *forwards;
@@ -73,7 +85,7 @@ void info_print(const struct json_value *facts)
 		"pid", "name", "state", "file", "stored", "engine", "cpus", "memory", "kernel",
 		"initrd", "append", "boot", "console", "port", "seconds",
 	};
-	const struct json_value *disks = json_find(facts, "disks");
+	const struct json_value *disks = json_find(facts, "disks"), *cds = json_find(facts, "cdroms");
 
 	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
 		const struct json_value *v = json_find(facts, keys[i]);
@@ -83,6 +95,8 @@ void info_print(const struct json_value *facts)
 	}
 	for (const struct json_value *d = disks ? disks->first : NULL; d; d = d->next)
 		print_disk(d);
+	for (const struct json_value *d = cds ? cds->first : NULL; d; d = d->next)
+		print_cd(d);
 	print_net(json_find(facts, "net"));
 }
 

@@ -39,6 +39,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define CD_BLOCK 2048u
+
 /* -- Options ---------------------------------------------------------------------------- */
 
 int launch_set_name(void *into, char *value, struct err *err)
@@ -68,7 +70,7 @@ int launch_set_trace(void *into, char *value, struct err *err)
 
 const char *launch_path(const char *path)
 {
-	static char *paths[2 + MACHINE_DISKS_MAX]; /* the kernel, its initrd, and disks */
+	static char *paths[2 + MACHINE_DISKS_MAX + MACHINE_SATA_MAX]; /* the kernel, its initrd, disks and CDs */
 	static unsigned n;
 	char dir[PATH_MAX];
 
@@ -123,6 +125,34 @@ static int open_control(struct session *s, struct err *err)
 	return 0;
 }
 
+int launch_open_cd(struct disk **cd, const char *path, int fd, struct err *err)
+{
+	int rc = disk_open(cd, &(struct disk_config){.path = path, .fd = fd, .format = DISK_RAW, .readonly = true, .threads = 1}, err);
+
+	if (rc == 0 && disk_info(*cd)->size < CD_BLOCK) {
+		disk_close(*cd);
+		*cd = NULL;
+		return err_set(err, EINVAL, "disk '%s' is no CD: it has less than %u bytes", path, CD_BLOCK);
+	}
+	return rc;
+}
+
+static int open_cds(const struct launch_disks *disks, struct machine_config *config, struct err *err)
+{
+	static struct disk *cds[MACHINE_SATA_MAX];
+	int rc = 0;
+
+	config->cds = cds;
+	for (unsigned i = 0; rc == 0 && i < disks->n_cds; i++) {
+		if (disks->cds[i])
+			rc = launch_open_cd(&cds[i], disks->cds[i], 0, err);
+		config->n_cds++;
+		if (rc == 0 && cds[i] && config->saved)
+			rc = saved_check_cd(config->saved, i, cds[i], err);
+	}
+	return rc < 0 ? rc : machine_check_drives(config, err);
+}
+
 static int open_disks(const struct launch_disks *disks, struct machine_config *config,
 		      struct err *err)
 {
@@ -131,13 +161,14 @@ static int open_disks(const struct launch_disks *disks, struct machine_config *c
 
 		if (rc < 0)
 			return rc;
+		config->disk_bus[i] = disks->bus[i];
 		config->n_disks++;
 		if (config->saved)
 			rc = saved_check_disk(config->saved, i, config->disks[i], err);
 		if (rc < 0)
 			return rc;
 	}
-	return 0;
+	return open_cds(disks, config, err);
 }
 
 /* A saved machine has a screen or has none; a new one has, if somebody is to see it. */
@@ -195,7 +226,10 @@ int launch_saved(const struct saved *saved, struct machine_config *config,
 		disks->disks[disks->n] = (struct disk_config){
 			.path = d->path, .format = d->format, .readonly = d->readonly,
 		};
+		disks->bus[disks->n] = d->bus;
 	}
+	for (; disks->n_cds < saved_cds(saved); disks->n_cds++)
+		disks->cds[disks->n_cds] = saved_cd(saved, disks->n_cds)->path;
 	return machine_check(config, err);
 }
 
@@ -316,6 +350,8 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 	net_close(config);
 	for (unsigned i = 0; i < config->n_disks; i++)
 		disk_close(config->disks[i]);
+	for (unsigned i = 0; i < config->n_cds; i++)
+		disk_close(config->cds[i]);
 	display_close(s->display);
 	control_close(s->control);
 	if (config->trace && config->trace != stderr)

@@ -64,8 +64,14 @@ int launch_set_trace(void *into, char *value, struct err *err);
 
 struct launch_disks {
 	struct disk_config disks[MACHINE_DISKS_MAX];
+	enum machine_bus bus[MACHINE_DISKS_MAX];
 	unsigned n;
+	const char *cds[MACHINE_SATA_MAX]; /* what lies in CD drives; NULL: nothing */
+	unsigned n_cds;
 };
+
+/* An image for a CD drive: open already, if `fd` is more than 0. */
+int launch_open_cd(struct disk **cd, const char *path, int fd, struct err *err);
 
 /* Where the machine comes from: fills in cpus, memory, kernel and the like (what is in `config` before it
  * is what they are without), and the disks that are to be opened. 0, or -errno with err: then there is

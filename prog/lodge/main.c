@@ -32,6 +32,8 @@ const struct verb *const verbs[] = {
 	&verb_snapshot,
 	&verb_console,
 	&verb_link,
+	&verb_media,
+	&verb_eject,
 	&verb_screenshot,
 	&verb_send_key,
 	&verb_stop,

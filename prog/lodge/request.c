@@ -10,6 +10,7 @@
 #include "display/keys.h"
 #include "display/surface.h"
 #include "engine/kvm.h"
+#include "launch.h"
 #include "loop/loop.h"
 #include "machine/fork.h"
 #include "machine/machine.h"
@@ -54,6 +55,21 @@ static void list_disks(struct json *j, const struct machine_config *config)
 		json_str(j, "format", disk_formats[disk_info(config->disks[i])->format]);
 		json_bool(j, "readonly", disk_info(config->disks[i])->readonly);
 		json_bool(j, "snapshot", disk_info(config->disks[i])->throw_away);
+		json_str(j, "bus", machine_buses[config->disk_bus[i]]);
+		json_close(j);
+	}
+	json_close(j);
+}
+
+static void list_cds(struct json *j, const struct session *s)
+{
+	if (!s->config->n_cds)
+		return;
+	json_open(j, "cdroms", '[');
+	for (unsigned i = 0; i < s->config->n_cds; i++) {
+		json_open(j, NULL, '{');
+		json_str(j, "path", s->config->cds[i] ? disk_path(s->config->cds[i]) : NULL);
+		json_bool(j, "open", machine_cd_is_open(s->machine, i));
 		json_close(j);
 	}
 	json_close(j);
@@ -94,6 +110,7 @@ static int do_info(struct call *c, struct err *err)
 	json_str(j, "boot", machine_boot_text(s->machine));
 	json_str(j, "console", config->virtio_console ? "virtio" : "serial");
 	list_disks(j, config);
+	list_cds(j, s);
 	list_net(j, s);
 	json_real(j, "seconds", (double)(loop_now() - s->began) / 1e9);
 	return 0;
@@ -342,6 +359,43 @@ static int do_link(struct call *c, struct err *err)
 	return rc < 0 ? rc : say_ok(c);
 }
 
+/* -- CD drives ---------------------------------------------------------------------------- */
+
+/* NULL: takes out what is in it. */
+static int change_cd(struct call *c, struct disk *cd, struct err *err)
+{
+	struct machine *m = c->session->machine;
+	struct disk *old = NULL;
+	uint64_t drive = 0;
+	bool force = false;
+	int rc = 0;
+
+	if (json_find(c->args, "force"))
+		rc = json_get_bool(c->args, "force", &force, err);
+	if (rc == 0 && json_find(c->args, "drive"))
+		rc = json_get_uint(c->args, "drive", UINT32_MAX, &drive, err);
+	if (rc == 0)
+		rc = machine_change_cd(m, (unsigned)drive, cd, force, &old, err);
+	disk_close(rc < 0 ? cd : old);
+	return rc < 0 ? rc : say_ok(c);
+}
+
+static int do_media(struct call *c, struct err *err)
+{
+	const char *path = NULL;
+	struct disk *cd = NULL;
+	int rc = json_get_str(c->args, "path", &path, err);
+
+	if (rc == 0)
+		rc = launch_open_cd(&cd, path, c->file, err);
+	return rc < 0 ? rc : change_cd(c, cd, err);
+}
+
+static int do_eject(struct call *c, struct err *err)
+{
+	return change_cd(c, NULL, err);
+}
+
 /* -- Moving ------------------------------------------------------------------------------- */
 
 static int do_migrate(struct call *c, struct err *err)
@@ -391,6 +445,13 @@ const struct request requests[] = {
 	{"stop", "pulls its plug", .changes = true, .serve = do_stop},
 	{"link", "plugs in the cable of its network card, or pulls it", .serve = do_link,
 	 .args = {{"up", JSON_BOOL, false, "in"}}},
+	{"media", "puts a CD, the file, into a CD drive", .file = true, .serve = do_media,
+	 .args = {{"path", JSON_STRING, false, "how the file is called, from the root on: who restores the guest looks there"},
+		  {"drive", JSON_NUMBER, true, "which one, from 0"},
+		  {"force", JSON_BOOL, true, "also if the guest uses the one that is in it"}}},
+	{"eject", "takes the CD out of a drive", .serve = do_eject,
+	 .args = {{"drive", JSON_NUMBER, true, "which one, from 0"},
+		  {"force", JSON_BOOL, true, "also if the guest uses it"}}},
 	{"console", "its console is at the other end of the socket, until that is closed",
 	 .file = true, .serve = do_console},
 	{"screenshot", "answers with a descriptor: what its monitor shows, in rows of 32 bits a dot, as wide and high as the answer says",

@@ -43,7 +43,7 @@ struct request {
 	const char *name, *help;
 	bool changes; /* the guest's life: not while another client keeps it */
 	bool file;    /* a descriptor comes with it */
-	struct request_arg args[3];
+	struct request_arg args[4];
 	int (*serve)(struct call *c, struct err *err);
 };
 

@@ -39,6 +39,8 @@ struct parts {
 	const char *device_help; /* the same; "": of all */
 	uint64_t memory;
 	struct launch_disks disks;
+	enum machine_boot boot[MACHINE_BOOTS];
+	unsigned n_boot;
 	bool agent, snapshot;
 };
 
@@ -102,6 +104,16 @@ static bool is_format(const char *option, enum disk_format *into)
 	return false;
 }
 
+static bool is_bus(const char *option, enum machine_bus *into)
+{
+	for (unsigned i = 0; i < MACHINE_BUSES; i++)
+		if (strncmp(option, "bus=", 4) == 0 && strcmp(option + 4, machine_buses[i]) == 0) {
+			*into = (enum machine_bus)i;
+			return true;
+		}
+	return false;
+}
+
 /* FILE[,OPTION=VALUE]...: what follows the last comma, if it has a '='. A file's name may have commas. */
 static int set_disk(void *into, char *value, struct err *err)
 {
@@ -114,9 +126,10 @@ static int set_disk(void *into, char *value, struct err *err)
 			       MACHINE_DISKS_MAX);
 	while ((comma = strrchr(value, ',')) && strchr(comma, '=')) {
 		if (!is_switch(comma + 1, "readonly", &d->readonly) &&
-		    !is_switch(comma + 1, "snapshot", &d->throw_away) && !is_format(comma + 1, &d->format))
-			return err_set(err, EINVAL, "--disk: '%s' is not readonly=on|off, snapshot=on|off or "
-				       "format=raw|qcow2", comma + 1);
+		    !is_switch(comma + 1, "snapshot", &d->throw_away) && !is_format(comma + 1, &d->format) &&
+		    !is_bus(comma + 1, &disks->bus[disks->n]))
+			return err_set(err, EINVAL, "--disk: '%s' is not readonly=on|off, snapshot=on|off, format=raw|qcow2 or "
+				       "bus=virtio|sata", comma + 1);
 		*comma = 0;
 	}
 	if (!value[0])
@@ -125,6 +138,39 @@ static int set_disk(void *into, char *value, struct err *err)
 		return err_set(err, EINVAL, "--disk: '%s' cannot be readonly=on and written with snapshot=on", value);
 	d->path = value;
 	disks->n++;
+	return 0;
+}
+
+static int set_cdrom(void *into, char *value, struct err *err)
+{
+	struct launch_disks *disks = into;
+
+	if (disks->n_cds == MACHINE_SATA_MAX)
+		return err_set(err, EINVAL, "--cdrom: there can be %d drives at most", MACHINE_SATA_MAX);
+	if (!value[0])
+		return err_set(err, EINVAL, "--cdrom needs the name of a file, or none");
+	disks->cds[disks->n_cds++] = strcmp(value, "none") == 0 ? NULL : value;
+	return 0;
+}
+
+/* disk,cdrom,net: each once, in any order. */
+static int set_boot(void *into, char *value, struct err *err)
+{
+	struct parts *p = into;
+	char *rest = value, *word;
+
+	p->n_boot = 0;
+	while ((word = strsep(&rest, ","))) {
+		unsigned i = 0, seen = 0;
+
+		while (i < MACHINE_BOOTS && strcmp(word, machine_boots[i]) != 0)
+			i++;
+		for (unsigned k = 0; k < p->n_boot; k++)
+			seen += p->boot[k] == (enum machine_boot)i;
+		if (i == MACHINE_BOOTS || seen)
+			return err_set(err, EINVAL, "--boot: '%s' is not one of disk, cdrom and net, each once", word);
+		p->boot[p->n_boot++] = (enum machine_boot)i;
+	}
 	return 0;
 }
 
@@ -155,8 +201,12 @@ static const struct option options[] = {
 	 offsetof(struct run, parts), 0, 0, set_cpu},
 	{"--memory", "SIZE", "with a unit: 512M, 2G (default: 1G)", OPTION_SIZE, AT(memory), 0, 0,
 	 NULL},
-	{"--disk", "FILE[,OPTION]...", "an image, raw or qcow2; once for each disk: readonly=on, snapshot=on, format=raw|qcow2",
+	{"--disk", "FILE[,OPTION]...", "an image, raw or qcow2; once for each disk: readonly=on, snapshot=on, format=raw|qcow2, bus=virtio|sata",
 	 OPTION_OTHER, AT(disks), 0, 0, set_disk},
+	{"--cdrom", "FILE|none", "a CD drive, with this image in it or empty; once for each drive", OPTION_OTHER, AT(disks), 0, 0,
+	 set_cdrom},
+	{"--boot", "disk,cdrom,net", "in which order firmware tries them (default: disk,cdrom)", OPTION_OTHER,
+	 offsetof(struct run, parts), 0, 0, set_boot},
 	{"--snapshot", NULL, "snapshot=on for all disks that are written: what is written is thrown away", OPTION_FLAG,
 	 AT(snapshot), 0, 0, NULL},
 	{"--device", "[DEVICE,]help", "lists devices, or what one consists of", OPTION_OTHER, AT(device_help), 0, 0,
@@ -184,6 +234,8 @@ static void make_absolute(struct parts *r)
 		r->disks.disks[i].path = launch_path(r->disks.disks[i].path);
 		r->disks.disks[i].throw_away |= r->snapshot && !r->disks.disks[i].readonly;
 	}
+	for (unsigned i = 0; i < r->disks.n_cds; i++)
+		r->disks.cds[i] = launch_path(r->disks.cds[i]);
 }
 
 static int configure(void *parts, struct machine_config *config, struct launch_disks *disks,
@@ -198,6 +250,8 @@ static int configure(void *parts, struct machine_config *config, struct launch_d
 	make_absolute(r);
 	if (r->firmware.image && odd)
 		return err_set(err, ERANGE, "%s is for a kernel that lodge loads: firmware boots what is on disks", odd);
+	if (r->n_boot && !r->firmware.image)
+		return err_set(err, ERANGE, "--boot is for firmware, which boots from disks: lodge run DISK, or --firmware");
 	if (!r->kernel && !r->firmware.image)
 		return err_set(err, ERANGE, "what is to be booted is missing: lodge run DISK, or lodge run --kernel FILE");
 	rc = firmware_configure(&r->firmware, config, err);
@@ -211,6 +265,8 @@ static int configure(void *parts, struct machine_config *config, struct launch_d
 	config->cmdline = r->firmware.image ? NULL : r->append;
 	config->virtio_console = strcmp(r->console, "virtio") == 0;
 	config->port.name = r->agent ? AGENT_PORT : NULL;
+	memcpy(config->boot, r->boot, sizeof(config->boot));
+	config->n_boot = r->n_boot;
 	*disks = r->disks;
 	return machine_check(config, err);
 }
@@ -242,8 +298,12 @@ static char *recipe(const struct parts *r, const char *net)
 	put_file(out, r->kernel);
 	put_file(out, r->initrd);
 	for (unsigned i = 0; i < r->disks.n; i++) {
-		fprintf(out, "disk %d %d", r->disks.disks[i].readonly, r->disks.disks[i].format);
+		fprintf(out, "disk %d %d %s", r->disks.disks[i].readonly, r->disks.disks[i].format, machine_buses[r->disks.bus[i]]);
 		put_file(out, r->disks.disks[i].path);
+	}
+	for (unsigned i = 0; i < r->disks.n_cds; i++) {
+		fprintf(out, "cdrom");
+		put_file(out, r->disks.cds[i]);
 	}
 	return fclose(out) == 0 ? text : NULL;
 }
@@ -273,30 +333,56 @@ static int run_template(struct run *r)
 
 /* -- A disk as the operand ----------------------------------------------------------------------- */
 
+static bool ends_in(const char *path, const char *end)
+{
+	size_t len = strlen(path);
+
+	return len > strlen(end) && strcmp(path + len - strlen(end), end) == 0;
+}
+
 /* By its name, or because it is a device: never by its bytes, which a guest may have written, and as a saved machine, too. */
 static bool is_disk(const char *path)
 {
 	static const char *const ends[] = {".img", ".raw", ".qcow2", ".iso"};
-	size_t len = strlen(path);
 	struct stat st;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(ends); i++)
-		if (len > strlen(ends[i]) && strcmp(path + len - strlen(ends[i]), ends[i]) == 0)
+		if (ends_in(path, ends[i]))
 			return true;
 	return stat(path, &st) == 0 && S_ISBLK(st.st_mode);
 }
 
-/* `lodge run FILE` of a disk is a machine of which that is the first one. */
+static int take_cd(struct launch_disks *d, const char *path, struct err *err)
+{
+	if (d->n_cds == MACHINE_SATA_MAX)
+		return err_set(err, ERANGE, "'%s' is a CD too many: there can be %d drives at most", path, MACHINE_SATA_MAX);
+	memmove(d->cds + 1, d->cds, d->n_cds++ * sizeof(d->cds[0]));
+	d->cds[0] = path;
+	return 0;
+}
+
+static int take_first(struct launch_disks *d, const char *path, struct err *err)
+{
+	if (d->n == MACHINE_DISKS_MAX)
+		return err_set(err, ERANGE, "'%s' is a disk too many: there can be %d at most", path, MACHINE_DISKS_MAX);
+	memmove(d->bus + 1, d->bus, d->n * sizeof(d->bus[0]));
+	memmove(d->disks + 1, d->disks, d->n++ * sizeof(d->disks[0]));
+	d->disks[0] = (struct disk_config){.path = path};
+	d->bus[0] = MACHINE_VIRTIO;
+	return 0;
+}
+
+/* `lodge run FILE` of a disk, or of a CD's image, is a machine of which that is the first one. */
 static int take_disk(struct run *r, struct err *err)
 {
 	struct launch_disks *d = &r->parts.disks;
+	int rc;
 
 	if (!r->file || r->incoming || !is_disk(r->file))
 		return 0;
-	if (d->n == MACHINE_DISKS_MAX)
-		return err_set(err, ERANGE, "'%s' is a disk too many: there can be %d at most", r->file, MACHINE_DISKS_MAX);
-	memmove(d->disks + 1, d->disks, d->n++ * sizeof(d->disks[0]));
-	d->disks[0] = (struct disk_config){.path = r->file};
+	rc = ends_in(r->file, ".iso") ? take_cd(d, r->file, err) : take_first(d, r->file, err);
+	if (rc < 0)
+		return rc;
 	if (!r->parts.firmware.image)
 		r->parts.firmware.image = "bios";
 	r->file = NULL;

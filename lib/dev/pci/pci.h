@@ -39,10 +39,11 @@ struct pci_host_config {
 
 extern const struct device_model pci_host_model;
 
-/* Which of the four lines pin (1 is A) of a slot is on: the _PRT has the same rule. */
+/* Which of the four lines pin (1 is A) of a slot is on: the _PRT has the same rule. An ICH9's own slots, from 25 on, are wired as its
+ * routes say, which firmware leaves as they are: pin A is line 0. */
 static inline unsigned pci_intx(unsigned slot, unsigned pin)
 {
-	return (slot + pin - 1) % PCI_INTX;
+	return (slot < 25 ? slot + pin - 1 : pin - 1) % PCI_INTX;
 }
 
 #endif

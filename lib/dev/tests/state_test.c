@@ -20,7 +20,9 @@
 #include "dev/port92.h"
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
+#include "dev/storage/ahci.h"
 #include "dev/tests/guest.h"
+#include "dev/tests/sata.h"
 #include "dev/uart.h"
 #include "dev/vga.h"
 #include "dev/vmgenid.h"
@@ -186,6 +188,22 @@ static void shadow(void *ctx, unsigned n, bool reads, bool writes)
 static uint8_t chip[FLASH_SIZE];
 static const struct fw_cfg_item items[] = {{.name = "etc/test", .bytes = "test", .size = 4}};
 
+/* A command that fails, and one that waits behind it; a tray that is open. */
+static void use_ahci(struct device *dev)
+{
+	(void)dev;
+	device_reset(g_host);
+	cfg_write(SLOT, find_cap(SLOT, 5, 0) + 2, 2, 1); /* MSI */
+	sata_start(SLOT, 0);
+	sata_start(SLOT, 1);
+	sata_put_queued(0, 3, false, 1000000, 1, FREE_RAM);
+	port_out(SLOT, 0, P_SACT, 8);
+	sata_do(SLOT, 0, 3);
+	sata_issue(SLOT, 0, 4);
+	sata_put_packet(1, 0, 0x1b, FREE_RAM, 0)[4] = 2;
+	sata_do(SLOT, 1, 0);
+}
+
 static void use_virtio(struct device *dev)
 {
 	device_reset(g_host); /* gives it its addresses */
@@ -240,6 +258,8 @@ static struct device *make_on_board(const struct device_model *m)
 		{&flash_model, &(struct flash_config){.bytes = chip, .show = show, .fd = -1}, {FLASH}},
 		{&fw_cfg_model, &(struct fw_cfg_config){.mem = &g_mem, .items = items, .n = 1}, {0x510}},
 		{&debugcon_model, &(struct debugcon_config){.to = NULL}, {0x402}},
+		{&ahci_model, &(struct ahci_config){.host = g_host, .mem = &g_mem, .devfn = PCI_DEVFN(SLOT, 0),
+						    .drives = {{.disk = disk}, {.is_cd = true, .disk = disk}}}, {0}},
 		{&virtio_blk_model, &(struct virtio_blk_config){.pci = pci, .disk = disk}, {0}},
 		{&virtio_console_model, &(struct virtio_console_config){
 			.pci = pci, .ports = {{.output = takes_nothing},
@@ -285,6 +305,7 @@ static const struct {
 	{&fw_cfg_model, use_fw_cfg},
 	{&debugcon_model, NULL},
 	{&vga_model, use_vga},
+	{&ahci_model, use_ahci},
 	{&virtio_blk_model, use_virtio},
 	{&virtio_console_model, use_virtio},
 	{&virtio_net_model, use_virtio},
@@ -304,6 +325,7 @@ static const struct {
 	{"/mc146818", "cmos", 3, "registers A and B stop the clock, and `seen` follows"},
 	{"/bridge", "self.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/lpc", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
+	{"/ahci", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/vga", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/virtio", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 };

@@ -18,6 +18,8 @@ struct saved {
 	struct json_value *description;
 	struct saved_disk disks[MACHINE_DISKS_MAX];
 	unsigned n_disks;
+	struct saved_disk cds[MACHINE_SATA_MAX];
+	unsigned n_cds;
 };
 
 /* Calls take() for each piece of guest memory that the file has, in order, until one returns other than 0. What

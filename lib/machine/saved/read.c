@@ -114,6 +114,43 @@ static int read_format(const struct json_value *v, enum disk_format *format, str
 	return err_set(err, EINVAL, "a disk's format is '%s', not raw or qcow2", word ? word : "");
 }
 
+/* Which of some words it is. */
+static int read_word(const char *word, const char *const *words, unsigned n, const char *what, unsigned *into, struct err *err)
+{
+	for (*into = 0; *into < n; ++*into)
+		if (word && strcmp(word, words[*into]) == 0)
+			return 0;
+	return err_set(err, EINVAL, "'%s' is no %s that this lodge knows", word ? word : "", what);
+}
+
+static int read_bus(const struct json_value *v, enum machine_bus *bus, struct err *err)
+{
+	const char *word = machine_buses[MACHINE_VIRTIO];
+	unsigned i = 0;
+	int rc = json_find(v, "bus") ? json_get_str(v, "bus", &word, err) : 0;
+
+	if (rc == 0)
+		rc = read_word(word, machine_buses, MACHINE_BUSES, "disk's bus", &i, err);
+	*bus = (enum machine_bus)i;
+	return rc;
+}
+
+static int read_cd(struct saved *s, const struct json_value *v, struct err *err)
+{
+	struct saved_disk *d = &s->cds[s->n_cds];
+	int rc = 0;
+
+	if (s->n_cds == MACHINE_SATA_MAX)
+		return err_set(err, EINVAL, "it has more than %d CD drives", MACHINE_SATA_MAX);
+	*d = (struct saved_disk){.format = DISK_RAW, .readonly = true};
+	if (json_find(v, "path") &&
+	    ((rc = json_get_str(v, "path", &d->path, err)) < 0 || (rc = json_get_uint(v, "size", UINT64_MAX, &d->size, err)) < 0 ||
+	     (rc = json_get_uint(v, "written", UINT64_MAX, &d->written, err)) < 0))
+		return rc;
+	s->n_cds++;
+	return 0;
+}
+
 static int read_disk(struct saved *s, const struct json_value *v, struct err *err)
 {
 	struct saved_disk *d = &s->disks[s->n_disks];
@@ -121,7 +158,7 @@ static int read_disk(struct saved *s, const struct json_value *v, struct err *er
 
 	if (s->n_disks == MACHINE_DISKS_MAX)
 		return err_set(err, EINVAL, "it has more than %d disks", MACHINE_DISKS_MAX);
-	if ((rc = json_get_str(v, "path", &d->path, err)) < 0 ||
+	if ((rc = json_get_str(v, "path", &d->path, err)) < 0 || (rc = read_bus(v, &d->bus, err)) < 0 ||
 	    (rc = read_format(v, &d->format, err)) < 0 ||
 	    (rc = json_get_bool(v, "readonly", &d->readonly, err)) < 0 ||
 	    (rc = json_get_uint(v, "size", UINT64_MAX, &d->size, err)) < 0 ||
@@ -138,6 +175,11 @@ static int read_disks(struct saved *s, struct err *err)
 
 	for (const struct json_value *v = rc == 0 ? list->first : NULL; v && rc == 0; v = v->next)
 		rc = read_disk(s, v, err);
+	if (rc < 0 || !json_find(s->description, "cdroms"))
+		return rc;
+	rc = json_get(s->description, "cdroms", JSON_ARRAY, &list, err);
+	for (const struct json_value *v = rc == 0 ? list->first : NULL; v && rc == 0; v = v->next)
+		rc = read_cd(s, v, err);
 	return rc;
 }
 
@@ -151,9 +193,18 @@ const struct saved_disk *saved_disk(const struct saved *s, unsigned i)
 	return i < s->n_disks ? &s->disks[i] : NULL;
 }
 
-int saved_check_disk(const struct saved *s, unsigned i, const struct disk *disk, struct err *err)
+unsigned saved_cds(const struct saved *s)
 {
-	const struct saved_disk *d = &s->disks[i];
+	return s->n_cds;
+}
+
+const struct saved_disk *saved_cd(const struct saved *s, unsigned i)
+{
+	return i < s->n_cds ? &s->cds[i] : NULL;
+}
+
+static int check_disk(const struct saved_disk *d, const struct disk *disk, struct err *err)
+{
 	uint64_t size = disk_info(disk)->size;
 
 	if (size != d->size)
@@ -165,6 +216,16 @@ int saved_check_disk(const struct saved *s, unsigned i, const struct disk *disk,
 			       "disk '%s' has been written since the machine was saved: the guest "
 			       "would find another disk than it remembers", d->path);
 	return 0;
+}
+
+int saved_check_disk(const struct saved *s, unsigned i, const struct disk *disk, struct err *err)
+{
+	return check_disk(&s->disks[i], disk, err);
+}
+
+int saved_check_cd(const struct saved *s, unsigned i, const struct disk *disk, struct err *err)
+{
+	return check_disk(&s->cds[i], disk, err);
 }
 
 /* -- Opening ----------------------------------------------------------------------- */
@@ -249,6 +310,25 @@ static int get_net(const struct saved *s, struct machine_net *net, struct err *e
 	return mac_parse(net->mac, mac, err);
 }
 
+static int get_boot(const struct saved *s, struct machine_config *config, struct err *err)
+{
+	const struct json_value *list;
+	unsigned i = 0;
+	int rc;
+
+	config->n_boot = 0;
+	if (!json_find(s->description, "boot-order"))
+		return 0;
+	rc = json_get(s->description, "boot-order", JSON_ARRAY, &list, err);
+	for (const struct json_value *v = rc == 0 ? list->first : NULL; v && rc == 0; v = v->next) {
+		if (config->n_boot == MACHINE_BOOTS)
+			return err_set(err, EINVAL, "it boots from more than there is");
+		rc = read_word(v->type == JSON_STRING ? v->text : NULL, machine_boots, MACHINE_BOOTS, "thing to boot from", &i, err);
+		config->boot[config->n_boot++] = (enum machine_boot)i;
+	}
+	return rc;
+}
+
 int saved_config(const struct saved *s, struct machine_config *config, struct err *err)
 {
 	const char *console, *board;
@@ -263,7 +343,7 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 	    (rc = get_text(s, "initrd", &config->initrd, err)) < 0 ||
 	    (rc = get_text(s, "append", &config->cmdline, err)) < 0 ||
 	    (rc = get_text(s, "port", &config->port.name, err)) < 0 ||
-	    (rc = get_net(s, &config->net, err)) < 0 ||
+	    (rc = get_net(s, &config->net, err)) < 0 || (rc = get_boot(s, config, err)) < 0 ||
 	    (rc = json_get_str(s->description, "console", &console, err)) < 0 ||
 	    (json_find(s->description, "screen") &&
 	     (rc = json_get_bool(s->description, "screen", &config->screen, err)) < 0))

@@ -146,8 +146,40 @@ static void describe_disks(const struct machine *m, struct json *j)
 		json_bool(j, "readonly", info->readonly);
 		json_uint(j, "size", info->size);
 		json_uint(j, "written", disk_written(m->config.disks[i]));
+		if (m->config.disk_bus[i] != MACHINE_VIRTIO)
+			json_str(j, "bus", machine_buses[m->config.disk_bus[i]]);
 		json_close(j);
 	}
+	json_close(j);
+}
+
+/* An empty drive is {}. */
+static void describe_cds(const struct machine *m, struct json *j)
+{
+	if (!m->config.n_cds)
+		return;
+	json_open(j, "cdroms", '[');
+	for (unsigned i = 0; i < m->config.n_cds; i++) {
+		const struct disk *cd = m->config.cds[i];
+
+		json_open(j, NULL, '{');
+		if (cd) {
+			json_str(j, "path", disk_path(cd));
+			json_uint(j, "size", disk_info(cd)->size);
+			json_uint(j, "written", disk_written(cd));
+		}
+		json_close(j);
+	}
+	json_close(j);
+}
+
+static void describe_boot(const struct machine *m, struct json *j)
+{
+	if (!m->config.n_boot)
+		return;
+	json_open(j, "boot-order", '[');
+	for (unsigned i = 0; i < m->config.n_boot; i++)
+		json_str(j, NULL, machine_boots[m->config.boot[i]]);
 	json_close(j);
 }
 
@@ -200,6 +232,8 @@ static char *describe(const struct machine *m, size_t *len)
 	json_str(&j, "console", m->config.virtio_console ? "virtio" : "serial");
 	json_str(&j, "port", m->config.port.name);
 	describe_disks(m, &j);
+	describe_cds(m, &j);
+	describe_boot(m, &j);
 	describe_net(m, &j);
 	describe_features(m, &j);
 	json_close(&j);

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Disks and CD drives: at which place of which controller each is, what firmware calls that place, and what is in a CD drive.
+ *
+ *	virtio    a PCI function each, from slot BOARD_SLOT_DISK on, in the order of the command line
+ *	sata      a port each; behind the disks come CD drives
+ *
+ * Firmware is told in which order to boot by names that Open Firmware would have for the places, a line each, the first one first.
+ */
+#include "machine/private.h"
+
+#include "base/err.h"
+#include "dev/storage/ahci.h"
+#include "machine/firmware.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+const char *const machine_buses[] = {[MACHINE_VIRTIO] = "virtio", [MACHINE_SATA] = "sata"};
+const char *const machine_boots[] = {[MACHINE_BOOT_DISK] = "disk", [MACHINE_BOOT_CDROM] = "cdrom", [MACHINE_BOOT_NET] = "net"};
+
+/* -- Places ---------------------------------------------------------------------------- */
+
+/* How many disks of a bus there are before number n. */
+static unsigned count(const struct machine_config *c, enum machine_bus bus, unsigned n)
+{
+	unsigned all = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		all += c->disk_bus[i] == bus;
+	return all;
+}
+
+unsigned board_disk_place(const struct machine_config *c, unsigned disk)
+{
+	enum machine_bus bus = c->disk_bus[disk];
+
+	return count(c, bus, disk) + (bus == MACHINE_SATA ? 0 : BOARD_SLOT_DISK);
+}
+
+unsigned board_cd_place(const struct machine_config *c, unsigned cd)
+{
+	return count(c, MACHINE_SATA, c->n_disks) + cd;
+}
+
+unsigned board_net_slot(const struct machine_config *c)
+{
+	return BOARD_SLOT_DISK + count(c, MACHINE_VIRTIO, c->n_disks) + (c->virtio_console || c->port.name);
+}
+
+int machine_check_drives(const struct machine_config *c, struct err *err)
+{
+	unsigned n = board_cd_place(c, c->n_cds);
+
+	if (c->n_disks > MACHINE_DISKS_MAX)
+		return err_set(err, ERANGE, "%u disks: a machine has at most %u", c->n_disks, MACHINE_DISKS_MAX);
+	if (n > MACHINE_SATA_MAX)
+		return err_set(err, ERANGE, "%u disks and CD drives at SATA: its controller has %u ports", n, MACHINE_SATA_MAX);
+	return 0;
+}
+
+/* -- For firmware ----------------------------------------------------------------------- */
+
+static void put_sata(FILE *out, unsigned port)
+{
+	fprintf(out, "/pci@i0cf8/pci8086,2922@1f,2/drive@%x/disk@0\n", port);
+}
+
+static void put_disk(FILE *out, const struct machine_config *c, unsigned i)
+{
+	unsigned place = board_disk_place(c, i);
+
+	if (c->disk_bus[i] == MACHINE_SATA)
+		put_sata(out, place);
+	else
+		fprintf(out, "/pci@i0cf8/scsi@%x/disk@0,0\n", place);
+}
+
+static void put_kind(FILE *out, const struct machine_config *c, enum machine_boot kind)
+{
+	for (unsigned i = 0; kind == MACHINE_BOOT_DISK && i < c->n_disks; i++)
+		put_disk(out, c, i);
+	for (unsigned i = 0; kind == MACHINE_BOOT_CDROM && i < c->n_cds; i++)
+		put_sata(out, board_cd_place(c, i));
+	if (kind == MACHINE_BOOT_NET && c->net.how)
+		fprintf(out, "/pci@i0cf8/ethernet@%x/ethernet-phy@0\n", board_net_slot(c));
+}
+
+size_t firmware_boot_order(const struct machine_config *c, char *text, size_t room)
+{
+	static const enum machine_boot usual[] = {MACHINE_BOOT_DISK, MACHINE_BOOT_CDROM};
+	FILE *out = fmemopen(text, room, "w");
+	size_t len = 0;
+
+	if (!out)
+		return 0;
+	for (unsigned i = 0; i < (c->n_boot ? c->n_boot : 2); i++)
+		put_kind(out, c, c->n_boot ? c->boot[i] : usual[i]);
+	if (fflush(out) == 0)
+		len = (size_t)ftell(out);
+	fclose(out);
+	if (len)
+		text[len - 1] = 0; /* the last line has no end */
+	return len;
+}
+
+/* -- CD drives ---------------------------------------------------------------------------- */
+
+int machine_change_cd(struct machine *m, unsigned drive, struct disk *disk, bool force, struct disk **old, struct err *err)
+{
+	int rc;
+
+	*old = NULL;
+	if (drive >= m->config.n_cds)
+		return err_set(err, ENOENT, m->config.n_cds ? "the guest has %u CD drives: there is no number %u" :
+			       "the guest has no CD drive: it was started without --cdrom", m->config.n_cds, drive);
+	rc = ahci_change(m->board.ahci, board_cd_place(&m->config, drive), disk, force, err);
+	if (rc < 0)
+		return rc;
+	*old = m->config.cds[drive];
+	m->config.cds[drive] = disk;
+	return 0;
+}
+
+bool machine_cd_is_open(struct machine *m, unsigned drive)
+{
+	return ahci_is_open(m->board.ahci, board_cd_place(&m->config, drive));
+}
