@@ -22,6 +22,7 @@
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/storage/ahci.h"
+#include "dev/storage/nvme.h"
 #include "dev/uart.h"
 #include "dev/vga.h"
 #include "dev/virtio/devices.h"
@@ -42,6 +43,7 @@
 
 #define BOARD_DEVICES_MAX 32u
 #define AHCI_SLOT 30
+#define NVME_SLOT 29
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
@@ -105,7 +107,8 @@ static inline void add_place(struct place p)
 static inline void list_places(void)
 {
 	ahci_place = n_places;
-	add_place((struct place){BUS_MMIO, BARS, 0x280});
+	for (unsigned i = 0; i < 3; i++) /* of AHCI; doorbells, registers of NVMe */
+		add_place((struct place){BUS_MMIO, BARS, 0x280});
 	for (size_t i = 0; i < ARRAY_SIZE(pci_places); i++)
 		add_place(pci_places[i]);
 	for (unsigned n = 0; n < n_devs; n++)
@@ -170,6 +173,21 @@ static inline void bring_up_ahci(void)
 		bus_write(bus, BUS_MMIO, base + 0x118 + port * 0x80, 4, 0x11);
 	}
 	places[ahci_place] = (struct place){BUS_MMIO, (uint32_t)base, 0x280};
+}
+
+/* Its queues, too. */
+static inline void bring_up_nvme(void)
+{
+	uint64_t base;
+
+	bus_write(bus, BUS_MMIO, ECAM + NVME_SLOT * 0x8000 + 4, 2, 6);
+	base = bus_read(bus, BUS_MMIO, ECAM + NVME_SLOT * 0x8000 + 0x10, 4) & ~15u;
+	bus_write(bus, BUS_MMIO, base + 0x24, 4, 0x000f000f);
+	bus_write(bus, BUS_MMIO, base + 0x28, 8, 0x1000);
+	bus_write(bus, BUS_MMIO, base + 0x30, 8, 0x2000);
+	bus_write(bus, BUS_MMIO, base + 0x14, 4, 0x00460001);
+	places[ahci_place + 1] = (struct place){BUS_MMIO, (uint32_t)base + 0x1000, 0x20};
+	places[ahci_place + 2] = (struct place){BUS_MMIO, (uint32_t)base, 0x40};
 }
 
 /* A model that is not on this board would be fuzzed by nobody. */
@@ -251,6 +269,8 @@ static inline void make_board(void)
 	devs[n++] = device_create(&ahci_model, bus, NULL, &(struct ahci_config){
 		.host = pci.host, .mem = &mem, .devfn = PCI_DEVFN(AHCI_SLOT, 0),
 		.drives = {{.disk = disk}, {.is_cd = true}, {.is_cd = true, .disk = disk}}}, NULL);
+	devs[n++] = device_create(&nvme_model, bus, NULL, &(struct nvme_config){
+		.host = pci.host, .mem = &mem, .slot = NVME_SLOT, .disk = disk}, NULL);
 	n_devs = n;
 	see_all();
 	if (!n_places)
@@ -259,6 +279,7 @@ static inline void make_board(void)
 	for (unsigned slot = 1; slot <= 4; slot++)
 		bring_up(slot);
 	bring_up_ahci();
+	bring_up_nvme();
 }
 
 /* What a person does at it, who has other things to do than to look each time: a picture is large. */

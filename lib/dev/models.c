@@ -12,6 +12,7 @@
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/storage/ahci.h"
+#include "dev/storage/nvme.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
 #include "dev/vga.h"
@@ -35,6 +36,7 @@ const struct device_model *const device_models[] = {
 	&debugcon_model,
 	&vga_model,
 	&ahci_model,
+	&nvme_model,
 	&virtio_blk_model,
 	&virtio_console_model,
 	&virtio_net_model,

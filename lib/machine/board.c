@@ -6,7 +6,7 @@
  *	PCI slot 0  host bridge; with firmware, 31 is the LPC bridge
  *	     slot 31 function 2, with firmware: a SATA controller, if a disk or CD drive is at it; without firmware it is function 0
  *	     slot 1  virtio rng
- *	     slot 2  and on: virtio blk, a disk each, in the order of the command line; behind
+ *	     slot 2  and on: virtio blk or NVMe, a disk each, in the order of the command line; behind
  *	             them a virtio console, if that or a port is wanted, a virtio network card, and a VGA adapter, if there is a screen
  *
  * The timer chip and the interrupt controllers are not here: they are the engine's
@@ -28,6 +28,7 @@
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/storage/ahci.h"
+#include "dev/storage/nvme.h"
 #include "dev/uart.h"
 #include "dev/vga.h"
 #include "dev/virtio/devices.h"
@@ -306,19 +307,31 @@ static bool add_ahci(struct machine *m, struct err *err)
 	return m->board.ahci != NULL;
 }
 
+/* One that has a slot of its own. */
+static bool add_disk(struct machine *m, unsigned i, struct virtio_place place, struct err *err)
+{
+	struct disk *disk = m->config.disks[i];
+
+	switch (m->config.disk_bus[i]) {
+	case MACHINE_VIRTIO:
+		return add(m, &virtio_blk_model, NULL, &(struct virtio_blk_config){.pci = place, .disk = disk}, err);
+	case MACHINE_NVME:
+		return add(m, &nvme_model, NULL, &(struct nvme_config){
+			.host = place.host, .mem = place.mem, .disk = disk, .number = i}, err);
+	default:
+		return true;
+	}
+}
+
 static bool add_virtio(struct machine *m, struct err *err)
 {
 	struct virtio_place place = {.host = m->board.pci, .mem = &m->mem};
 
 	if (!add(m, &virtio_rng_model, NULL, &(struct virtio_rng_config){.pci = place}, err))
 		return false;
-	for (unsigned i = 0; i < m->config.n_disks; i++) {
-		struct virtio_blk_config config = {.pci = place,
-						   .disk = m->config.disks[i]};
-
-		if (m->config.disk_bus[i] == MACHINE_VIRTIO && !add(m, &virtio_blk_model, NULL, &config, err))
+	for (unsigned i = 0; i < m->config.n_disks; i++)
+		if (!add_disk(m, i, place, err))
 			return false;
-	}
 	return add_console(m, place, err) && add_net(m, place, err);
 }
 

@@ -2,8 +2,8 @@
 /*
  * Disks and CD drives: at which place of which controller each is, what firmware calls that place, and what is in a CD drive.
  *
- *	virtio    a PCI function each, from slot BOARD_SLOT_DISK on, in the order of the command line
- *	sata      a port each; behind the disks come CD drives
+ *	virtio, nvme    a PCI function each, from slot BOARD_SLOT_DISK on, in the order of the command line
+ *	sata            a port each; behind the disks come CD drives
  *
  * Firmware is told in which order to boot by names that Open Firmware would have for the places, a line each, the first one first.
  */
@@ -16,7 +16,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-const char *const machine_buses[] = {[MACHINE_VIRTIO] = "virtio", [MACHINE_SATA] = "sata"};
+const char *const machine_buses[] = {[MACHINE_VIRTIO] = "virtio", [MACHINE_SATA] = "sata", [MACHINE_NVME] = "nvme"};
 const char *const machine_boots[] = {[MACHINE_BOOT_DISK] = "disk", [MACHINE_BOOT_CDROM] = "cdrom", [MACHINE_BOOT_NET] = "net"};
 
 /* -- Places ---------------------------------------------------------------------------- */
@@ -31,11 +31,16 @@ static unsigned count(const struct machine_config *c, enum machine_bus bus, unsi
 	return all;
 }
 
+static unsigned count_slots(const struct machine_config *c, unsigned n)
+{
+	return count(c, MACHINE_VIRTIO, n) + count(c, MACHINE_NVME, n);
+}
+
 unsigned board_disk_place(const struct machine_config *c, unsigned disk)
 {
 	enum machine_bus bus = c->disk_bus[disk];
 
-	return count(c, bus, disk) + (bus == MACHINE_SATA ? 0 : BOARD_SLOT_DISK);
+	return bus == MACHINE_SATA ? count(c, bus, disk) : BOARD_SLOT_DISK + count_slots(c, disk);
 }
 
 unsigned board_cd_place(const struct machine_config *c, unsigned cd)
@@ -45,7 +50,7 @@ unsigned board_cd_place(const struct machine_config *c, unsigned cd)
 
 unsigned board_net_slot(const struct machine_config *c)
 {
-	return BOARD_SLOT_DISK + count(c, MACHINE_VIRTIO, c->n_disks) + (c->virtio_console || c->port.name);
+	return BOARD_SLOT_DISK + count_slots(c, c->n_disks) + (c->virtio_console || c->port.name);
 }
 
 int machine_check_drives(const struct machine_config *c, struct err *err)
@@ -72,6 +77,8 @@ static void put_disk(FILE *out, const struct machine_config *c, unsigned i)
 
 	if (c->disk_bus[i] == MACHINE_SATA)
 		put_sata(out, place);
+	else if (c->disk_bus[i] == MACHINE_NVME)
+		fprintf(out, "/pci@i0cf8/pci8086,5845@%x/namespace@1,0\n", place);
 	else
 		fprintf(out, "/pci@i0cf8/scsi@%x/disk@0,0\n", place);
 }

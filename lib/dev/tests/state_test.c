@@ -21,7 +21,9 @@
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/storage/ahci.h"
+#include "dev/storage/nvme.h"
 #include "dev/tests/guest.h"
+#include "dev/tests/nvme.h"
 #include "dev/tests/sata.h"
 #include "dev/uart.h"
 #include "dev/vga.h"
@@ -204,6 +206,19 @@ static void use_ahci(struct device *dev)
 	sata_do(SLOT, 1, 0);
 }
 
+static void use_nvme(struct device *dev)
+{
+	(void)dev;
+	device_reset(g_host);
+	cfg_write(SLOT, find_cap(SLOT, PCI_CAP_MSIX, 0) + 2, 2, 0x8000);
+	nvme_start(SLOT);
+	nvme_make_queues(SLOT, 1, 16);
+	nvme_put(1, 2, 1, FREE_RAM, 3, 2);
+	nvme_ring(SLOT, 1);
+	nvme_put(0, 0x0c, 0, 0, 0, 0); /* it waits for an event */
+	nvme_ring(SLOT, 0);
+}
+
 static void use_virtio(struct device *dev)
 {
 	device_reset(g_host); /* gives it its addresses */
@@ -260,6 +275,7 @@ static struct device *make_on_board(const struct device_model *m)
 		{&debugcon_model, &(struct debugcon_config){.to = NULL}, {0x402}},
 		{&ahci_model, &(struct ahci_config){.host = g_host, .mem = &g_mem, .devfn = PCI_DEVFN(SLOT, 0),
 						    .drives = {{.disk = disk}, {.is_cd = true, .disk = disk}}}, {0}},
+		{&nvme_model, &(struct nvme_config){.host = g_host, .mem = &g_mem, .slot = SLOT, .disk = disk}, {0}},
 		{&virtio_blk_model, &(struct virtio_blk_config){.pci = pci, .disk = disk}, {0}},
 		{&virtio_console_model, &(struct virtio_console_config){
 			.pci = pci, .ports = {{.output = takes_nothing},
@@ -306,6 +322,7 @@ static const struct {
 	{&debugcon_model, NULL},
 	{&vga_model, use_vga},
 	{&ahci_model, use_ahci},
+	{&nvme_model, use_nvme},
 	{&virtio_blk_model, use_virtio},
 	{&virtio_console_model, use_virtio},
 	{&virtio_net_model, use_virtio},
@@ -326,6 +343,7 @@ static const struct {
 	{"/bridge", "self.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/lpc", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/ahci", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
+	{"/nvme", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/vga", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/virtio", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 };
