@@ -44,6 +44,7 @@
 #define BOARD_DEVICES_MAX 32u
 #define AHCI_SLOT 30
 #define NVME_SLOT 29
+#define SCSI_SLOT 28
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
@@ -271,6 +272,8 @@ static inline void make_board(void)
 		.drives = {{.disk = disk}, {.is_cd = true}, {.is_cd = true, .disk = disk}}}, NULL);
 	devs[n++] = device_create(&nvme_model, bus, NULL, &(struct nvme_config){
 		.host = pci.host, .mem = &mem, .slot = NVME_SLOT, .disk = disk}, NULL);
+	devs[n++] = device_create(&virtio_scsi_model, bus, NULL, &(struct virtio_scsi_config){
+		.pci = {.host = pci.host, .mem = &mem, .slot = SCSI_SLOT}, .disks = {disk}, .n = 1}, NULL);
 	n_devs = n;
 	see_all();
 	if (!n_places)
@@ -278,6 +281,7 @@ static inline void make_board(void)
 	device_reset(devs[0]);
 	for (unsigned slot = 1; slot <= 4; slot++)
 		bring_up(slot);
+	bring_up(SCSI_SLOT);
 	bring_up_ahci();
 	bring_up_nvme();
 }

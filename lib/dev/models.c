@@ -41,5 +41,6 @@ const struct device_model *const device_models[] = {
 	&virtio_console_model,
 	&virtio_net_model,
 	&virtio_rng_model,
+	&virtio_scsi_model,
 	NULL,
 };

@@ -7,7 +7,7 @@
  *	     slot 31 function 2, with firmware: a SATA controller, if a disk or CD drive is at it; without firmware it is function 0
  *	     slot 1  virtio rng
  *	     slot 2  and on: virtio blk or NVMe, a disk each, in the order of the command line; behind
- *	             them a virtio console, if that or a port is wanted, a virtio network card, and a VGA adapter, if there is a screen
+ *	             them a virtio SCSI controller, if a disk is at one, a virtio console, if that or a port is wanted, a virtio network card, and a VGA adapter, if there is a screen
  *
  * The timer chip and the interrupt controllers are not here: they are the engine's
  * (machine/vm.c). A wire is a callback with m->vm as its context, and m->vm is re-opened at
@@ -323,6 +323,16 @@ static bool add_disk(struct machine *m, unsigned i, struct virtio_place place, s
 	}
 }
 
+static bool add_scsi(struct machine *m, struct virtio_place place, struct err *err)
+{
+	struct virtio_scsi_config config = {.pci = place};
+
+	for (unsigned i = 0; i < m->config.n_disks; i++)
+		if (m->config.disk_bus[i] == MACHINE_SCSI)
+			config.disks[config.n++] = m->config.disks[i];
+	return !config.n || add(m, &virtio_scsi_model, NULL, &config, err);
+}
+
 static bool add_virtio(struct machine *m, struct err *err)
 {
 	struct virtio_place place = {.host = m->board.pci, .mem = &m->mem};
@@ -332,7 +342,7 @@ static bool add_virtio(struct machine *m, struct err *err)
 	for (unsigned i = 0; i < m->config.n_disks; i++)
 		if (!add_disk(m, i, place, err))
 			return false;
-	return add_console(m, place, err) && add_net(m, place, err);
+	return add_scsi(m, place, err) && add_console(m, place, err) && add_net(m, place, err);
 }
 
 /* The adapter's BAR leads there. A guest that puts it where other memory is gets neither more nor less than that. */

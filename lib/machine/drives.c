@@ -3,6 +3,7 @@
  * Disks and CD drives: at which place of which controller each is, what firmware calls that place, and what is in a CD drive.
  *
  *	virtio, nvme    a PCI function each, from slot BOARD_SLOT_DISK on, in the order of the command line
+ *	scsi            a target each, of a virtio controller, which has the slot behind those
  *	sata            a port each; behind the disks come CD drives
  *
  * Firmware is told in which order to boot by names that Open Firmware would have for the places, a line each, the first one first.
@@ -16,7 +17,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-const char *const machine_buses[] = {[MACHINE_VIRTIO] = "virtio", [MACHINE_SATA] = "sata", [MACHINE_NVME] = "nvme"};
+const char *const machine_buses[] = {[MACHINE_VIRTIO] = "virtio", [MACHINE_SATA] = "sata", [MACHINE_NVME] = "nvme",
+					    [MACHINE_SCSI] = "scsi"};
 const char *const machine_boots[] = {[MACHINE_BOOT_DISK] = "disk", [MACHINE_BOOT_CDROM] = "cdrom", [MACHINE_BOOT_NET] = "net"};
 
 /* -- Places ---------------------------------------------------------------------------- */
@@ -40,7 +42,7 @@ unsigned board_disk_place(const struct machine_config *c, unsigned disk)
 {
 	enum machine_bus bus = c->disk_bus[disk];
 
-	return bus == MACHINE_SATA ? count(c, bus, disk) : BOARD_SLOT_DISK + count_slots(c, disk);
+	return bus == MACHINE_SATA || bus == MACHINE_SCSI ? count(c, bus, disk) : BOARD_SLOT_DISK + count_slots(c, disk);
 }
 
 unsigned board_cd_place(const struct machine_config *c, unsigned cd)
@@ -48,9 +50,14 @@ unsigned board_cd_place(const struct machine_config *c, unsigned cd)
 	return count(c, MACHINE_SATA, c->n_disks) + cd;
 }
 
+static unsigned scsi_slot(const struct machine_config *c)
+{
+	return BOARD_SLOT_DISK + count_slots(c, c->n_disks);
+}
+
 unsigned board_net_slot(const struct machine_config *c)
 {
-	return BOARD_SLOT_DISK + count_slots(c, c->n_disks) + (c->virtio_console || c->port.name);
+	return scsi_slot(c) + (count(c, MACHINE_SCSI, c->n_disks) != 0) + (c->virtio_console || c->port.name);
 }
 
 int machine_check_drives(const struct machine_config *c, struct err *err)
@@ -79,6 +86,8 @@ static void put_disk(FILE *out, const struct machine_config *c, unsigned i)
 		put_sata(out, place);
 	else if (c->disk_bus[i] == MACHINE_NVME)
 		fprintf(out, "/pci@i0cf8/pci8086,5845@%x/namespace@1,0\n", place);
+	else if (c->disk_bus[i] == MACHINE_SCSI)
+		fprintf(out, "/pci@i0cf8/scsi@%x/channel@0/disk@%x,0\n", scsi_slot(c), place);
 	else
 		fprintf(out, "/pci@i0cf8/scsi@%x/disk@0,0\n", place);
 }

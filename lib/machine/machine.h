@@ -56,9 +56,9 @@ struct net_port;
 #define MACHINE_SATA_MAX  6 /* disks and CD drives at the SATA controller */
 
 /* What a disk is at. */
-enum machine_bus { MACHINE_VIRTIO, MACHINE_SATA, MACHINE_NVME, MACHINE_BUSES };
+enum machine_bus { MACHINE_VIRTIO, MACHINE_SATA, MACHINE_NVME, MACHINE_SCSI, MACHINE_BUSES };
 
-extern const char *const machine_buses[MACHINE_BUSES]; /* "virtio", "sata", "nvme" */
+extern const char *const machine_buses[MACHINE_BUSES]; /* "virtio", "sata", "nvme", "scsi" */
 
 /* What firmware boots from. */
 enum machine_boot { MACHINE_BOOT_DISK, MACHINE_BOOT_CDROM, MACHINE_BOOT_NET, MACHINE_BOOTS };

@@ -129,7 +129,7 @@ static int set_disk(void *into, char *value, struct err *err)
 		    !is_switch(comma + 1, "snapshot", &d->throw_away) && !is_format(comma + 1, &d->format) &&
 		    !is_bus(comma + 1, &disks->bus[disks->n]))
 			return err_set(err, EINVAL, "--disk: '%s' is not readonly=on|off, snapshot=on|off, format=raw|qcow2 or "
-				       "bus=virtio|sata|nvme", comma + 1);
+				       "bus=virtio|sata|nvme|scsi", comma + 1);
 		*comma = 0;
 	}
 	if (!value[0])
@@ -201,7 +201,7 @@ static const struct option options[] = {
 	 offsetof(struct run, parts), 0, 0, set_cpu},
 	{"--memory", "SIZE", "with a unit: 512M, 2G (default: 1G)", OPTION_SIZE, AT(memory), 0, 0,
 	 NULL},
-	{"--disk", "FILE[,OPTION]...", "an image, raw or qcow2; once for each disk: readonly=on, snapshot=on, format=raw|qcow2, bus=virtio|sata|nvme",
+	{"--disk", "FILE[,OPTION]...", "an image, raw or qcow2; once for each disk: readonly=on, snapshot=on, format=raw|qcow2, bus=virtio|sata|nvme|scsi",
 	 OPTION_OTHER, AT(disks), 0, 0, set_disk},
 	{"--cdrom", "FILE|none", "a CD drive, with this image in it or empty; once for each drive", OPTION_OTHER, AT(disks), 0, 0,
 	 set_cdrom},

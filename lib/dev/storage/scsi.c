@@ -164,10 +164,10 @@ static uint32_t put_limits(struct scsi_unit *u, uint8_t *r)
 {
 	if (u->kind != SCSI_DISK)
 		return 0;
-	be32_put(r + 20, UNMAP_BLOCKS);
-	be32_put(r + 24, UNMAP_MAX);
-	be32_put(r + 28, 1);
-	be64_put(r + 36, UNMAP_BLOCKS); /* WRITE SAME */
+	be32_put(r + 16, UNMAP_BLOCKS);
+	be32_put(r + 20, UNMAP_MAX);
+	be32_put(r + 24, 1);
+	be64_put(r + 32, UNMAP_BLOCKS); /* WRITE SAME */
 	return 60;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A driver that lies to entropy, console, disk and network card for as long as it is let.
+ * A driver that lies to entropy, console, disk, network card and SCSI controller for as long as it is let.
  *
  *	dev_liar_test [ROUNDS]
  *
@@ -30,7 +30,7 @@
 #define RAM_AT 0x100000u /* guest-physical: what is below is no RAM */
 #define LIAR_RAM 0x8000u
 
-enum { RNG = 1, CONSOLE, DISK, NET, SLOTS };
+enum { RNG = 1, CONSOLE, DISK, NET, SCSI, SLOTS };
 
 static uint8_t *ram;
 static volatile bool stop;
@@ -89,6 +89,19 @@ static void lie_header(uint8_t *at)
 	le64_put(at + 8, below(4) ? below(260) : rnd());
 }
 
+/* A command to the only target, or to another one. */
+static void lie_command(uint8_t *at)
+{
+	static const uint8_t codes[] = {0x00, 0x03, 0x08, 0x0a, 0x12, 0x1a, 0x25, 0x28, 0x2a, 0x35, 0x41, 0x42, 0x5a, 0x88, 0x93, 0x9e, 0xa0};
+
+	memset(at, 0, 51);
+	at[0] = 1;
+	at[1] = below(10) == 0;
+	at[19] = codes[below(sizeof(codes))];
+	for (unsigned i = 20; i < 35; i++)
+		at[i] = (uint8_t)(below(3) ? below(2) : rnd());
+}
+
 /* A control message of a console's, somewhere. */
 static void lie_message(uint8_t *at)
 {
@@ -142,8 +155,11 @@ static void lie(unsigned slot, const struct rings *r)
 	lie_header(ram + below(LIAR_RAM - 16));
 	lie_message(ram + below(LIAR_RAM - 8));
 	le64_put(ram + r->desc, RAM_AT + 0x2000);
-	le32_put(ram + r->desc + 8, 16);
-	lie_header(ram + 0x2000);
+	le32_put(ram + r->desc + 8, slot == SCSI ? 51 : 16);
+	if (slot == SCSI)
+		lie_command(ram + 0x2000);
+	else
+		lie_header(ram + 0x2000);
 	for (unsigned i = 0; i < SIZE; i++)
 		le16_put(ram + r->avail + 4 + 2 * i, (uint16_t)(below(20) ? below(SIZE) : rnd()));
 	le16_put(idx, (uint16_t)(le16_get(idx) + more));
@@ -276,6 +292,8 @@ static void make_devices(struct device *dev[SLOTS], struct disk *disk, struct ne
 		.serial = "lodge-0"}, NULL);
 	dev[NET] = device_create(&virtio_net_model, g_bus, NULL, &(struct virtio_net_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = NET}, .port = port, .loop = loop, .mtu = 1500}, NULL);
+	dev[SCSI] = device_create(&virtio_scsi_model, g_bus, NULL, &(struct virtio_scsi_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = SCSI}, .disks = {disk}, .n = 1}, NULL);
 	device_reset(g_host);
 }
 
@@ -319,7 +337,7 @@ int main(int argc, char **argv)
 	make_devices(dev, disk, port);
 	pthread_create(&thread, NULL, scribble, NULL);
 	for (unsigned n = 0; n < rounds; n++) {
-		unsigned slot = RNG + n % 4;
+		unsigned slot = RNG + n % (SLOTS - RNG);
 		struct rings r;
 
 		bring_up(slot, &r);

@@ -222,7 +222,7 @@ static void use_nvme(struct device *dev)
 static void use_virtio(struct device *dev)
 {
 	device_reset(g_host); /* gives it its addresses */
-	drive(SLOT, UINT64_MAX, dev->model == &virtio_console_model ? 6 : dev->model == &virtio_net_model ? 2 : 1, 16);
+	drive(SLOT, UINT64_MAX, dev->model == &virtio_console_model ? 6 : dev->model == &virtio_net_model ? 2 : dev->model == &virtio_scsi_model ? 3 : 1, 16);
 	put_desc(0, 0, FREE_RAM, 64, F_WRITE, 0);
 	offer(0, 16, 0);
 	if (dev->model == &virtio_console_model) {
@@ -242,6 +242,14 @@ static void use_virtio(struct device *dev)
 		kick(SLOT, 5);
 	} else if (dev->model == &virtio_rng_model) {
 		kick(SLOT, 0);
+	} else if (dev->model == &virtio_scsi_model) {
+		memset(g_ram + FREE_RAM + 0x100, 0, 51); /* a command that is none */
+		g_ram[FREE_RAM + 0x100] = 1;
+		g_ram[FREE_RAM + 0x100 + 19] = 0xff;
+		put_desc(2, 0, FREE_RAM + 0x100, 51, F_NEXT, 1);
+		put_desc(2, 1, FREE_RAM + 0x200, 108, F_WRITE, 0);
+		offer(2, 16, 0);
+		kick(SLOT, 2);
 	} else if (dev->model == &virtio_net_model) {
 		put_desc(1, 0, FREE_RAM + 0x100, 72, 0, 0);
 		offer(1, 16, 0);
@@ -282,6 +290,7 @@ static struct device *make_on_board(const struct device_model *m)
 					      {.name = "org.test.0", .output = takes_nothing}}}, {0}},
 		{&virtio_net_model, &(struct virtio_net_config){.pci = pci, .port = &port, .mtu = 1500}, {0}},
 		{&virtio_rng_model, &(struct virtio_rng_config){.pci = pci}, {0}},
+		{&virtio_scsi_model, &(struct virtio_scsi_config){.pci = pci, .disks = {disk}, .n = 1}, {0}},
 	};
 
 	for (size_t i = 0; i < sizeof(configs) / sizeof(configs[0]); i++)
@@ -327,6 +336,7 @@ static const struct {
 	{&virtio_console_model, use_virtio},
 	{&virtio_net_model, use_virtio},
 	{&virtio_rng_model, use_virtio},
+	{&virtio_scsi_model, use_virtio},
 };
 
 /* -- What is not taken as it is ---------------------------------------------------- */

@@ -57,6 +57,14 @@ struct virtio_net_config {
 	unsigned mtu;          /* that the driver is told; 0: nothing */
 };
 
+#define VIRTIO_SCSI_TARGETS 16u
+
+struct virtio_scsi_config {
+	struct virtio_place pci;
+	struct disk *disks[VIRTIO_SCSI_TARGETS]; /* as virtio_blk_config's; a target each */
+	unsigned n;
+};
+
 struct virtio_rng_config {
 	struct virtio_place pci;
 };
@@ -65,6 +73,7 @@ extern const struct device_model virtio_blk_model;
 extern const struct device_model virtio_console_model;
 extern const struct device_model virtio_net_model;
 extern const struct device_model virtio_rng_model;
+extern const struct device_model virtio_scsi_model;
 
 /* As uart_input() and uart_output_ready(). Port 1 takes all or nothing. */
 size_t virtio_console_input(struct device *console, unsigned port, const uint8_t *bytes, size_t n);
