@@ -288,6 +288,8 @@ static bool add_net(struct machine *m, struct virtio_place place, struct err *er
 	return m->board.nic != NULL;
 }
 
+_Static_assert(MACHINE_SATA_MAX <= AHCI_PORTS && MACHINE_DISKS_MAX <= VIRTIO_SCSI_TARGETS, "a place for each disk");
+
 static bool add_ahci(struct machine *m, struct err *err)
 {
 	const struct machine_config *c = &m->config;

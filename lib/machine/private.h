@@ -21,7 +21,7 @@
 #include "machine/vcpu.h"
 #include "machine/vm.h"
 
-#define BOARD_DEVICES_MAX 32
+#define BOARD_DEVICES_MAX 40
 
 #define BOARD_SLOT_DISK   2               /* PCI slot of the first disk that has one */
 #define BOARD_AHCI        (31 << 3 | 2)   /* where an ICH9 has its SATA controller: slot 31, function 2; */
