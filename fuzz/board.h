@@ -225,6 +225,8 @@ static inline void make_board(void)
 		.mem = &mem, .items = items, .n = sizeof(items) / sizeof(items[0])}, NULL);
 	devs[n++] = device_create(&debugcon_model, bus, (uint64_t[]){0x402}, &(struct debugcon_config){0}, NULL);
 	devs[n++] = device_create(&virtio_net_model, bus, NULL, &(struct virtio_net_config){.pci = pci, .port = &cable}, NULL);
+	devs[n++] = device_create(&virtio_fs_model, bus, NULL, &(struct virtio_fs_config){
+		.pci = pci, .tag = "tag", .fd = -1}, NULL);
 	vram = calloc(1, VRAM_SIZE);
 	screen = devs[n++] = device_create(&vga_model, bus, (uint64_t[]){0x3b0, 0x1ce, 0xa0000}, &(struct vga_config){
 		.host = pci.host, .vram = vram, .vram_size = VRAM_SIZE}, NULL);
@@ -233,7 +235,7 @@ static inline void make_board(void)
 	if (!n_places)
 		list_places();
 	device_reset(devs[0]);
-	for (unsigned slot = 1; slot <= 4; slot++)
+	for (unsigned slot = 1; slot <= 5; slot++)
 		bring_up(slot);
 }
 

@@ -35,6 +35,7 @@ const struct device_model *const device_models[] = {
 	&vga_model,
 	&virtio_blk_model,
 	&virtio_console_model,
+	&virtio_fs_model,
 	&virtio_net_model,
 	&virtio_rng_model,
 	NULL,

@@ -6,7 +6,7 @@
  *	PCI slot 0  host bridge; with firmware, 31 is the LPC bridge
  *	     slot 1  virtio rng
  *	     slot 2  and on: virtio blk, a disk each, in the order of the command line; behind
- *	             them a virtio console, if that or a port is wanted, a virtio network card, and a VGA adapter, if there is a screen
+ *	             them a virtio console, if that or a port is wanted, a virtio network card, virtio file systems, and a VGA adapter, if there is a screen
  *
  * The timer chip and the interrupt controllers are not here: they are the engine's
  * (machine/vm.c). A wire is a callback with m->vm as its context, and m->vm is re-opened at
@@ -285,6 +285,19 @@ static bool add_net(struct machine *m, struct virtio_place place, struct err *er
 	return m->board.nic != NULL;
 }
 
+static bool add_shares(struct machine *m, struct virtio_place place, struct err *err)
+{
+	for (unsigned i = 0; i < m->config.n_shares; i++) {
+		const struct machine_share *s = &m->config.shares[i];
+
+		if (!add(m, &virtio_fs_model, NULL, &(struct virtio_fs_config){
+			.pci = place, .tag = s->tag, .fd = s->fd, .loop = m->loop,
+		}, err))
+			return false;
+	}
+	return true;
+}
+
 static bool add_virtio(struct machine *m, struct err *err)
 {
 	struct virtio_place place = {.host = m->board.pci, .mem = &m->mem};
@@ -298,7 +311,7 @@ static bool add_virtio(struct machine *m, struct err *err)
 		if (!add(m, &virtio_blk_model, NULL, &config, err))
 			return false;
 	}
-	return add_console(m, place, err) && add_net(m, place, err);
+	return add_console(m, place, err) && add_net(m, place, err) && add_shares(m, place, err);
 }
 
 /* The adapter's BAR leads there. A guest that puts it where other memory is gets neither more nor less than that. */

@@ -53,6 +53,7 @@ struct net_port;
 
 #define MACHINE_CPUS_MAX  64
 #define MACHINE_DISKS_MAX 16
+#define MACHINE_SHARES_MAX 8
 
 struct machine_console {
 	/* Bytes of the guest, on a vCPU's thread: returns how many were taken. The rest is
@@ -76,6 +77,14 @@ struct machine_net {
 	struct net_port *port; /* and that, open; the caller's, closed after the machine is destroyed. NULL: no cable */
 	uint8_t mac[MAC_LEN];
 	unsigned mtu;
+};
+
+/* A directory of the host's. */
+struct machine_share {
+	const char *tag;  /* by which the guest knows it */
+	const char *path; /* of whom it is here is who makes it's to know */
+	bool readonly;
+	int fd;           /* a socket to who has the files (dev/virtio/fs_link.h); the caller's, closed after the machine is destroyed */
 };
 
 struct machine_panic {
@@ -108,6 +117,8 @@ struct machine_config {
 	bool screen;                    /* it has a VGA adapter, a keyboard and a mouse: screen.h */
 	struct machine_port port;
 	struct machine_net net;
+	struct machine_share shares[MACHINE_SHARES_MAX];
+	unsigned n_shares;
 	const uint8_t *initrd_more;     /* a cpio archive that the kernel is to find behind its initrd */
 	size_t initrd_more_len;         /* 0: none */
 	const struct saved *saved;      /* the machine goes on from there (saved.h); NULL: it boots */

@@ -67,13 +67,27 @@ static void print_net(const struct json_value *net)
 		client_print("forward", f->text ? f->text : "");
 }
 
+static void print_share(const struct json_value *share)
+{
+	const char *tag, *path;
+	bool readonly = false;
+	struct err err;
+	char text[4200];
+
+	if (json_get_str(share, "tag", &tag, &err) < 0 || json_get_str(share, "path", &path, &err) < 0)
+		return;
+	json_get_bool(share, "readonly", &readonly, &err);
+	snprintf(text, sizeof(text), "%s, %s%s", tag, path, readonly ? ", read-only" : "");
+	client_print("share", text);
+}
+
 void info_print(const struct json_value *facts)
 {
 	static const char *const keys[] = {
 		"pid", "name", "state", "file", "stored", "engine", "cpus", "memory", "kernel",
 		"initrd", "append", "boot", "console", "port", "seconds",
 	};
-	const struct json_value *disks = json_find(facts, "disks");
+	const struct json_value *disks = json_find(facts, "disks"), *shares = json_find(facts, "shares");
 
 	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
 		const struct json_value *v = json_find(facts, keys[i]);
@@ -84,6 +98,8 @@ void info_print(const struct json_value *facts)
 	for (const struct json_value *d = disks ? disks->first : NULL; d; d = d->next)
 		print_disk(d);
 	print_net(json_find(facts, "net"));
+	for (const struct json_value *s = shares ? shares->first : NULL; s; s = s->next)
+		print_share(s);
 }
 
 static int show(const struct info *i, const struct json_value *facts)

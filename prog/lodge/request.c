@@ -77,6 +77,21 @@ static void list_net(struct json *j, const struct session *s)
 	json_close(j);
 }
 
+static void list_shares(struct json *j, const struct machine_config *config)
+{
+	if (!config->n_shares)
+		return;
+	json_open(j, "shares", '[');
+	for (unsigned i = 0; i < config->n_shares; i++) {
+		json_open(j, NULL, '{');
+		json_str(j, "tag", config->shares[i].tag);
+		json_str(j, "path", config->shares[i].path);
+		json_bool(j, "readonly", config->shares[i].readonly);
+		json_close(j);
+	}
+	json_close(j);
+}
+
 static int do_info(struct call *c, struct err *err)
 {
 	const struct session *s = c->session;
@@ -95,6 +110,7 @@ static int do_info(struct call *c, struct err *err)
 	json_str(j, "console", config->virtio_console ? "virtio" : "serial");
 	list_disks(j, config);
 	list_net(j, s);
+	list_shares(j, config);
 	json_real(j, "seconds", (double)(loop_now() - s->began) / 1e9);
 	return 0;
 }

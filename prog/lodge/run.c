@@ -229,7 +229,7 @@ static void put_file(FILE *out, const char *path)
 }
 
 /* A text that is another one for another machine. NULL: no memory. */
-static char *recipe(const struct parts *r, const char *net)
+static char *recipe(const struct parts *r, const char *net, const struct shares *shares)
 {
 	char *text = NULL;
 	size_t n;
@@ -245,6 +245,9 @@ static char *recipe(const struct parts *r, const char *net)
 		fprintf(out, "disk %d %d", r->disks.disks[i].readonly, r->disks.disks[i].format);
 		put_file(out, r->disks.disks[i].path);
 	}
+	for (unsigned i = 0; i < shares->n; i++)
+		fprintf(out, "share '%s' %s %d\n", shares->dirs[i].path, shares->dirs[i].tag ? shares->dirs[i].tag : "",
+			shares->dirs[i].readonly);
 	return fclose(out) == 0 ? text : NULL;
 }
 
@@ -258,7 +261,7 @@ static int run_template(struct run *r)
 
 	if (memcmp(&r->parts, &defaults.parts, sizeof(r->parts)) != 0) {
 		make_absolute(&r->parts);
-		text = recipe(&r->parts, r->launch.net.how);
+		text = recipe(&r->parts, r->launch.net.how, &r->launch.shares);
 		if (!text) {
 			err_set(&err, ENOMEM, "no memory");
 			return report_failure(&err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A driver that lies to entropy, console, disk and network card for as long as it is let.
+ * A driver that lies to entropy, console, disk, network card and file system for as long as it is let. And what has the file system's files lies,
+ * too: its answers are too long, or nobody's.
  *
  *	dev_liar_test [ROUNDS]
  *
@@ -13,6 +14,7 @@
  * (its file is longer). After it all an honest driver must find the devices working.
  */
 #include "block/disk.h"
+#include "dev/virtio/fs_link.h"
 #include "dev/tests/guest.h"
 #include "loop/loop.h"
 #include "net/port.h"
@@ -30,7 +32,7 @@
 #define RAM_AT 0x100000u /* guest-physical: what is below is no RAM */
 #define LIAR_RAM 0x8000u
 
-enum { RNG = 1, CONSOLE, DISK, NET, SLOTS };
+enum { RNG = 1, CONSOLE, DISK, NET, FS, SLOTS };
 
 static uint8_t *ram;
 static volatile bool stop;
@@ -259,6 +261,42 @@ static void use_network(void)
 	loop_once(loop);
 }
 
+/* -- A shared directory -------------------------------------------------------------------------- */
+
+static int files[2];
+
+static bool take_all(void *bytes, size_t n)
+{
+	for (size_t done = 0; done < n;) {
+		ssize_t part = read(files[1], (uint8_t *)bytes + done, n - done);
+
+		if (part <= 0)
+			return false;
+		done += (size_t)part;
+	}
+	return true;
+}
+
+/* Answers of any length, to requests that may be another's, but at last one to each. */
+static void *serve_files(void *arg)
+{
+	static uint8_t bytes[sizeof(struct fs_head) + FS_MESSAGE_MAX];
+	struct fs_head head, lie = {.len = 64};
+	uint32_t x = 4711;
+
+	while (take_all(&head, sizeof(head)) && head.len <= FS_MESSAGE_MAX && take_all(bytes, head.len)) {
+		x = x * 1664525u + 1013904223u;
+		lie.cookie = x >> 8;
+		if (x % 3 == 0 && write(files[1], &lie, sizeof(lie)) == sizeof(lie) && write(files[1], bytes, 64) != 64)
+			break;
+		head.len = x >> 16 & 1023;
+		memcpy(bytes, &head, sizeof(head));
+		if (head.room >= FS_ROOM_MIN && write(files[1], bytes, sizeof(head) + head.len) < 0)
+			break;
+	}
+	return arg;
+}
+
 static void make_devices(struct device *dev[SLOTS], struct disk *disk, struct net_port *port)
 {
 	g_start();
@@ -276,6 +314,8 @@ static void make_devices(struct device *dev[SLOTS], struct disk *disk, struct ne
 		.serial = "lodge-0"}, NULL);
 	dev[NET] = device_create(&virtio_net_model, g_bus, NULL, &(struct virtio_net_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = NET}, .port = port, .loop = loop, .mtu = 1500}, NULL);
+	dev[FS] = device_create(&virtio_fs_model, g_bus, NULL, &(struct virtio_fs_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = FS}, .tag = "tag", .fd = files[0], .loop = loop}, NULL);
 	device_reset(g_host);
 }
 
@@ -313,13 +353,15 @@ int main(int argc, char **argv)
 	struct device *dev[SLOTS];
 	struct disk *disk = make_disk();
 	struct net_port *port = make_port();
-	pthread_t thread;
+	pthread_t thread, server;
 
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, files) < 0 || pthread_create(&server, NULL, serve_files, NULL))
+		abort();
 	ram = between_guards(LIAR_RAM);
 	make_devices(dev, disk, port);
 	pthread_create(&thread, NULL, scribble, NULL);
 	for (unsigned n = 0; n < rounds; n++) {
-		unsigned slot = RNG + n % 4;
+		unsigned slot = RNG + n % (SLOTS - RNG);
 		struct rings r;
 
 		bring_up(slot, &r);
@@ -329,8 +371,12 @@ int main(int argc, char **argv)
 				virtio_console_input(dev[CONSOLE], below(2), (const uint8_t *)"hello", 5);
 			if (slot == CONSOLE && below(2))
 				virtio_console_output_ready(dev[CONSOLE], below(2));
-			if (slot == NET)
+			if (slot == NET || slot == FS)
 				use_network();
+			if (slot == FS && below(20) == 0) {
+				device_pause(dev[FS]);
+				device_resume(dev[FS]);
+			}
 		}
 		broken += bar_in(slot, 0, STATUS, 1) >> 6 & 1;
 	}
@@ -343,6 +389,8 @@ int main(int argc, char **argv)
 	for (unsigned slot = RNG; slot < SLOTS; slot++)
 		device_destroy(dev[slot]);
 	g_stop();
+	shutdown(files[0], SHUT_RDWR);
+	pthread_join(server, NULL);
 	port->type->close(port);
 	close(wire);
 	loop_timer_fini(&soon);

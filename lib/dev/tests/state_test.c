@@ -189,7 +189,7 @@ static const struct fw_cfg_item items[] = {{.name = "etc/test", .bytes = "test",
 static void use_virtio(struct device *dev)
 {
 	device_reset(g_host); /* gives it its addresses */
-	drive(SLOT, UINT64_MAX, dev->model == &virtio_console_model ? 6 : dev->model == &virtio_net_model ? 2 : 1, 16);
+	drive(SLOT, UINT64_MAX, dev->model == &virtio_console_model ? 6 : dev->model == &virtio_net_model || dev->model == &virtio_fs_model ? 2 : 1, 16);
 	put_desc(0, 0, FREE_RAM, 64, F_WRITE, 0);
 	offer(0, 16, 0);
 	if (dev->model == &virtio_console_model) {
@@ -207,7 +207,7 @@ static void use_virtio(struct device *dev)
 		put_desc(5, 0, FREE_RAM + 0x300, 64, 0, 0);
 		offer(5, 16, 0);
 		kick(SLOT, 5);
-	} else if (dev->model == &virtio_rng_model) {
+	} else if (dev->model == &virtio_rng_model || dev->model == &virtio_fs_model) {
 		kick(SLOT, 0);
 	} else if (dev->model == &virtio_net_model) {
 		put_desc(1, 0, FREE_RAM + 0x100, 72, 0, 0);
@@ -244,6 +244,7 @@ static struct device *make_on_board(const struct device_model *m)
 		{&virtio_console_model, &(struct virtio_console_config){
 			.pci = pci, .ports = {{.output = takes_nothing},
 					      {.name = "org.test.0", .output = takes_nothing}}}, {0}},
+		{&virtio_fs_model, &(struct virtio_fs_config){.pci = pci, .tag = "tag", .fd = -1}, {0}},
 		{&virtio_net_model, &(struct virtio_net_config){.pci = pci, .port = &port, .mtu = 1500}, {0}},
 		{&virtio_rng_model, &(struct virtio_rng_config){.pci = pci}, {0}},
 	};
@@ -287,6 +288,7 @@ static const struct {
 	{&vga_model, use_vga},
 	{&virtio_blk_model, use_virtio},
 	{&virtio_console_model, use_virtio},
+	{&virtio_fs_model, use_virtio},
 	{&virtio_net_model, use_virtio},
 	{&virtio_rng_model, use_virtio},
 };

@@ -57,12 +57,20 @@ struct virtio_net_config {
 	unsigned mtu;          /* that the driver is told; 0: nothing */
 };
 
+struct virtio_fs_config {
+	struct virtio_place pci;
+	const char *tag;   /* by which the guest knows it: at most FS_TAG_MAX bytes of it */
+	int fd;            /* a socket to who has the files (fs_link.h); stays the caller's. -1: nobody */
+	struct loop *loop; /* which waits for it; NULL: nobody does */
+};
+
 struct virtio_rng_config {
 	struct virtio_place pci;
 };
 
 extern const struct device_model virtio_blk_model;
 extern const struct device_model virtio_console_model;
+extern const struct device_model virtio_fs_model;
 extern const struct device_model virtio_net_model;
 extern const struct device_model virtio_rng_model;
 

@@ -165,6 +165,23 @@ static void describe_net(const struct machine *m, struct json *j)
 	json_close(j);
 }
 
+static void describe_shares(const struct machine *m, struct json *j)
+{
+	if (!m->config.n_shares)
+		return;
+	json_open(j, "shares", '[');
+	for (unsigned i = 0; i < m->config.n_shares; i++) {
+		const struct machine_share *s = &m->config.shares[i];
+
+		json_open(j, NULL, '{');
+		json_str(j, "tag", s->tag);
+		json_str(j, "path", s->path);
+		json_bool(j, "readonly", s->readonly);
+		json_close(j);
+	}
+	json_close(j);
+}
+
 static void describe_features(const struct machine *m, struct json *j)
 {
 	struct cpu_set has = cpu_table_features(&m->cpuid);
@@ -201,6 +218,7 @@ static char *describe(const struct machine *m, size_t *len)
 	json_str(&j, "port", m->config.port.name);
 	describe_disks(m, &j);
 	describe_net(m, &j);
+	describe_shares(m, &j);
 	describe_features(m, &j);
 	json_close(&j);
 	if (fclose(j.out) == 0)
