@@ -41,7 +41,7 @@
 
 #define QUEUES      2u
 #define QUEUE_SIZE  128u
-#define SLOTS       64u
+#define SLOTS       64u       /* a bit each */
 #define SLOT_BITS   8u
 #define RESETS      0x7fffffu /* of the count as many bits as a cookie has room for */
 #define REQUEST_MIN 40u       /* a header of FUSE's requests */
@@ -50,7 +50,6 @@
 #define SOCK_ROOM   (1 << 20) /* as far as the host lets us */
 
 struct slot {
-	bool busy;
 	uint8_t queue;
 	uint16_t head;
 	uint32_t room; /* for its answer; less than FS_ROOM_MIN: there is none */
@@ -66,7 +65,7 @@ struct fs {
 	struct loop_timer call; /* wakes the loop: the socket takes no more */
 	bool paused, lost;      /* lost: the process has ended, or says what it never would */
 	uint32_t resets;
-	unsigned busy;          /* slots */
+	uint64_t busy;          /* slots. Not in them: a reset would touch a page for each */
 	struct vq_chain chain;
 	/* The request that is being sent: its cookie's slot, or -1 if that is of before a reset, and what is left of it. */
 	struct fs_head head;
@@ -82,14 +81,20 @@ struct fs {
 	uint8_t session[FS_SESSION_MAX];
 };
 
+#define ALL_BUSY UINT64_MAX
+
+static bool is_busy(const struct fs *f, unsigned slot)
+{
+	return f->busy >> slot & 1;
+}
+
 /* -- Answers ------------------------------------------------------------------------ */
 
 static void complete(struct fs *f, struct slot *s, const uint8_t *bytes, uint32_t len)
 {
 	iov_scatter(s->in, s->n_in, bytes, len);
 	vq_push(&f->v.queues[s->queue], s->head, len);
-	s->busy = false;
-	f->busy--;
+	f->busy &= ~(UINT64_C(1) << (s - f->slots));
 }
 
 static void complete_with_error(struct fs *f, struct slot *s)
@@ -119,7 +124,7 @@ static void lose(struct fs *f)
 	f->sending = -1;
 	log_warn("share", "'%s': lodge-share has ended; what the guest does there fails with EIO", f->config.tag);
 	for (unsigned i = 0; i < SLOTS; i++)
-		if (f->slots[i].busy)
+		if (is_busy(f, i))
 			complete_with_error(f, &f->slots[i]);
 	signal_all(f);
 }
@@ -135,7 +140,7 @@ static void take_answer(struct fs *f, const struct fs_head *head, const uint8_t 
 	unsigned i = head->cookie & ((1u << SLOT_BITS) - 1);
 	struct slot *s = i < SLOTS ? &f->slots[i] : NULL;
 
-	if (!s || !s->busy || head->cookie != cookie_of(f, i) || (int)i == f->sending)
+	if (!s || !is_busy(f, i) || head->cookie != cookie_of(f, i) || (int)i == f->sending)
 		return;
 	/* SAFE: not more than there is room for, whatever the process says */
 	complete(f, s, bytes, head->len < s->room ? head->len : s->room);
@@ -216,20 +221,18 @@ static void flush(struct fs *f)
 static struct slot *take_slot(struct fs *f, unsigned queue)
 {
 	struct vq_chain *c = &f->chain;
-	struct slot *s = f->slots;
+	unsigned i = (unsigned)__builtin_ctzll(~f->busy);
+	struct slot *s = &f->slots[i];
 	uint8_t header[REQUEST_MIN];
 
-	while (s->busy)
-		s++;
 	iov_gather(c->iov, c->n_out, header, sizeof(header));
-	s->busy = true;
+	f->busy |= UINT64_C(1) << i;
 	s->queue = (uint8_t)queue;
 	s->head = c->head;
 	s->room = c->in_len < FS_MESSAGE_MAX ? (uint32_t)c->in_len : FS_MESSAGE_MAX;
 	s->n_in = c->n_in;
 	s->unique = le64_get(header + UNIQUE_AT);
 	memcpy(s->in, c->iov + c->n_out, c->n_in * sizeof(c->iov[0]));
-	f->busy++;
 	return s;
 }
 
@@ -257,10 +260,10 @@ static void take_requests(struct fs *f, unsigned queue)
 	struct vq *vq = &v->queues[queue];
 	int rc = 0;
 
-	if (f->paused || f->n_rest || f->busy == SLOTS || !virtio_ready(v, queue))
+	if (f->paused || f->n_rest || f->busy == ALL_BUSY || !virtio_ready(v, queue))
 		return;
 	vq_begin(vq);
-	while (!f->n_rest && f->busy < SLOTS && (rc = vq_pop(vq, &f->chain)) > 0) {
+	while (!f->n_rest && f->busy != ALL_BUSY && (rc = vq_pop(vq, &f->chain)) > 0) {
 		if (f->chain.out_len >= REQUEST_MIN && f->chain.out_len <= FS_MESSAGE_MAX) {
 			start(f, queue);
 			continue;
@@ -427,8 +430,6 @@ static void reset(struct virtio *v)
 {
 	struct fs *f = (struct fs *)v;
 
-	for (unsigned i = 0; i < SLOTS; i++)
-		f->slots[i].busy = false;
 	f->busy = 0;
 	f->sending = -1;
 	f->resets++;

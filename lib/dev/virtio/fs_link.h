@@ -26,7 +26,7 @@ struct fs_head {
 #define FS_ROOM_MIN    16u                 /* a header of FUSE's answers */
 #define FS_DATA_MAX    (256u << 10)        /* of one read or write */
 #define FS_MESSAGE_MAX (FS_DATA_MAX + 4096u)
-#define FS_SESSION_MAX (16u << 20)
+#define FS_SESSION_MAX (4u << 20)
 #define FS_TAG_MAX     36u
 
 #endif
