@@ -80,6 +80,8 @@ static void lie_desc(uint8_t *at)
 	le32_put(at + 8, length());
 	le16_put(at + 12, (uint16_t)(below(16) ? below(4) : below(8)));
 	le16_put(at + 14, (uint16_t)(below(30) ? below(SIZE) : rnd()));
+	if (below(2)) /* in a packed ring it is here that flags are: available, this time around or the other */
+		le16_put(at + 14, (uint16_t)(below(8) | (below(2) ? 0x80 : 0x8000) | (below(8) ? 0 : 0x8080)));
 }
 
 /* A header as virtio-blk wants it, somewhere. */
@@ -111,7 +113,7 @@ static struct rings place_rings(void)
 	return (struct rings){below(0x800) & ~15u, below(0x1000) & ~1u, below(0x1000) & ~3u};
 }
 
-static void bring_up(unsigned slot, struct rings *r)
+static void bring_up(unsigned slot, struct rings *r, uint64_t features)
 {
 	*r = place_rings();
 	cfg_write(slot, 4, 2, 6);
@@ -119,7 +121,7 @@ static void bring_up(unsigned slot, struct rings *r)
 	while (bar_in(slot, 0, STATUS, 1))
 		sched_yield();
 	bar_out(slot, 0, STATUS, 1, 3);
-	accept_features(slot, offered(slot) & (rnd() | UINT64_C(1) << 32));
+	accept_features(slot, offered(slot) & (features | UINT64_C(1) << 32));
 	bar_out(slot, 0, STATUS, 1, 11);
 	for (unsigned n = 0; n < QUEUES; n++) {
 		bar_out(slot, 0, 0x16, 2, n);
@@ -325,7 +327,7 @@ static bool honest_read(void)
 	struct rings r;
 
 	do
-		bring_up(DISK, &r);
+		bring_up(DISK, &r, 0);
 	while (r.desc != 0 || bar_in(DISK, 0, STATUS, 1) != 15);
 	memset(ram + 0x2000, 0, 32);
 	ram[0x2100] = 0xff;
@@ -364,7 +366,7 @@ int main(int argc, char **argv)
 		unsigned slot = RNG + n % (SLOTS - RNG);
 		struct rings r;
 
-		bring_up(slot, &r);
+		bring_up(slot, &r, rnd());
 		for (unsigned i = 1 + below(6); i; i--) {
 			lie(slot, &r);
 			if (slot == CONSOLE && below(2))

@@ -189,7 +189,7 @@ static const struct fw_cfg_item items[] = {{.name = "etc/test", .bytes = "test",
 static void use_virtio(struct device *dev)
 {
 	device_reset(g_host); /* gives it its addresses */
-	drive(SLOT, UINT64_MAX, dev->model == &virtio_console_model ? 6 : dev->model == &virtio_net_model || dev->model == &virtio_fs_model ? 2 : 1, 16);
+	drive(SLOT, ~(UINT64_C(1) << 34), dev->model == &virtio_console_model ? 6 : dev->model == &virtio_net_model || dev->model == &virtio_fs_model ? 2 : 1, 16);
 	put_desc(0, 0, FREE_RAM, 64, F_WRITE, 0);
 	offer(0, 16, 0);
 	if (dev->model == &virtio_console_model) {

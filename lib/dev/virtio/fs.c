@@ -16,7 +16,7 @@
  *	  no free slot: the rings wait               a slot is free: what waits in the rings
  *
  * So nobody waits for anybody. A slot belongs to its request until the answer has come, or the driver has reset the device: what comes
- * for a request of before is dropped, by the count of resets in its cookie. A request that is half sent when that happens is sent to its end
+ * for a request of before is dropped, for each has a cookie of its own. A request that is half sent when that happens is sent to its end
  * from the same memory, or the stream would be none any more.
  *
  * A device that is paused has no request under way. What the guest knows of its files (a million names, perhaps) is that process's to remember; it
@@ -43,7 +43,7 @@
 #define QUEUE_SIZE  128u
 #define SLOTS       64u       /* a bit each */
 #define SLOT_BITS   8u
-#define RESETS      0x7fffffu /* of the count as many bits as a cookie has room for */
+#define SERIALS     0x7fffffu /* as many as a cookie has room for */
 #define REQUEST_MIN 40u       /* a header of FUSE's requests */
 #define UNIQUE_AT   8u
 #define CONFIG_SIZE 40u
@@ -52,6 +52,7 @@
 struct slot {
 	uint8_t queue;
 	uint16_t head;
+	uint32_t cookie;
 	uint32_t room; /* for its answer; less than FS_ROOM_MIN: there is none */
 	unsigned n_in;
 	uint64_t unique;
@@ -64,7 +65,7 @@ struct fs {
 	struct loop_source source;
 	struct loop_timer call; /* wakes the loop: the socket takes no more */
 	bool paused, lost;      /* lost: the process has ended, or says what it never would */
-	uint32_t resets;
+	uint32_t serial; /* of the next request */
 	uint64_t busy;          /* slots. Not in them: a reset would touch a page for each */
 	struct vq_chain chain;
 	/* The request that is being sent: its cookie's slot, or -1 if that is of before a reset, and what is left of it. */
@@ -129,18 +130,13 @@ static void lose(struct fs *f)
 	signal_all(f);
 }
 
-static uint32_t cookie_of(const struct fs *f, unsigned slot)
-{
-	return (f->resets & RESETS) << SLOT_BITS | slot;
-}
-
 /* An answer as a whole. One to a request of before a reset is nobody's. */
 static void take_answer(struct fs *f, const struct fs_head *head, const uint8_t *bytes)
 {
 	unsigned i = head->cookie & ((1u << SLOT_BITS) - 1);
 	struct slot *s = i < SLOTS ? &f->slots[i] : NULL;
 
-	if (!s || !is_busy(f, i) || head->cookie != cookie_of(f, i) || (int)i == f->sending)
+	if (!s || !is_busy(f, i) || head->cookie != s->cookie || (int)i == f->sending)
 		return;
 	/* SAFE: not more than there is room for, whatever the process says */
 	complete(f, s, bytes, head->len < s->room ? head->len : s->room);
@@ -229,6 +225,7 @@ static struct slot *take_slot(struct fs *f, unsigned queue)
 	f->busy |= UINT64_C(1) << i;
 	s->queue = (uint8_t)queue;
 	s->head = c->head;
+	s->cookie = (f->serial++ & SERIALS) << SLOT_BITS | i;
 	s->room = c->in_len < FS_MESSAGE_MAX ? (uint32_t)c->in_len : FS_MESSAGE_MAX;
 	s->n_in = c->n_in;
 	s->unique = le64_get(header + UNIQUE_AT);
@@ -246,7 +243,7 @@ static void start(struct fs *f, unsigned queue)
 		return;
 	}
 	f->sending = (int)(s - f->slots);
-	f->head = (struct fs_head){.len = (uint32_t)c->out_len, .cookie = cookie_of(f, (unsigned)f->sending), .room = s->room};
+	f->head = (struct fs_head){.len = (uint32_t)c->out_len, .cookie = s->cookie, .room = s->room};
 	f->out[0] = (struct iovec){&f->head, sizeof(f->head)};
 	memcpy(f->out + 1, c->iov, c->n_out * sizeof(c->iov[0]));
 	f->rest = f->out;
@@ -432,7 +429,17 @@ static void reset(struct virtio *v)
 
 	f->busy = 0;
 	f->sending = -1;
-	f->resets++;
+}
+
+static void queue_reset(struct virtio *v, unsigned n)
+{
+	struct fs *f = (struct fs *)v;
+
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (is_busy(f, i) && f->slots[i].queue == n) {
+			f->busy &= ~(UINT64_C(1) << i);
+			f->sending = (int)i == f->sending ? -1 : f->sending;
+		}
 }
 
 static uint8_t config_read(struct virtio *v, unsigned at)
@@ -454,6 +461,7 @@ static const struct virtio_type type = {
 	.kick = kick,
 	.config_read = config_read,
 	.reset = reset,
+	.queue_reset = queue_reset,
 };
 
 static int init(struct device *dev, const void *config, struct err *err)
