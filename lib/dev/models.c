@@ -33,6 +33,7 @@ const struct device_model *const device_models[] = {
 	&fw_cfg_model,
 	&debugcon_model,
 	&vga_model,
+	&virtio_balloon_model,
 	&virtio_blk_model,
 	&virtio_console_model,
 	&virtio_fs_model,

@@ -6,7 +6,7 @@
  *	PCI slot 0  host bridge; with firmware, 31 is the LPC bridge
  *	     slot 1  virtio rng
  *	     slot 2  and on: virtio blk, a disk each, in the order of the command line; behind
- *	             them a virtio console, if that or a port is wanted, a virtio network card, virtio file systems, and a VGA adapter, if there is a screen
+ *	             them a virtio console, if that or a port is wanted, a virtio network card, virtio file systems, a VGA adapter, if there is a screen, and a virtio balloon
  *
  * The timer chip and the interrupt controllers are not here: they are the engine's
  * (machine/vm.c). A wire is a callback with m->vm as its context, and m->vm is re-opened at
@@ -338,6 +338,18 @@ static bool add_screen(struct machine *m, struct err *err)
 	return b->vga != NULL;
 }
 
+static bool add_balloon(struct machine *m, struct err *err)
+{
+	struct board *b = &m->board;
+
+	if (!m->config.balloon)
+		return true;
+	b->balloon = add(m, &virtio_balloon_model, NULL, &(struct virtio_balloon_config){
+		.pci = {.host = b->pci, .mem = &m->mem}, .loop = m->loop,
+	}, err);
+	return b->balloon != NULL;
+}
+
 int board_create(struct machine *m, struct err *err)
 {
 	struct board *b = &m->board;
@@ -350,7 +362,7 @@ int board_create(struct machine *m, struct err *err)
 		return err_set(err, ENOMEM, "no memory for the bus");
 	if (!add_legacy(m, err) || !add_genid(m, err) ||
 	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_flash(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err) ||
-	    !add_screen(m, err))
+	    !add_screen(m, err) || !add_balloon(m, err))
 		return err && err->code ? -err->code : -EIO;
 	/* The addresses of all functions are given when the last one is there; or forgotten. */
 	device_reset(b->pci);

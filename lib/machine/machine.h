@@ -119,6 +119,7 @@ struct machine_config {
 	struct machine_net net;
 	struct machine_share shares[MACHINE_SHARES_MAX];
 	unsigned n_shares;
+	bool balloon;                   /* it can give memory back */
 	const uint8_t *initrd_more;     /* a cpio archive that the kernel is to find behind its initrd */
 	size_t initrd_more_len;         /* 0: none */
 	const struct saved *saved;      /* the machine goes on from there (saved.h); NULL: it boots */
@@ -204,6 +205,13 @@ bool machine_port_is_open(struct machine *m);
 
 /* Asks the guest to shut down, as a power button does. */
 void machine_power_button(struct machine *m);
+
+/* How much memory the guest is to use, of what it has: what is more it is to give back. -ENOENT: it has no balloon; -ERANGE. */
+int machine_balloon(struct machine *m, uint64_t memory, struct err *err);
+
+/* What is known of that; false: it has none. */
+struct virtio_balloon_facts;
+bool machine_balloon_facts(struct machine *m, struct virtio_balloon_facts *facts);
 
 /* Plugs the cable of its network card in, or pulls it; and whether its link is up. -ENOENT: it has none. */
 int machine_plug(struct machine *m, bool in, struct err *err);

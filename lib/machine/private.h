@@ -34,6 +34,7 @@ struct board {
 	struct device *lpc; /* of a board with firmware */
 	struct device *nic; /* NULL: there is none */
 	struct device *vga; /* NULL: it has no screen */
+	struct device *balloon; /* NULL: there is none */
 	struct device *hvc; /* a virtio console: of the machine's console or port, or both */
 };
 

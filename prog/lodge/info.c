@@ -81,6 +81,24 @@ static void print_share(const struct json_value *share)
 	client_print("share", text);
 }
 
+static void print_balloon(const struct json_value *b)
+{
+	static const char *const keys[] = {"actual", "target", "free", "available", "caches"};
+	static const char *const words[] = {"given back", "asked for", "free", "available", "caches"};
+	char text[300] = "";
+	size_t n = 0;
+
+	for (unsigned i = 0; b && i < ARRAY_SIZE(keys); i++) {
+		uint64_t bytes;
+		struct err err;
+
+		if (json_get_uint(b, keys[i], UINT64_MAX, &bytes, &err) == 0)
+			n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%llu MiB %s", n ? ", " : "", (unsigned long long)(bytes >> 20), words[i]);
+	}
+	if (n)
+		client_print("balloon", text);
+}
+
 void info_print(const struct json_value *facts)
 {
 	static const char *const keys[] = {
@@ -100,6 +118,7 @@ void info_print(const struct json_value *facts)
 	print_net(json_find(facts, "net"));
 	for (const struct json_value *s = shares ? shares->first : NULL; s; s = s->next)
 		print_share(s);
+	print_balloon(json_find(facts, "balloon"));
 }
 
 static int show(const struct info *i, const struct json_value *facts)

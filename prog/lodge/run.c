@@ -39,7 +39,7 @@ struct parts {
 	const char *device_help; /* the same; "": of all */
 	uint64_t memory;
 	struct launch_disks disks;
-	bool agent, snapshot;
+	bool agent, snapshot, balloon;
 };
 
 struct run {
@@ -163,6 +163,8 @@ static const struct option options[] = {
 	 set_device},
 	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", OPTION_WORD, AT(console),
 	 0, 0, NULL},
+	{"--balloon", NULL, "the guest can give memory back: what it has free, and what lodge balloon says", OPTION_FLAG, AT(balloon),
+	 0, 0, NULL},
 	{"--agent", NULL, "put lodge-agent behind the initrd, with a port to it", OPTION_FLAG, AT(agent), 0,
 	 0, NULL},
 	{"--incoming", "URI", "the guest comes from `lodge migrate`: unix:PATH, tls:ADDRESS:PORT, or - for stdin", OPTION_TEXT,
@@ -210,6 +212,7 @@ static int configure(void *parts, struct machine_config *config, struct launch_d
 	config->initrd = r->initrd;
 	config->cmdline = r->firmware.image ? NULL : r->append;
 	config->virtio_console = strcmp(r->console, "virtio") == 0;
+	config->balloon = r->balloon;
 	config->port.name = r->agent ? AGENT_PORT : NULL;
 	*disks = r->disks;
 	return machine_check(config, err);
@@ -237,8 +240,8 @@ static char *recipe(const struct parts *r, const char *net, const struct shares 
 
 	if (!out)
 		return NULL;
-	fprintf(out, "lodge %s\ncpus %u\ncpu %s\nmemory %llu\nconsole %s\nnet %s\nappend %s\nkernel", LODGE_VERSION, r->cpus,
-		r->cpu.text ? r->cpu.text : "host", (unsigned long long)r->memory, r->console, net ? net : "none", r->append);
+	fprintf(out, "lodge %s\ncpus %u\ncpu %s\nmemory %llu\nballoon %d\nconsole %s\nnet %s\nappend %s\nkernel", LODGE_VERSION, r->cpus,
+		r->cpu.text ? r->cpu.text : "host", (unsigned long long)r->memory, r->balloon, r->console, net ? net : "none", r->append);
 	put_file(out, r->kernel);
 	put_file(out, r->initrd);
 	for (unsigned i = 0; i < r->disks.n; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A driver that lies to entropy, console, disk, network card and file system for as long as it is let. And what has the file system's files lies,
+ * A driver that lies to entropy, console, disk, network card, file system and balloon for as long as it is let. And what has the file system's files lies,
  * too: its answers are too long, or nobody's.
  *
  *	dev_liar_test [ROUNDS]
@@ -32,7 +32,7 @@
 #define RAM_AT 0x100000u /* guest-physical: what is below is no RAM */
 #define LIAR_RAM 0x8000u
 
-enum { RNG = 1, CONSOLE, DISK, NET, FS, SLOTS };
+enum { RNG = 1, CONSOLE, DISK, NET, FS, BALLOON, SLOTS };
 
 static uint8_t *ram;
 static volatile bool stop;
@@ -299,6 +299,15 @@ static void *serve_files(void *arg)
 	return arg;
 }
 
+/* What is given back is the guest's own, and nothing else. */
+static void drop(void *ctx, void *host, uint64_t len)
+{
+	(void)ctx;
+	if ((uint8_t *)host < ram || len > LIAR_RAM || (uint8_t *)host + len > ram + LIAR_RAM)
+		abort();
+	memset(host, 0, len);
+}
+
 static void make_devices(struct device *dev[SLOTS], struct disk *disk, struct net_port *port)
 {
 	g_start();
@@ -318,6 +327,9 @@ static void make_devices(struct device *dev[SLOTS], struct disk *disk, struct ne
 		.pci = {.host = g_host, .mem = &g_mem, .slot = NET}, .port = port, .loop = loop, .mtu = 1500}, NULL);
 	dev[FS] = device_create(&virtio_fs_model, g_bus, NULL, &(struct virtio_fs_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = FS}, .tag = "tag", .fd = files[0], .loop = loop}, NULL);
+	dev[BALLOON] = device_create(&virtio_balloon_model, g_bus, NULL, &(struct virtio_balloon_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = BALLOON}}, NULL);
+	g_mem.drop = drop;
 	device_reset(g_host);
 }
 

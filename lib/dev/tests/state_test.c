@@ -217,6 +217,21 @@ static void use_virtio(struct device *dev)
 	}
 }
 
+static void use_balloon(struct device *dev)
+{
+	device_reset(g_host);
+	drive(SLOT, ~(UINT64_C(1) << 34), 5, 16);
+	virtio_balloon_set(dev, 3 << 20);
+	bar_out(SLOT, 0, 0x2004, 4, 2);
+	le32_put(g_ram + FREE_RAM, FREE_RAM >> 12);
+	put_desc(0, 0, FREE_RAM, 8, 0, 0);
+	offer(0, 16, 0);
+	kick(SLOT, 0);
+	put_desc(2, 0, FREE_RAM, 40, 0, 0);
+	offer(2, 16, 0);
+	kick(SLOT, 2);
+}
+
 /* NULL: none that is known here. */
 static struct device *make_on_board(const struct device_model *m)
 {
@@ -240,6 +255,7 @@ static struct device *make_on_board(const struct device_model *m)
 		{&flash_model, &(struct flash_config){.bytes = chip, .show = show, .fd = -1}, {FLASH}},
 		{&fw_cfg_model, &(struct fw_cfg_config){.mem = &g_mem, .items = items, .n = 1}, {0x510}},
 		{&debugcon_model, &(struct debugcon_config){.to = NULL}, {0x402}},
+		{&virtio_balloon_model, &(struct virtio_balloon_config){.pci = pci}, {0}},
 		{&virtio_blk_model, &(struct virtio_blk_config){.pci = pci, .disk = disk}, {0}},
 		{&virtio_console_model, &(struct virtio_console_config){
 			.pci = pci, .ports = {{.output = takes_nothing},
@@ -286,6 +302,7 @@ static const struct {
 	{&fw_cfg_model, use_fw_cfg},
 	{&debugcon_model, NULL},
 	{&vga_model, use_vga},
+	{&virtio_balloon_model, use_balloon},
 	{&virtio_blk_model, use_virtio},
 	{&virtio_console_model, use_virtio},
 	{&virtio_fs_model, use_virtio},

@@ -288,7 +288,9 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 	    (rc = get_shares(s, config, err)) < 0 ||
 	    (rc = json_get_str(s->description, "console", &console, err)) < 0 ||
 	    (json_find(s->description, "screen") &&
-	     (rc = json_get_bool(s->description, "screen", &config->screen, err)) < 0))
+	     (rc = json_get_bool(s->description, "screen", &config->screen, err)) < 0) ||
+	    (json_find(s->description, "balloon") &&
+	     (rc = json_get_bool(s->description, "balloon", &config->balloon, err)) < 0))
 		return rc;
 	config->board = board ? board_find(board) : &board_direct;
 	if (!config->board)

@@ -211,6 +211,8 @@ static char *describe(const struct machine *m, size_t *len)
 		json_str(&j, "firmware", m->config.firmware);
 	if (m->config.screen)
 		json_bool(&j, "screen", true);
+	if (m->config.balloon)
+		json_bool(&j, "balloon", true);
 	json_str(&j, "kernel", m->kernel.path);
 	json_str(&j, "initrd", m->initrd.path);
 	json_str(&j, "append", m->config.cmdline);
