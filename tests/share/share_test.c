@@ -264,7 +264,7 @@ static void test_escapes(void)
 	struct fuse_create_in create_in = {.flags = O_RDWR, .mode = 0666};
 	struct fuse_open_in open_in = {.flags = O_RDWR};
 	int64_t link = look(1, "link"), dir;
-	uint64_t file;
+	uint64_t file, suid;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		size_t len = strlen(names[i]) + 1;
@@ -291,6 +291,12 @@ static void test_escapes(void)
 	file = entry();
 	is_int(attr(file).mode, S_IFREG | 0755, "does not run with its owner's rights");
 	is_int(set(file, (struct fuse_setattr_in){.valid = FATTR_MODE, .mode = 04755}), -EPERM, "and does not get to");
+	write_file(inside, "host-suid", "");
+	is_int(fchmodat(inside, "host-suid", 04755, 0), 0, "the host has a file that does");
+	suid = (uint64_t)look(1, "host-suid");
+	is_int(set(suid, (struct fuse_setattr_in){.valid = FATTR_MODE, .mode = 04700}), 0, "it stays one");
+	is_int(set(suid, (struct fuse_setattr_in){.valid = FATTR_MODE | FATTR_FH, .mode = 04755,
+						  .fh = (uint64_t)open_it(FUSE_OPEN, file, O_RDWR)}), -EPERM, "another one, by its handle, does not become one");
 	is_int(set(file, (struct fuse_setattr_in){.valid = FATTR_UID, .uid = 4711}), -EPERM, "nor another owner");
 	/* A directory that becomes a link while its number is known. */
 	mkdirat(inside, "swap", 0755);

@@ -18,6 +18,7 @@
 #include "dev/tests/guest.h"
 #include "loop/loop.h"
 #include "net/port.h"
+#include "state/state.h"
 #include "tests/tap.h"
 
 #include <pthread.h>
@@ -365,6 +366,7 @@ int main(int argc, char **argv)
 {
 	unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 10000, broken = 0;
 	struct device *dev[SLOTS];
+	struct state_out out = {0};
 	struct disk *disk = make_disk();
 	struct net_port *port = make_port();
 	pthread_t thread, server;
@@ -389,6 +391,8 @@ int main(int argc, char **argv)
 				use_network();
 			if (slot == FS && below(20) == 0) {
 				device_pause(dev[FS]);
+				out.len = 0;
+				device_save(dev[FS], "fs", &out);
 				device_resume(dev[FS]);
 			}
 		}
@@ -410,5 +414,6 @@ int main(int argc, char **argv)
 	loop_timer_fini(&soon);
 	loop_destroy(loop);
 	disk_close(disk);
+	free(out.bytes);
 	return done_testing();
 }

@@ -362,9 +362,13 @@ static bool ask(struct fs *f, uint32_t cookie, const uint8_t *bytes, uint32_t le
 {
 	struct fs_head head = {.len = len, .cookie = cookie, .room = *answer_len};
 
+	while (f->n_got && !f->lost) { /* half an answer for a driver that has reset its device */
+		wait_for(f, POLLIN);
+		receive(f);
+	}
 	if (!put(f, &head, sizeof(head)) || !put(f, bytes, len))
 		return false;
-	do { /* answers for a driver that has reset its device may still come */
+	do { /* more of them may still come */
 		if (!get(f, &head, sizeof(head)))
 			return false;
 		if (head.len > *answer_len || (head.cookie != cookie && head.len > FS_MESSAGE_MAX)) {

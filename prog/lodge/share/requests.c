@@ -468,19 +468,31 @@ static int changeable(struct request *r, const struct fuse_setattr_in *in, int f
 	return fd;
 }
 
+/* Bits by which a program runs with its owner's rights stay where they are, and come nowhere. Of the file that is open: the guest may have
+ * named another one. */
+static int change_mode(int fd, unsigned mode)
+{
+	struct statx stx;
+	int rc = stat_at(fd, "", AT_EMPTY_PATH, &stx);
+
+	if (rc < 0)
+		return rc;
+	if ((mode & (S_ISUID | S_ISGID)) & ~(stx.stx_mode | (S_ISDIR(stx.stx_mode) ? S_ISGID : 0u)))
+		return -EPERM;
+	return fchmod(fd, mode & 07777) < 0 ? cannot() : 0;
+}
+
 static int set_mode(struct request *r, const struct fuse_setattr_in *in, const struct statx *stx)
 {
 	bool own, is_dir = S_ISDIR(stx->stx_mode);
 	int fd, rc;
 
-	if ((in->mode & (S_ISUID | S_ISGID)) & ~(stx->stx_mode | (is_dir ? S_ISGID : 0u)))
-		return -EPERM;
 	fd = changeable(r, in, O_RDONLY, is_dir, &own);
 	if (fd == -EACCES && !is_dir)
 		fd = changeable(r, in, O_WRONLY, is_dir, &own);
 	if (fd < 0)
 		return fd;
-	rc = fchmod(fd, in->mode & 07777) < 0 ? cannot() : 0;
+	rc = change_mode(fd, in->mode);
 	if (own)
 		close(fd);
 	return rc;
