@@ -437,7 +437,7 @@ const struct request requests[] = {
 	 .serve = do_resume},
 	{"powerdown", "presses its power button", .changes = true, .serve = do_powerdown},
 	{"stop", "pulls its plug", .changes = true, .serve = do_stop},
-	{"balloon", "asks it to use so much of its memory, and to give back the rest", .serve = do_balloon,
+	{"balloon", "asks it to use so many bytes of its memory, and to give back the rest", .serve = do_balloon,
 	 .args = {{"memory", JSON_NUMBER, false, "in bytes"}}},
 	{"link", "plugs in the cable of its network card, or pulls it", .serve = do_link,
 	 .args = {{"up", JSON_BOOL, false, "in"}}},
