@@ -410,6 +410,11 @@ static void test_lies(void)
 	p.used = 3;
 	is_int(vq_loaded(&p), -EINVAL, "a saved ring with something in flight");
 	start_rings(false);
+	p = only_saved(&p);
+	p.enabled = false;
+	p.last_avail = p.used = 0x7fff;
+	ok(vq_loaded(&p) == 0 && vq_enable(&p) == -EINVAL && pop() == -EPROTO, "nor is one enabled later that was loaded with such a place");
+	start_rings(false);
 	p.enabled = false;
 	p.size = 300;
 	is_int(vq_enable(&p), -EINVAL, "a ring that is too large");

@@ -66,12 +66,10 @@ int packed_find_rings(struct vq *vq)
 	return 0;
 }
 
-int packed_loaded(struct vq *vq)
+void packed_check(struct vq *vq)
 {
-	if ((vq->used & (WRAP - 1)) < vq->size && vq->used == vq->last_avail)
-		return 0;
-	vq->broken = "places in the ring that make no sense";
-	return -EINVAL;
+	if ((vq->used & (WRAP - 1)) >= vq->size || vq->used != vq->last_avail)
+		vq->broken = "places in the ring that make no sense";
 }
 
 /* -- Taking a request -------------------------------------------------------------- */

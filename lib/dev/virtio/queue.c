@@ -74,6 +74,7 @@ void vq_settle(struct vq *vq, bool event_idx, bool packed)
 	vq->event_idx = event_idx;
 	vq->packed = packed;
 	vq->last_avail = vq->used = packed ? 0x8000 : 0; /* the wrap counters begin with 1 */
+	vq->end = 0;
 }
 
 static int find_rings(struct vq *vq)
@@ -99,6 +100,8 @@ int vq_enable(struct vq *vq)
 		vq->broken = vq->packed ? "queue size is not in range" : "queue size is no power of two in range";
 	else if (vq->desc_gpa % 16 || vq->avail_gpa % (vq->packed ? 4 : 2) || vq->used_gpa % 4)
 		vq->broken = "rings are not aligned";
+	else if (vq->packed)
+		packed_check(vq);
 	if (vq->broken || find_rings(vq) < 0)
 		return -EINVAL;
 	vq->enabled = true;
@@ -118,9 +121,7 @@ int vq_loaded(struct vq *vq)
 	vq->broken = NULL;
 	vq->in_flight = vq->taken = 0;
 	vq->end = vq->packed ? 0 : vq->last_avail;
-	if (enabled && vq_enable(vq) < 0)
-		return -EINVAL;
-	return enabled && vq->packed ? packed_loaded(vq) : 0;
+	return enabled ? vq_enable(vq) : 0;
 }
 
 /* -- Taking a request -------------------------------------------------------------- */

@@ -44,8 +44,8 @@ int ring_add_piece(struct vq *vq, struct vq_chain *chain, const struct desc *d);
 
 int packed_find_rings(struct vq *vq);
 
-/* Checks what was loaded; nothing is in flight. */
-int packed_loaded(struct vq *vq);
+/* Before it is enabled: breaks it if its places, which may have been loaded, are none. Nothing is in flight. */
+void packed_check(struct vq *vq);
 int packed_pop(struct vq *vq, struct vq_chain *chain);
 void packed_unpop(struct vq *vq);
 void packed_publish(struct vq *vq, unsigned n);
