@@ -325,7 +325,7 @@ static void wait_for(struct fs *f, short events)
 	poll(&p, 1, -1);
 }
 
-/* All of it, however long it takes; false: it is lost. */
+/* All of it, however long it takes; false: it is lost. What the process has to say meanwhile is read, or it would read nothing. */
 static bool put(struct fs *f, const void *bytes, size_t len)
 {
 	for (size_t done = 0; done < len && !f->lost;) {
@@ -334,10 +334,12 @@ static bool put(struct fs *f, const void *bytes, size_t len)
 
 		if (n >= 0)
 			done += (size_t)n;
-		else if (errno == EAGAIN)
-			wait_for(f, POLLOUT);
-		else if (errno != EINTR)
+		else if (errno != EAGAIN && errno != EINTR)
 			lose(f);
+		if (n < 0 && !f->lost) {
+			wait_for(f, POLLIN | POLLOUT);
+			receive(f);
+		}
 	}
 	return !f->lost;
 }
@@ -357,17 +359,32 @@ static bool get(struct fs *f, void *bytes, size_t len)
 	return !f->lost;
 }
 
+/* Half an answer, to a request of before a reset, is read to its end. */
+static void drop_half(struct fs *f)
+{
+	struct fs_head head;
+
+	if (f->n_got && f->n_got < sizeof(head)) {
+		if (!get(f, f->got + f->n_got, sizeof(head) - f->n_got))
+			return;
+		f->n_got = sizeof(head);
+	}
+	memcpy(&head, f->got, sizeof(head));
+	if (f->n_got && head.len <= FS_MESSAGE_MAX)
+		get(f, f->got + f->n_got, sizeof(head) + head.len - f->n_got);
+	else if (f->n_got)
+		lose(f);
+	f->n_got = 0;
+}
+
 /* What the process says to a request that is none of the driver's; nothing else is under way. False: it is lost. */
 static bool ask(struct fs *f, uint32_t cookie, const uint8_t *bytes, uint32_t len, uint8_t *answer, uint32_t *answer_len)
 {
 	struct fs_head head = {.len = len, .cookie = cookie, .room = *answer_len};
 
-	while (f->n_got && !f->lost) { /* half an answer for a driver that has reset its device */
-		wait_for(f, POLLIN);
-		receive(f);
-	}
 	if (!put(f, &head, sizeof(head)) || !put(f, bytes, len))
 		return false;
+	drop_half(f);
 	do { /* more of them may still come */
 		if (!get(f, &head, sizeof(head)))
 			return false;
