@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a guest's driver says to lodge-share (prog/lodge/share): messages of FUSE, as the input has them, to a directory with a few files; and a
- * saved session, changed as the input says (mutate.h), which goes on.
+ * What a guest's driver says to lodge-share (prog/lodge/share): messages of FUSE, as the input has
+ * them, to a directory with a few files; and a saved session, changed as the input says (mutate.h),
+ * which goes on.
  *
  *	[kind: 1]   odd: the rest is changes, and then messages, to a session that was saved; even: messages
  *	a message   [opcode: 1] [node: 1] [length of the body, modulo 128: 1] [body]
  *
- * In a body a byte of 255 is a zero, for names; a handle is a small number often enough. What must hold: an answer is no longer than its room, and
- * the directory's neighbour is as it was. The directory is in memory where that can be had, and made anew when it has grown.
+ * In a body a byte of 255 is a zero, for names; a handle is a small number often enough. What must
+ * hold: an answer is no longer than its room, and the directory's neighbour is as it was. The
+ * directory is in memory where that can be had, and made anew when it has grown.
  */
 #include "base/bytes.h"
 #include "dev/virtio/fs_link.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Directories that a guest may use: --share. Which they are is not the machine's, but of who starts it: a saved machine says which its guest
- * knows, by their tags, and gets none by itself, for it may be a stranger's. Only one that comes from a guest that runs here has that guest's.
+ * Directories that a guest may use: --share. Which they are is not the machine's, but of who starts
+ * it: a saved machine says which its guest knows, by their tags, and gets none by itself, for it
+ * may be a stranger's. Only one that comes from a guest that runs here has that guest's.
  */
 #ifndef LODGE_SHARES_H
 #define LODGE_SHARES_H

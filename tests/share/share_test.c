@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * prog/lodge/share without a guest: messages as a driver sends them, honest ones and those of who wants to get out, against a directory
- * that has a neighbour which nobody may reach.
+ * prog/lodge/share without a guest: messages as a driver sends them, honest ones and those of who
+ * wants to get out, against a directory that has a neighbour which nobody may reach.
  */
 #include "prog/lodge/share/share.h"
 

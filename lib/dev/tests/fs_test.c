@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The file system device, with a process that has the files played by this test: what goes there and what comes back; a driver that resets while
- * answers are on their way; what becomes of it when the process says nonsense, or ends; a session that is asked for while much is under way.
+ * The file system device, with a process that has the files played by this test: what goes there
+ * and what comes back; a driver that resets while answers are on their way; what becomes of it when
+ * the process says nonsense, or ends; a session that is asked for while much is under way.
  */
 #include "dev/tests/guest.h"
 #include "dev/virtio/fs_link.h"

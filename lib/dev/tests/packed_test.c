@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packed rings: a driver that keeps a split and a packed one side by side, offers the same requests in both, and must find the same becomes of
- * them, whatever order, batches, interrupts, pauses and resets there are; each lie by its name; a device whose queue is packed, is saved, and is
- * reset alone.
+ * Packed rings: a driver that keeps a split and a packed one side by side, offers the same requests
+ * in both, and must find the same becomes of them, whatever order, batches, interrupts, pauses and
+ * resets there are; each lie by its name; a device whose queue is packed, is saved, and is reset
+ * alone.
  *
  *	dev_packed_test [STEPS]
  */

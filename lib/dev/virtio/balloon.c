@@ -8,18 +8,23 @@
  *	queue 3   reports of free pages: the buffers are the pages
  *	queue 4   the same
  *
- * How many pages it is to give up is in the configuration, `num_pages`; how many it has is `actual`. Both are its driver's to obey: a guest that does not is only
- * as large as it was. Reports come by themselves: what its kernel has had free for a while.
+ * How many pages it is to give up is in the configuration, `num_pages`; how many it has is
+ * `actual`. Both are its driver's to obey: a guest that does not is only as large as it was.
+ * Reports come by themselves: what its kernel has had free for a while.
  *
- * What is given up is dropped by guest_drop(), so that the host has the memory again; the guest finds zeros there if it looks. Nothing is told when a page is
- * taken again: it is memory like any other, from the first touch on.
+ * What is given up is dropped by guest_drop(), so that the host has the memory again; the guest
+ * finds zeros there if it looks. Nothing is told when a page is taken again: it is memory like any
+ * other, from the first touch on.
  *
- * Statistics are asked for every few seconds, by giving the buffer back; between that the driver's last numbers stand. The buffer stays in the ring until then, so
- * that nothing is in flight while the guest is saved.
+ * Statistics are asked for every few seconds, by giving the buffer back; between that the driver's
+ * last numbers stand. The buffer stays in the ring until then, so that nothing is in flight while
+ * the guest is saved.
  *
- * Reports have queue 4 by the specification, for 3 is that of hints, which are not offered; Linux counts only queues whose features are there, so there it is 3.
+ * Reports have queue 4 by the specification, for 3 is that of hints, which are not offered; Linux
+ * counts only queues whose features are there, so there it is 3.
  *
- * A queue of numbers is hostile as any: each is a page of RAM, or is skipped, and at most PAGES_MAX in a request are looked at.
+ * A queue of numbers is hostile as any: each is a page of RAM, or is skipped, and at most PAGES_MAX
+ * in a request are looked at.
  */
 #include "base/bytes.h"
 #include "base/err.h"

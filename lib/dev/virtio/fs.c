@@ -5,9 +5,10 @@
  *	queue 0   requests that are not to wait behind others (FORGET)
  *	queue 1   requests: messages of FUSE, answers
  *
- * No file is opened here and no message understood. Both are done by a process of its own (prog/lodge/share), to which a request goes as the
- * driver wrote it, by a socket (fs_link.h); its answer goes where the driver wants it. Of a message its number (`unique`) is read, for
- * the answer where that process has ended: EIO.
+ * No file is opened here and no message understood. Both are done by a process of its own
+ * (prog/lodge/share), to which a request goes as the driver wrote it, by a socket (fs_link.h); its
+ * answer goes where the driver wants it. Of a message its number (`unique`) is read, for the answer
+ * where that process has ended: EIO.
  *
  *	a vCPU's thread                              the loop's thread
  *	kick: vq_pop -> slot -> writev()             poll() -> read() -> slot -> copy, vq_push, interrupt
@@ -15,12 +16,14 @@
  *	  request is kept, the rings wait
  *	  no free slot: the rings wait               a slot is free: what waits in the rings
  *
- * So nobody waits for anybody. A slot belongs to its request until the answer has come, or the driver has reset the device: what comes
- * for a request of before is dropped, for each has a cookie of its own. A request that is half sent when that happens is sent to its end
- * from the same memory, or the stream would be none any more.
+ * So nobody waits for anybody. A slot belongs to its request until the answer has come, or the
+ * driver has reset the device: what comes for a request of before is dropped, for each has a cookie
+ * of its own. A request that is half sent when that happens is sent to its end from the same
+ * memory, or the stream would be none any more.
  *
- * A device that is paused has no request under way. What the guest knows of its files (a million names, perhaps) is that process's to remember; it
- * is asked for it when the guest is saved, and another one is given it when that is loaded.
+ * A device that is paused has no request under way. What the guest knows of its files (a million
+ * names, perhaps) is that process's to remember; it is asked for it when the guest is saved, and
+ * another one is given it when that is loaded.
  *
  * Left out: several request queues, for one process does one request after the other; notifications; DAX.
  */

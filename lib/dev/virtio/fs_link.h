@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the virtio file system and the process that has the files (prog/lodge/share) say to each other, on a stream socket.
+ * What the virtio file system and the process that has the files (prog/lodge/share) say to each
+ * other, on a stream socket.
  *
  *	to it    len (4)  cookie (4)  room (4)   len bytes of a request      host's byte order: both are of one computer
  *	back     len (4)  cookie (4)  0          len bytes of the answer
  *
- * A request is what the driver wrote, a message of FUSE; its answer has at most `room` bytes. To each request there is one answer, in
- * the order in which they came, but none to one whose room is less than FS_ROOM_MIN. The cookie is the device's, and comes back.
+ * A request is what the driver wrote, a message of FUSE; its answer has at most `room` bytes. To
+ * each request there is one answer, in the order in which they came, but none to one whose room is
+ * less than FS_ROOM_MIN. The cookie is the device's, and comes back.
  *
- * Two cookies are no requests of the driver's: FS_SAVE asks for what the session is, at most `room` bytes that mean something only to
- * such a process, and FS_LOAD gives one that; its answer is empty, or a sentence about what was wrong.
+ * Two cookies are no requests of the driver's: FS_SAVE asks for what the session is, at most `room`
+ * bytes that mean something only to such a process, and FS_LOAD gives one that; its answer is
+ * empty, or a sentence about what was wrong.
  */
 #ifndef DEV_VIRTIO_FS_LINK_H
 #define DEV_VIRTIO_FS_LINK_H

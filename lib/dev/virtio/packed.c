@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The packed virtqueue, device side, after section 2.8 of virtio 1.2: one ring, in which the driver's descriptors lie one behind the other, and
- * in which we write what has become of them.
+ * The packed virtqueue, device side, after section 2.8 of virtio 1.2: one ring, in which the
+ * driver's descriptors lie one behind the other, and in which we write what has become of them.
  *
  *	 addr (8)                      len (4)  id (2)  flags (2)
  *	+-----------------------------+--------+-------+---------+
@@ -11,19 +11,24 @@
  *	|  the driver's                                          |
  *	+-----------------------------+--------+-------+---------+
  *
- * A descriptor is the driver's or ours by two bits of its flags, AVAIL and USED, which mean the other thing each time around: both sides have a wrap counter
- * (bit 15 of our two places). Available: AVAIL is the counter, USED is not. Used: both are.
+ * A descriptor is the driver's or ours by two bits of its flags, AVAIL and USED, which mean the
+ * other thing each time around: both sides have a wrap counter (bit 15 of our two places).
+ * Available: AVAIL is the counter, USED is not. Used: both are.
  *
  * The invariants of queue.c hold here, too; what differs:
  *
- *  1. There is no index, so nobody can be ahead of it. A driver is never asked to be silent (our event structure says ENABLE), so that what it makes available
- *     is told by a kick, always; vq_pop() gives `size` requests until the next vq_begin().
- *  2. A chain's descriptors lie in the ring, and those in flight are never more than it has: so what we write for what has ended never
- *     goes beyond what we have read.
- *  3. The id of a request is the driver's, any 16 bits, and goes back as it came: chain.head is a number of ours.
- *  4. Flags are read first (acquire), the rest after that; and written last (release), those of the first descriptor of several last of all.
+ *  1. There is no index, so nobody can be ahead of it. A driver is never asked to be silent (our
+ *     event structure says ENABLE), so that what it makes available is told by a kick, always;
+ *     vq_pop() gives `size` requests until the next vq_begin().
+ *  2. A chain's descriptors lie in the ring, and those in flight are never more than it has: so
+ *     what we write for what has ended never goes beyond what we have read.
+ *  3. The id of a request is the driver's, any 16 bits, and goes back as it came: chain.head is a
+ *     number of ours.
+ *  4. Flags are read first (acquire), the rest after that; and written last (release), those of the
+ *     first descriptor of several last of all.
  *
- * What a chain with an indirect table is made of lies in the table in order, and it has one descriptor in the ring.
+ * What a chain with an indirect table is made of lies in the table in order, and it has one
+ * descriptor in the ring.
  */
 #include "dev/virtio/ring.h"
 

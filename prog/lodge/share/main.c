@@ -4,11 +4,13 @@
  *
  *	lodge-share DIR rw|ro      lodge's socket is 0
  *
- * lodge starts it for each --share, and hears on 1 when it is ready, or what is wrong with the directory (beside.h). Then it has that
- * directory, and by Landlock no other, and the calls of the role "share" (lib/sandbox/calls.def).
+ * lodge starts it for each --share, and hears on 1 when it is ready, or what is wrong with the
+ * directory (beside.h). Then it has that directory, and by Landlock no other, and the calls of the
+ * role "share" (lib/sandbox/calls.def).
  *
- * One thread, one request after the other: it reads one, does it, and writes the answer. lodge never waits for it with what it would
- * have to read, so writing may block. It ends when lodge does.
+ * One thread, one request after the other: it reads one, does it, and writes the answer. lodge
+ * never waits for it with what it would have to read, so writing may block. It ends when lodge
+ * does.
  */
 #include "share.h"
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See nodes.h. One array, which is mapped as a whole and gets memory as it is used, so that nodes stay where they are; a table of buckets
- * that finds them by what file they are; and a ring of open directories, of which the one that was opened first gives way.
+ * See nodes.h. One array, which is mapped as a whole and gets memory as it is used, so that nodes
+ * stay where they are; a table of buckets that finds them by what file they are; and a ring of open
+ * directories, of which the one that was opened first gives way.
  *
- * A walk begins at the next directory above that is open, and opens one more each time. It opens two descriptors at least before it closes one
- * that it stands on, and an end it has: DEPTH_MAX, for who moves directories from outside can make the parents of a guest's nodes a ring.
+ * A walk begins at the next directory above that is open, and opens one more each time. It opens
+ * two descriptors at least before it closes one that it stands on, and an end it has: DEPTH_MAX,
+ * for who moves directories from outside can make the parents of a guest's nodes a ring.
  */
 #include "nodes.h"
 

@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The files that a guest knows: FUSE calls each by a number, from the first time that its name is looked up until the guest forgets it.
+ * The files that a guest knows: FUSE calls each by a number, from the first time that its name is
+ * looked up until the guest forgets it.
  *
  *	struct node *n = nodes_get(t, parent, "name", &stx);      looked up once more
  *	rc = nodes_dir(t, n);                                      a descriptor of a directory
  *	rc = nodes_where(t, n, &w);                                where a file is: a directory and a name in it
  *	nodes_forget(t, n, 1);
  *
- * A node is a name in a parent, and which file that was: device, inode, time of birth. No file is open for it, for a guest can know a
- * million. So each use walks: from the next directory above that is open, name by name, and looks whether it is that file still. What was
- * renamed by somebody else, or replaced, is not found then: -ESTALE, and the guest looks it up again.
+ * A node is a name in a parent, and which file that was: device, inode, time of birth. No file is
+ * open for it, for a guest can know a million. So each use walks: from the next directory above
+ * that is open, name by name, and looks whether it is that file still. What was renamed by somebody
+ * else, or replaced, is not found then: -ESTALE, and the guest looks it up again.
  *
- * No way leads out. A name is one component, never "." or "..", and no symbolic link is followed (O_NOFOLLOW, AT_SYMLINK_NOFOLLOW): what they
- * mean is for the guest to find out, in its own tree. There is nothing here that openat2() would add.
+ * No way leads out. A name is one component, never "." or "..", and no symbolic link is followed
+ * (O_NOFOLLOW, AT_SYMLINK_NOFOLLOW): what they mean is for the guest to find out, in its own tree.
+ * There is nothing here that openat2() would add.
  *
- * All numbers that a guest says are checked by nodes_find(). All memory is bounded: NODES_MAX nodes, DIRS_MAX open directories.
+ * All numbers that a guest says are checked by nodes_find(). All memory is bounded: NODES_MAX
+ * nodes, DIRS_MAX open directories.
  */
 #ifndef SHARE_NODES_H
 #define SHARE_NODES_H

@@ -2,15 +2,19 @@
 /*
  * FUSE's messages: <linux/fuse.h>, version 7.31 of the protocol, as virtio 1.2, section 5.11 has it.
  *
- * A row of the table for each message that is understood: how long it is at least, what follows (a name, two), whether it changes something,
- * and the function for it, which puts its answer behind the header and returns its length, or -errno. Messages that are in no row
- * are answered with ENOSYS, from which Linux learns not to ask again: extended attributes, locks (they are the guest's own then), ioctl.
+ * A row of the table for each message that is understood: how long it is at least, what follows (a
+ * name, two), whether it changes something, and the function for it, which puts its answer behind
+ * the header and returns its length, or -errno. Messages that are in no row are answered with
+ * ENOSYS, from which Linux learns not to ask again: extended attributes, locks (they are the
+ * guest's own then), ioctl.
  *
- * Nothing may be remembered: entries and attributes are valid for no time, so that what is changed here is seen there with the next look at it.
+ * Nothing may be remembered: entries and attributes are valid for no time, so that what is changed
+ * here is seen there with the next look at it.
  *
- * Files are opened with O_NOFOLLOW and O_NONBLOCK, only regular ones, and when one is open it is looked whether it is the one that was meant:
- * between the look at a name and its opening somebody else can put something there, another guest perhaps. So nothing is done to a file by
- * its name that could follow a symbolic link: a mode is set by fchmod().
+ * Files are opened with O_NOFOLLOW and O_NONBLOCK, only regular ones, and when one is open it is
+ * looked whether it is the one that was meant: between the look at a name and its opening somebody
+ * else can put something there, another guest perhaps. So nothing is done to a file by its name
+ * that could follow a symbolic link: a mode is set by fchmod().
  */
 #include "inside.h"
 

@@ -6,8 +6,9 @@
  *	a handle   number (4)  node (4)  flags (4)  is it a directory's (1)
  *	a node     number (4)  parent (4)  generation (4)  lookups (8)  identity (3 * 8)  length of the name (1), name
  *
- * Where it is loaded, files are opened again. If the root is the directory that it was, files must be those that they were; if it is another
- * one, a copy on another computer, they are what has their names. A file that is gone stays gone: its guest is told ESTALE.
+ * Where it is loaded, files are opened again. If the root is the directory that it was, files must
+ * be those that they were; if it is another one, a copy on another computer, they are what has
+ * their names. A file that is gone stays gone: its guest is told ESTALE.
  *
  * What is loaded is a stranger's: it says what names a guest has, and a guest can say any, too.
  */

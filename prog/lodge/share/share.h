@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lodge-share: a directory of this computer, for a guest. The device (lib/dev/virtio/fs.c) passes on what the guest's driver says, messages
- * of FUSE; here they are read, and what they ask for is done with the rights of who has started lodge. docs/why/share.md has the reasons.
+ * lodge-share: a directory of this computer, for a guest. The device (lib/dev/virtio/fs.c) passes
+ * on what the guest's driver says, messages of FUSE; here they are read, and what they ask for is
+ * done with the rights of who has started lodge. docs/why/share.md has the reasons.
  *
- * What is said is hostile. A message is bounded (fs_link.h), each field is checked before it is used, and numbers of files and handles
- * are looked up. Names lead nowhere but into the directory: nodes.h.
+ * What is said is hostile. A message is bounded (fs_link.h), each field is checked before it is
+ * used, and numbers of files and handles are looked up. Names lead nowhere but into the directory:
+ * nodes.h.
  *
- * What a guest cannot make here: devices, pipes, sockets, files that run with their owner's rights (set-user-ID). What it cannot change: whose a
- * file is.
+ * What a guest cannot make here: devices, pipes, sockets, files that run with their owner's rights
+ * (set-user-ID). What it cannot change: whose a file is.
  */
 #ifndef SHARE_SHARE_H
 #define SHARE_SHARE_H
