@@ -48,7 +48,7 @@
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
-static struct device *console, *screen;
+static struct device *console, *screen, *balloon;
 static unsigned n_devs;
 static struct disk *disk;
 static struct bus *bus;
@@ -264,6 +264,9 @@ static inline void make_board(void)
 		.mem = &mem, .items = items, .n = sizeof(items) / sizeof(items[0])}, NULL);
 	devs[n++] = device_create(&debugcon_model, bus, (uint64_t[]){0x402}, &(struct debugcon_config){0}, NULL);
 	devs[n++] = device_create(&virtio_net_model, bus, NULL, &(struct virtio_net_config){.pci = pci, .port = &cable}, NULL);
+	devs[n++] = device_create(&virtio_fs_model, bus, NULL, &(struct virtio_fs_config){
+		.pci = pci, .tag = "tag", .fd = -1}, NULL);
+	devs[n++] = balloon = device_create(&virtio_balloon_model, bus, NULL, &(struct virtio_balloon_config){.pci = pci}, NULL);
 	vram = calloc(1, VRAM_SIZE);
 	screen = devs[n++] = device_create(&vga_model, bus, (uint64_t[]){0x3b0, 0x1ce, 0xa0000}, &(struct vga_config){
 		.host = pci.host, .vram = vram, .vram_size = VRAM_SIZE}, NULL);
@@ -279,7 +282,7 @@ static inline void make_board(void)
 	if (!n_places)
 		list_places();
 	device_reset(devs[0]);
-	for (unsigned slot = 1; slot <= 4; slot++)
+	for (unsigned slot = 1; slot <= 6; slot++)
 		bring_up(slot);
 	bring_up(SCSI_SLOT);
 	bring_up_ahci();
@@ -308,6 +311,7 @@ static inline void use_board(const uint8_t *data, size_t size)
 		virtio_console_input(console, port, ram, 3);
 		virtio_console_output_ready(console, port);
 	}
+	virtio_balloon_set(balloon, le32_get(ram));
 	use_screen(size);
 }
 

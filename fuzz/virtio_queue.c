@@ -9,7 +9,7 @@
  *
  * What must hold: each piece of a chain lies in RAM, out pieces may be read, in pieces
  * may be written, a chain has at most VQ_IOV_MAX of them, and at most `size` requests
- * are in flight. RAM is an allocation of its own, so a sanitizer sees a byte too far.
+ * are in flight. RAM is an allocation of its own, so a sanitizer sees a byte too far. Rings are split, or packed.
  */
 #include "base/bytes.h"
 #include "dev/virtio/queue.h"
@@ -32,7 +32,7 @@ static void use_chain(struct vq *vq, const uint8_t *ram, struct vq_chain *chain)
 {
 	static volatile uint8_t sink;
 
-	must(vq->in_flight <= vq->size && chain->n_out + chain->n_in <= VQ_IOV_MAX);
+	must(vq->in_flight <= vq->size && vq->taken <= vq->size && chain->n_out + chain->n_in <= VQ_IOV_MAX);
 	for (unsigned i = 0; i < chain->n_out + chain->n_in; i++) {
 		uint8_t *p = chain->iov[i].iov_base;
 		size_t len = chain->iov[i].iov_len;
@@ -66,7 +66,7 @@ static void do_step(struct vq *vq, uint8_t *ram, struct vq_chain *chain,
 {
 	uint64_t value = interesting(step);
 
-	switch (step[0] % 12) {
+	switch (step[0] % 13) {
 	case 0:
 		vq_reset(vq);
 		break;
@@ -97,9 +97,12 @@ static void do_step(struct vq *vq, uint8_t *ram, struct vq_chain *chain,
 		le64_put(ram + le16_get(step + 1) % (RAM_SIZE - 8), value);
 		break;
 	case 8: /* or makes one more available */
-		if (vq->enabled)
+		if (vq->enabled && !vq->packed)
 			le16_put(vq->avail + 2,
 				 (uint16_t)(le16_get(vq->avail + 2) + 1));
+		if (vq->enabled && vq->packed)
+			le16_put(vq->desc + (vq->last_avail & 0x7fff) * 16 + 14,
+				 (uint16_t)(step[1] % 8 | (vq->last_avail & 0x8000 ? 0x80 : 0x8000)));
 		break;
 	case 9:
 		vq_begin(vq);
@@ -109,11 +112,19 @@ static void do_step(struct vq *vq, uint8_t *ram, struct vq_chain *chain,
 			use_chain(vq, ram, chain);
 			if (step[1] & 1)
 				vq_push(vq, chain->head, step[2]);
+			else if (step[1] & 2)
+				vq_unpop(vq);
 		}
 		break;
 	case 11:
 		vq->event_idx = step[1] & 1;
 		vq_wants_interrupt(vq);
+		break;
+	case 12:
+		if (!vq->enabled)
+			vq_settle(vq, step[1] & 1, step[1] & 2);
+		else if (step[1] & 4 && !vq->broken && !vq->in_flight)
+			vq_loaded(vq);
 		break;
 	}
 }

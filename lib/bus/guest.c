@@ -126,6 +126,12 @@ const void *guest_range_ro(const struct guest_mem *mem, gpa_t gpa, uint64_t len)
 	return range(mem, gpa, len, false);
 }
 
+void guest_drop(const struct guest_mem *mem, void *host, uint64_t len)
+{
+	if (mem->drop)
+		mem->drop(mem->ctx, host, len);
+}
+
 int guest_read(const struct guest_mem *mem, gpa_t gpa, void *to, uint64_t len)
 {
 	const void *from = range(mem, gpa, len, false);

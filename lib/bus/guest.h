@@ -47,6 +47,8 @@ struct guest_region {
 struct guest_mem {
 	/* Brings what is not there yet: 0, or -EFAULT, and there is no such memory. Any thread. NULL: all is there. */
 	int (*take)(void *ctx, const struct guest_region *region, gpa_t gpa, uint64_t len, bool write);
+	/* The host may have this memory: its bytes are zeros, or what they were, from now on. NULL: it does not want it. */
+	void (*drop)(void *ctx, void *host, uint64_t len);
 	void *ctx;
 	unsigned n;
 	unsigned changes; /* odd: somebody is changing a region */
@@ -72,6 +74,9 @@ void *guest_range(const struct guest_mem *mem, gpa_t gpa, uint64_t len);
 
 /* The same for reading only: ROM counts as well. */
 const void *guest_range_ro(const struct guest_mem *mem, gpa_t gpa, uint64_t len);
+
+/* What guest_range() has returned need not be kept: nobody will want what is in these bytes. */
+void guest_drop(const struct guest_mem *mem, void *host, uint64_t len);
 
 /* Copies; 0 or -EFAULT with nothing copied. A len of 0 is fine and does nothing. */
 int guest_read(const struct guest_mem *mem, gpa_t gpa, void *to, uint64_t len);

@@ -7,7 +7,8 @@
  *	     slot 31 function 2, with firmware: a SATA controller, if a disk or CD drive is at it; without firmware it is function 0
  *	     slot 1  virtio rng
  *	     slot 2  and on: virtio blk or NVMe, a disk each, in the order of the command line; behind
- *	             them a virtio SCSI controller, if a disk is at one, a virtio console, if that or a port is wanted, a virtio network card, and a VGA adapter, if there is a screen
+ *	             them a virtio SCSI controller, if a disk is at one, a virtio console, if that or a port is wanted, a virtio network card, virtio
+ *	             file systems, a VGA adapter, if there is a screen, and a virtio balloon
  *
  * The timer chip and the interrupt controllers are not here: they are the engine's
  * (machine/vm.c). A wire is a callback with m->vm as its context, and m->vm is re-opened at
@@ -335,6 +336,19 @@ static bool add_scsi(struct machine *m, struct virtio_place place, struct err *e
 	return !config.n || add(m, &virtio_scsi_model, NULL, &config, err);
 }
 
+static bool add_shares(struct machine *m, struct virtio_place place, struct err *err)
+{
+	for (unsigned i = 0; i < m->config.n_shares; i++) {
+		const struct machine_share *s = &m->config.shares[i];
+
+		if (!add(m, &virtio_fs_model, NULL, &(struct virtio_fs_config){
+			.pci = place, .tag = s->tag, .fd = s->fd, .loop = m->loop,
+		}, err))
+			return false;
+	}
+	return true;
+}
+
 static bool add_virtio(struct machine *m, struct err *err)
 {
 	struct virtio_place place = {.host = m->board.pci, .mem = &m->mem};
@@ -344,7 +358,7 @@ static bool add_virtio(struct machine *m, struct err *err)
 	for (unsigned i = 0; i < m->config.n_disks; i++)
 		if (!add_disk(m, i, place, err))
 			return false;
-	return add_scsi(m, place, err) && add_console(m, place, err) && add_net(m, place, err);
+	return add_scsi(m, place, err) && add_console(m, place, err) && add_net(m, place, err) && add_shares(m, place, err);
 }
 
 /* The adapter's BAR leads there. A guest that puts it where other memory is gets neither more nor less than that. */
@@ -371,6 +385,18 @@ static bool add_screen(struct machine *m, struct err *err)
 	return b->vga != NULL;
 }
 
+static bool add_balloon(struct machine *m, struct err *err)
+{
+	struct board *b = &m->board;
+
+	if (!m->config.balloon)
+		return true;
+	b->balloon = add(m, &virtio_balloon_model, NULL, &(struct virtio_balloon_config){
+		.pci = {.host = b->pci, .mem = &m->mem}, .loop = m->loop,
+	}, err);
+	return b->balloon != NULL;
+}
+
 int board_create(struct machine *m, struct err *err)
 {
 	struct board *b = &m->board;
@@ -383,7 +409,7 @@ int board_create(struct machine *m, struct err *err)
 		return err_set(err, ENOMEM, "no memory for the bus");
 	if (!add_legacy(m, err) || !add_genid(m, err) ||
 	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_flash(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err) ||
-	    !add_screen(m, err) || !add_ahci(m, err))
+	    !add_screen(m, err) || !add_balloon(m, err) || !add_ahci(m, err))
 		return err && err->code ? -err->code : -EIO;
 	/* The addresses of all functions are given when the last one is there; or forgotten. */
 	device_reset(b->pci);

@@ -59,6 +59,20 @@ static int take(void *ctx, const struct guest_region *r, gpa_t gpa, uint64_t len
 	return rc;
 }
 
+/* Whole pages of RAM go back to the host, and are zeros when somebody looks. What else is in the memory's file (a flash chip, video memory) stays. */
+static void drop(void *ctx, void *host, uint64_t len)
+{
+	const struct map_ram *ram = &((struct machine *)ctx)->ram;
+	uint64_t first = (uint64_t)((uint8_t *)host - ram->host), end;
+
+	if ((uint8_t *)host < ram->host || first >= ram->memory || len > ram->memory - first)
+		return;
+	end = (first + len) / RAM_PAGE * RAM_PAGE;
+	first = (first + RAM_PAGE - 1) / RAM_PAGE * RAM_PAGE;
+	if (first < end)
+		madvise(ram->host + first, end - first, MADV_REMOVE);
+}
+
 /* -- Adding ------------------------------------------------------------------------ */
 
 static struct ram_layers *make(const struct machine *m)
@@ -169,6 +183,7 @@ int ram_layers_open(struct machine *m, struct err *err)
 	int rc;
 
 	m->mem.take = take;
+	m->mem.drop = drop;
 	m->mem.ctx = m;
 	if (!m->ram.layers)
 		return 0;

@@ -481,6 +481,23 @@ void machine_power_button(struct machine *m)
 	acpi_pm_power_button(m->board.pm);
 }
 
+int machine_balloon(struct machine *m, uint64_t memory, struct err *err)
+{
+	if (!m->board.balloon)
+		return err_set(err, ENOENT, "the guest has no balloon: it was started without --balloon");
+	if (memory > m->config.memory || !memory)
+		return err_set(err, ERANGE, "the guest has %llu MiB: it can use that, or less", (unsigned long long)(m->config.memory / MiB));
+	virtio_balloon_set(m->board.balloon, m->config.memory - memory);
+	return 0;
+}
+
+bool machine_balloon_facts(struct machine *m, struct virtio_balloon_facts *facts)
+{
+	if (m->board.balloon)
+		virtio_balloon_look(m->board.balloon, facts);
+	return m->board.balloon;
+}
+
 int machine_plug(struct machine *m, bool in, struct err *err)
 {
 	if (!m->board.nic)

@@ -64,6 +64,7 @@ extern const char *const machine_buses[MACHINE_BUSES]; /* "virtio", "sata", "nvm
 enum machine_boot { MACHINE_BOOT_DISK, MACHINE_BOOT_CDROM, MACHINE_BOOT_NET, MACHINE_BOOTS };
 
 extern const char *const machine_boots[MACHINE_BOOTS]; /* "disk", "cdrom", "net" */
+#define MACHINE_SHARES_MAX 8
 
 struct machine_console {
 	/* Bytes of the guest, on a vCPU's thread: returns how many were taken. The rest is
@@ -87,6 +88,14 @@ struct machine_net {
 	struct net_port *port; /* and that, open; the caller's, closed after the machine is destroyed. NULL: no cable */
 	uint8_t mac[MAC_LEN];
 	unsigned mtu;
+};
+
+/* A directory of the host's. */
+struct machine_share {
+	const char *tag;  /* by which the guest knows it */
+	const char *path; /* of whom it is here is who makes it's to know */
+	bool readonly;
+	int fd;           /* a socket to who has the files (dev/virtio/fs_link.h); the caller's, closed after the machine is destroyed */
 };
 
 struct machine_panic {
@@ -124,6 +133,9 @@ struct machine_config {
 	bool screen;                    /* it has a VGA adapter, a keyboard and a mouse: screen.h */
 	struct machine_port port;
 	struct machine_net net;
+	struct machine_share shares[MACHINE_SHARES_MAX];
+	unsigned n_shares;
+	bool balloon;                   /* it can give memory back */
 	const uint8_t *initrd_more;     /* a cpio archive that the kernel is to find behind its initrd */
 	size_t initrd_more_len;         /* 0: none */
 	const struct saved *saved;      /* the machine goes on from there (saved.h); NULL: it boots */
@@ -219,6 +231,12 @@ int machine_change_cd(struct machine *m, unsigned drive, struct disk *disk, bool
 
 /* Whether the guest has opened a drive. */
 bool machine_cd_is_open(struct machine *m, unsigned drive);
+/* How much memory the guest is to use, of what it has: what is more it is to give back. -ENOENT: it has no balloon; -ERANGE. */
+int machine_balloon(struct machine *m, uint64_t memory, struct err *err);
+
+/* What is known of that; false: it has none. */
+struct virtio_balloon_facts;
+bool machine_balloon_facts(struct machine *m, struct virtio_balloon_facts *facts);
 
 /* Plugs the cable of its network card in, or pulls it; and whether its link is up. -ENOENT: it has none. */
 int machine_plug(struct machine *m, bool in, struct err *err);

@@ -37,6 +37,7 @@ struct board {
 	struct device *nic; /* NULL: there is none */
 	struct device *ahci; /* the same */
 	struct device *vga; /* NULL: it has no screen */
+	struct device *balloon; /* NULL: there is none */
 	struct device *hvc; /* a virtio console: of the machine's console or port, or both */
 };
 

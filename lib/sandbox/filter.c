@@ -51,7 +51,7 @@ enum {
 	MAIN = 1, VCPU = 2, DISK = 4,
 	ANY = MAIN | VCPU | DISK,
 	MAIN_MAKES_CODE = 8, MAIN_REMOVES = 16,
-	TLS = 32, NAT = 64, VNC = 128,
+	TLS = 32, NAT = 64, VNC = 128, SHARE = 256,
 };
 
 static const struct {
@@ -64,6 +64,7 @@ static const struct {
 	{"tls", TLS},
 	{"nat", NAT},
 	{"vnc", VNC},
+	{"share", SHARE},
 };
 
 /* (argument & mask) is `value`, or is not. */
@@ -75,7 +76,7 @@ struct condition {
 
 struct row {
 	uint16_t call, error; /* 0: allowed */
-	uint8_t threads;
+	uint16_t threads;
 	struct condition only[3];
 };
 

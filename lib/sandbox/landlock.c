@@ -25,8 +25,20 @@
 #define RULE_PATH_BENEATH  1
 #define MAY_WRITE_FILE     (1ull << 1)
 #define MAY_READ_FILE      (1ull << 2)
+#define MAY_READ_DIR       (1ull << 3)
+#define MAY_REMOVE_DIR     (1ull << 4)
 #define MAY_REMOVE_FILE    (1ull << 5)
+#define MAY_MAKE_DIR       (1ull << 7)
 #define MAY_MAKE_FILE      (1ull << 8)
+#define MAY_MAKE_SYMLINK   (1ull << 12)
+#define MAY_REFER          (1ull << 13) /* rename and link from one directory to another */
+#define MAY_TRUNCATE       (1ull << 14)
+
+/* Of a shared directory. Devices, pipes and sockets are made in none. */
+#define MAY_READ   (MAY_READ_FILE | MAY_READ_DIR)
+#define MAY_CHANGE                                                                              \
+	(MAY_WRITE_FILE | MAY_REMOVE_DIR | MAY_REMOVE_FILE | MAY_MAKE_DIR | MAY_MAKE_FILE |     \
+	 MAY_MAKE_SYMLINK | MAY_REFER | MAY_TRUNCATE)
 
 struct ruleset {
 	uint64_t files, net, scopes;
@@ -51,7 +63,8 @@ static const struct {
 	{6, 0xffff, 3, 3, 24},   /* abstract sockets, signals */
 };
 
-static int create_ruleset(bool network)
+/* *files: which rights this kernel knows. */
+static int create_ruleset(bool network, uint64_t *files)
 {
 	long abi = syscall(SYS_CREATE_RULESET, NULL, 0, ASK_VERSION);
 	struct ruleset all;
@@ -63,6 +76,7 @@ static int create_ruleset(bool network)
 	while (i + 1 < ARRAY_SIZE(abis) && abis[i + 1].abi <= (unsigned)abi)
 		i++;
 	all = (struct ruleset){abis[i].files, network ? 0 : abis[i].net, abis[i].scopes};
+	*files = all.files;
 	fd = syscall(SYS_CREATE_RULESET, &all, abis[i].size, 0);
 	return fd < 0 ? -errno : (int)fd;
 }
@@ -103,7 +117,8 @@ static void allow_core(int ruleset)
 
 int landlock_enter(const struct landlock_left *left)
 {
-	scoped_fd int ruleset = create_ruleset(left->network);
+	uint64_t known = 0;
+	scoped_fd int ruleset = create_ruleset(left->network, &known);
 	int rc = 0;
 
 	if (ruleset < 0)
@@ -113,6 +128,8 @@ int landlock_enter(const struct landlock_left *left)
 		rc = allow(ruleset, left->removes, MAY_REMOVE_FILE);
 	if (rc == 0 && left->reads)
 		rc = allow(ruleset, left->reads, MAY_READ_FILE);
+	if (rc == 0 && left->shares)
+		rc = allow(ruleset, left->shares, (MAY_READ | (left->readonly ? 0 : MAY_CHANGE)) & known);
 	if (rc == 0 && syscall(SYS_RESTRICT_SELF, ruleset, 0))
 		rc = -errno;
 	return rc;

@@ -182,7 +182,9 @@ void sandbox_enter(const struct sandbox_config *config, char missing[SANDBOX_MIS
 
 void sandbox_alone(const char *name, const struct sandbox_needs *needs)
 {
-	const struct landlock_left left = {.reads = needs->reads, .network = needs->network};
+	const struct landlock_left left = {
+		.reads = needs->reads, .shares = needs->shares, .readonly = needs->readonly, .network = needs->network,
+	};
 
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	drop_capabilities();

@@ -34,10 +34,12 @@ void sandbox_prepare(void);
 /* The calling thread is the role "main". `missing` is "" or what could not be had, and why. */
 void sandbox_enter(const struct sandbox_config *config, char missing[SANDBOX_MISSING]);
 
-/* For a program beside lodge, which has one thread: it may do what the role may from here on, reaches no file but those that it reads in
- * one directory, gains no privilege; a forbidden call ends it without a sentence. */
+/* For a program beside lodge, which has one thread: it may do what the role may from here on, reaches no file but those of one
+ * directory, gains no privilege; a forbidden call ends it without a sentence. */
 struct sandbox_needs {
-	const char *reads; /* NULL: nothing */
+	const char *reads;  /* files in this directory; NULL: none */
+	const char *shares; /* this directory and all in it, to be read and, if not `readonly`, written; NULL: none */
+	bool readonly;
 	bool network;      /* it makes connections */
 };
 void sandbox_alone(const char *role, const struct sandbox_needs *needs);

@@ -73,6 +73,7 @@ static int configure(void *forked, struct machine_config *config, struct launch_
 
 	if (f->from_guest) {
 		config->fork = &f->guest.fork;
+		disks->known = true;
 		forked_disks(&f->guest, disks);
 	}
 	return rc;

@@ -79,13 +79,46 @@ static void print_net(const struct json_value *net)
 		client_print("forward", f->text ? f->text : "");
 }
 
+static void print_share(const struct json_value *share)
+{
+	const char *tag, *path;
+	bool readonly = false;
+	struct err err;
+	char text[4200];
+
+	if (json_get_str(share, "tag", &tag, &err) < 0 || json_get_str(share, "path", &path, &err) < 0)
+		return;
+	json_get_bool(share, "readonly", &readonly, &err);
+	snprintf(text, sizeof(text), "%s, %s%s", tag, path, readonly ? ", read-only" : "");
+	client_print("share", text);
+}
+
+static void print_balloon(const struct json_value *b)
+{
+	static const char *const keys[] = {"actual", "target", "free", "available", "caches"};
+	static const char *const words[] = {"given back", "asked for", "free", "available", "caches"};
+	char text[300] = "";
+	size_t n = 0;
+
+	for (unsigned i = 0; b && i < ARRAY_SIZE(keys); i++) {
+		uint64_t bytes;
+		struct err err;
+
+		if (json_get_uint(b, keys[i], UINT64_MAX, &bytes, &err) == 0)
+			n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%llu MiB %s", n ? ", " : "", (unsigned long long)(bytes >> 20), words[i]);
+	}
+	if (n)
+		client_print("balloon", text);
+}
+
 void info_print(const struct json_value *facts)
 {
 	static const char *const keys[] = {
 		"pid", "name", "state", "file", "stored", "engine", "cpus", "memory", "kernel",
 		"initrd", "append", "boot", "console", "port", "seconds",
 	};
-	const struct json_value *disks = json_find(facts, "disks"), *cds = json_find(facts, "cdroms");
+	const struct json_value *disks = json_find(facts, "disks"), *cds = json_find(facts, "cdroms"),
+				*shares = json_find(facts, "shares");
 
 	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
 		const struct json_value *v = json_find(facts, keys[i]);
@@ -98,6 +131,9 @@ void info_print(const struct json_value *facts)
 	for (const struct json_value *d = cds ? cds->first : NULL; d; d = d->next)
 		print_cd(d);
 	print_net(json_find(facts, "net"));
+	for (const struct json_value *s = shares ? shares->first : NULL; s; s = s->next)
+		print_share(s);
+	print_balloon(json_find(facts, "balloon"));
 }
 
 static int show(const struct info *i, const struct json_value *facts)

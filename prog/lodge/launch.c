@@ -340,7 +340,7 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 	if (source(ctx, config, &disks, &err) < 0 || add_agent(l, config, &err) < 0 || open_trace(l, config, &err) < 0 ||
 	    open_control(s, &err) < 0 || open_disks(&disks, config, &err) < 0 ||
 	    open_display(l, s, config, &err) < 0 ||
-	    net_open(&l->net, l->name, config, &nat, &err) < 0 ||
+	    net_open(&l->net, l->name, config, &nat, &err) < 0 || shares_open(&l->shares, disks.known, config, &err) < 0 ||
 	    launch_choose(l, config, &err) < 0 || create(s, config, &err) < 0 ||
 	    net_wait(nat, &err) < 0 || go_back(&disks, config, &err) < 0)
 		code = refuse(l, &err);
@@ -348,6 +348,7 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 		code = run_machine(l, s);
 	machine_destroy(s->machine);
 	net_close(config);
+	shares_close(config);
 	for (unsigned i = 0; i < config->n_disks; i++)
 		disk_close(config->disks[i]);
 	for (unsigned i = 0; i < config->n_cds; i++)

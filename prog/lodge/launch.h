@@ -13,6 +13,7 @@
 #include "lodge.h"
 #include "machine/machine.h"
 #include "net.h"
+#include "shares.h"
 
 /* What options fill in. */
 struct launch {
@@ -23,6 +24,7 @@ struct launch {
 	int made, go; /* pipes: the first is closed when it could run; it does when it has read a byte of this. -1: at once */
 	int incoming; /* a socket to where the guest comes from (machine/incoming.h); -1: none */
 	struct net_options net;
+	struct shares shares;
 	char **command; /* that the guest's agent is to run, its words; NULL: there is a console */
 	int image;      /* with no words in `command`: the machine is saved there when its agent has answered, and ends; -1 */
 };
@@ -53,6 +55,8 @@ struct launch {
 	 (base) + offsetof(struct launch, net), 0, 0, net_set_mac},                        \
 	{"--capture", "FILE", "note the frames of its network there, for tcpdump", OPTION_TEXT, \
 	 (base) + offsetof(struct launch, net.capture), 0, 0, NULL},                       \
+	{"--share", "DIR[:TAG][,ro]", "a directory for the guest, once for each: mount -t virtiofs TAG /mnt", OPTION_OTHER, \
+	 (base) + offsetof(struct launch, shares), 0, 0, shares_set},                      \
 	{"--stats", NULL, "print counters on stderr at the end", OPTION_FLAG,              \
 	 (base) + offsetof(struct launch, stats), 0, 0, NULL},                             \
 	{"--trace", "exits[:FILE]", "a line for each exit, on stderr or in a file",        \
@@ -68,6 +72,7 @@ struct launch_disks {
 	unsigned n;
 	const char *cds[MACHINE_SATA_MAX]; /* what lies in CD drives; NULL: nothing */
 	unsigned n_cds;
+	bool known; /* it comes from a guest that runs here: its shared directories are this one's, too */
 };
 
 /* An image for a CD drive: open already, if `fd` is more than 0. */

@@ -31,6 +31,7 @@ const struct verb *const verbs[] = {
 	&verb_migrate,
 	&verb_snapshot,
 	&verb_console,
+	&verb_balloon,
 	&verb_link,
 	&verb_media,
 	&verb_eject,

@@ -7,6 +7,7 @@
 #include "base/macros.h"
 #include "base/memfile.h"
 #include "block/disk.h"
+#include "dev/virtio/devices.h"
 #include "display/keys.h"
 #include "display/surface.h"
 #include "engine/kvm.h"
@@ -93,6 +94,39 @@ static void list_net(struct json *j, const struct session *s)
 	json_close(j);
 }
 
+static void list_shares(struct json *j, const struct machine_config *config)
+{
+	if (!config->n_shares)
+		return;
+	json_open(j, "shares", '[');
+	for (unsigned i = 0; i < config->n_shares; i++) {
+		json_open(j, NULL, '{');
+		json_str(j, "tag", config->shares[i].tag);
+		json_str(j, "path", config->shares[i].path);
+		json_bool(j, "readonly", config->shares[i].readonly);
+		json_close(j);
+	}
+	json_close(j);
+}
+
+static void list_balloon(struct json *j, struct machine *m)
+{
+	static const char *const names[VIRTIO_BALLOON_STATS] = {
+		"swap_in", "swap_out", "major_faults", "minor_faults", "free", "total", "available", "caches", "huge_pages", "huge_page_failures",
+	};
+	struct virtio_balloon_facts facts;
+
+	if (!machine_balloon_facts(m, &facts))
+		return;
+	json_open(j, "balloon", '{');
+	json_uint(j, "target", facts.target);
+	json_uint(j, "actual", facts.actual);
+	for (unsigned i = 0; i < VIRTIO_BALLOON_STATS; i++)
+		if (facts.known >> i & 1)
+			json_uint(j, names[i], facts.stats[i]);
+	json_close(j);
+}
+
 static int do_info(struct call *c, struct err *err)
 {
 	const struct session *s = c->session;
@@ -112,6 +146,8 @@ static int do_info(struct call *c, struct err *err)
 	list_disks(j, config);
 	list_cds(j, s);
 	list_net(j, s);
+	list_shares(j, config);
+	list_balloon(j, s->machine);
 	json_real(j, "seconds", (double)(loop_now() - s->began) / 1e9);
 	return 0;
 }
@@ -347,6 +383,18 @@ static int do_forget(struct call *c, struct err *err)
 	return rc < 0 ? rc : say_ok(c);
 }
 
+/* -- Memory -------------------------------------------------------------------------------- */
+
+static int do_balloon(struct call *c, struct err *err)
+{
+	uint64_t memory = 0;
+	int rc = json_get_uint(c->args, "memory", UINT64_MAX, &memory, err);
+
+	if (rc == 0)
+		rc = machine_balloon(c->session->machine, memory, err);
+	return rc < 0 ? rc : say_ok(c);
+}
+
 /* -- The network -------------------------------------------------------------------------- */
 
 static int do_link(struct call *c, struct err *err)
@@ -443,6 +491,8 @@ const struct request requests[] = {
 	 .serve = do_resume},
 	{"powerdown", "presses its power button", .changes = true, .serve = do_powerdown},
 	{"stop", "pulls its plug", .changes = true, .serve = do_stop},
+	{"balloon", "asks it to use so many bytes of its memory, and to give back the rest", .serve = do_balloon,
+	 .args = {{"memory", JSON_NUMBER, false, "in bytes"}}},
 	{"link", "plugs in the cable of its network card, or pulls it", .serve = do_link,
 	 .args = {{"up", JSON_BOOL, false, "in"}}},
 	{"media", "puts a CD, the file, into a CD drive", .changes = true, .file = true, .serve = do_media,

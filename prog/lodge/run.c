@@ -41,7 +41,7 @@ struct parts {
 	struct launch_disks disks;
 	enum machine_boot boot[MACHINE_BOOTS];
 	unsigned n_boot;
-	bool agent, snapshot;
+	bool agent, snapshot, balloon;
 };
 
 struct run {
@@ -213,6 +213,8 @@ static const struct option options[] = {
 	 set_device},
 	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", OPTION_WORD, AT(console),
 	 0, 0, NULL},
+	{"--balloon", NULL, "the guest can give memory back: what it has free, and what lodge balloon says", OPTION_FLAG, AT(balloon),
+	 0, 0, NULL},
 	{"--agent", NULL, "put lodge-agent behind the initrd, with a port to it", OPTION_FLAG, AT(agent), 0,
 	 0, NULL},
 	{"--incoming", "URI", "the guest comes from `lodge migrate`: unix:PATH, tls:ADDRESS:PORT, or - for stdin", OPTION_TEXT,
@@ -264,6 +266,7 @@ static int configure(void *parts, struct machine_config *config, struct launch_d
 	config->initrd = r->initrd;
 	config->cmdline = r->firmware.image ? NULL : r->append;
 	config->virtio_console = strcmp(r->console, "virtio") == 0;
+	config->balloon = r->balloon;
 	config->port.name = r->agent ? AGENT_PORT : NULL;
 	memcpy(config->boot, r->boot, sizeof(config->boot));
 	config->n_boot = r->n_boot;
@@ -285,7 +288,7 @@ static void put_file(FILE *out, const char *path)
 }
 
 /* A text that is another one for another machine. NULL: no memory. */
-static char *recipe(const struct parts *r, const char *net)
+static char *recipe(const struct parts *r, const char *net, const struct shares *shares)
 {
 	char *text = NULL;
 	size_t n;
@@ -293,8 +296,8 @@ static char *recipe(const struct parts *r, const char *net)
 
 	if (!out)
 		return NULL;
-	fprintf(out, "lodge %s\ncpus %u\ncpu %s\nmemory %llu\nconsole %s\nnet %s\nappend %s\nkernel", LODGE_VERSION, r->cpus,
-		r->cpu.text ? r->cpu.text : "host", (unsigned long long)r->memory, r->console, net ? net : "none", r->append);
+	fprintf(out, "lodge %s\ncpus %u\ncpu %s\nmemory %llu\nballoon %d\nconsole %s\nnet %s\nappend %s\nkernel", LODGE_VERSION, r->cpus,
+		r->cpu.text ? r->cpu.text : "host", (unsigned long long)r->memory, r->balloon, r->console, net ? net : "none", r->append);
 	put_file(out, r->kernel);
 	put_file(out, r->initrd);
 	for (unsigned i = 0; i < r->disks.n; i++) {
@@ -305,6 +308,9 @@ static char *recipe(const struct parts *r, const char *net)
 		fprintf(out, "cdrom");
 		put_file(out, r->disks.cds[i]);
 	}
+	for (unsigned i = 0; i < shares->n; i++)
+		fprintf(out, "share '%s' %s %d\n", shares->dirs[i].path, shares->dirs[i].tag ? shares->dirs[i].tag : "",
+			shares->dirs[i].readonly);
 	return fclose(out) == 0 ? text : NULL;
 }
 
@@ -318,7 +324,7 @@ static int run_template(struct run *r)
 
 	if (memcmp(&r->parts, &defaults.parts, sizeof(r->parts)) != 0) {
 		make_absolute(&r->parts);
-		text = recipe(&r->parts, r->launch.net.how);
+		text = recipe(&r->parts, r->launch.net.how, &r->launch.shares);
 		if (!text) {
 			err_set(&err, ENOMEM, "no memory");
 			return report_failure(&err);

@@ -576,6 +576,7 @@ static int configure(void *snap, struct machine_config *config, struct launch_di
 	int rc;
 
 	config->fork = &s->guest.fork;
+	disks->known = true; /* they are in a directory of the user's own */
 	rc = launch_saved(s->guest.saved, config, disks, err);
 	disk_name(s->kept, s->vm, s->name);
 	for (unsigned i = 0; i < disks->n; i++)

@@ -97,6 +97,7 @@ static void boot(const struct template *t, const struct launch *l, int image, pi
 	here.engine = l->engine;
 	here.sandbox = l->sandbox;
 	here.net = (struct net_options){.how = l->net.how};
+	here.shares = l->shares;
 	here.no_reboot = true;
 	here.command = no_words;
 	here.image = image;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A driver that lies to entropy, console, disk, network card and SCSI controller for as long as it is let.
+ * A driver that lies to entropy, console, disk, network card, SCSI controller, file system and balloon for as long as it is let. And what
+ * has the file system's files lies, too: its answers are too long, or nobody's.
  *
  *	dev_liar_test [ROUNDS]
  *
@@ -13,9 +14,11 @@
  * (its file is longer). After it all an honest driver must find the devices working.
  */
 #include "block/disk.h"
+#include "dev/virtio/fs_link.h"
 #include "dev/tests/guest.h"
 #include "loop/loop.h"
 #include "net/port.h"
+#include "state/state.h"
 #include "tests/tap.h"
 
 #include <pthread.h>
@@ -30,7 +33,7 @@
 #define RAM_AT 0x100000u /* guest-physical: what is below is no RAM */
 #define LIAR_RAM 0x8000u
 
-enum { RNG = 1, CONSOLE, DISK, NET, SCSI, SLOTS };
+enum { RNG = 1, CONSOLE, DISK, NET, SCSI, FS, BALLOON, SLOTS };
 
 static uint8_t *ram;
 static volatile bool stop;
@@ -78,6 +81,8 @@ static void lie_desc(uint8_t *at)
 	le32_put(at + 8, length());
 	le16_put(at + 12, (uint16_t)(below(16) ? below(4) : below(8)));
 	le16_put(at + 14, (uint16_t)(below(30) ? below(SIZE) : rnd()));
+	if (below(2)) /* in a packed ring it is here that flags are: available, this time around or the other */
+		le16_put(at + 14, (uint16_t)(below(8) | (below(2) ? 0x80 : 0x8000) | (below(8) ? 0 : 0x8080)));
 }
 
 /* A header as virtio-blk wants it, somewhere. */
@@ -122,7 +127,7 @@ static struct rings place_rings(void)
 	return (struct rings){below(0x800) & ~15u, below(0x1000) & ~1u, below(0x1000) & ~3u};
 }
 
-static void bring_up(unsigned slot, struct rings *r)
+static void bring_up(unsigned slot, struct rings *r, uint64_t features)
 {
 	*r = place_rings();
 	cfg_write(slot, 4, 2, 6);
@@ -130,7 +135,7 @@ static void bring_up(unsigned slot, struct rings *r)
 	while (bar_in(slot, 0, STATUS, 1))
 		sched_yield();
 	bar_out(slot, 0, STATUS, 1, 3);
-	accept_features(slot, offered(slot) & (rnd() | UINT64_C(1) << 32));
+	accept_features(slot, offered(slot) & (features | UINT64_C(1) << 32));
 	bar_out(slot, 0, STATUS, 1, 11);
 	for (unsigned n = 0; n < QUEUES; n++) {
 		bar_out(slot, 0, 0x16, 2, n);
@@ -275,6 +280,51 @@ static void use_network(void)
 	loop_once(loop);
 }
 
+/* -- A shared directory -------------------------------------------------------------------------- */
+
+static int files[2];
+
+static bool take_all(void *bytes, size_t n)
+{
+	for (size_t done = 0; done < n;) {
+		ssize_t part = read(files[1], (uint8_t *)bytes + done, n - done);
+
+		if (part <= 0)
+			return false;
+		done += (size_t)part;
+	}
+	return true;
+}
+
+/* Answers of any length, to requests that may be another's, but at last one to each. */
+static void *serve_files(void *arg)
+{
+	static uint8_t bytes[sizeof(struct fs_head) + FS_MESSAGE_MAX];
+	struct fs_head head, lie = {.len = 64};
+	uint32_t x = 4711;
+
+	while (take_all(&head, sizeof(head)) && head.len <= FS_MESSAGE_MAX && take_all(bytes, head.len)) {
+		x = x * 1664525u + 1013904223u;
+		lie.cookie = x >> 8;
+		if (x % 3 == 0 && write(files[1], &lie, sizeof(lie)) == sizeof(lie) && write(files[1], bytes, 64) != 64)
+			break;
+		head.len = x >> 16 & 1023;
+		memcpy(bytes, &head, sizeof(head));
+		if (head.room >= FS_ROOM_MIN && write(files[1], bytes, sizeof(head) + head.len) < 0)
+			break;
+	}
+	return arg;
+}
+
+/* What is given back is the guest's own, and nothing else. */
+static void drop(void *ctx, void *host, uint64_t len)
+{
+	(void)ctx;
+	if ((uint8_t *)host < ram || len > LIAR_RAM || (uint8_t *)host + len > ram + LIAR_RAM)
+		abort();
+	memset(host, 0, len);
+}
+
 static void make_devices(struct device *dev[SLOTS], struct disk *disk, struct net_port *port)
 {
 	g_start();
@@ -294,6 +344,11 @@ static void make_devices(struct device *dev[SLOTS], struct disk *disk, struct ne
 		.pci = {.host = g_host, .mem = &g_mem, .slot = NET}, .port = port, .loop = loop, .mtu = 1500}, NULL);
 	dev[SCSI] = device_create(&virtio_scsi_model, g_bus, NULL, &(struct virtio_scsi_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = SCSI}, .disks = {disk}, .n = 1}, NULL);
+	dev[FS] = device_create(&virtio_fs_model, g_bus, NULL, &(struct virtio_fs_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = FS}, .tag = "tag", .fd = files[0], .loop = loop}, NULL);
+	dev[BALLOON] = device_create(&virtio_balloon_model, g_bus, NULL, &(struct virtio_balloon_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = BALLOON}}, NULL);
+	g_mem.drop = drop;
 	device_reset(g_host);
 }
 
@@ -303,7 +358,7 @@ static bool honest_read(void)
 	struct rings r;
 
 	do
-		bring_up(DISK, &r);
+		bring_up(DISK, &r, 0);
 	while (r.desc != 0 || bar_in(DISK, 0, STATUS, 1) != 15);
 	memset(ram + 0x2000, 0, 32);
 	ram[0x2100] = 0xff;
@@ -329,10 +384,13 @@ int main(int argc, char **argv)
 {
 	unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 10000, broken = 0;
 	struct device *dev[SLOTS];
+	struct state_out out = {0};
 	struct disk *disk = make_disk();
 	struct net_port *port = make_port();
-	pthread_t thread;
+	pthread_t thread, server;
 
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, files) < 0 || pthread_create(&server, NULL, serve_files, NULL))
+		abort();
 	ram = between_guards(LIAR_RAM);
 	make_devices(dev, disk, port);
 	pthread_create(&thread, NULL, scribble, NULL);
@@ -340,15 +398,21 @@ int main(int argc, char **argv)
 		unsigned slot = RNG + n % (SLOTS - RNG);
 		struct rings r;
 
-		bring_up(slot, &r);
+		bring_up(slot, &r, rnd());
 		for (unsigned i = 1 + below(6); i; i--) {
 			lie(slot, &r);
 			if (slot == CONSOLE && below(2))
 				virtio_console_input(dev[CONSOLE], below(2), (const uint8_t *)"hello", 5);
 			if (slot == CONSOLE && below(2))
 				virtio_console_output_ready(dev[CONSOLE], below(2));
-			if (slot == NET)
+			if (slot == NET || slot == FS)
 				use_network();
+			if (slot == FS && below(20) == 0) {
+				device_pause(dev[FS]);
+				out.len = 0;
+				device_save(dev[FS], "fs", &out);
+				device_resume(dev[FS]);
+			}
 		}
 		broken += bar_in(slot, 0, STATUS, 1) >> 6 & 1;
 	}
@@ -361,10 +425,13 @@ int main(int argc, char **argv)
 	for (unsigned slot = RNG; slot < SLOTS; slot++)
 		device_destroy(dev[slot]);
 	g_stop();
+	shutdown(files[0], SHUT_RDWR);
+	pthread_join(server, NULL);
 	port->type->close(port);
 	close(wire);
 	loop_timer_fini(&soon);
 	loop_destroy(loop);
 	disk_close(disk);
+	free(out.bytes);
 	return done_testing();
 }

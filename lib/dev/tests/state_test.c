@@ -222,7 +222,7 @@ static void use_nvme(struct device *dev)
 static void use_virtio(struct device *dev)
 {
 	device_reset(g_host); /* gives it its addresses */
-	drive(SLOT, UINT64_MAX, dev->model == &virtio_console_model ? 6 : dev->model == &virtio_net_model ? 2 : dev->model == &virtio_scsi_model ? 3 : 1, 16);
+	drive(SLOT, ~(UINT64_C(1) << 34), dev->model == &virtio_console_model ? 6 : dev->model == &virtio_net_model || dev->model == &virtio_fs_model ? 2 : dev->model == &virtio_scsi_model ? 3 : 1, 16);
 	put_desc(0, 0, FREE_RAM, 64, F_WRITE, 0);
 	offer(0, 16, 0);
 	if (dev->model == &virtio_console_model) {
@@ -240,7 +240,7 @@ static void use_virtio(struct device *dev)
 		put_desc(5, 0, FREE_RAM + 0x300, 64, 0, 0);
 		offer(5, 16, 0);
 		kick(SLOT, 5);
-	} else if (dev->model == &virtio_rng_model) {
+	} else if (dev->model == &virtio_rng_model || dev->model == &virtio_fs_model) {
 		kick(SLOT, 0);
 	} else if (dev->model == &virtio_scsi_model) {
 		memset(g_ram + FREE_RAM + 0x100, 0, 51); /* a command that is none */
@@ -256,6 +256,21 @@ static void use_virtio(struct device *dev)
 		kick(SLOT, 1);
 		virtio_net_plug(dev, false);
 	}
+}
+
+static void use_balloon(struct device *dev)
+{
+	device_reset(g_host);
+	drive(SLOT, ~(UINT64_C(1) << 34), 5, 16);
+	virtio_balloon_set(dev, 3 << 20);
+	bar_out(SLOT, 0, 0x2004, 4, 2);
+	le32_put(g_ram + FREE_RAM, FREE_RAM >> 12);
+	put_desc(0, 0, FREE_RAM, 8, 0, 0);
+	offer(0, 16, 0);
+	kick(SLOT, 0);
+	put_desc(2, 0, FREE_RAM, 40, 0, 0);
+	offer(2, 16, 0);
+	kick(SLOT, 2);
 }
 
 /* NULL: none that is known here. */
@@ -284,10 +299,12 @@ static struct device *make_on_board(const struct device_model *m)
 		{&ahci_model, &(struct ahci_config){.host = g_host, .mem = &g_mem, .devfn = PCI_DEVFN(SLOT, 0),
 						    .drives = {{.disk = disk}, {.is_cd = true, .disk = disk}}}, {0}},
 		{&nvme_model, &(struct nvme_config){.host = g_host, .mem = &g_mem, .slot = SLOT, .disk = disk}, {0}},
+		{&virtio_balloon_model, &(struct virtio_balloon_config){.pci = pci}, {0}},
 		{&virtio_blk_model, &(struct virtio_blk_config){.pci = pci, .disk = disk}, {0}},
 		{&virtio_console_model, &(struct virtio_console_config){
 			.pci = pci, .ports = {{.output = takes_nothing},
 					      {.name = "org.test.0", .output = takes_nothing}}}, {0}},
+		{&virtio_fs_model, &(struct virtio_fs_config){.pci = pci, .tag = "tag", .fd = -1}, {0}},
 		{&virtio_net_model, &(struct virtio_net_config){.pci = pci, .port = &port, .mtu = 1500}, {0}},
 		{&virtio_rng_model, &(struct virtio_rng_config){.pci = pci}, {0}},
 		{&virtio_scsi_model, &(struct virtio_scsi_config){.pci = pci, .disks = {disk}, .n = 1}, {0}},
@@ -332,8 +349,10 @@ static const struct {
 	{&vga_model, use_vga},
 	{&ahci_model, use_ahci},
 	{&nvme_model, use_nvme},
+	{&virtio_balloon_model, use_balloon},
 	{&virtio_blk_model, use_virtio},
 	{&virtio_console_model, use_virtio},
+	{&virtio_fs_model, use_virtio},
 	{&virtio_net_model, use_virtio},
 	{&virtio_rng_model, use_virtio},
 	{&virtio_scsi_model, use_virtio},

@@ -40,7 +40,7 @@ static void test_transport(void)
 	is_int(bar_in(1, 0, 0x12, 2), 1, "one queue");
 	is_int(bar_in(1, 0, 0x10, 8), 0x1ffff,
 	       "vector, queues, status, generation at once");
-	is_int(offered(1) >> 32, 1, "VERSION_1 is offered");
+	is_int(offered(1) >> 32, 0x105, "VERSION_1, RING_PACKED, RING_RESET are offered");
 
 	bar_out(1, 0, STATUS, 1, 3);
 	accept_features(1, 0);

@@ -308,6 +308,15 @@ static void reset(struct virtio *v)
 	memset(((struct console *)v)->ports, 0, sizeof(((struct console *)v)->ports));
 }
 
+/* Half a chain that was printed is not the first one any more. */
+static void queue_reset(struct virtio *v, unsigned n)
+{
+	struct console *con = (struct console *)v;
+
+	if (n != CONTROL_IN && n != CONTROL_OUT && n != input_queue(port_of(n)))
+		con->ports[port_of(n)].part = 0;
+}
+
 static const struct virtio_type one_port = {
 	.name = "virtio-console",
 	.id = 3,
@@ -316,6 +325,7 @@ static const struct virtio_type one_port = {
 	.queue_size = 64,
 	.kick = kick,
 	.reset = reset,
+	.queue_reset = queue_reset,
 };
 
 static const struct virtio_type with_ports = {
@@ -329,6 +339,7 @@ static const struct virtio_type with_ports = {
 	.kick = kick,
 	.config_read = config_read,
 	.reset = reset,
+	.queue_reset = queue_reset,
 };
 
 static int init(struct device *dev, const void *config, struct err *err)

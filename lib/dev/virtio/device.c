@@ -11,7 +11,11 @@
  *	any -> the driver lied -> NEEDS_RESET                             until it writes 0
  *
  * Between the write of 0 and the 0 that is read no ring is touched, and no request
- * starts; those that are under way may still write to the memory they were given.
+ * starts; those that are under way may still write to the memory they were given. A reset
+ * of one queue (VIRTIO_F_RING_RESET) is the same with queue_reset, which reads as 1 until then; and it waits for
+ * requests of all queues, for nobody counts them by queue.
+ *
+ * Whether rings are packed is settled with the features, while no queue is enabled.
  *
  * Interrupts go by MSI-X when it is on, by INTA otherwise.
  */
@@ -75,9 +79,28 @@ bool virtio_ready(const struct virtio *v, unsigned n)
 	       !v->resetting && v->queues[n].enabled;
 }
 
+static void settle_queue(struct virtio *v, unsigned n)
+{
+	vq_settle(&v->queues[n], virtio_has(v, VIRTIO_F_EVENT_IDX), virtio_has(v, VIRTIO_F_RING_PACKED));
+}
+
+static void finish_queue_resets(struct virtio *v)
+{
+	for (unsigned n = 0; n < v->type->n_queues; n++) {
+		if (!(v->queue_resets >> n & 1))
+			continue;
+		vq_reset(&v->queues[n]);
+		settle_queue(v, n);
+		if (v->type->queue_reset)
+			v->type->queue_reset(v, n);
+	}
+	v->queue_resets = 0;
+}
+
 static void finish_reset(struct virtio *v)
 {
 	v->resetting = false;
+	v->queue_resets = 0;
 	v->status = v->isr = 0;
 	v->accepted = 0;
 	v->offered_select = v->accepted_select = 0;
@@ -114,6 +137,8 @@ void virtio_end(struct virtio *v)
 	pthread_cond_broadcast(&v->idle);
 	if (v->resetting)
 		finish_reset(v);
+	else
+		finish_queue_resets(v);
 }
 
 void virtio_reset(struct device *dev)
@@ -240,7 +265,10 @@ static uint8_t check_features(struct virtio *v, uint8_t status)
 	if ((v->accepted & ~v->offered) || !(v->accepted & VIRTIO_F_VERSION_1))
 		return status & (uint8_t)~STATUS_FEATURES_OK;
 	for (unsigned n = 0; n < v->type->n_queues; n++)
-		v->queues[n].event_idx = virtio_has(v, VIRTIO_F_EVENT_IDX);
+		if (v->queues[n].enabled)
+			return status & (uint8_t)~STATUS_FEATURES_OK;
+	for (unsigned n = 0; n < v->type->n_queues; n++)
+		settle_queue(v, n);
 	if (v->type->negotiated)
 		v->type->negotiated(v);
 	return status;
@@ -331,7 +359,8 @@ static void write_queue_enable(void *dev, unsigned at, uint64_t value)
 	struct vq *vq = selected(v);
 
 	(void)at;
-	if (!vq || value != 1 || vq->enabled || v->resetting)
+	if (!vq || value != 1 || vq->enabled || v->resetting || v->queue_resets >> v->queue_select & 1 ||
+	    !(v->status & STATUS_FEATURES_OK))
 		return;
 	if (vq_enable(vq) < 0)
 		virtio_broken(v, vq->broken);
@@ -343,6 +372,34 @@ static uint64_t read_notify_off(void *dev, unsigned at)
 
 	(void)at;
 	return selected(v) ? v->queue_select : 0;
+}
+
+static uint64_t read_notify_data(void *dev, unsigned at)
+{
+	(void)dev, (void)at; /* of a feature that is not offered */
+	return 0;
+}
+
+static uint64_t read_queue_reset(void *dev, unsigned at)
+{
+	struct virtio *v = dev;
+
+	(void)at;
+	return selected(v) ? v->queue_resets >> v->queue_select & 1 : 0;
+}
+
+static void write_queue_reset(void *dev, unsigned at, uint64_t value)
+{
+	struct virtio *v = dev;
+	struct vq *vq = selected(v);
+
+	(void)at;
+	if (!vq || value != 1 || v->resetting || !virtio_has(v, VIRTIO_F_RING_RESET))
+		return;
+	vq->enabled = false;
+	v->queue_resets |= 1u << v->queue_select;
+	if (v->under_way == 0)
+		finish_queue_resets(v);
 }
 
 /* The six halves of the three ring addresses, desc, driver, device, from 0x20 on. */
@@ -397,5 +454,8 @@ const struct reg virtio_common_regs[] = {
 	{.at = 0x1e, .width = 2, .name = "queue_notify_off", .read = read_notify_off},
 	{.at = 0x20, .width = 4, .count = 6, .name = "queue_desc, _driver, _device",
 	 .read = read_ring, .write = write_ring},
+	{.at = 0x38, .width = 2, .name = "queue_notify_data", .read = read_notify_data},
+	{.at = 0x3a, .width = 2, .name = "queue_reset",
+	 .read = read_queue_reset, .write = write_queue_reset},
 	{0},
 };

@@ -65,12 +65,38 @@ struct virtio_scsi_config {
 	unsigned n;
 };
 
+struct virtio_balloon_config {
+	struct virtio_place pci;
+	struct loop *loop; /* in which statistics are asked for; NULL: never */
+};
+
+/* Of virtio 1.2, section 5.5.6.3, by their tags; sizes in bytes. */
+enum {
+	VIRTIO_BALLOON_SWAP_IN, VIRTIO_BALLOON_SWAP_OUT, VIRTIO_BALLOON_MAJOR_FAULTS, VIRTIO_BALLOON_MINOR_FAULTS, VIRTIO_BALLOON_FREE,
+	VIRTIO_BALLOON_TOTAL, VIRTIO_BALLOON_AVAILABLE, VIRTIO_BALLOON_CACHES, VIRTIO_BALLOON_HUGE, VIRTIO_BALLOON_HUGE_FAILED, VIRTIO_BALLOON_STATS
+};
+
+struct virtio_balloon_facts {
+	uint64_t target, actual; /* bytes that the guest is to give up, and has */
+	uint32_t known;          /* a bit for each of the statistics that it has told */
+	uint64_t stats[VIRTIO_BALLOON_STATS];
+};
+
+struct virtio_fs_config {
+	struct virtio_place pci;
+	const char *tag;   /* by which the guest knows it: at most FS_TAG_MAX bytes of it */
+	int fd;            /* a socket to who has the files (fs_link.h); stays the caller's. -1: nobody */
+	struct loop *loop; /* which waits for it; NULL: nobody does */
+};
+
 struct virtio_rng_config {
 	struct virtio_place pci;
 };
 
+extern const struct device_model virtio_balloon_model;
 extern const struct device_model virtio_blk_model;
 extern const struct device_model virtio_console_model;
+extern const struct device_model virtio_fs_model;
 extern const struct device_model virtio_net_model;
 extern const struct device_model virtio_rng_model;
 extern const struct device_model virtio_scsi_model;
@@ -78,6 +104,10 @@ extern const struct device_model virtio_scsi_model;
 /* As uart_input() and uart_output_ready(). Port 1 takes all or nothing. */
 size_t virtio_console_input(struct device *console, unsigned port, const uint8_t *bytes, size_t n);
 void virtio_console_output_ready(struct device *console, unsigned port);
+
+/* How many bytes the guest is to give up; what is known of it. */
+void virtio_balloon_set(struct device *balloon, uint64_t bytes);
+void virtio_balloon_look(struct device *balloon, struct virtio_balloon_facts *facts);
 
 /* Plugs the cable in, or pulls it. Whether the link is up now, as the guest sees it. */
 void virtio_net_plug(struct device *net, bool in);

@@ -427,6 +427,13 @@ static void reset(struct virtio *v)
 	negotiated(v); /* nothing is */
 }
 
+static void queue_reset(struct virtio *v, unsigned queue)
+{
+	struct net *n = (struct net *)v;
+
+	*(queue == TX ? &n->full : &n->starved) = false;
+}
+
 static const struct virtio_type type = {
 	.name = "virtio-net",
 	.id = 1,
@@ -440,6 +447,7 @@ static const struct virtio_type type = {
 	.config_read = config_read,
 	.negotiated = negotiated,
 	.reset = reset,
+	.queue_reset = queue_reset,
 };
 
 static int init(struct device *dev, const void *config, struct err *err)

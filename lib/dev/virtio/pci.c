@@ -23,7 +23,7 @@
 #define NOTIFY_AT 0x3000u
 #define BAR_SIZE  0x4000u
 #define NOTIFY_STEP 4u
-#define COMMON_SIZE 0x38u
+#define COMMON_SIZE 0x3cu
 
 /* -- BAR 0 ------------------------------------------------------------------------- */
 
@@ -164,7 +164,7 @@ int virtio_init(struct device *dev, const struct virtio_type *type, uint64_t ext
 	pthread_cond_init(&v->idle, NULL);
 	v->type = type;
 	v->offered = VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT_DESC |
-		     type->features | extra;
+		     VIRTIO_F_RING_PACKED | VIRTIO_F_RING_RESET | type->features | extra;
 	for (unsigned n = 0; n < type->n_queues; n++) {
 		v->queues[n].mem = place->mem;
 		v->queues[n].max = type->queue_size;

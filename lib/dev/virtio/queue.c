@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The split virtqueue, device side, after section 2.7 of virtio 1.2.
+ * The split virtqueue, device side, after section 2.7 of virtio 1.2; and the way to the packed one, which is packed.c.
  *
  * The guest shares these rings with us and may be hostile, so nothing in them is
  * believed:
@@ -32,45 +32,13 @@
  *
  * Without it both could read the old value, and nobody would move again.
  */
-#include "dev/virtio/queue.h"
+#include "dev/virtio/ring.h"
 
-#include "base/bytes.h"
-
-#include <errno.h>
 #include <string.h>
-
-#define DESC_SIZE     16u
-#define DESC_NEXT     1u
-#define DESC_WRITE    2u
-#define DESC_INDIRECT 4u
 
 #define AVAIL_NO_INTERRUPT 1u
 
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags, next;
-};
-
-static int broken(struct vq *vq, const char *why)
-{
-	vq->broken = why;
-	return -EPROTO;
-}
-
 /* -- Ring fields ------------------------------------------------------------------- */
-
-/* SAFE: both rings are 2-byte aligned, as vq_enable() checked. */
-static uint16_t load(const uint8_t *at)
-{
-	return le16toh(
-		__atomic_load_n((const uint16_t *)(const void *)at, __ATOMIC_ACQUIRE));
-}
-
-static void store(uint8_t *at, uint16_t value)
-{
-	__atomic_store_n((uint16_t *)(void *)at, htole16(value), __ATOMIC_RELEASE);
-}
 
 static uint8_t *used_event(const struct vq *vq)
 {
@@ -101,11 +69,21 @@ void vq_reset(struct vq *vq)
 		.mem = vq->mem, .max = vq->max, .size = vq->max, .vector = 0xffff};
 }
 
+void vq_settle(struct vq *vq, bool event_idx, bool packed)
+{
+	vq->event_idx = event_idx;
+	vq->packed = packed;
+	vq->last_avail = vq->used = packed ? 0x8000 : 0; /* the wrap counters begin with 1 */
+	vq->end = 0;
+}
+
 static int find_rings(struct vq *vq)
 {
 	uint16_t n = vq->size;
 
-	vq->desc = guest_range_ro(vq->mem, vq->desc_gpa, n * DESC_SIZE);
+	if (vq->packed)
+		return packed_find_rings(vq);
+	vq->desc = (uint8_t *)(uintptr_t)guest_range_ro(vq->mem, vq->desc_gpa, n * DESC_SIZE);
 	vq->avail = guest_range(vq->mem, vq->avail_gpa, 6u + 2u * n);
 	vq->used_ring = guest_range(vq->mem, vq->used_gpa, 6u + 8u * n);
 	if (vq->desc && vq->avail && vq->used_ring)
@@ -118,10 +96,12 @@ int vq_enable(struct vq *vq)
 {
 	uint16_t n = vq->size;
 
-	if (n == 0 || n > vq->max || (n & (n - 1)))
-		vq->broken = "queue size is no power of two in range";
-	else if (vq->desc_gpa % 16 || vq->avail_gpa % 2 || vq->used_gpa % 4)
+	if (n == 0 || n > vq->max || (!vq->packed && n & (n - 1)))
+		vq->broken = vq->packed ? "queue size is not in range" : "queue size is no power of two in range";
+	else if (vq->desc_gpa % 16 || vq->avail_gpa % (vq->packed ? 4 : 2) || vq->used_gpa % 4)
 		vq->broken = "rings are not aligned";
+	else if (vq->packed)
+		packed_check(vq);
 	if (vq->broken || find_rings(vq) < 0)
 		return -EINVAL;
 	vq->enabled = true;
@@ -139,31 +119,31 @@ int vq_loaded(struct vq *vq)
 
 	vq->enabled = false;
 	vq->broken = NULL;
-	vq->in_flight = 0;
-	vq->end = vq->last_avail;
+	vq->in_flight = vq->taken = 0;
+	vq->end = vq->packed ? 0 : vq->last_avail;
 	return enabled ? vq_enable(vq) : 0;
 }
 
 /* -- Taking a request -------------------------------------------------------------- */
 
-static int add_piece(struct vq *vq, struct vq_chain *chain, const struct desc *d)
+int ring_add_piece(struct vq *vq, struct vq_chain *chain, const struct desc *d)
 {
 	unsigned n = chain->n_out + chain->n_in;
 	void *host;
 
 	if (n == VQ_IOV_MAX)
-		return broken(vq, "a chain that is too long, or a loop");
+		return ring_broken(vq, "a chain that is too long, or a loop");
 	if (d->flags & DESC_WRITE)
 		host = guest_range(vq->mem, d->addr, d->len);
 	else /* never written through: it stays among the out pieces */
 		host = (void *)(uintptr_t)guest_range_ro(vq->mem, d->addr, d->len);
 	if (!host)
-		return broken(vq, "a descriptor that is empty or not in RAM");
+		return ring_broken(vq, "a descriptor that is empty or not in RAM");
 	if (d->flags & DESC_WRITE) {
 		chain->n_in++;
 		chain->in_len += d->len;
 	} else if (chain->n_in) {
-		return broken(vq, "a readable descriptor after a writable one");
+		return ring_broken(vq, "a readable descriptor after a writable one");
 	} else {
 		chain->n_out++;
 		chain->out_len += d->len;
@@ -183,21 +163,21 @@ static int walk(struct vq *vq, struct vq_chain *chain, const uint8_t *table, uns
 		int rc;
 
 		if (at >= n)
-			return broken(vq, "a descriptor number out of range");
+			return ring_broken(vq, "a descriptor number out of range");
 		d = read_desc(table, at);
 		if (d.flags & DESC_INDIRECT) {
 			if (!indirect || (d.flags & (DESC_NEXT | DESC_WRITE)))
-				return broken(
+				return ring_broken(
 					vq, "an indirect descriptor where none may be");
 			*indirect = d;
 			return 0;
 		}
-		rc = add_piece(vq, chain, &d);
+		rc = ring_add_piece(vq, chain, &d);
 		if (rc < 0 || !(d.flags & DESC_NEXT))
 			return rc;
 		at = d.next;
 	}
-	return broken(vq, "a chain that loops");
+	return ring_broken(vq, "a chain that loops");
 }
 
 static int walk_indirect(struct vq *vq, struct vq_chain *chain, const struct desc *d)
@@ -206,7 +186,7 @@ static int walk_indirect(struct vq *vq, struct vq_chain *chain, const struct des
 	const uint8_t *table = guest_range_ro(vq->mem, d->addr, d->len);
 
 	if (!table || d->len % DESC_SIZE || n > VQ_IOV_MAX)
-		return broken(vq, "an indirect table of a wrong size or not in RAM");
+		return ring_broken(vq, "an indirect table of a wrong size or not in RAM");
 	return walk(vq, chain, table, n, 0, NULL);
 }
 
@@ -218,12 +198,16 @@ void vq_begin(struct vq *vq)
 
 	if (!vq->enabled)
 		return;
-	idx = load(vq->avail + 2);
+	if (vq->packed) {
+		vq->end = vq->size;
+		return;
+	}
+	idx = ring_load(vq->avail + 2);
 	for (unsigned n = 0; vq->event_idx && n <= vq->size; n++) {
 		vq->end = idx;
-		store(avail_event(vq), idx);
+		ring_store(avail_event(vq), idx);
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-		idx = load(vq->avail + 2);
+		idx = ring_load(vq->avail + 2);
 		if (idx == vq->end)
 			break;
 	}
@@ -235,9 +219,9 @@ static int available(struct vq *vq)
 	if (vq->end == vq->last_avail)
 		return 0;
 	if ((uint16_t)(vq->end - vq->last_avail) > vq->size)
-		return broken(vq, "an index that jumps ahead");
+		return ring_broken(vq, "an index that jumps ahead");
 	if (vq->in_flight == vq->size)
-		return broken(vq, "more requests than descriptors");
+		return ring_broken(vq, "more requests than descriptors");
 	return 1;
 }
 
@@ -250,12 +234,14 @@ int vq_pop(struct vq *vq, struct vq_chain *chain)
 		return -EPROTO;
 	if (!vq->enabled)
 		return 0;
+	chain->n_out = chain->n_in = 0;
+	chain->out_len = chain->in_len = 0;
+	if (vq->packed)
+		return packed_pop(vq, chain);
 	rc = available(vq);
 	if (rc <= 0)
 		return rc;
-	chain->n_out = chain->n_in = 0;
-	chain->out_len = chain->in_len = 0;
-	chain->head = load(vq->avail + 4 + 2u * (vq->last_avail % vq->size));
+	chain->head = ring_load(vq->avail + 4 + 2u * (vq->last_avail % vq->size));
 	rc = walk(vq, chain, vq->desc, vq->size, chain->head, &indirect);
 	if (rc == 0 && indirect.flags)
 		rc = walk_indirect(vq, chain, &indirect);
@@ -268,6 +254,10 @@ int vq_pop(struct vq *vq, struct vq_chain *chain)
 
 void vq_unpop(struct vq *vq)
 {
+	if (vq->packed) {
+		packed_unpop(vq);
+		return;
+	}
 	vq->last_avail--;
 	vq->in_flight--;
 }
@@ -278,14 +268,23 @@ void vq_put(struct vq *vq, unsigned i, uint16_t head, uint32_t len)
 {
 	uint8_t *entry = vq->used_ring + 4 + 8u * ((vq->used + i) % vq->size);
 
+	if (vq->packed) { /* SAFE: i is less than there are requests in flight */
+		vq->put[i].head = head;
+		vq->put[i].len = len;
+		return;
+	}
 	le32_put(entry, head);
 	le32_put(entry + 4, len);
 }
 
 void vq_publish(struct vq *vq, unsigned n)
 {
+	if (vq->packed) {
+		packed_publish(vq, n);
+		return;
+	}
 	vq->used = (uint16_t)(vq->used + n);
-	store(vq->used_ring + 2, vq->used);
+	ring_store(vq->used_ring + 2, vq->used);
 	vq->in_flight = (uint16_t)(vq->in_flight - n);
 }
 
@@ -299,13 +298,15 @@ bool vq_wants_interrupt(struct vq *vq)
 {
 	uint16_t old = vq->signalled, event;
 
+	if (vq->packed)
+		return packed_wants_interrupt(vq);
 	if (vq->used == old || !vq->enabled)
 		return false;
 	vq->signalled = vq->used;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!vq->event_idx)
-		return !(load(vq->avail) & AVAIL_NO_INTERRUPT);
-	event = load(used_event(vq));
+		return !(ring_load(vq->avail) & AVAIL_NO_INTERRUPT);
+	event = ring_load(used_event(vq));
 	/* Did `used` step over event + 1? All modulo 2^16. */
 	return (uint16_t)(vq->used - event - 1) < (uint16_t)(vq->used - old);
 }

@@ -10,6 +10,8 @@
  *	 . |               |        ^last_avail        v            ^used
  *	   +---------------+     avail_event at the end of used, used_event at the end of avail
  *
+ * or, where the driver has taken VIRTIO_F_RING_PACKED, one ring of descriptors that both write (packed.c). Who uses a queue sees no difference.
+ *
  *	struct vq_chain chain;
  *	int rc;
  *
@@ -41,18 +43,29 @@ struct vq {
 	uint16_t size;             /* what the driver chose */
 	gpa_t desc_gpa, avail_gpa, used_gpa;
 	uint16_t vector;           /* of its interrupt */
-	bool event_idx;            /* negotiated */
+	bool event_idx, packed;    /* negotiated; the second is set while the queue is not enabled (vq_settle()) */
 	bool enabled;
 	/* while enabled: */
-	const uint8_t *desc;
+	uint8_t *desc; /* is only read, if it is not packed */
 	uint8_t *avail,
-		*used_ring; /* guest RAM, checked for size entries and the event */
+		*used_ring; /* guest RAM, checked for size entries and the event; packed: the events of driver and device */
 	uint16_t last_avail;        /* the next entry of avail to take */
 	uint16_t end;               /* where vq_pop() stops until the next vq_begin() */
 	uint16_t used;              /* the next entry of used to fill */
-	uint16_t signalled;         /* `used` when vq_wants_interrupt() last looked */
+	uint16_t signalled;         /* `used` when vq_wants_interrupt() last looked; packed: how many descriptors since then */
 	uint16_t in_flight; /* popped and not yet pushed: never more than size */
 	const char *broken; /* what the driver did wrong; NULL while all is well */
+	/* of a packed one: last_avail and used are places in the ring, with the wrap counter in bit 15; end is how many requests vq_pop() gives
+	 * until the next vq_begin() */
+	uint16_t taken; /* descriptors in flight: never more than size */
+	struct {
+		uint16_t id, n; /* the driver's word for it, its descriptors in the ring */
+	} request[VQ_SIZE_MAX]; /* in flight, by chain.head */
+	uint16_t free[VQ_SIZE_MAX]; /* places in `request`: the first size - in_flight are free; then come those that were popped last */
+	struct {
+		uint16_t head;
+		uint32_t len;
+	} put[VQ_SIZE_MAX]; /* until vq_publish() */
 };
 
 /* A request: n_out pieces to read, then n_in pieces to write. */
@@ -63,8 +76,11 @@ struct vq_chain {
 	struct iovec iov[VQ_IOV_MAX];
 };
 
-/* As after power-on: off, of the largest size, not broken. */
+/* As after power-on: off, of the largest size, not broken, split. */
 void vq_reset(struct vq *vq);
+
+/* What was negotiated, for a queue that is not enabled. */
+void vq_settle(struct vq *vq, bool event_idx, bool packed);
 
 /* The device is about to go on: finds the rings again, for their memory may be other memory at the same address
  * (machine/fork.h). -EINVAL if they cannot be. */

@@ -51,6 +51,7 @@ int virtio_loaded(struct device *dev, uint64_t away, struct err *err)
 	for (unsigned n = 0; n < v->type->n_queues; n++) {
 		struct vq *vq = &v->queues[n];
 
+		vq->packed = virtio_has(v, VIRTIO_F_RING_PACKED);
 		if (vq_loaded(vq) < 0)
 			return err_set(err, EINVAL, "queue %u: %s", n, vq->broken);
 	}

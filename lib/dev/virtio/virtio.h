@@ -38,6 +38,8 @@
 #define VIRTIO_F_INDIRECT_DESC (UINT64_C(1) << 28)
 #define VIRTIO_F_EVENT_IDX     (UINT64_C(1) << 29)
 #define VIRTIO_F_VERSION_1     (UINT64_C(1) << 32)
+#define VIRTIO_F_RING_PACKED   (UINT64_C(1) << 34)
+#define VIRTIO_F_RING_RESET    (UINT64_C(1) << 40)
 
 struct virtio;
 
@@ -61,6 +63,8 @@ struct virtio_type {
 	void (*cancel)(struct virtio *v);
 	/* No request is under way: forget everything. May be NULL. */
 	void (*reset)(struct virtio *v);
+	/* The same of queue n alone, whose driver begins anew with it. May be NULL. */
+	void (*queue_reset)(struct virtio *v, unsigned n);
 };
 
 struct virtio {
@@ -77,6 +81,7 @@ struct virtio {
 	unsigned pci_cfg;   /* where the PCI_CFG capability is */
 	unsigned under_way; /* requests between virtio_begin() and virtio_end() */
 	bool resetting;     /* the driver wrote 0, requests are still under way */
+	unsigned queue_resets; /* the driver resets these queues, a bit each; the same */
 	unsigned complaints;
 	pthread_cond_t idle; /* under_way became 0 */
 };

@@ -329,6 +329,27 @@ static int get_boot(const struct saved *s, struct machine_config *config, struct
 	return rc;
 }
 
+static int get_shares(const struct saved *s, struct machine_config *config, struct err *err)
+{
+	const struct json_value *list = json_find(s->description, "shares");
+
+	config->n_shares = 0;
+	if (list && list->type != JSON_ARRAY)
+		return err_set(err, EINVAL, "its 'shares' is no list");
+	for (const struct json_value *v = list ? list->first : NULL; v; v = v->next) {
+		struct machine_share *share = &config->shares[config->n_shares++];
+		int rc;
+
+		if (config->n_shares > MACHINE_SHARES_MAX)
+			return err_set(err, EINVAL, "it has more than %d shared directories", MACHINE_SHARES_MAX);
+		share->fd = -1;
+		if ((rc = json_get_str(v, "tag", &share->tag, err)) < 0 || (rc = json_get_str(v, "path", &share->path, err)) < 0 ||
+		    (rc = json_get_bool(v, "readonly", &share->readonly, err)) < 0)
+			return rc;
+	}
+	return 0;
+}
+
 int saved_config(const struct saved *s, struct machine_config *config, struct err *err)
 {
 	const char *console, *board;
@@ -344,9 +365,12 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 	    (rc = get_text(s, "append", &config->cmdline, err)) < 0 ||
 	    (rc = get_text(s, "port", &config->port.name, err)) < 0 ||
 	    (rc = get_net(s, &config->net, err)) < 0 || (rc = get_boot(s, config, err)) < 0 ||
+	    (rc = get_shares(s, config, err)) < 0 ||
 	    (rc = json_get_str(s->description, "console", &console, err)) < 0 ||
 	    (json_find(s->description, "screen") &&
-	     (rc = json_get_bool(s->description, "screen", &config->screen, err)) < 0))
+	     (rc = json_get_bool(s->description, "screen", &config->screen, err)) < 0) ||
+	    (json_find(s->description, "balloon") &&
+	     (rc = json_get_bool(s->description, "balloon", &config->balloon, err)) < 0))
 		return rc;
 	config->board = board ? board_find(board) : &board_direct;
 	if (!config->board)

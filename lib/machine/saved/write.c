@@ -197,6 +197,23 @@ static void describe_net(const struct machine *m, struct json *j)
 	json_close(j);
 }
 
+static void describe_shares(const struct machine *m, struct json *j)
+{
+	if (!m->config.n_shares)
+		return;
+	json_open(j, "shares", '[');
+	for (unsigned i = 0; i < m->config.n_shares; i++) {
+		const struct machine_share *s = &m->config.shares[i];
+
+		json_open(j, NULL, '{');
+		json_str(j, "tag", s->tag);
+		json_str(j, "path", s->path);
+		json_bool(j, "readonly", s->readonly);
+		json_close(j);
+	}
+	json_close(j);
+}
+
 static void describe_features(const struct machine *m, struct json *j)
 {
 	struct cpu_set has = cpu_table_features(&m->cpuid);
@@ -226,6 +243,8 @@ static char *describe(const struct machine *m, size_t *len)
 		json_str(&j, "firmware", m->config.firmware);
 	if (m->config.screen)
 		json_bool(&j, "screen", true);
+	if (m->config.balloon)
+		json_bool(&j, "balloon", true);
 	json_str(&j, "kernel", m->kernel.path);
 	json_str(&j, "initrd", m->initrd.path);
 	json_str(&j, "append", m->config.cmdline);
@@ -235,6 +254,7 @@ static char *describe(const struct machine *m, size_t *len)
 	describe_cds(m, &j);
 	describe_boot(m, &j);
 	describe_net(m, &j);
+	describe_shares(m, &j);
 	describe_features(m, &j);
 	json_close(&j);
 	if (fclose(j.out) == 0)
