@@ -21,6 +21,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -71,11 +72,23 @@ static const char *get(const struct json_value *facts, const char *key)
 	return place_is_name(text) ? text : "-";
 }
 
+/* Of this computer, and the guest's that they lead to: "2222:22,8080:80". */
+static void ports_text(char text[256], const struct json_value *facts)
+{
+	const struct json_value *net = json_find(facts, "net"), *forwards = net ? json_find(net, "forwards") : NULL;
+	size_t n = 0;
+
+	text[0] = 0;
+	for (const struct json_value *f = forwards ? forwards->first : NULL; f && f->text && n + strlen(f->text) + 2 < 256; f = f->next)
+		n += (size_t)snprintf(text + n, 256 - n, "%s%s", n ? "," : "  ", f->text);
+	err_printable(text);
+}
+
 static void print_row(long pid, const struct json_value *facts)
 {
 	uint64_t cpus = 0, memory = 0;
 	double seconds = 0;
-	char size[SIZE_TEXT], uptime[32];
+	char size[SIZE_TEXT], uptime[32], ports[256];
 	struct err err;
 
 	if (!facts) {
@@ -86,9 +99,10 @@ static void print_row(long pid, const struct json_value *facts)
 	json_get_uint(facts, "memory", UINT64_MAX, &memory, &err);
 	json_get_real(facts, "seconds", &seconds, &err);
 	uptime_text(uptime, seconds);
-	printf("%-9ld %-16s %-8s %-6s %4u %9s %11s\n", pid, get(facts, "name"),
+	ports_text(ports, facts);
+	printf("%-9ld %-16s %-8s %-6s %4u %9s %11s%s\n", pid, get(facts, "name"),
 	       get(facts, "state"), get(facts, "engine"), (unsigned)cpus, size_text(size, memory),
-	       uptime);
+	       uptime, ports);
 }
 
 static void add_row(struct json *j, long pid, const struct json_value *facts)
@@ -119,8 +133,8 @@ static int ps_main(void *parsed)
 	if (wants_json(ps->format))
 		json_open(&j, NULL, '[');
 	else
-		printf("%-9s %-16s %-8s %-6s %4s %9s %11s\n", "PID", "NAME", "STATE", "ENGINE",
-		       "CPUS", "MEMORY", "UPTIME");
+		printf("%-9s %-16s %-8s %-6s %4s %9s %11s  %s\n", "PID", "NAME", "STATE", "ENGINE",
+		       "CPUS", "MEMORY", "UPTIME", "PORTS");
 	for (int i = 0; i < n; i++) {
 		scoped_fd int fd = place_connect(dir, pids[i], SOCK_NONBLOCK);
 		scoped_mem struct json_value *facts = fd >= 0 ? ask(fd) : NULL;
