@@ -85,6 +85,7 @@ run: all
 test: all clang asan
 	@tools/guest/fetch
 	@tools/guest/disk || echo "make: tests that need it will be skipped"
+	@tools/guest/image $(LODGE) || echo "make: tests that need it will be skipped"
 	@tools/run-tests $(BUILD)/gcc $(BUILD)/clang:unit $(BUILD)/asan:unit
 
 # While working: what is quick and needs no guest, on one build.
@@ -96,6 +97,7 @@ long: all
 	@tools/guest/disk
 	@tools/guest/disk dev
 	@tools/guest/others
+	@tools/guest/image $(LODGE)
 	@tools/run-tests -j 1 $(BUILD)/gcc:long
 
 hosts: all
@@ -136,6 +138,7 @@ bench-life: all
 
 bench-firmware: all
 	@tools/guest/fetch cloud
+	@tools/guest/image $(LODGE)
 	@bench/firmware
 
 bench-moves: all

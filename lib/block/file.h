@@ -7,7 +7,7 @@
  *	rc = file_lock(fd, F_WRLCK, FILE_ALL, &err);
  *	rc = file_node(&node, keep_fd(&fd), 0, &err);
  *
- * lib/block's own.
+ * lib/block's own, and for who makes an image.
  */
 #ifndef BLOCK_FILE_H
 #define BLOCK_FILE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A node: bytes that can be read and written, by whatever means. A raw file is one (file.h), a qcow2 image on
- * top of another node is one (qcow2.h). lib/block's own, not for others: they have disks (disk.h).
+ * top of another node is one (qcow2.h). lib/block's own, and for who makes an image (prog/lodge/image): others have disks (disk.h).
  *
  *	struct node *n = ...;
  *	struct iovec iov = {bytes, len};

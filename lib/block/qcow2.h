@@ -74,6 +74,7 @@ bool qcow2_is(struct node *file);
 /* Name and format of the image behind it: "" if there is none. -EINVAL for what is no qcow2. */
 int qcow2_backing(struct node *file, char name[1024], char format[16], struct err *err);
 
+/* The node is the disk that the image has. 0 or -errno with a sentence. */
 int qcow2_open(struct node **node, const struct qcow2_config *config, struct err *err);
 
 /* A new image, in an empty file. `backing` may be NULL, and is a name; so is its format. */
@@ -87,6 +88,7 @@ struct qcow2_new {
 
 #define QCOW2_NEW(bytes) {.size = (bytes), .version = 3, .cluster_bits = 16, .order = 4}
 
+/* Writes it. The file stays the caller's. */
 int qcow2_create(struct node *file, const struct qcow2_new *new, struct err *err);
 
 /* -- Snapshots: no other request is under way -------------------------------------------- */
@@ -101,6 +103,7 @@ int qcow2_snapshot_delete(struct node *node, const char *name, struct err *err);
 /* Where it is, for as long as it is there. */
 int qcow2_snapshot_tree(struct node *node, const char *name, struct qcow2_tree *tree, struct err *err);
 
+/* How many there are, and what the first, second, ... is called. */
 unsigned qcow2_snapshots(struct node *node);
 const char *qcow2_snapshot_name(struct node *node, unsigned i);
 

@@ -21,6 +21,7 @@
 const struct verb *const verbs[] = {
 	&verb_run,
 	&verb_restore,
+	&verb_image,
 	&verb_ps,
 	&verb_info,
 	&verb_stats,
@@ -32,6 +33,7 @@ const struct verb *const verbs[] = {
 	&verb_snapshot,
 	&verb_console,
 	&verb_balloon,
+	&verb_ssh,
 	&verb_link,
 	&verb_media,
 	&verb_eject,

@@ -13,6 +13,8 @@
 #include "failure.h"
 #include "firmware.h"
 #include "guest/agent.h"
+#include "image/cloud.h"
+#include "image/start.h"
 #include "launch.h"
 #include "machine/board_map.h"
 #include "machine/cpu/cpu.h"
@@ -20,6 +22,7 @@
 #include "template.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -42,10 +45,12 @@ struct parts {
 	enum machine_boot boot[MACHINE_BOOTS];
 	unsigned n_boot;
 	bool agent, snapshot, balloon;
+	struct cloud_options cloud;
 };
 
 struct run {
 	const char *file; /* NULL: a new machine */
+	const char *image; /* of which its first disk is; NULL */
 	const char *incoming, *certificates, *template;
 	struct launch launch;
 	struct parts parts;
@@ -209,6 +214,9 @@ static const struct option options[] = {
 	 offsetof(struct run, parts), 0, 0, set_boot},
 	{"--snapshot", NULL, "snapshot=on for all disks that are written: what is written is thrown away", OPTION_FLAG,
 	 AT(snapshot), 0, 0, NULL},
+	{"--cloud-init", "FILE|DIR", "user-data for the guest's first boot, or a directory with that, meta-data and network-config", OPTION_TEXT,
+	 AT(cloud.data), 0, 0, NULL},
+	{"--ssh-key", "FILE", "a public key of who may enter the guest; once for each", OPTION_OTHER, AT(cloud), 0, 0, cloud_set_key},
 	{"--device", "[DEVICE,]help", "lists devices, or what one consists of", OPTION_OTHER, AT(device_help), 0, 0,
 	 set_device},
 	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", OPTION_WORD, AT(console),
@@ -240,18 +248,25 @@ static void make_absolute(struct parts *r)
 		r->disks.cds[i] = launch_path(r->disks.cds[i]);
 }
 
+static int check_firmware(const struct parts *r, struct err *err)
+{
+	const char *odd = r->kernel ? "--kernel" : r->initrd ? "--initrd" : strcmp(r->append, DEFAULT_CMDLINE) ? "--append"
+			  : r->agent ? "--agent" : NULL;
+
+	if (r->firmware.image && odd)
+		return err_set(err, ERANGE, "%s is for a kernel that lodge loads: firmware boots what is on disks", odd);
+	return 0;
+}
+
 static int configure(void *parts, struct machine_config *config, struct launch_disks *disks,
 		     struct err *err)
 {
 	struct parts *r = parts;
-
-	const char *odd = r->kernel ? "--kernel" : r->initrd ? "--initrd" : strcmp(r->append, DEFAULT_CMDLINE) ? "--append"
-			  : r->agent ? "--agent" : NULL;
 	int rc;
 
 	make_absolute(r);
-	if (r->firmware.image && odd)
-		return err_set(err, ERANGE, "%s is for a kernel that lodge loads: firmware boots what is on disks", odd);
+	if (check_firmware(r, err) < 0)
+		return -ERANGE;
 	if (r->n_boot && !r->firmware.image)
 		return err_set(err, ERANGE, "--boot is for firmware, which boots from disks: lodge run DISK, or --firmware");
 	if (!r->kernel && !r->firmware.image)
@@ -367,32 +382,80 @@ static int take_cd(struct launch_disks *d, const char *path, struct err *err)
 	return 0;
 }
 
-static int take_first(struct launch_disks *d, const char *path, struct err *err)
+/* The disk is the first one. */
+static int take_first(struct launch_disks *d, const char *name, const struct disk_config *disk, struct err *err)
 {
 	if (d->n == MACHINE_DISKS_MAX)
-		return err_set(err, ERANGE, "'%s' is a disk too many: there can be %d at most", path, MACHINE_DISKS_MAX);
+		return err_set(err, ERANGE, "'%s' is a disk too many: there can be %d at most", name, MACHINE_DISKS_MAX);
 	memmove(d->bus + 1, d->bus, d->n * sizeof(d->bus[0]));
 	memmove(d->disks + 1, d->disks, d->n++ * sizeof(d->disks[0]));
-	d->disks[0] = (struct disk_config){.path = path};
+	d->disks[0] = *disk;
 	d->bus[0] = MACHINE_VIRTIO;
 	return 0;
 }
 
-/* `lodge run FILE` of a disk, or of a CD's image, is a machine of which that is the first one. */
+/* `lodge run NAME`: its disk comes when all else makes sense. */
+static int take_image(struct run *r, struct err *err)
+{
+	int rc;
+
+	r->image = r->file;
+	rc = start_furnish(r->image, &r->launch, &r->parts.cloud, err);
+	return rc < 0 ? rc : take_first(&r->parts.disks, r->image, &(struct disk_config){.path = "", .throw_away = true}, err);
+}
+
+static int make_image(struct run *r, struct err *err)
+{
+	static struct image_facts image;
+	int rc = r->image ? start_image(r->image, &image, err) : 0;
+
+	if (r->image && rc == 0) {
+		r->parts.disks.disks[0].path = image.path;
+		r->parts.disks.disks[0].format = image.format;
+	}
+	return rc;
+}
+
+/* `lodge run FILE` of a disk, or of a CD's image, is a machine of which that is the first one; NAME is an image. */
 static int take_disk(struct run *r, struct err *err)
 {
 	struct launch_disks *d = &r->parts.disks;
-	int rc;
+	int rc = 1;
 
-	if (!r->file || r->incoming || !is_disk(r->file))
+	if (!r->file || r->incoming)
 		return 0;
-	rc = ends_in(r->file, ".iso") ? take_cd(d, r->file, err) : take_first(d, r->file, err);
+	if (!is_disk(r->file))
+		rc = start_is_image(r->file, err);
+	if (rc <= 0)
+		return rc; /* a saved machine */
+	rc = !is_disk(r->file) ? take_image(r, err)
+	     : ends_in(r->file, ".iso") ? take_cd(d, r->file, err)
+	     : take_first(d, r->file, &(struct disk_config){.path = r->file}, err);
 	if (rc < 0)
 		return rc;
 	if (!r->parts.firmware.image)
 		r->parts.firmware.image = "bios";
 	r->file = NULL;
 	return 0;
+}
+
+/* A disk more, with what the guest's first boot is told. */
+static int add_seed(struct run *r, struct err *err)
+{
+	const struct cloud_options *c = &r->parts.cloud;
+	struct launch_disks *d = &r->parts.disks;
+	static char path[PATH_MAX];
+	int rc;
+
+	if (!c->data && !c->n_keys && !c->own_key)
+		return 0;
+	if (d->n == MACHINE_DISKS_MAX)
+		return err_set(err, ERANGE, "--cloud-init and --ssh-key are a disk, and there can be %d at most", MACHINE_DISKS_MAX);
+	rc = cloud_make(c, path, err);
+	d->disks[d->n] = (struct disk_config){.path = path, .format = DISK_RAW, .readonly = true};
+	d->bus[d->n] = MACHINE_VIRTIO;
+	d->n += rc == 0;
+	return rc;
 }
 
 /* -- The verb ------------------------------------------------------------------------------------- */
@@ -428,7 +491,11 @@ static int check_usage(const struct run *r, struct err *err)
 	if (r->file && memcmp(&r->parts, &defaults.parts, sizeof(r->parts)) != 0)
 		return err_set(err, ERANGE, "'%s' says itself what the machine is: options that make one are for a new one",
 			       r->file);
-	if (r->template && (r->file || r->incoming))
+	if (r->image && r->launch.command)
+		return err_set(err, ERANGE, "guests of images run commands by ssh: lodge run %s, and lodge ssh %s -- COMMAND", r->image, r->image);
+	if (r->image && check_firmware(&r->parts, err) < 0)
+		return -ERANGE;
+	if (r->template && (r->file || r->incoming || r->image))
 		return err_set(err, ERANGE, "a guest comes from a template, or from elsewhere, not both");
 	for (unsigned i = 0; r->template && i < r->parts.disks.n; i++)
 		if (!r->parts.disks.disks[i].readonly)
@@ -450,7 +517,7 @@ static int run_main(void *parsed)
 
 	if (r->parts.device_help)
 		return list_devices(r->parts.device_help);
-	if (take_disk(r, &err) < 0 || check_usage(r, &err) < 0)
+	if (take_disk(r, &err) < 0 || check_usage(r, &err) < 0 || add_seed(r, &err) < 0 || make_image(r, &err) < 0)
 		return report_failure(&err);
 	if (r->parts.firmware.image && !r->launch.net.how)
 		r->launch.net.how = "user"; /* a whole PC has a network */
@@ -467,7 +534,9 @@ static int run_main(void *parsed)
 const struct verb verb_run = {
 	.name = "run",
 	.summary = "start a guest from files, with its console on this terminal",
-	.text = "FILE is a saved machine, which goes on as by `lodge restore`. With a COMMAND that runs in it, or in\n"
+	.text = "NAME is that of an image (lodge image), which is built or fetched if it is not there yet. The guest has a copy\n"
+		"that is thrown away, its name, a port that leads to its port 22, and a key for `lodge ssh`.\n\n"
+		"FILE is a saved machine, which goes on as by `lodge restore`. With a COMMAND that runs in it, or in\n"
 		"one that boots, by its agent (--agent), with lodge's stdin, stdout and stderr. SIGINT and\n"
 		"SIGTERM are the command's; its exit code is lodge's, 128+N if signal N has ended it, 126 and 127\n"
 		"if it cannot be executed. Then the guest is switched off.\n\n"
@@ -478,7 +547,7 @@ const struct verb verb_run = {
 		"lodge with 1 and a sentence on stderr. A kernel panic is told on stderr, and the guest\n"
 		"goes on: it may hang, reset, or start a crash kernel. With --no-reboot a panic that its\n"
 		"pvpanic driver reports ends lodge with 1.\n",
-	.operand = "[FILE] [-- COMMAND [ARG]...]",
+	.operand = "[FILE|NAME] [-- COMMAND [ARG]...]",
 	.n_operands = 1,
 	.rest = offsetof(struct run, launch.command),
 	.options = options,
