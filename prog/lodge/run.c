@@ -489,8 +489,8 @@ static int check_usage(const struct run *r, struct err *err)
 	if (r->file && r->incoming)
 		return err_set(err, ERANGE, "a guest comes from '%s', or from --incoming, not both", r->file);
 	if (r->file && memcmp(&r->parts, &defaults.parts, sizeof(r->parts)) != 0)
-		return err_set(err, ERANGE, "'%s' says itself what the machine is: options that make one are for a new one",
-			       r->file);
+		return err_set(err, ERANGE, "'%s' is no disk by its name (.img, .raw, .qcow2, .iso), and a saved machine says itself what "
+			       "the machine is: options that make one are for a new one", r->file);
 	if (r->image && r->launch.command)
 		return err_set(err, ERANGE, "guests of images run commands by ssh: lodge run %s, and lodge ssh %s -- COMMAND", r->image, r->image);
 	if (r->image && check_firmware(&r->parts, err) < 0)
