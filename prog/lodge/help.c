@@ -5,6 +5,7 @@
  */
 #include "lodge.h"
 
+#include "document.h"
 #include "request.h"
 
 #include <stdio.h>
@@ -12,6 +13,12 @@
 
 struct help {
 	const char *verb;
+	const char *format;
+};
+
+static const struct option options[] = {
+	{"-o", "table|json", "of machine: a JSON Schema (default: table)", OPTION_WORD, offsetof(struct help, format), 0, 0, NULL},
+	{0},
 };
 
 static int list_verbs(void)
@@ -21,7 +28,8 @@ static int list_verbs(void)
 		printf("  %-10s %s\n", (*v)->name, (*v)->summary);
 	printf("\n`lodge help VERB` says more. Exit codes: 0 ok, 1 failure, 2 usage, 3 not found,\n"
 	       "4 in use by somebody else, 5 no usable engine, 124 waited in vain, 128+N ended by\n"
-	       "signal N. `lodge help control` lists what a guest's control socket takes.\n");
+	       "signal N. `lodge help control` lists what a guest's control socket takes, `lodge help machine`\n"
+	       "what a machine's document has.\n");
 	return EXIT_OK;
 }
 
@@ -59,6 +67,10 @@ static int help_main(void *parsed)
 		request_list();
 		return EXIT_OK;
 	}
+	if (strcmp(h->verb, "machine") == 0) {
+		(wants_json(h->format) ? document_schema : document_list)(&verb_run);
+		return EXIT_OK;
+	}
 	v = verb_find(h->verb);
 	if (v)
 		return show_verb(v);
@@ -77,6 +89,7 @@ const struct verb verb_help = {
 	.summary = "what the verbs do, and what their options are",
 	.operand = "[VERB]",
 	.n_operands = 1,
+	.options = options,
 	.size = sizeof(struct help),
 	.main = help_main,
 };

@@ -377,7 +377,7 @@ int launch(const struct launch *l, launch_source *source, void *ctx)
 	};
 	struct machine_config config = {0};
 	struct session s = {
-		.config = &config, .net = &l->net, .console = &console, .name = l->name,
+		.config = &config, .document = l->document, .net = &l->net, .console = &console, .name = l->name,
 		.no_reboot = l->no_reboot, .commands = l->command, .paused = l->paused, .ready = l->ready,
 		.number = l->number, .image = l->image, .made = l->made, .go = l->go, .attached = -1, .incoming = l->incoming,
 	};

@@ -25,6 +25,7 @@ struct launch {
 	int incoming; /* a socket to where the guest comes from (machine/incoming.h); -1: none */
 	struct net_options net;
 	struct shares shares;
+	const struct document *document; /* what of it was said; or NULL */
 	char **command; /* that the guest's agent is to run, its words; NULL: there is a console */
 	int image;      /* with no words in `command`: the machine is saved there when its agent has answered, and ends; -1 */
 };

@@ -64,6 +64,8 @@ struct verb {
 	size_t size; /* of the struct that options fill; it begins with a const char * for each operand */
 	const void *defaults; /* what it is before; NULL: zeros */
 	int (*main)(void *parsed);
+	/* Hears of each option before it is set, and of operands (NULL); or NULL. 0 or -errno. */
+	int (*note)(void *parsed, const struct option *o, const char *value, struct err *err);
 };
 
 extern const struct verb *const verbs[]; /* ends with NULL */
@@ -82,6 +84,9 @@ int verb_unknown(const char *name);
 /* Fills `into`. 0, or -EINVAL with a sentence. argv is without program and verb. */
 int options_parse(const struct verb *verb, void *into, int argc, char **argv,
 		  struct err *err);
+
+/* Sets one of them; `value` stays where it is. 0 or -EINVAL with a sentence. */
+int option_set(const struct option *o, void *into, char *value, struct err *err);
 
 /* Whether the value of OPTION_JSON asks for it. */
 int wants_json(const char *format);

@@ -60,7 +60,7 @@ static int set_number(const struct option *o, unsigned *member, const char *valu
 	return 0;
 }
 
-static int set_value(const struct option *o, void *into, char *value, struct err *err)
+int option_set(const struct option *o, void *into, char *value, struct err *err)
 {
 	void *member = (char *)into + o->at;
 	int rc = 0;
@@ -135,6 +135,7 @@ static int take(const struct verb *verb, void *into, int argc, char **argv, int 
 	size_t len = equals ? (size_t)(equals - word) : strlen(word);
 	const struct option *o = find(verb, word, len);
 	char *value = equals ? equals + 1 : NULL;
+	int rc;
 
 	*used = 1;
 	if (!o)
@@ -148,7 +149,8 @@ static int take(const struct verb *verb, void *into, int argc, char **argv, int 
 		value = argv[1];
 		*used = 2;
 	}
-	return set_value(o, into, value, err);
+	rc = verb->note ? verb->note(into, o, value, err) : 0; /* first: set() may change the text */
+	return rc < 0 ? rc : option_set(o, into, value, err);
 }
 
 int options_parse(const struct verb *verb, void *into, int argc, char **argv,
@@ -175,6 +177,9 @@ int options_parse(const struct verb *verb, void *into, int argc, char **argv,
 		if (n == verb->n_operands)
 			return err_set(err, EINVAL, "'%s' is one word too many: see lodge help %s",
 				       argv[i], verb->name);
+		rc = verb->note ? verb->note(into, NULL, argv[i], err) : 0;
+		if (rc < 0)
+			return rc;
 		operands[n++] = argv[i];
 	}
 	return 0;

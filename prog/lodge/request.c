@@ -10,6 +10,7 @@
 #include "dev/virtio/devices.h"
 #include "display/keys.h"
 #include "display/surface.h"
+#include "document.h"
 #include "engine/kvm.h"
 #include "launch.h"
 #include "loop/loop.h"
@@ -148,6 +149,8 @@ static int do_info(struct call *c, struct err *err)
 	list_net(j, s);
 	list_shares(j, config);
 	list_balloon(j, s->machine);
+	if (s->document)
+		document_put(s->document, j);
 	json_real(j, "seconds", (double)(loop_now() - s->began) / 1e9);
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include "base/macros.h"
 #include "base/scoped.h"
 #include "dev/device.h"
+#include "document.h"
 #include "failure.h"
 #include "firmware.h"
 #include "guest/agent.h"
@@ -54,6 +55,7 @@ struct run {
 	const char *incoming, *certificates, *template;
 	struct launch launch;
 	struct parts parts;
+	struct document document;
 };
 
 static const struct run defaults = {
@@ -187,6 +189,16 @@ static int set_template(void *into, char *value, struct err *err)
 	return 0;
 }
 
+static int set_machine(void *into, char *value, struct err *err)
+{
+	return document_load(&((struct run *)into)->document, &verb_run, into, value, err);
+}
+
+static int note(void *parsed, const struct option *o, const char *value, struct err *err)
+{
+	return document_note(&((struct run *)parsed)->document, o, value, err);
+}
+
 #define AT(member) offsetof(struct run, parts.member)
 
 static const struct option options[] = {
@@ -231,6 +243,7 @@ static const struct option options[] = {
 	 offsetof(struct run, certificates), 0, 0, NULL},
 	{"--template", "NAME", "from this machine as it was when it had booted, which is kept as NAME", OPTION_OTHER,
 	 offsetof(struct run, template), 0, 0, set_template},
+	{"--machine", "FILE", "what the machine is, as a document: lodge help machine", OPTION_OTHER, 0, 0, 0, set_machine},
 	LAUNCH_OPTIONS(offsetof(struct run, launch)),
 	{0},
 };
@@ -515,6 +528,7 @@ static int run_main(void *parsed)
 	struct run *r = parsed;
 	struct err err = {0};
 
+	r->launch.document = &r->document;
 	if (r->parts.device_help)
 		return list_devices(r->parts.device_help);
 	if (take_disk(r, &err) < 0 || check_usage(r, &err) < 0 || add_seed(r, &err) < 0 || make_image(r, &err) < 0)
@@ -548,6 +562,7 @@ const struct verb verb_run = {
 		"goes on: it may hang, reset, or start a crash kernel. With --no-reboot a panic that its\n"
 		"pvpanic driver reports ends lodge with 1.\n",
 	.operand = "[FILE|NAME] [-- COMMAND [ARG]...]",
+	.note = note,
 	.n_operands = 1,
 	.rest = offsetof(struct run, launch.command),
 	.options = options,

@@ -26,6 +26,7 @@ struct session {
 	struct loop *loop;       /* of its thread; the machine's, too */
 	struct machine *machine;
 	const struct machine_config *config; /* that it was made of */
+	const struct document *document; /* that this was made of; or NULL */
 	const struct net_options *net;
 	struct console *console; /* that the machine writes to */
 	struct control *control; /* or NULL */
