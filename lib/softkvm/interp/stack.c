@@ -125,7 +125,7 @@ enum step op_pop_seg(struct vcpu *c, const struct op *op)
 	enum x86_seg seg = opcode_seg(op->in);
 	uint64_t sp = c->gpr[X86_RSP] + op->in->opsize;
 	uint64_t mask = stack_mask(c), v;
-	enum step s = top_value(c, op->in->opsize, &v);
+	enum step s = top_value(c, c->amd ? op->in->opsize : 2, &v); /* Intel's CPUs read no more */
 
 	if (s != STEP_OK)
 		return s;
