@@ -428,7 +428,6 @@ static void compare_memory(struct text *t, const struct test_case *c, const stru
 {
 	uint32_t both = a->changed & b->changed, either = a->changed | b->changed;
 
-
 	for (unsigned p = 0; p < PAGES; p++) {
 		unsigned i = 0;
 
