@@ -848,8 +848,7 @@ static void write_sctl(void *dev, unsigned at, uint64_t value)
 		p->tfd = 0x7f;
 	} else if (before == 1 && (value & 0xf) == 0) {
 		p->coming = true;
-		if (!p->stopping)
-			finish_stop(p);
+		stop(p); /* SAFE: the driver may have started it while the link was held, and a request be under way */
 	}
 	update_irq(a, false);
 }

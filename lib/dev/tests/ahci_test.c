@@ -9,6 +9,7 @@
 #include "tests/tap.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -290,6 +291,66 @@ static void test_soft_reset(void)
 	stop();
 }
 
+/* -- In the middle of a request -------------------------------------------------------------- */
+
+/* As many requests as a disk has threads: none of the guest's ends until they are let go. */
+static struct disk_req holds[4];
+static sem_t held, let_go;
+
+static void hold(struct disk_req *req)
+{
+	(void)req;
+	sem_post(&held);
+	while (sem_wait(&let_go))
+		;
+}
+
+static void hold_disk(void)
+{
+	sem_init(&held, 0, 0);
+	sem_init(&let_go, 0, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		holds[i] = (struct disk_req){.op = DISK_FLUSH, .done = hold};
+		disk_submit(disk, &holds[i]);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		while (sem_wait(&held))
+			;
+}
+
+static void let_disk_go(void)
+{
+	for (unsigned i = 0; i < 4; i++)
+		sem_post(&let_go);
+	disk_drain(disk);
+	sem_destroy(&held);
+	sem_destroy(&let_go);
+}
+
+static void test_link_reset(void)
+{
+	start();
+	hold_disk();
+	port_out(SLOT, DISK, P_SCTL, 1);
+	port_out(SLOT, DISK, P_CMD, 0x11);
+	sata_put_command(DISK, 0, 0x35, 20, 1, FREE_RAM, 512);
+	sata_issue(SLOT, DISK, 0);
+	port_out(SLOT, DISK, P_SCTL, 0);
+	is_int(port_in(SLOT, DISK, P_CI), 1, "a link that comes leaves a slot to the request that is under way");
+	port_out(SLOT, DISK, P_CMD, 0x11);
+	sata_put_command(DISK, 0, 0x35, 21, 2, FREE_RAM, 1024);
+	sata_issue(SLOT, DISK, 0);
+	is_int(port_in(SLOT, DISK, P_SSTS), 0, "and is not there until that has ended");
+	let_disk_go();
+	while (port_in(SLOT, DISK, P_SSTS) != 0x123)
+		sched_yield();
+	is_int(port_in(SLOT, DISK, P_CI), 0, "then nothing is left of it");
+	sata_start(SLOT, DISK);
+	is_int(run(DISK, 0x25, 21, 1, 512), READY, "and the port works");
+	is_int(le32_get(g_ram + FREE_RAM), 21, "and did nothing of what was said meanwhile");
+	stop();
+}
+
 /* -- A CD drive ------------------------------------------------------------------------------ */
 
 static uint8_t *packet(uint8_t command, uint32_t len)
@@ -427,6 +488,7 @@ int main(void)
 	test_queued();
 	test_trim();
 	test_soft_reset();
+	test_link_reset();
 	test_cd();
 	test_media();
 	disk_close(disk);
