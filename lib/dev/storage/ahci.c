@@ -908,11 +908,12 @@ static const struct reg regs[] = {
 	{0},
 };
 
-/* A port's registers are those of port 0 in the table. False: there is nothing. */
+/* A port's registers are those of port 0 in the table, into which an access that begins before them may reach. False: there is nothing. */
 static bool find_port(struct ahci *a, uint64_t *at)
 {
-	unsigned n = (unsigned)(*at - PORT_AT) / PORT_SIZE;
+	unsigned n = *at < PORT_AT ? 0 : (unsigned)(*at - PORT_AT) / PORT_SIZE;
 
+	a->at = &a->ports[0];
 	if (*at < PORT_AT)
 		return true;
 	if (n >= AHCI_PORTS)

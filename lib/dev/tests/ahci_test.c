@@ -43,7 +43,7 @@ static struct disk *make(unsigned size, uint8_t fill, bool readonly)
 	return d;
 }
 
-static void start(void)
+static void make_ahci(void)
 {
 	g_start();
 	memset(g_ram, 0, sizeof(g_ram));
@@ -52,6 +52,11 @@ static void start(void)
 		.drives = {[DISK] = {.disk = disk}, [CD] = {.is_cd = true, .disk = cd}},
 	}, NULL);
 	device_reset(g_host);
+}
+
+static void start(void)
+{
+	make_ahci();
 	sata_start(SLOT, DISK);
 	sata_start(SLOT, CD);
 }
@@ -98,6 +103,17 @@ static void test_registers(void)
 	is_int(port_in(SLOT, DISK, P_CMD), 6, "stops ports");
 	is_int(port_in(SLOT, DISK, P_CLB), SATA_LIST(DISK), "which remember where their lists are");
 	is_int((uint32_t)bar_in(SLOT, 5, 0x100 + 6 * 0x80, 4), 0, "behind the last port there is nothing");
+	stop();
+}
+
+/* The first access of all is one that begins before the ports and reaches into them. */
+static void test_across(void)
+{
+	make_ahci();
+	cfg_write(SLOT, 4, 2, 6);
+	is_int(bar_in(SLOT, 5, 0xff, 2), 0x00ff, "two bytes, of which the second is port 0's");
+	bar_out(SLOT, 5, 0xfc, 8, UINT64_C(0x40000) << 32);
+	is_int(port_in(SLOT, 0, P_CLB), 0x40000, "eight of which the last four are");
 	stop();
 }
 
@@ -481,6 +497,7 @@ int main(void)
 	cd = make(SIZE, 0xcd, true);
 	other = make(64 * 2048, 0xce, true);
 	test_registers();
+	test_across();
 	test_interrupts();
 	test_identify();
 	test_transfers();
