@@ -470,6 +470,43 @@ static struct device *make_rng(void)
 	return dev;
 }
 
+static bool comes_back(struct device *dev)
+{
+	struct state_out out = {0};
+	struct device *other = device_create(&virtio_rng_model, g_bus, NULL, &(struct virtio_rng_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = SLOT + 1}}, NULL);
+	unsigned used = 0;
+	bool ok;
+
+	device_pause(dev);
+	ok = device_save(dev, "rng", &out) == 0 &&
+	     device_load(other, "rng", &(struct state_in){out.bytes, out.len}, 0, &used, NULL) == 0;
+	device_resume(dev);
+	device_destroy(other);
+	free(out.bytes);
+	return ok;
+}
+
+/* Of drivers that say now this and now that of features: what they leave can be loaded. */
+static void test_wavering(void)
+{
+	struct device *dev;
+
+	g_start();
+	dev = make_rng();
+	bar_out(SLOT, 0, STATUS, 1, 3);
+	accept_features(SLOT, UINT64_MAX);
+	ok(comes_back(dev), "saved while its driver has asked for all features that there could be");
+	ok(drive(SLOT, RESET, 1, 4), "a driver with a split ring");
+	bar_out(SLOT, 0, STATUS, 1, 3);
+	accept_features(SLOT, UINT64_C(1) << 32 | PACKED);
+	bar_out(SLOT, 0, 8, 4, 1);
+	is_int((uint32_t)bar_in(SLOT, 0, 12, 4), 1 | RESET >> 32, "cannot change its mind while that is enabled");
+	ok(comes_back(dev), "saved in between it is what it was");
+	device_destroy(dev);
+	g_stop();
+}
+
 static void test_device(void)
 {
 	struct state_out out = {0};
@@ -531,5 +568,6 @@ int main(int argc, char **argv)
 	test_beside_split(steps, true);
 	test_lies();
 	test_device();
+	test_wavering();
 	return done_testing();
 }

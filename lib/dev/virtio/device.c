@@ -23,7 +23,6 @@
 #include "dev/virtio/virtio.h"
 
 #define STATUS_DRIVER_OK   0x04u
-#define STATUS_FEATURES_OK 0x08u
 #define STATUS_NEEDS_RESET 0x40u
 
 #define ISR_QUEUE  1u
@@ -217,13 +216,22 @@ static uint64_t read_accepted(void *dev, unsigned at)
 		       : 0;
 }
 
+static bool any_enabled(const struct virtio *v)
+{
+	for (unsigned n = 0; n < v->type->n_queues; n++)
+		if (v->queues[n].enabled)
+			return true;
+	return false;
+}
+
+/* A queue is what was settled when it was enabled, also for a driver that takes FEATURES_OK back, and where it is loaded. */
 static void write_accepted(void *dev, unsigned at, uint64_t value)
 {
 	struct virtio *v = dev;
 	unsigned shift = v->accepted_select * 32;
 
 	(void)at;
-	if (v->accepted_select < 2 && !(v->status & STATUS_FEATURES_OK))
+	if (v->accepted_select < 2 && !(v->status & VIRTIO_FEATURES_OK) && !any_enabled(v))
 		v->accepted = (v->accepted & ~(UINT64_C(0xffffffff) << shift)) |
 			      value << shift;
 }
@@ -262,11 +270,8 @@ static uint64_t read_status(void *dev, unsigned at)
 /* Accepts the features, or leaves FEATURES_OK out for the driver to see. */
 static uint8_t check_features(struct virtio *v, uint8_t status)
 {
-	if ((v->accepted & ~v->offered) || !(v->accepted & VIRTIO_F_VERSION_1))
-		return status & (uint8_t)~STATUS_FEATURES_OK;
-	for (unsigned n = 0; n < v->type->n_queues; n++)
-		if (v->queues[n].enabled)
-			return status & (uint8_t)~STATUS_FEATURES_OK;
+	if ((v->accepted & ~v->offered) || !(v->accepted & VIRTIO_F_VERSION_1) || any_enabled(v))
+		return status & (uint8_t)~VIRTIO_FEATURES_OK;
 	for (unsigned n = 0; n < v->type->n_queues; n++)
 		settle_queue(v, n);
 	if (v->type->negotiated)
@@ -286,9 +291,9 @@ static void write_status(void *dev, unsigned at, uint64_t value)
 		start_reset(v);
 		return;
 	}
-	if (status & ~v->status & STATUS_FEATURES_OK)
+	if (status & ~v->status & VIRTIO_FEATURES_OK)
 		status = check_features(v, status);
-	if (!(status & STATUS_FEATURES_OK))
+	if (!(status & VIRTIO_FEATURES_OK))
 		status &= (uint8_t)~STATUS_DRIVER_OK;
 	v->status = status | (v->status & STATUS_NEEDS_RESET);
 }
@@ -360,7 +365,7 @@ static void write_queue_enable(void *dev, unsigned at, uint64_t value)
 
 	(void)at;
 	if (!vq || value != 1 || vq->enabled || v->resetting || v->queue_resets >> v->queue_select & 1 ||
-	    !(v->status & STATUS_FEATURES_OK))
+	    !(v->status & VIRTIO_FEATURES_OK))
 		return;
 	if (vq_enable(vq) < 0)
 		virtio_broken(v, vq->broken);

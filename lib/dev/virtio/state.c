@@ -44,7 +44,7 @@ int virtio_loaded(struct device *dev, uint64_t away, struct err *err)
 	struct virtio *v = (struct virtio *)dev;
 
 	(void)away;
-	if (v->accepted & ~v->offered)
+	if (v->status & VIRTIO_FEATURES_OK && v->accepted & ~v->offered) /* before, a driver may have said anything */
 		return err_set(err, EINVAL,
 			       "the driver uses features 0x%llx, which this device does not offer",
 			       (unsigned long long)(v->accepted & ~v->offered));

@@ -35,6 +35,8 @@
 
 #define VIRTIO_QUEUES_MAX 8u
 
+#define VIRTIO_FEATURES_OK 0x08u /* a bit of the status */
+
 #define VIRTIO_F_INDIRECT_DESC (UINT64_C(1) << 28)
 #define VIRTIO_F_EVENT_IDX     (UINT64_C(1) << 29)
 #define VIRTIO_F_VERSION_1     (UINT64_C(1) << 32)
