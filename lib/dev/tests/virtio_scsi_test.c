@@ -5,6 +5,7 @@
 #include "tests/tap.h"
 
 #include <sched.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -156,6 +157,77 @@ static void test_queues(void)
 	is_int(ASK(0, 0, 0x00), 0, "is served");
 }
 
+/* -- While no request is free ------------------------------------------------------------ */
+
+#define MANY 128u /* requests, and entries of a queue */
+
+static struct disk_req holds[4]; /* as many as the disk has threads */
+static sem_t held, let_go;
+
+static void hold(struct disk_req *req)
+{
+	(void)req;
+	sem_post(&held);
+	while (sem_wait(&let_go))
+		;
+}
+
+static void hold_disk(void)
+{
+	sem_init(&held, 0, 0);
+	sem_init(&let_go, 0, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		holds[i] = (struct disk_req){.op = DISK_FLUSH, .done = hold};
+		disk_submit(disk, &holds[i]);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		while (sem_wait(&held))
+			;
+}
+
+/* A queue of MANY has more room between its rings than the others here. */
+static void set_large_queue(void)
+{
+	memset(g_ram + 0x20000, 0, 0x3000);
+	bar_out(SLOT, 0, 0x16, 2, 2);
+	bar_out(SLOT, 0, 0x18, 2, MANY);
+	bar_out(SLOT, 0, 0x20, 8, 0x20000);
+	bar_out(SLOT, 0, 0x28, 8, 0x21000);
+	bar_out(SLOT, 0, 0x30, 8, 0x22000);
+	bar_out(SLOT, 0, 0x1c, 2, 1);
+}
+
+static void test_full(void)
+{
+	uint16_t before;
+
+	ok(drive(SLOT, 0, 2, SIZE), "a driver with a queue of %u", MANY);
+	set_large_queue();
+	hold_disk();
+	memset(g_ram + OUT, 0, 64);
+	g_ram[OUT] = 1;
+	g_ram[OUT + 19] = 0x35; /* SYNCHRONIZE CACHE */
+	put_desc_at(0x20000, OUT, 51, F_NEXT, 1);
+	put_desc_at(0x20010, IN, 108, F_WRITE, 0);
+	le16_put(g_ram + 0x21002, MANY);
+	kick(SLOT, 2);
+	is_int(le16_get(g_ram + 0x22002), 0, "all requests are under way");
+	before = used_idx(0);
+	memset(g_ram + OUT, 0, 64);
+	put_desc(0, 0, OUT, 24, F_NEXT, 1);
+	put_desc(0, 1, DATA, 1, F_WRITE, 0);
+	offer(0, SIZE, 0);
+	kick(SLOT, 0);
+	is_int(used_idx(0), before + 1, "task management is answered all the same");
+	for (unsigned i = 0; i < 4; i++)
+		sem_post(&let_go);
+	while (__atomic_load_n((uint16_t *)(void *)(g_ram + 0x22002), __ATOMIC_SEQ_CST) != MANY)
+		sched_yield();
+	disk_drain(disk);
+	ok(drive(SLOT, 0, 3, SIZE), "a driver of few again");
+	is_int(ASK(0, 0, 0x00), 0, "is served");
+}
+
 int main(void)
 {
 	make_disk();
@@ -168,6 +240,7 @@ int main(void)
 	test_transfers();
 	test_unmap();
 	test_queues();
+	test_full();
 	device_destroy(scsi);
 	g_stop();
 	disk_close(disk);

@@ -61,6 +61,7 @@ struct scsi {
 	unsigned n;
 	uint8_t config[CONFIG_SIZE];
 	struct request *requests, *free;
+	struct vq_chain control;
 };
 
 /* -- Ending a request ------------------------------------------------------------------ */
@@ -234,25 +235,30 @@ static void take_control(struct scsi *s, struct vq_chain *chain)
 	vq_push(vq, chain->head, (uint32_t)iov_scatter(chain->iov + chain->n_out, chain->n_in, answer, len));
 }
 
+/* Task management needs no request: it is wanted most when none is free. */
+static struct vq_chain *room_for(struct scsi *s, unsigned n)
+{
+	return n == CONTROL ? &s->control : s->free ? &s->free->chain : NULL;
+}
+
 static void kick(struct virtio *v, unsigned n)
 {
 	struct scsi *s = (struct scsi *)v;
 	struct vq *vq = &v->queues[n];
-	int rc;
+	struct vq_chain *chain;
+	int rc = 0;
 
 	if (n == EVENTS)
 		return;
 	vq_begin(vq);
-	while (s->free && (rc = vq_pop(vq, &s->free->chain)) != 0) {
-		if (rc < 0) {
-			virtio_broken(v, vq->broken);
-			break;
-		}
+	while ((chain = room_for(s, n)) && (rc = vq_pop(vq, chain)) > 0) {
 		if (n == CONTROL)
-			take_control(s, &s->free->chain);
+			take_control(s, chain);
 		else
 			take_request(s);
 	}
+	if (rc < 0)
+		virtio_broken(v, vq->broken);
 	virtio_signal(v, n);
 }
 
