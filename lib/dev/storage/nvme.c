@@ -703,6 +703,8 @@ static int loaded(struct device *dev, uint64_t away, struct err *err)
 	}
 	if (n->csts & CSTS_READY && (!n->sq[0].used || !n->cq[0].used))
 		return err_set(err, EINVAL, "it is ready without an admin queue");
+	if (n->csts & CSTS_READY && !(n->cc & CC_ENABLE)) /* enabled a second time it would lose count of what is in flight */
+		return err_set(err, EINVAL, "it is ready, and was not enabled");
 	pci_function_loaded(&n->fn);
 	return 0;
 }

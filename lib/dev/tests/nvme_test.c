@@ -3,8 +3,10 @@
 #include "block/disk.h"
 #include "dev/storage/nvme.h"
 #include "dev/tests/nvme.h"
+#include "state/state.h"
 #include "tests/tap.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -280,6 +282,33 @@ static void test_interrupts(void)
 	stop();
 }
 
+/* As it was saved, and as nobody would save it. */
+static void test_loaded(void)
+{
+	struct state_out out = {0};
+	struct err err = {0};
+	unsigned used = 0;
+	uint8_t *cc;
+
+	start();
+	nvme_make_queues(SLOT, 1, 16);
+	device_pause(nvme);
+	is_int(device_save(nvme, "nvme", &out), 0, "it is saved");
+	stop();
+	cc = memmem(out.bytes, out.len, "\2cc\4\1\0\0\0", 8);
+	if (!ok(cc != NULL, "with what it is told by CC"))
+		return;
+	start();
+	is_int(device_load(nvme, "nvme", &(struct state_in){out.bytes, out.len}, 0, &used, &err), 0, "and loaded %s", err.text);
+	stop();
+	cc[8] &= 0xfe;
+	start();
+	is_int(device_load(nvme, "nvme", &(struct state_in){out.bytes, out.len}, 0, &used, &err), -EINVAL,
+	       "ready, and not enabled, it is not");
+	stop();
+	free(out.bytes);
+}
+
 int main(void)
 {
 	make_disk();
@@ -290,6 +319,7 @@ int main(void)
 	test_errors();
 	test_full();
 	test_interrupts();
+	test_loaded();
 	disk_close(disk);
 	return done_testing();
 }
