@@ -60,6 +60,15 @@ static void test_inflate(void)
 	is_int(bar_in(SLOT, 0, STATUS, 1), 15, "nobody has lied");
 }
 
+/* No two of which lie together: each is a call of the host's. */
+static void test_many(void)
+{
+	for (unsigned i = 0; i < 2000; i++)
+		le32_put(g_ram + FREE_RAM + 4 * i, i % 2 ? 0x80 : 0x90);
+	give(0, FREE_RAM, 2000 * 4, 0);
+	is_int(n_drops, 1024, "of a request's pages 1024 are looked at");
+}
+
 static void test_reports(void)
 {
 	give(3, 0x40000, 0x8000, F_WRITE);
@@ -124,6 +133,7 @@ int main(void)
 	device_reset(g_host);
 	ok(drive(SLOT, STATS | REPORTING, 5, SIZE), "a driver");
 	test_inflate();
+	test_many();
 	test_reports();
 	test_stats();
 	test_config();

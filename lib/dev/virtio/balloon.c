@@ -43,7 +43,7 @@ enum { INFLATE, DEFLATE, STATS, REPORT, REPORT_TOO, QUEUES };
 
 #define PAGE_SHIFT  12
 #define PAGE        4096u
-#define PAGES_MAX   65536u
+#define PAGES_MAX   1024u /* Linux has 256 in a request; and a kick, of 128 requests, is that many calls of the host's at most in each */
 #define CONFIG_SIZE 8u
 #define STAT_SIZE   10u /* tag (2), value (8) */
 #define ASK_NS      UINT64_C(5000000000)
