@@ -97,6 +97,8 @@ static void lie_sata(struct device *ahci, struct disk *cd)
 	switch (below(40)) {
 	case 0:
 		port_out(SATA, port, P_SCTL, below(2));
+		if (below(2)) /* with the link held, too */
+			port_out(SATA, port, P_CMD, 0x11);
 		break;
 	case 1:
 		bar_out(SATA, SATA_BAR, 4, 4, 0x80000001);
@@ -118,6 +120,7 @@ static void lie_sata(struct device *ahci, struct disk *cd)
 	default:
 		break;
 	}
+	bar_in(SATA, SATA_BAR, below(0x480), 1u << below(4));
 	refused += port_in(SATA, port, P_IS) >> 29 & 1;
 	failed += port_in(SATA, port, P_IS) >> 30 & 1;
 	served += !(port_in(SATA, port, P_IS) & 0x60000000);
