@@ -254,6 +254,37 @@ static void test_names(void)
 	is_int(say(FUSE_RMDIR, 1, NULL, 0, "dir", 4), 0, "the directory is removed");
 }
 
+/* Directories that the guest has forgotten, and that are there for one file in them, which a rename takes away. */
+static void test_forgotten(void)
+{
+	struct fuse_mkdir_in mkdir_in = {.mode = 0755};
+	struct fuse_rename2_in rename_in = {0};
+	struct fuse_forget_in forget = {.nlookup = 1};
+	static const char names[2][5] = {"from", "into"};
+	uint64_t dirs[2], files[2], file, more;
+
+	for (int i = 0; i < 2; i++) {
+		is_int(SAY_NAME(FUSE_MKDIR, 1, mkdir_in, names[i]), 0, "a directory");
+		dirs[i] = entry();
+		close_it(FUSE_RELEASE, create(dirs[i], "c", O_WRONLY, 0644, &files[i]));
+		SAY(FUSE_FORGET, dirs[i], forget);
+	}
+	close_it(FUSE_RELEASE, create(1, "x", O_WRONLY, 0644, &file));
+	rename_in.newdir = dirs[1];
+	is_int(SAY_NAME(FUSE_RENAME2, 1, rename_in, "x\0c"), 0, "over the only file that is known of a forgotten directory");
+	close_it(FUSE_RELEASE, create(1, "y", O_WRONLY, 0644, &more));
+	ok(more != dirs[1], "whose number is no other file's");
+	is_int(attr(file).mode, S_IFREG | 0644, "and leads to what is in it now");
+	rename_in.newdir = 1;
+	rename_in.flags = 2;
+	is_int(SAY_NAME(FUSE_RENAME2, dirs[0], rename_in, "c\0y"), 0, "exchanged with one of a directory that is known");
+	is_int(attr(files[0]).mode, S_IFREG | 0644, "both are there");
+	is_int(attr(more).mode, S_IFREG | 0644, "under their new names");
+	is_int(look(dirs[0], "c"), (long)more, "in the forgotten directory, too");
+	SAY(FUSE_FORGET, file, forget);
+	is_int(say(FUSE_GETATTR, dirs[1], answer, sizeof(struct fuse_getattr_in), NULL, 0), -ESTALE, "which goes with the last of them");
+}
+
 /* All that leads out of the directory. */
 static void test_escapes(void)
 {
@@ -458,6 +489,7 @@ int main(void)
 	test_files();
 	test_append();
 	test_names();
+	test_forgotten();
 	test_escapes();
 	test_directory();
 	test_nonsense();

@@ -401,6 +401,19 @@ static int rename_between(struct request *r, int from, int to, struct node *targ
 	return 0;
 }
 
+/* Both nodes are held: a guest may have forgotten a directory, which is then there only for the file in it that goes. */
+static int rename_held(struct request *r, int from, int to, struct node *target, unsigned flags)
+{
+	int rc;
+
+	nodes_hold(r->node);
+	nodes_hold(target);
+	rc = rename_between(r, from, to, target, flags);
+	nodes_release(r->s->nodes, target);
+	nodes_release(r->s->nodes, r->node);
+	return rc;
+}
+
 static int rename_to(struct request *r, uint64_t to, unsigned flags)
 {
 	int old = hold_dir(r->s, nodes_id(r->s->nodes, r->node)), new = hold_dir(r->s, to), rc;
@@ -410,7 +423,7 @@ static int rename_to(struct request *r, uint64_t to, unsigned flags)
 	else if (old < 0 || new < 0)
 		rc = old < 0 ? old : new;
 	else
-		rc = rename_between(r, old, new, nodes_find(r->s->nodes, to), flags);
+		rc = rename_held(r, old, new, nodes_find(r->s->nodes, to), flags);
 	if (old >= 0)
 		close(old);
 	if (new >= 0)
