@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * See fetch.h. HTTP is RFC 9110: a request for what is behind the bytes that we have (Range, 14.2) counts only if the server still has
- * the same version (If-Range, 13.1.5), by the validator that came with them; else it answers with all of it.
+ * the same version (If-Range, 13.1.5), by the validator that came with them; else it answers with all of it. There are servers that do not
+ * look at If-Range: so a part that is said to be of another version is refused, and "nothing is behind it" (416) believed only of
+ * what has that length. What we have is thrown away then, and the next pull begins anew.
  */
 #include "fetch.h"
 
@@ -33,6 +35,7 @@ struct transfer {
 	off_t had, at;    /* bytes in the file */
 	uint64_t all;     /* as far as is known; 0 */
 	uint64_t from;    /* of what the server sends a part of: Content-Range */
+	uint64_t whole;   /* how long that is, by an answer that has no part of it */
 	char validator[VALIDATOR_MAX], had_validator[VALIDATOR_MAX];
 	int write_error;
 };
@@ -61,20 +64,25 @@ static void load_validator(struct transfer *t)
 		t->had = 0;
 }
 
+/* What comes from here on does not go with what is there. */
+static bool is_other(const struct transfer *t)
+{
+	return t->status == 206 && (t->from != (uint64_t)t->had || (t->validator[0] && strcmp(t->validator, t->had_validator) != 0));
+}
+
 /* The answer is the rest, or all of it. */
 static bool begin(struct transfer *t)
 {
 	t->begun = true;
 	t->at = t->status == 206 ? t->had : 0;
-	if (t->status == 206 && t->from != (uint64_t)t->had) {
-		t->write_error = EPROTO;
+	if (is_other(t))
 		return false;
-	}
 	if (t->all)
 		t->all += (uint64_t)t->at;
 	if (t->at == 0 && ftruncate(PULL_PART, 0) < 0)
 		return false;
-	keep_validator(t);
+	if (t->status != 206 || t->validator[0]) /* a part need not say it again */
+		keep_validator(t);
 	return true;
 }
 
@@ -140,12 +148,14 @@ static size_t on_header(char *line, size_t one, size_t n, void *ctx)
 	(void)one;
 	if (header_is(line, n, "HTTP/", value, sizeof(value))) { /* "2 404": the first line of an answer, which may come after a proxy's */
 		t->validator[0] = 0;
-		t->all = t->from = 0;
+		t->all = t->from = t->whole = 0;
 		t->status = strtol(value + strcspn(value, " "), NULL, 10);
 	} else if (header_is(line, n, "ETag:", value, sizeof(value)) && strncmp(value, "W/", 2) != 0) {
 		strcpy(t->validator, value); /* SAFE: they are of one size */
 	} else if (header_is(line, n, "Last-Modified:", value, sizeof(value)) && !t->validator[0]) {
 		strcpy(t->validator, value);
+	} else if (header_is(line, n, "Content-Range: bytes */", value, sizeof(value))) {
+		t->whole = strtoull(value, NULL, 10);
 	} else if (header_is(line, n, "Content-Range: bytes ", value, sizeof(value))) {
 		t->from = strtoull(value, NULL, 10);
 	} else if (header_is(line, n, "Content-Length:", value, sizeof(value))) {
@@ -207,25 +217,41 @@ static struct curl_slist *set_options(struct transfer *t, const char *url)
 	return headers;
 }
 
-static int judge(const struct transfer *t, CURLcode rc, struct err *err)
+/* What is there is not what the server has: the next pull begins anew. */
+static int begin_anew(const char *why, struct err *err)
+{
+	if (ftruncate(PULL_PART, 0) < 0)
+		return err_sys(err, errno, "what was fetched");
+	return err_set(err, EIO, "%s: what had come of it before is thrown away, and the next pull begins anew", why);
+}
+
+/* Of a whole answer. */
+static int judge_status(const struct transfer *t, struct err *err)
 {
 	char *to = NULL;
 
-	if (t->write_error)
-		return err_sys(err, t->write_error, "what is fetched cannot be kept");
-	if (rc != CURLE_OK)
-		return err_set(err, EIO, "libcurl says '%s'%s", curl_easy_strerror(rc),
-			       t->at ? ": what came is kept, and the next pull goes on from there" : "");
 	curl_easy_getinfo(t->curl, CURLINFO_REDIRECT_URL, &to);
 	if (to) {
 		dprintf(STDOUT_FILENO, "redirect %s\n", to);
 		return 1;
 	}
-	if (t->status == 416 && t->had) /* there is nothing behind what we have; the sum tells whether that is it */
-		return 0;
+	if (t->status == 416 && t->had) /* there is nothing behind what we have */
+		return t->whole == (uint64_t)t->had ? 0 : begin_anew("the server has less than that, or does not say how much", err);
 	if (t->status != 200 && t->status != 206)
 		return err_set(err, t->status == 404 ? ENOENT : EIO, "the server answers %ld", t->status);
-	return 0;
+	return t->begun ? 0 : t->had ? begin_anew("the server has sent nothing", err) : err_set(err, EIO, "the server has sent nothing");
+}
+
+static int judge(const struct transfer *t, CURLcode rc, struct err *err)
+{
+	if (t->write_error)
+		return err_sys(err, t->write_error, "what is fetched cannot be kept");
+	if (t->begun && is_other(t))
+		return begin_anew("the server goes on with another version", err);
+	if (rc != CURLE_OK)
+		return err_set(err, EIO, "libcurl says '%s'%s", curl_easy_strerror(rc),
+			       t->at ? ": what came is kept, and the next pull goes on from there" : "");
+	return judge_status(t, err);
 }
 
 int fetch(const char *url, void (*shut_in)(void), struct err *err)
