@@ -15,7 +15,7 @@ struct err;
 /* `below` the directory of that variable, or, where it is none, below `home` of the user's. */
 int userdir_find(char path[PATH_MAX], const char *variable, const char *home, const char *below, struct err *err);
 
-/* With all on the way to it, for this user alone. */
+/* With all on the way to it, for this user alone. -EPERM: it is there, and another user may write there. */
 int userdir_make(char *path, struct err *err);
 
 #endif

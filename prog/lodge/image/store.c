@@ -118,6 +118,10 @@ int store_list(struct image_facts **facts, struct err *err)
 
 int store_look(struct image_facts *f, const char *name, struct err *err)
 {
+	int rc = store_find(f->path, err); /* whose is it? */
+
+	if (rc < 0)
+		return rc;
 	*f = (struct image_facts){.format = DISK_QCOW2};
 	if (!store_has(name, f->path))
 		return err_set(err, ENOENT, "there is no image '%s': lodge image list", name);
