@@ -81,14 +81,18 @@ static int create_ruleset(bool network, uint64_t *files)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+static int allow_dir(int ruleset, int dir, uint64_t may)
+{
+	struct path_rule rule = {.may = may, .dir = dir};
+
+	return syscall(SYS_ADD_RULE, ruleset, RULE_PATH_BENEATH, &rule, 0) ? -errno : 0;
+}
+
 static int allow(int ruleset, const char *path, uint64_t may)
 {
 	scoped_fd int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct path_rule rule = {.may = may, .dir = dir};
 
-	if (dir < 0)
-		return -errno;
-	return syscall(SYS_ADD_RULE, ruleset, RULE_PATH_BENEATH, &rule, 0) ? -errno : 0;
+	return dir < 0 ? -errno : allow_dir(ruleset, dir, may);
 }
 
 /*
@@ -129,7 +133,7 @@ int landlock_enter(const struct landlock_left *left)
 	if (rc == 0 && left->reads)
 		rc = allow(ruleset, left->reads, MAY_READ_FILE);
 	if (rc == 0 && left->shares)
-		rc = allow(ruleset, left->shares, (MAY_READ | (left->readonly ? 0 : MAY_CHANGE)) & known);
+		rc = allow_dir(ruleset, *left->shares, (MAY_READ | (left->readonly ? 0 : MAY_CHANGE)) & known);
 	if (rc == 0 && syscall(SYS_RESTRICT_SELF, ruleset, 0))
 		rc = -errno;
 	return rc;

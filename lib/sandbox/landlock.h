@@ -5,10 +5,11 @@
 
 #include <stdbool.h>
 
-/* What is left: directories in which files may be removed, or read, or which are somebody else's to use, or NULL; whether TCP is bound and
- * connected. */
+/* What is left: directories in which files may be removed, or read, or one that is open and somebody else's to use, or NULL; whether TCP is
+ * bound and connected. */
 struct landlock_left {
-	const char *removes, *reads, *shares;
+	const char *removes, *reads;
+	const int *shares;
 	bool readonly, network;
 };
 

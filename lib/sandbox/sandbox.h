@@ -38,7 +38,8 @@ void sandbox_enter(const struct sandbox_config *config, char missing[SANDBOX_MIS
  * directory, gains no privilege; a forbidden call ends it without a sentence. */
 struct sandbox_needs {
 	const char *reads;  /* files in this directory; NULL: none */
-	const char *shares; /* this directory and all in it, to be read and, if not `readonly`, written; NULL: none */
+	const int *shares;  /* a directory that is open (by its name it may be out of reach already), and all in it, to be read and, if not
+			     * `readonly`, written; NULL: none */
 	bool readonly;
 	bool network;      /* it makes connections */
 };

@@ -434,6 +434,29 @@ static void test_raised(void)
 	is_str(said, "goodbye\n", "and blames no call");
 }
 
+/* A shared directory is the one that is open, whatever leads to it by now: root, who was let through to it, gives that right up first. */
+static void test_shared(bool has_landlock)
+{
+	char was[100], moved[100];
+	int dir, status;
+
+	snprintf(was, sizeof(was), "%s.was", scratch);
+	snprintf(moved, sizeof(moved), "%s.moved", scratch);
+	ok(mkdir(was, 0700) == 0 && (dir = open(was, O_PATH | O_DIRECTORY)) >= 0 && rename(was, moved) == 0, "a directory that is open, and moved");
+	report->outcome = NOTHING;
+	if (fork() == 0) {
+		sandbox_alone("share", &(struct sandbox_needs){.shares = &dir});
+		report->outcome = openat(dir, "f", O_CREAT | O_WRONLY | O_NOFOLLOW, 0600) < 0 ? -errno
+				  : openat(AT_FDCWD, elsewhere, O_RDONLY | O_NOFOLLOW) < 0 ? errno : 0;
+		_exit(0);
+	}
+	wait(&status);
+	is_int(report->outcome, has_landlock ? EACCES : 0, "can be used, and nothing else can");
+	unlinkat(dir, "f", 0);
+	rmdir(moved);
+	close(dir);
+}
+
 int main(void)
 {
 	char said[1000];
@@ -452,6 +475,7 @@ int main(void)
 		test_int80();
 		test_descriptors();
 		test_raised();
+		test_shared(has_landlock);
 	}
 	remove_scratch();
 	return done_testing();

@@ -110,12 +110,12 @@ static int open_root(const char *path, struct err *err)
 	return fd < 0 ? err_sys(err, errno, "--share: %s", path) : fd;
 }
 
-static void shut_in(const char *path, bool readonly)
+static void shut_in(int root, bool readonly)
 {
 #ifndef LODGE_SANITIZED /* whose runtime makes system calls of its own */
-	sandbox_alone("share", &(struct sandbox_needs){.shares = path, .readonly = readonly});
+	sandbox_alone("share", &(struct sandbox_needs){.shares = &root, .readonly = readonly});
 #else
-	(void)path, (void)readonly;
+	(void)root, (void)readonly;
 #endif
 }
 
@@ -147,7 +147,7 @@ int main(int argc, char **argv)
 	beside_answer(&err);
 	if (err.code || open("/dev/null", O_WRONLY) != STDOUT_FILENO)
 		return 1;
-	shut_in(argv[1], readonly);
+	shut_in(root, readonly);
 	while (serve(s) == 0)
 		;
 	return 0;
