@@ -72,9 +72,11 @@ static int open_part(struct part *part, const char *url, struct err *err)
 	part->validator = open(part->validator_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (part->fd < 0 || part->validator < 0)
 		return err_sys(err, errno, "'%s'", part->path);
-	if (flock(part->fd, LOCK_EX | LOCK_NB) < 0)
-		return err_set(err, EBUSY, "another lodge fetches %s", url);
-	return 0;
+	if (flock(part->fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	close(part->fd); /* the other's to remove */
+	part->fd = -1;
+	return err_set(err, EBUSY, "another lodge fetches %s", url);
 }
 
 /* -- The image ---------------------------------------------------------------------------- */
@@ -139,8 +141,10 @@ static int publish(struct newfile *file, const char *dir, const struct pull *p, 
 
 static void take_redirect(void *ctx, const char *line)
 {
-	if (strncmp(line, "redirect ", 9) == 0)
-		snprintf(ctx, URL_MAX, "%s", line + 9);
+	if (strncmp(line, "redirect ", 9) != 0)
+		return;
+	snprintf(ctx, URL_MAX, "%s", line + 9);
+	err_printable(ctx); /* it may be in a sentence; and a URL has nothing else */
 }
 
 /* One process for each server. */
