@@ -18,8 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define FILES 3 /* the first descriptor of files */
-#define HIGH  50
+#define FILES     3 /* the first descriptor of files */
+#define FILES_MAX 8
 
 /* -- Signals ------------------------------------------------------------------------------ */
 
@@ -54,16 +54,18 @@ static void unwatch(const struct sigaction before[ARRAY_SIZE(ends)])
 
 /* -- The child ---------------------------------------------------------------------------- */
 
-/* By way of high numbers, for one's place may be another's. */
+/* By way of high numbers, for one's place may be another's: those that nobody has, for who has started lodge may have had any open. */
 static void place_files(const int *files)
 {
-	int n = 0;
+	int high[FILES_MAX], n = 0;
 
-	for (; files && files[n] >= 0; n++)
-		if (fcntl(files[n], F_DUPFD, HIGH + n) != HIGH + n)
+	for (; files && n < FILES_MAX && files[n] >= 0; n++) {
+		high[n] = fcntl(files[n], F_DUPFD, FILES + FILES_MAX);
+		if (high[n] < 0)
 			_exit(126);
+	}
 	for (int i = 0; i < n; i++)
-		dup2(HIGH + i, FILES + i);
+		dup2(high[i], FILES + i);
 	closefrom(FILES + n);
 }
 
