@@ -454,6 +454,38 @@ static void test_saved(void)
 	share_destroy(old);
 }
 
+/* With room for fewer files than the guest knows: what is left out is stale, and all else is as it was. */
+static void test_cut(void)
+{
+	static uint8_t bytes[33 + 4096 * 13 + 2000]; /* a head, as many handles as there may be, some nodes */
+	struct fuse_mkdir_in mkdir_in = {.mode = 0755};
+	struct fuse_rename_in rename_in;
+	uint64_t first, file, dir;
+	int64_t kept, lost;
+	char name[8];
+
+	share_destroy(s);
+	start(false);
+	kept = create(1, "cut", O_RDWR | O_TRUNC, 0644, &first);
+	for (int i = 0; i < 1300; i++) {
+		snprintf(name, sizeof(name), "cut%d", i);
+		lost = create(1, name, O_WRONLY, 0644, &file);
+		if (i < 1299)
+			close_it(FUSE_RELEASE, lost);
+	}
+	is_int(SAY_NAME(FUSE_MKDIR, 1, mkdir_in, "behind"), 0, "more than there is room for");
+	dir = entry();
+	rename_in.newdir = dir;
+	close_it(FUSE_RELEASE, create(1, "old", O_WRONLY, 0644, &file));
+	is_int(SAY_NAME(FUSE_RENAME, 1, rename_in, "cut0\0new"), 0, "an early one in a late directory");
+	is_int(share_load(s, bytes, share_save(s, bytes, sizeof(bytes))), 0, "a session that is cut is one");
+	is_int(put(kept, "x", 0), 0, "an early file is open");
+	is_int(put(lost, "x", 0), -EBADF, "a late one is not");
+	is_int(attr(first).mode, S_IFREG | 0644, "an early one is known");
+	is_int(open_it(FUSE_OPEN, first + 1, O_RDONLY), -ESTALE, "where the late directory is, is not");
+	is_int(SAY(FUSE_OPENDIR, dir, ((struct fuse_open_in){0})), -ESTALE, "nor is that");
+}
+
 static void test_readonly(void)
 {
 	struct fuse_mkdir_in mkdir_in = {.mode = 0755};
@@ -494,6 +526,7 @@ int main(void)
 	test_directory();
 	test_nonsense();
 	test_saved();
+	test_cut();
 	test_readonly();
 	snprintf(command, sizeof(command), "rm -rf %s", top);
 	ok(system(command) == 0, "the directory is removed");

@@ -47,14 +47,15 @@ static size_t put_handle(uint8_t *at, unsigned number, const struct handle *h)
 	return HANDLE;
 }
 
-static size_t put_node(uint8_t *at, uint32_t id, const struct node *n)
+/* `last`: of the nodes that are saved. In a parent behind that it has no name. */
+static size_t put_node(uint8_t *at, uint32_t id, const struct node *n, uint32_t last)
 {
-	size_t len = n->name ? strlen(n->name) : 0;
+	size_t len = n->name && n->parent <= last ? strlen(n->name) : 0;
 
 	le32_put(at, id);
-	le32_put(at + 4, n->parent);
+	le32_put(at + 4, len ? n->parent : 0);
 	le32_put(at + 8, n->generation);
-	le64_put(at + 12, n->lookups);
+	le64_put(at + 12, n->lookups || len ? n->lookups : 1); /* what has neither would be free, and is held */
 	put_identity(at + 20, &n->is);
 	at[44] = (uint8_t)len;
 	if (len)
@@ -62,21 +63,34 @@ static size_t put_node(uint8_t *at, uint32_t id, const struct node *n)
 	return NODE + len;
 }
 
+/* The last node for which there is room behind `at`. */
+static uint32_t last_of(struct share *s, size_t at, size_t room)
+{
+	uint32_t last = ROOT;
+
+	for (struct node *n = nodes_next(s->nodes, last); n && room - at >= NODE + 255; n = nodes_next(s->nodes, last)) {
+		at += NODE + (n->name ? strlen(n->name) : 0);
+		last = nodes_id(s->nodes, n);
+	}
+	return last;
+}
+
 size_t share_save(struct share *s, uint8_t *bytes, size_t room)
 {
-	uint32_t handles = 0, nodes = 0;
+	uint32_t handles = 0, nodes = 0, last;
 	size_t at = HEAD;
 
 	if (room < HEAD + HANDLES_MAX * HANDLE)
 		return 0;
+	last = last_of(s, HEAD + HANDLES_MAX * HANDLE, room);
 	for (unsigned i = 1; i <= s->n_handles; i++)
-		if (s->handles[i].node) {
+		if (s->handles[i].node && s->handles[i].node <= last) {
 			at += put_handle(bytes + at, i, &s->handles[i]);
 			handles++;
 		}
-	for (struct node *n = nodes_next(s->nodes, ROOT); n && room - at >= NODE + 255;
+	for (struct node *n = nodes_next(s->nodes, ROOT); n && nodes_id(s->nodes, n) <= last;
 	     n = nodes_next(s->nodes, nodes_id(s->nodes, n))) {
-		at += put_node(bytes + at, nodes_id(s->nodes, n), n);
+		at += put_node(bytes + at, nodes_id(s->nodes, n), n, last);
 		nodes++;
 	}
 	bytes[0] = s->begun;
