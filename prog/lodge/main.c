@@ -82,8 +82,9 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 		return report_failure(&err);
 	}
 	if (options_parse(verb, parsed, argc, argv, &err) < 0) {
-		report_failure(&err);
-		code = EXIT_USAGE;
+		code = report_failure(&err);
+		if (err.code != ENOENT) /* a file that an option reads */
+			code = EXIT_USAGE;
 	} else {
 		code = verb->main(parsed);
 	}
