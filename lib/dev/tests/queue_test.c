@@ -18,8 +18,9 @@
 #define SIZE 8u
 #define RAM  0x100000u
 #define ROM  0x200000u
+#define BIG  0x400000u
 
-static uint8_t ram[0x10000], rom[0x1000];
+static uint8_t ram[0x10000], rom[0x1000], big[0x400000];
 static struct guest_mem mem;
 static struct vq vq;
 static struct vq_chain chain;
@@ -342,6 +343,13 @@ static void lie_table_out(void)
 	desc_at(TABLE, RAM + DATA, 4, NEXT, 2);
 }
 
+static void lie_heavy(void)
+{
+	indirect(RAM + TABLE, 65 * 16, 0);
+	for (unsigned i = 0; i < 65; i++)
+		desc_at(TABLE + 16 * i, BIG, sizeof(big), WRITE | NEXT, i + 1);
+}
+
 static void lie_too_long(void)
 {
 	indirect(RAM + TABLE, 256 * 16, 0);
@@ -361,7 +369,7 @@ static const struct {
 	{"two that point at each other", lie_loop, "a chain that loops"},
 	{"one that points at itself", lie_self, "a chain that loops"},
 	{"nothing", lie_zero, "a descriptor that is empty or not in RAM"},
-	{"4 GiB of a small RAM", lie_huge, "a descriptor that is empty or not in RAM"},
+	{"4 GiB of a small RAM", lie_huge, "a chain of more than 256 MiB"},
 	{"an address that wraps", lie_wrap, "a descriptor that is empty or not in RAM"},
 	{"an address of no RAM", lie_nowhere, "a descriptor that is empty or not in RAM"},
 	{"one byte over the end", lie_edge, "a descriptor that is empty or not in RAM"},
@@ -381,6 +389,7 @@ static const struct {
 	{"a table in a table", lie_table_nested, "an indirect descriptor where none may be"},
 	{"a loop in a table", lie_table_loop, "a chain that loops"},
 	{"a next out of the table", lie_table_out, "a descriptor number out of range"},
+	{"the same 4 MiB again and again", lie_heavy, "a chain of more than 256 MiB"},
 	{"257 pieces", lie_too_long, "a chain that is too long, or a loop"},
 };
 
@@ -499,6 +508,8 @@ int main(void)
 		.base = RAM, .size = sizeof(ram), .host = ram}, NULL);
 	guest_mem_add(&mem, &(struct guest_region){
 		.base = ROM, .size = sizeof(rom), .host = rom, .readonly = true}, NULL);
+	guest_mem_add(&mem, &(struct guest_region){
+		.base = BIG, .size = sizeof(big), .host = big}, NULL);
 	test_honest();
 	test_indirect();
 	test_wrap();

@@ -133,6 +133,8 @@ int ring_add_piece(struct vq *vq, struct vq_chain *chain, const struct desc *d)
 
 	if (n == VQ_IOV_MAX)
 		return ring_broken(vq, "a chain that is too long, or a loop");
+	if (d->len > VQ_BYTES_MAX - chain->in_len - chain->out_len)
+		return ring_broken(vq, "a chain of more than 256 MiB");
 	if (d->flags & DESC_WRITE)
 		host = guest_range(vq->mem, d->addr, d->len);
 	else /* never written through: it stays among the out pieces */

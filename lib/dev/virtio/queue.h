@@ -36,6 +36,7 @@
 
 #define VQ_SIZE_MAX 256u
 #define VQ_IOV_MAX  256u /* descriptors in a chain */
+#define VQ_BYTES_MAX (256u << 20) /* in all of them: a restored guest's memory is brought page by page, with the lock held */
 
 struct vq {
 	const struct guest_mem *mem;
