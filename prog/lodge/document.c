@@ -73,7 +73,7 @@ int document_note(struct document *d, const struct option *o, const char *value,
 		return err_set(err, E2BIG, "a machine has %d options at most", DOCUMENT_MAX);
 	if (value && !(copy = strdup(value)))
 		return err_set(err, ENOMEM, "no memory");
-	d->said[d->n++] = (struct said){o, copy};
+	d->said[d->n++] = (struct said){o, copy, NULL};
 	return 0;
 }
 
@@ -122,7 +122,7 @@ static int set(struct document *d, const struct option *o, void *into, const str
 	rc = document_note(d, o, v->type == JSON_BOOL ? NULL : v->text, err);
 	if (rc < 0)
 		return rc;
-	value = strdup(v->text); /* it stays where the option puts it */
+	value = d->said[d->n - 1].given = strdup(v->text);
 	if (!value)
 		return err_set(err, ENOMEM, "no memory");
 	if (o)

@@ -21,11 +21,12 @@ struct verb;
 
 #define DOCUMENT_MAX 128 /* values */
 
-/* What was said, in order; texts live as long as the process. */
+/* What was said, in order. Texts live as long as the process, and so does this. */
 struct document {
 	struct said {
 		const struct option *option; /* NULL: the operand */
 		const char *value;           /* NULL: a flag */
+		char *given;                 /* of a file: the text that the option has, and may have cut; or NULL */
 	} said[DOCUMENT_MAX];
 	unsigned n;
 };

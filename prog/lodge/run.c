@@ -55,8 +55,9 @@ struct run {
 	const char *incoming, *certificates, *template;
 	struct launch launch;
 	struct parts parts;
-	struct document document;
 };
+
+static struct document document; /* what the options have said */
 
 static const struct run defaults = {
 	.launch = LAUNCH_DEFAULTS,
@@ -191,12 +192,13 @@ static int set_template(void *into, char *value, struct err *err)
 
 static int set_machine(void *into, char *value, struct err *err)
 {
-	return document_load(&((struct run *)into)->document, &verb_run, into, value, err);
+	return document_load(&document, &verb_run, into, value, err);
 }
 
 static int note(void *parsed, const struct option *o, const char *value, struct err *err)
 {
-	return document_note(&((struct run *)parsed)->document, o, value, err);
+	(void)parsed;
+	return document_note(&document, o, value, err);
 }
 
 #define AT(member) offsetof(struct run, parts.member)
@@ -528,7 +530,7 @@ static int run_main(void *parsed)
 	struct run *r = parsed;
 	struct err err = {0};
 
-	r->launch.document = &r->document;
+	r->launch.document = &document;
 	if (r->parts.device_help)
 		return list_devices(r->parts.device_help);
 	if (take_disk(r, &err) < 0 || check_usage(r, &err) < 0 || add_seed(r, &err) < 0 || make_image(r, &err) < 0)
