@@ -221,8 +221,8 @@ static void put_value(const struct option *o, const char *key, const char *value
 		json_str(j, key, value);
 }
 
-/* What was said of an option before said[i] is written with its first, or was said anew later. */
-static bool is_written(const struct document *d, unsigned i)
+/* Is said[i] of a list, which stands where its first is, or was it said anew later? */
+static bool is_elsewhere(const struct document *d, unsigned i)
 {
 	const struct option *o = d->said[i].option;
 	bool list = o && is_list(o);
@@ -241,7 +241,7 @@ void document_put(const struct document *d, struct json *j)
 	for (unsigned i = 0; i < d->n; i++) {
 		const struct option *o = d->said[i].option;
 
-		if (is_written(d, i))
+		if (is_elsewhere(d, i))
 			continue;
 		if (!o || !is_list(o)) {
 			put_value(o, o ? key_of(o) : OPERAND, d->said[i].value, j);

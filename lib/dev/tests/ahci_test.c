@@ -3,13 +3,13 @@
  * The SATA controller from the driver's side: registers, lists and tables in guest RAM, down to a file. What drivers do, and what they must
  * not.
  */
-#include "block/disk.h"
 #include "dev/storage/ahci.h"
+#include "dev/tests/disk.h"
+#include "dev/tests/held.h"
 #include "dev/tests/sata.h"
 #include "tests/tap.h"
 
 #include <errno.h>
-#include <semaphore.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -22,26 +22,6 @@
 
 static struct disk *disk, *cd, *other;
 static struct device *ahci;
-
-static struct disk *make(unsigned size, uint8_t fill, bool readonly)
-{
-	char path[] = "/tmp/lodge-ahci-XXXXXX";
-	int fd = mkstemp(path);
-	struct disk *d = NULL;
-	uint8_t block[512];
-
-	for (unsigned i = 0; i < size / 512; i++) {
-		memset(block, fill, sizeof(block));
-		le32_put(block, i);
-		if (pwrite(fd, block, sizeof(block), i * 512) != sizeof(block))
-			abort();
-	}
-	if (disk_open(&d, &(struct disk_config){.path = path, .readonly = readonly, .format = DISK_RAW}, NULL) < 0)
-		abort();
-	unlink(path);
-	close(fd);
-	return d;
-}
 
 static void make_ahci(void)
 {
@@ -309,44 +289,10 @@ static void test_soft_reset(void)
 
 /* -- In the middle of a request -------------------------------------------------------------- */
 
-/* As many requests as a disk has threads: none of the guest's ends until they are let go. */
-static struct disk_req holds[4];
-static sem_t held, let_go;
-
-static void hold(struct disk_req *req)
-{
-	(void)req;
-	sem_post(&held);
-	while (sem_wait(&let_go))
-		;
-}
-
-static void hold_disk(void)
-{
-	sem_init(&held, 0, 0);
-	sem_init(&let_go, 0, 0);
-	for (unsigned i = 0; i < 4; i++) {
-		holds[i] = (struct disk_req){.op = DISK_FLUSH, .done = hold};
-		disk_submit(disk, &holds[i]);
-	}
-	for (unsigned i = 0; i < 4; i++)
-		while (sem_wait(&held))
-			;
-}
-
-static void let_disk_go(void)
-{
-	for (unsigned i = 0; i < 4; i++)
-		sem_post(&let_go);
-	disk_drain(disk);
-	sem_destroy(&held);
-	sem_destroy(&let_go);
-}
-
 static void test_link_reset(void)
 {
 	start();
-	hold_disk();
+	hold_disk(disk);
 	port_out(SLOT, DISK, P_SCTL, 1);
 	port_out(SLOT, DISK, P_CMD, 0x11);
 	sata_put_command(DISK, 0, 0x35, 20, 1, FREE_RAM, 512);
@@ -357,7 +303,7 @@ static void test_link_reset(void)
 	sata_put_command(DISK, 0, 0x35, 21, 2, FREE_RAM, 1024);
 	sata_issue(SLOT, DISK, 0);
 	is_int(port_in(SLOT, DISK, P_SSTS), 0, "and is not there until that has ended");
-	let_disk_go();
+	let_disk_go(disk);
 	while (port_in(SLOT, DISK, P_SSTS) != 0x123)
 		sched_yield();
 	is_int(port_in(SLOT, DISK, P_CI), 0, "then nothing is left of it");
@@ -493,9 +439,9 @@ static void test_media(void)
 
 int main(void)
 {
-	disk = make(SIZE, 0xd1, false);
-	cd = make(SIZE, 0xcd, true);
-	other = make(64 * 2048, 0xce, true);
+	disk = numbered_disk(SIZE / 512, 0xd1, false, le32_put);
+	cd = numbered_disk(SIZE / 512, 0xcd, true, le32_put);
+	other = numbered_disk(64 * 2048 / 512, 0xce, true, le32_put);
 	test_registers();
 	test_across();
 	test_interrupts();

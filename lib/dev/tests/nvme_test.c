@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The NVMe controller from the driver's side: registers and queues in guest RAM, down to a file. What drivers do, and what they must not. */
-#include "block/disk.h"
 #include "dev/storage/nvme.h"
+#include "dev/tests/disk.h"
 #include "dev/tests/nvme.h"
 #include "state/state.h"
 #include "tests/tap.h"
@@ -15,24 +15,6 @@
 
 static struct disk *disk;
 static struct device *nvme;
-
-static void make_disk(void)
-{
-	char path[] = "/tmp/lodge-nvme-XXXXXX";
-	int fd = mkstemp(path);
-	uint8_t block[512];
-
-	for (unsigned i = 0; i < BLOCKS; i++) {
-		memset(block, 0xd1, sizeof(block));
-		le32_put(block, i);
-		if (pwrite(fd, block, sizeof(block), i * 512) != sizeof(block))
-			abort();
-	}
-	if (disk_open(&disk, &(struct disk_config){.path = path}, NULL) < 0)
-		abort();
-	unlink(path);
-	close(fd);
-}
 
 static void start(void)
 {
@@ -311,7 +293,7 @@ static void test_loaded(void)
 
 int main(void)
 {
-	make_disk();
+	disk = numbered_disk(BLOCKS, 0xd1, false, le32_put);
 	test_registers();
 	test_admin();
 	test_queues();

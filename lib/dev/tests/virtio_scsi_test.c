@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The virtio SCSI controller, and SCSI commands to disks, from the driver's side, down to a file. */
-#include "block/disk.h"
+#include "dev/tests/disk.h"
 #include "dev/tests/guest.h"
+#include "dev/tests/held.h"
 #include "tests/tap.h"
 
 #include <sched.h>
-#include <semaphore.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -18,24 +18,6 @@
 
 static struct disk *disk;
 static struct device *scsi;
-
-static void make_disk(void)
-{
-	char path[] = "/tmp/lodge-scsi-XXXXXX";
-	int fd = mkstemp(path);
-	uint8_t block[512];
-
-	for (unsigned i = 0; i < BLOCKS; i++) {
-		memset(block, 0xd1, sizeof(block));
-		be32_put(block, i);
-		if (pwrite(fd, block, sizeof(block), i * 512) != sizeof(block))
-			abort();
-	}
-	if (disk_open(&disk, &(struct disk_config){.path = path}, NULL) < 0)
-		abort();
-	unlink(path);
-	close(fd);
-}
 
 /* A command to a target: response, status and sense, as one number. */
 static unsigned ask(uint8_t target, const uint8_t *cdb, size_t cdb_len, uint32_t out, uint32_t in)
@@ -161,30 +143,6 @@ static void test_queues(void)
 
 #define MANY 128u /* requests, and entries of a queue */
 
-static struct disk_req holds[4]; /* as many as the disk has threads */
-static sem_t held, let_go;
-
-static void hold(struct disk_req *req)
-{
-	(void)req;
-	sem_post(&held);
-	while (sem_wait(&let_go))
-		;
-}
-
-static void hold_disk(void)
-{
-	sem_init(&held, 0, 0);
-	sem_init(&let_go, 0, 0);
-	for (unsigned i = 0; i < 4; i++) {
-		holds[i] = (struct disk_req){.op = DISK_FLUSH, .done = hold};
-		disk_submit(disk, &holds[i]);
-	}
-	for (unsigned i = 0; i < 4; i++)
-		while (sem_wait(&held))
-			;
-}
-
 /* A queue of MANY has more room between its rings than the others here. */
 static void set_large_queue(void)
 {
@@ -203,7 +161,7 @@ static void test_full(void)
 
 	ok(drive(SLOT, 0, 2, SIZE), "a driver with a queue of %u", MANY);
 	set_large_queue();
-	hold_disk();
+	hold_disk(disk);
 	memset(g_ram + OUT, 0, 64);
 	g_ram[OUT] = 1;
 	g_ram[OUT + 19] = 0x35; /* SYNCHRONIZE CACHE */
@@ -219,18 +177,16 @@ static void test_full(void)
 	offer(0, SIZE, 0);
 	kick(SLOT, 0);
 	is_int(used_idx(0), before + 1, "task management is answered all the same");
-	for (unsigned i = 0; i < 4; i++)
-		sem_post(&let_go);
+	let_disk_go(disk);
 	while (__atomic_load_n((uint16_t *)(void *)(g_ram + 0x22002), __ATOMIC_SEQ_CST) != MANY)
 		sched_yield();
-	disk_drain(disk);
 	ok(drive(SLOT, 0, 3, SIZE), "a driver of few again");
 	is_int(ASK(0, 0, 0x00), 0, "is served");
 }
 
 int main(void)
 {
-	make_disk();
+	disk = numbered_disk(BLOCKS, 0xd1, false, be32_put);
 	g_start();
 	scsi = device_create(&virtio_scsi_model, g_bus, NULL, &(struct virtio_scsi_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = SLOT}, .disks = {disk}, .n = 1}, NULL);

@@ -280,8 +280,10 @@ static unsigned n_pieces;
 static void keep(void *ctx, const struct iovec *iov, unsigned n)
 {
 	(void)ctx;
+	if (n_pieces == 64)
+		abort();
 	piece_len[n_pieces] = 0;
-	for (unsigned i = 0; i < n && n_pieces < 64; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		memcpy(pieces[n_pieces] + piece_len[n_pieces], iov[i].iov_base, iov[i].iov_len);
 		piece_len[n_pieces] += iov[i].iov_len;
 	}

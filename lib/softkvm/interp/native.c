@@ -65,7 +65,7 @@ static bool is_unaligned_sse(const struct vcpu *c, const struct insn *in)
 		return in->op >= 0xc8 && in->op <= 0xcd && c->amd; /* SHA */
 	if (in->map == X86_MAP_0F3A)
 		return (in->op >= 0x60 && in->op <= 0x63) || /* PCMPESTRM... */
-		       (in->op == 0xcc && c->amd);    /* SHA1RNDS4 */
+		       (in->op == 0xcc && c->amd);           /* SHA1RNDS4 */
 	if (in->map != X86_MAP_0F)
 		return false;
 	switch (in->op) {
