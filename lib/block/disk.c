@@ -20,7 +20,7 @@
  *	                     \-> pool's list -> run -> done         false
  *
  * Reads of what the host has in its page cache are done in the caller's thread
- * (RWF_NOWAIT): it is a copy, and cheaper than waking a thread. All else may block.
+ * (RWF_NOWAIT): it is a copy, and cheaper than waking a thread. All else may block. A longer copy is a thread's, and the guest goes on.
  */
 #include "block/disk.h"
 

@@ -17,6 +17,7 @@
 #include "base/macros.h"
 #include "block/iov.h"
 #include "block/node.h"
+#include "block/pool.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -174,9 +175,28 @@ static int transfer(struct file *f, bool is_read, uint64_t at, struct iovec *iov
 	return n_iov ? -ECANCELED : 0;
 }
 
+/* How much of it the host has cached. */
+static uint64_t read_now(struct file *f, uint64_t at, const struct iovec *iov, unsigned n_iov)
+{
+	ssize_t got;
+
+	if (__atomic_load_n(&f->no_cached, __ATOMIC_RELAXED))
+		return 0;
+	got = preadv2(f->fd, iov, (int)n_iov, (off_t)at, RWF_NOWAIT);
+	if (got < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL))
+		__atomic_store_n(&f->no_cached, true, __ATOMIC_RELAXED);
+	return got < 0 ? 0 : (uint64_t)got;
+}
+
 static int read_file(struct node *n, uint64_t at, struct iovec *iov, unsigned n_iov)
 {
-	return transfer(of(n), true, at, iov, n_iov);
+	uint64_t got = read_now(of(n), at, iov, n_iov);
+
+	iov_skip(&iov, &n_iov, got);
+	if (!n_iov)
+		return 0;
+	pool_wait();
+	return transfer(of(n), true, at + got, iov, n_iov);
 }
 
 static int write_file(struct node *n, uint64_t at, struct iovec *iov, unsigned n_iov)
@@ -192,6 +212,7 @@ static int flush_file(struct node *n)
 		return 0;
 	if (__atomic_load_n(&f->sync_failed, __ATOMIC_RELAXED))
 		return -EIO;
+	pool_wait();
 	if (fdatasync(f->fd) == 0)
 		return 0;
 	__atomic_store_n(&f->sync_failed, true, __ATOMIC_RELAXED);
@@ -202,6 +223,7 @@ static int punch(struct file *f, uint64_t at, uint64_t len, int mode)
 {
 	int rc;
 
+	pool_wait();
 	do {
 		rc = fallocate(f->fd, mode, (off_t)at, (off_t)len);
 	} while (rc < 0 && errno == EINTR);
@@ -246,15 +268,7 @@ static int discard_file(struct node *n, uint64_t at, uint64_t len)
 static bool read_cached_file(struct node *n, uint64_t at, const struct iovec *iov, unsigned n_iov,
 			     uint64_t len)
 {
-	struct file *f = of(n);
-	ssize_t got;
-
-	if (__atomic_load_n(&f->no_cached, __ATOMIC_RELAXED))
-		return false;
-	got = preadv2(f->fd, iov, (int)n_iov, (off_t)at, RWF_NOWAIT);
-	if (got < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL))
-		__atomic_store_n(&f->no_cached, true, __ATOMIC_RELAXED);
-	return got >= 0 && (uint64_t)got == len;
+	return read_now(of(n), at, iov, n_iov) == len;
 }
 
 static void close_file(struct node *n)

@@ -7,6 +7,11 @@
  * The list needs no bound of its own: its entries are the callers' request slots, of
  * which a device has a fixed number.
  *
+ * Of a disk whose bytes the host has, requests are copies, and two threads that copy at once only take turns: at the file's lock
+ * (a write has an inode alone), and at the cores that the guest wants as well. So one thread at a time works; who is going to wait
+ * for the host, or for another request, says so first (pool_wait()), and another may begin. Measured on two cores, 1 MiB writes at
+ * a virtio disk: 5.1 GiB/s, with four threads at once 3.8.
+ *
  * A request can be alone: it begins when all before it have ended, and those behind it when it has.
  *
  * `under_way` counts a request until its done has returned; pool_drain() waits for
@@ -18,10 +23,12 @@
 #include "base/thread.h"
 #include "block/disk.h"
 
-/* Whether the first request must wait for others: it is to be alone, or one that is running is. Lock held. */
+static __thread struct pool *working; /* the calling thread, on a request of this one; NULL once it has said that it waits */
+
+/* Whether the first request must wait for others: one works, or it is to be alone, or one that is running is. Lock held. */
 static bool must_wait(const struct pool *pool)
 {
-	return pool->running && (pool->alone || pool->first->alone);
+	return pool->works || (pool->running && (pool->alone || pool->first->alone));
 }
 
 /* The next request, or NULL when the pool ends. Lock held. */
@@ -37,7 +44,9 @@ static struct disk_req *next_locked(struct pool *pool)
 		if (!pool->first)
 			pool->last = &pool->first;
 		pool->running++;
+		pool->works = true;
 		pool->alone = req->alone;
+		working = pool;
 	}
 	return req;
 }
@@ -46,6 +55,9 @@ static struct disk_req *next_locked(struct pool *pool)
 static void end_locked(struct pool *pool)
 {
 	pool->running--;
+	if (working)
+		pool->works = false; /* and this thread takes the next */
+	working = NULL;
 	if (pool->alone || (pool->first && pool->first->alone))
 		pthread_cond_broadcast(&pool->work);
 	pool->alone = false;
@@ -103,6 +115,19 @@ void pool_fini(struct pool *pool)
 	pthread_mutex_destroy(&pool->lock);
 }
 
+void pool_wait(void)
+{
+	struct pool *pool = working;
+
+	if (!pool)
+		return;
+	working = NULL;
+	scoped_lock(&pool->lock);
+	pool->works = false;
+	if (pool->first)
+		pthread_cond_signal(&pool->work);
+}
+
 void pool_add(struct pool *pool, struct disk_req *req)
 {
 	scoped_lock(&pool->lock);
@@ -110,7 +135,8 @@ void pool_add(struct pool *pool, struct disk_req *req)
 	*pool->last = req;
 	pool->last = &req->next;
 	pool->under_way++;
-	pthread_cond_signal(&pool->work);
+	if (!pool->works)
+		pthread_cond_signal(&pool->work);
 }
 
 void pool_drain(struct pool *pool)

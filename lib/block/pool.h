@@ -23,6 +23,7 @@ struct pool {
 	unsigned under_way; /* requests queued or running */
 	unsigned running;
 	bool alone;         /* the one that is running */
+	bool works;         /* one of those that are running does not wait */
 	bool leave;
 	unsigned n_threads; /* not under lock: they do not change */
 	pthread_t threads[POOL_THREADS_MAX];
@@ -34,6 +35,9 @@ int pool_init(struct pool *pool, unsigned max,
 
 /* Waits until nothing is under way and ends the threads. */
 void pool_fini(struct pool *pool);
+
+/* Of a request: what comes now takes longer than to copy its bytes, so that others may begin. Anywhere else it does nothing. */
+void pool_wait(void);
 
 /* Queues a request: run and then its done are called on a thread. */
 void pool_add(struct pool *pool, struct disk_req *req);

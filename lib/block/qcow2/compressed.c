@@ -14,6 +14,7 @@
 #include "block/qcow2/inside.h"
 
 #include "base/scoped.h"
+#include "block/pool.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -90,6 +91,7 @@ int packed_read(struct qcow2 *q, uint64_t entry, uint64_t from, struct iovec *io
 {
 	int rc;
 
+	pool_wait();
 	scoped_lock(&q->unpacked_lock);
 	rc = unpack(q, entry);
 	for (unsigned i = 0; rc == 0 && i < n_iov; i++) {

@@ -22,6 +22,7 @@
 #include "base/scoped.h"
 #include "block/disk.h"
 #include "block/iov.h"
+#include "block/pool.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -46,6 +47,8 @@ static void claim(struct qcow2 *q, struct claim *c, uint64_t at, uint64_t len, b
 	*c = (struct claim){.first = at >> q->cluster_bits, .last = (at + len - 1) >> q->cluster_bits,
 			    .alone = alone, .ticket = q->tickets++, .next = q->claims};
 	q->claims = c;
+	if (must_wait(q, c))
+		pool_wait();
 	while (must_wait(q, c))
 		pthread_cond_wait(&q->released, &q->lock);
 }
