@@ -11,7 +11,9 @@
 #   make bench-life  pause, fork, save, restore of a guest that has booted
 #   make bench-firmware  from nothing to a shell by SeaBIOS and OVMF, beside QEMU TCG
 #   make bench-moves save, restore, migrate, beside QEMU TCG
-#   make bench-net   a guest's network through NAT, beside QEMU TCG
+#   make bench-net bench-disk bench-start   a guest's network through NAT, beside QEMU TCG
+#   make bench-disk  a guest's disks, beside QEMU TCG and the host's own fio
+#   make bench-start the time to the first instruction; what an idle guest takes
 #   make bench-handoff   an exit to the VMM, and to one in another process
 #   make hostile HOURS=1   attacks with other seeds, with and without sanitizers
 #   make oracle CASES=10000000   random instructions beside the CPU; goes on where it ended
@@ -141,6 +143,10 @@ bench-firmware: all
 	@tools/guest/image $(LODGE)
 	@bench/firmware
 
+bench-start: all
+	@tools/guest/image $(LODGE)
+	@bench/start
+
 bench-moves: all
 	@tools/guest/fetch cloud
 	@bench/moves
@@ -149,6 +155,11 @@ bench-net: all
 	@tools/guest/fetch cloud
 	@tools/guest/disk
 	@bench/net
+
+bench-disk: all
+	@tools/guest/fetch generic
+	@tools/guest/disk
+	@bench/disk
 
 bench-handoff: all
 	@$(BUILD)/gcc/bench/handoff
