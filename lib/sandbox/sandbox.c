@@ -16,6 +16,7 @@
  */
 #include "sandbox/sandbox.h"
 
+#include "base/log.h"
 #include "base/macros.h"
 #include "base/thread.h"
 #include "sandbox/filter.h"
@@ -159,8 +160,7 @@ static void on_thread_start(const char *name)
 void sandbox_prepare(void)
 {
 	inherited_note();
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		note(PRIVILEGES, -errno);
+	note(PRIVILEGES, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0);
 	thread_on_start(on_thread_start);
 }
 
@@ -186,8 +186,16 @@ void sandbox_alone(const char *name, const struct sandbox_needs *needs)
 		.reads = needs->reads, .shares = needs->shares, .readonly = needs->readonly, .network = needs->network,
 	};
 
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	drop_capabilities();
-	landlock_enter(&left);
-	filter_enter(filter_role(name), &filter);
+	char missing[SANDBOX_MISSING];
+	int rc;
+
+	note(PRIVILEGES, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0);
+	note(CAPABILITIES, drop_capabilities());
+	rc = landlock_enter(&left);
+	if (rc != -ENOSYS && rc != -EOPNOTSUPP) /* a kernel without it: lodge says so itself */
+		note(LANDLOCK, rc);
+	note(FILTER, filter_enter(filter_role(name), &filter));
+	list_failures(missing);
+	if (missing[0])
+		log_warn("sandbox", "lodge-%s is here without %s", name, missing);
 }
