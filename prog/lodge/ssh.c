@@ -6,6 +6,9 @@
  * lodge's own, under the process that runs the guest and when it began: the first connection takes the key that it finds, for it
  * goes to a process of the same user, and later ones hold the guest to it.
  *
+ * A guest may be anybody's: what the user's own configuration forwards to hosts (an agent with keys, a screen) it does not get, and a
+ * connection that is shared (ControlMaster) may be one to the guest that had this port before.
+ *
  * The port answers as soon as lodge does; the guest's sshd later. So the first words of the protocol (RFC 4253, 4.2) are waited for.
  */
 #include "lodge.h"
@@ -208,7 +211,8 @@ static int become(const struct ssh *s, const struct target *t, struct err *err)
 	argv[n++] = "-l";
 	argv[n++] = s->user;
 	for (const char *const *o = (const char *const[]){known, "GlobalKnownHostsFile=/dev/null", alias, "StrictHostKeyChecking=accept-new",
-							  "CheckHostIP=no", "LogLevel=ERROR", NULL}; *o; o++) {
+							  "CheckHostIP=no", "LogLevel=ERROR", "ForwardAgent=no", "ForwardX11=no",
+							  "ControlPath=none", NULL}; *o; o++) {
 		argv[n++] = "-o";
 		argv[n++] = *o;
 	}
