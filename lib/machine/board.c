@@ -342,7 +342,7 @@ static bool add_shares(struct machine *m, struct virtio_place place, struct err 
 		const struct machine_share *s = &m->config.shares[i];
 
 		if (!add(m, &virtio_fs_model, NULL, &(struct virtio_fs_config){
-			.pci = place, .tag = s->tag, .fd = s->fd, .loop = m->loop,
+			.pci = place, .tag = s->tag, .fd = s->fd, .loop = m->loop, .patience_ms = 30000,
 		}, err))
 			return false;
 	}

@@ -22,6 +22,7 @@ static struct device *dev;
 static struct loop *loop;
 static struct loop_timer soon;
 static int ends[2]; /* the device's, and ours */
+static int patience = -1;
 
 static void nothing(void *ctx)
 {
@@ -41,7 +42,8 @@ static void start(void)
 		abort();
 	loop_timer_init(&soon, loop, nothing, NULL);
 	dev = device_create(&virtio_fs_model, g_bus, NULL, &(struct virtio_fs_config){
-		.pci = {.host = g_host, .mem = &g_mem, .slot = SLOT}, .tag = "tag", .fd = ends[0], .loop = loop}, NULL);
+		.pci = {.host = g_host, .mem = &g_mem, .slot = SLOT}, .tag = "tag", .fd = ends[0], .loop = loop,
+		.patience_ms = patience}, NULL);
 	device_reset(g_host);
 	ok(drive(SLOT, 0, 2, SIZE), "a driver");
 }
@@ -221,11 +223,36 @@ static void test_save(void)
 	stop();
 }
 
+/* As lodge-share is while the host's file system does not answer it. */
+static void test_deaf(void)
+{
+	static uint8_t bytes[FS_MESSAGE_MAX];
+	struct state_out out = {0};
+
+	patience = 10;
+	start();
+	ask(0, 48, 100);
+	hear(bytes);
+	device_pause(dev);
+	ok(used_idx(1) == 1 && le32_get(answer_at(0) + 4) == (uint32_t)-5, "a pause does not wait for ever: EIO");
+	is_int(device_save(dev, "fs", &out), 0, "it is saved");
+	ok(!ends_with_session(&out), "without a session");
+	free(out.bytes);
+	stop();
+	start();
+	device_pause(dev);
+	out = (struct state_out){0};
+	is_int(device_save(dev, "fs", &out), 0, "one that is asked for its session, and does not answer, is not waited for either");
+	free(out.bytes);
+	stop();
+}
+
 int main(void)
 {
 	test_talk();
 	test_reset();
 	test_nonsense();
 	test_save();
+	test_deaf();
 	return done_testing();
 }

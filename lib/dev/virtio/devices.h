@@ -87,6 +87,7 @@ struct virtio_fs_config {
 	const char *tag;   /* by which the guest knows it: at most FS_TAG_MAX bytes of it */
 	int fd;            /* a socket to who has the files (fs_link.h); stays the caller's. -1: nobody */
 	struct loop *loop; /* which waits for it; NULL: nobody does */
+	int patience_ms;   /* how long a pause waits for a word of it, before it counts as gone; -1: for ever */
 };
 
 struct virtio_rng_config {

@@ -119,14 +119,14 @@ static void signal_all(struct fs *f)
 }
 
 /* Nobody is there any more, or nobody whom one can believe. */
-static void lose(struct fs *f)
+static void lose(struct fs *f, const char *how)
 {
 	if (f->lost)
 		return;
 	f->lost = true;
 	f->n_rest = 0;
 	f->sending = -1;
-	log_warn("share", "'%s': lodge-share has ended; what the guest does there fails with EIO", f->config.tag);
+	log_warn("share", "'%s': lodge-share %s; what the guest does there fails with EIO", f->config.tag, how);
 	for (unsigned i = 0; i < SLOTS; i++)
 		if (is_busy(f, i))
 			complete_with_error(f, &f->slots[i]);
@@ -154,7 +154,7 @@ static size_t take_answers(struct fs *f)
 
 		memcpy(&head, f->got + at, sizeof(head));
 		if (head.len > FS_MESSAGE_MAX) {
-			lose(f);
+			lose(f, "has ended");
 			return f->n_got;
 		}
 		if (f->n_got - at - sizeof(head) < head.len)
@@ -173,7 +173,7 @@ static void receive(struct fs *f)
 	if (f->lost || (n < 0 && (errno == EAGAIN || errno == EINTR)))
 		return;
 	if (n <= 0) {
-		lose(f);
+		lose(f, "has ended");
 		return;
 	}
 	f->n_got += (size_t)n;
@@ -208,7 +208,7 @@ static void flush(struct fs *f)
 			return;
 		}
 		if (n < 0) {
-			lose(f);
+			lose(f, "has ended");
 			return;
 		}
 		f->rest = iov_cut_front(f->rest, &f->n_rest, (uint64_t)n);
@@ -321,14 +321,19 @@ static void look_again(void *ctx)
 
 /* -- The session --------------------------------------------------------------------- */
 
+/*
+ * Nothing else happens in lodge meanwhile. A file system of the host's whose server is gone (NFS) holds that process up for as
+ * long as it likes; it does not hold lodge up for longer than this.
+ */
 static void wait_for(struct fs *f, short events)
 {
 	struct pollfd p = {f->config.fd, events, 0};
 
-	poll(&p, 1, -1);
+	if (poll(&p, 1, f->config.patience_ms) == 0)
+		lose(f, "does not answer");
 }
 
-/* All of it, however long it takes; false: it is lost. What the process has to say meanwhile is read, or it would read nothing. */
+/* All of it; false: it is lost. What the process has to say meanwhile is read, or it would read nothing. */
 static bool put(struct fs *f, const void *bytes, size_t len)
 {
 	for (size_t done = 0; done < len && !f->lost;) {
@@ -338,7 +343,7 @@ static bool put(struct fs *f, const void *bytes, size_t len)
 		if (n >= 0)
 			done += (size_t)n;
 		else if (errno != EAGAIN && errno != EINTR)
-			lose(f);
+			lose(f, "has ended");
 		if (n < 0 && !f->lost) {
 			wait_for(f, POLLIN | POLLOUT);
 			receive(f);
@@ -357,7 +362,7 @@ static bool get(struct fs *f, void *bytes, size_t len)
 		else if (n < 0 && errno == EAGAIN)
 			wait_for(f, POLLIN);
 		else if (n == 0 || errno != EINTR)
-			lose(f);
+			lose(f, "has ended");
 	}
 	return !f->lost;
 }
@@ -376,7 +381,7 @@ static void drop_half(struct fs *f)
 	if (f->n_got && head.len <= FS_MESSAGE_MAX)
 		get(f, f->got + f->n_got, sizeof(head) + head.len - f->n_got);
 	else if (f->n_got)
-		lose(f);
+		lose(f, "has ended");
 	f->n_got = 0;
 }
 
@@ -392,7 +397,7 @@ static bool ask(struct fs *f, uint32_t cookie, const uint8_t *bytes, uint32_t le
 		if (!get(f, &head, sizeof(head)))
 			return false;
 		if (head.len > *answer_len || (head.cookie != cookie && head.len > FS_MESSAGE_MAX)) {
-			lose(f);
+			lose(f, "has ended");
 			return false;
 		}
 		if (!get(f, answer, head.len))
