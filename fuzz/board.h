@@ -45,6 +45,7 @@
 #define AHCI_SLOT 30
 #define NVME_SLOT 29
 #define SCSI_SLOT 28
+#define VSOCK_SLOT 27
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
@@ -277,6 +278,8 @@ static inline void make_board(void)
 		.host = pci.host, .mem = &mem, .slot = NVME_SLOT, .disk = disk}, NULL);
 	devs[n++] = device_create(&virtio_scsi_model, bus, NULL, &(struct virtio_scsi_config){
 		.pci = {.host = pci.host, .mem = &mem, .slot = SCSI_SLOT}, .disks = {disk}, .n = 1}, NULL);
+	devs[n++] = device_create(&virtio_vsock_model, bus, NULL, &(struct virtio_vsock_config){
+		.pci = {.host = pci.host, .mem = &mem, .slot = VSOCK_SLOT}, .cid = 3}, NULL);
 	n_devs = n;
 	see_all();
 	if (!n_places)
@@ -285,6 +288,7 @@ static inline void make_board(void)
 	for (unsigned slot = 1; slot <= 6; slot++)
 		bring_up(slot);
 	bring_up(SCSI_SLOT);
+	bring_up(VSOCK_SLOT);
 	bring_up_ahci();
 	bring_up_nvme();
 }

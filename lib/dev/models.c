@@ -44,5 +44,6 @@ const struct device_model *const device_models[] = {
 	&virtio_net_model,
 	&virtio_rng_model,
 	&virtio_scsi_model,
+	&virtio_vsock_model,
 	NULL,
 };

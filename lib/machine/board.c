@@ -349,6 +349,14 @@ static bool add_shares(struct machine *m, struct virtio_place place, struct err 
 	return true;
 }
 
+static bool add_vsock(struct machine *m, struct virtio_place place, struct err *err)
+{
+	const struct machine_vsock *v = &m->config.vsock;
+
+	return !v->cid || add(m, &virtio_vsock_model, NULL, &(struct virtio_vsock_config){
+		.pci = place, .cid = v->cid, .port = v->port, .loop = m->loop}, err);
+}
+
 static bool add_virtio(struct machine *m, struct err *err)
 {
 	struct virtio_place place = {.host = m->board.pci, .mem = &m->mem};
@@ -358,7 +366,8 @@ static bool add_virtio(struct machine *m, struct err *err)
 	for (unsigned i = 0; i < m->config.n_disks; i++)
 		if (!add_disk(m, i, place, err))
 			return false;
-	return add_scsi(m, place, err) && add_console(m, place, err) && add_net(m, place, err) && add_shares(m, place, err);
+	return add_scsi(m, place, err) && add_console(m, place, err) && add_net(m, place, err) && add_shares(m, place, err) &&
+	       add_vsock(m, place, err);
 }
 
 /* The adapter's BAR leads there. A guest that puts it where other memory is gets neither more nor less than that. */

@@ -98,6 +98,17 @@ struct machine_share {
 	int fd;           /* a socket to who has the files (dev/virtio/fs_link.h); the caller's, closed after the machine is destroyed */
 };
 
+/* Sockets between programs in the guest and programs here. */
+struct machine_vsock {
+	uint32_t cid;          /* the guest's, 3 to 0xfffffffe; 0: it has none */
+	const char *path;      /* where they are here is who makes it's to know */
+	struct net_port *port; /* to who has the connections (dev/virtio/vsock_packet.h); the caller's, closed after the machine is destroyed.
+				* NULL: nobody has */
+};
+
+#define MACHINE_CID_MIN 3u
+#define MACHINE_CID_MAX 0xfffffffeu
+
 struct machine_panic {
 	/* The guest says that it panicked, through pvpanic; crash_kernel: a second kernel takes over.
 	 * On a vCPU's thread, as often as the guest likes. Same rules. */
@@ -135,6 +146,7 @@ struct machine_config {
 	struct machine_net net;
 	struct machine_share shares[MACHINE_SHARES_MAX];
 	unsigned n_shares;
+	struct machine_vsock vsock;
 	bool balloon;                   /* it can give memory back */
 	const uint8_t *initrd_more;     /* a cpio archive that the kernel is to find behind its initrd */
 	size_t initrd_more_len;         /* 0: none */

@@ -72,7 +72,7 @@ struct net_stream_config {
 	bool listens;
 	bool checked;   /* see struct net_port */
 	unsigned mtu;
-	size_t room;    /* bytes to keep of what the socket does not take; 0: one frame */
+	size_t room;    /* bytes to keep of what the socket does not take; 0: the rest of one frame */
 };
 
 /* 0 or -errno; the descriptor is closed then, too. */

@@ -197,8 +197,10 @@ static bool send_frame(struct net_port *p, const struct iovec *iov, unsigned n)
 	memcpy(all + 1, iov, n * sizeof(*iov));
 	if (!s->out_n) {
 		done = writev(s->fd, all, (int)n + 1);
+		if (done < 0 && (!would_wait(s) || s->out_size == HEAD + NET_FRAME_MAX))
+			return s->lost;
 		if (done < 0)
-			return !would_wait(s);
+			done = 0; /* all of it is kept */
 	}
 	if ((size_t)done < HEAD + len)
 		keep(s, all, n + 1, (size_t)done);

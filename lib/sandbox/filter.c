@@ -51,7 +51,7 @@ enum {
 	MAIN = 1, VCPU = 2, DISK = 4,
 	ANY = MAIN | VCPU | DISK,
 	MAIN_MAKES_CODE = 8, MAIN_REMOVES = 16,
-	TLS = 32, NAT = 64, VNC = 128, SHARE = 256, PULL = 512,
+	TLS = 32, NAT = 64, VNC = 128, SHARE = 256, PULL = 512, VSOCK = 1024,
 };
 
 static const struct {
@@ -66,6 +66,7 @@ static const struct {
 	{"vnc", VNC},
 	{"share", SHARE},
 	{"pull", PULL},
+	{"vsock", VSOCK},
 };
 
 /* (argument & mask) is `value`, or is not. */

@@ -20,17 +20,21 @@
 
 /* -- A process ---------------------------------------------------------------------------- */
 
-static void become(const char *const argv[], int in, int out)
+static void become(const char *const argv[], int in, int out, int given)
 {
+	int fds[3] = {fcntl(in, F_DUPFD, 10), fcntl(out, F_DUPFD, 10), given < 0 ? -1 : fcntl(given, F_DUPFD, 10)};
+
 	signal(SIGPIPE, SIG_DFL);
-	dup2(in, STDIN_FILENO);
-	dup2(out, STDOUT_FILENO);
+	dup2(fds[0], STDIN_FILENO);
+	dup2(fds[1], STDOUT_FILENO);
+	if (given >= 0)
+		dup2(fds[2], BESIDE_GIVEN);
 	execv(argv[0], (char *const *)argv);
 	_exit(127);
 }
 
 /* It reads one end; it writes there too, or to `out`, if that is none of -1. It is nobody's child: who guards a guest may wait for none. */
-static int start(const char *const argv[], int out, struct err *err)
+static int start(const char *const argv[], int out, int given, struct err *err)
 {
 	int ends[2];
 	pid_t pid;
@@ -40,7 +44,7 @@ static int start(const char *const argv[], int out, struct err *err)
 	pid = fork();
 	if (pid == 0) {
 		if (fork() == 0)
-			become(argv, ends[1], out < 0 ? ends[1] : out);
+			become(argv, ends[1], out < 0 ? ends[1] : out, given);
 		_exit(0);
 	}
 	close(ends[1]);
@@ -54,7 +58,7 @@ static int start(const char *const argv[], int out, struct err *err)
 
 int beside_shell(const char *command, struct err *err)
 {
-	return start((const char *const[]){"/bin/sh", "-c", command, NULL}, -1, err);
+	return start((const char *const[]){"/bin/sh", "-c", command, NULL}, -1, -1, err);
 }
 
 /* -- A program of ours -------------------------------------------------------------------- */
@@ -92,7 +96,7 @@ int beside_hear(int says, const char *name, struct err *err)
 	return code == 0 ? 0 : err_set(err, (int)code, "%s", why + (*why == ' '));
 }
 
-int beside_start(const char *name, const char *const words[], int *says, struct err *err)
+int beside_start(const char *name, const char *const words[], int given, int *says, struct err *err)
 {
 	const char *argv[WORDS_MAX + 2];
 	char path[PATH_MAX];
@@ -105,7 +109,7 @@ int beside_start(const char *name, const char *const words[], int *says, struct 
 	argv[n] = NULL;
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return err_sys(err, errno, "a pipe");
-	fd = start(argv, ends[1], err);
+	fd = start(argv, ends[1], given, err);
 	close(ends[1]);
 	if (fd < 0)
 		close(ends[0]);

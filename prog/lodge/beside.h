@@ -19,8 +19,11 @@ int beside_shell(const char *command, struct err *err);
 /* Where a program of ours is: beside us, or where it was installed. */
 const char *beside_program(char path[PATH_MAX], const char *name);
 
-/* A program of ours, by its name, with these words (that end with NULL). Meanwhile one may do something else; *says is for beside_hear(). */
-int beside_start(const char *name, const char *const words[], int *says, struct err *err);
+#define BESIDE_GIVEN 3
+
+/* A program of ours, by its name, with these words (that end with NULL); `given` is its descriptor BESIDE_GIVEN, if it is not -1, and stays
+ * the caller's. Meanwhile one may do something else; *says is for beside_hear(). */
+int beside_start(const char *name, const char *const words[], int given, int *says, struct err *err);
 
 /* Waits until it has said that it is ready, or why it is not: 0 or -errno. `says` is closed. */
 int beside_hear(int says, const char *name, struct err *err);

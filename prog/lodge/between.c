@@ -18,7 +18,7 @@ int between_tls(const char *how, const char *address, const char *certificates, 
 
 	if (!certificates && (rc = userdir_find(home, "XDG_CONFIG_HOME", ".config", "lodge/tls", err)) < 0)
 		return rc;
-	fd = beside_start("lodge-tls", (const char *const[]){how, address, certificates ? certificates : home, NULL}, &says, err);
+	fd = beside_start("lodge-tls", (const char *const[]){how, address, certificates ? certificates : home, NULL}, -1, &says, err);
 	if (fd < 0 || beside_hear(says, "lodge-tls", err) == 0)
 		return fd;
 	close(fd);

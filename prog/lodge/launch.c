@@ -70,7 +70,7 @@ int launch_set_trace(void *into, char *value, struct err *err)
 
 const char *launch_path(const char *path)
 {
-	static char *paths[2 + MACHINE_DISKS_MAX + MACHINE_SATA_MAX]; /* the kernel, its initrd, disks and CDs */
+	static char *paths[3 + MACHINE_DISKS_MAX + MACHINE_SATA_MAX]; /* the kernel, its initrd, a socket, disks and CDs */
 	static unsigned n;
 	char dir[PATH_MAX];
 
@@ -341,6 +341,7 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 	    open_control(s, &err) < 0 || open_disks(&disks, config, &err) < 0 ||
 	    open_display(l, s, config, &err) < 0 ||
 	    net_open(&l->net, l->name, config, &nat, &err) < 0 || shares_open(&l->shares, disks.known, config, &err) < 0 ||
+	    vsock_open(&l->vsock, config, &err) < 0 ||
 	    launch_choose(l, config, &err) < 0 || create(s, config, &err) < 0 ||
 	    net_wait(nat, &err) < 0 || go_back(&disks, config, &err) < 0)
 		code = refuse(l, &err);
@@ -349,6 +350,7 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 	machine_destroy(s->machine);
 	net_close(config);
 	shares_close(config);
+	vsock_close(config);
 	for (unsigned i = 0; i < config->n_disks; i++)
 		disk_close(config->disks[i]);
 	for (unsigned i = 0; i < config->n_cds; i++)

@@ -14,6 +14,7 @@
 #include "machine/machine.h"
 #include "net.h"
 #include "shares.h"
+#include "vsock.h"
 
 /* What options fill in. */
 struct launch {
@@ -25,6 +26,7 @@ struct launch {
 	int incoming; /* a socket to where the guest comes from (machine/incoming.h); -1: none */
 	struct net_options net;
 	struct shares shares;
+	struct vsock_options vsock;
 	const struct document *document; /* what of it was said; or NULL */
 	char **command; /* that the guest's agent is to run, its words; NULL: there is a console */
 	int image;      /* with no words in `command`: the machine is saved there when its agent has answered, and ends; -1 */
@@ -58,6 +60,8 @@ struct launch {
 	 (base) + offsetof(struct launch, net.capture), 0, 0, NULL},                       \
 	{"--share", "DIR[:TAG][,ro]", "a directory for the guest, once for each: mount -t virtiofs TAG /mnt", OPTION_OTHER, \
 	 (base) + offsetof(struct launch, shares), 0, 0, shares_set},                      \
+	{"--vsock", "PATH[,cid=N]", "sockets between programs in the guest and here: at PATH one connects to it", OPTION_OTHER, \
+	 (base) + offsetof(struct launch, vsock), 0, 0, vsock_set},                        \
 	{"--stats", NULL, "print counters on stderr at the end", OPTION_FLAG,              \
 	 (base) + offsetof(struct launch, stats), 0, 0, NULL},                             \
 	{"--trace", "exits[:FILE]", "a line for each exit, on stderr or in a file",        \

@@ -108,7 +108,7 @@ static int open_user(const struct net_options *o, struct net_port **p, int *nat,
 	int fd;
 
 	memcpy(words, o->forwards, o->n_forwards * sizeof(words[0]));
-	fd = beside_start("lodge-nat", words, nat, err);
+	fd = beside_start("lodge-nat", words, -1, nat, err);
 	return fd < 0 ? fd : net_stream(p, &(struct net_stream_config){.fd = fd, .checked = true, .mtu = NAT_MTU}, err);
 }
 

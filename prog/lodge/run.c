@@ -318,7 +318,7 @@ static void put_file(FILE *out, const char *path)
 }
 
 /* A text that is another one for another machine. NULL: no memory. */
-static char *recipe(const struct parts *r, const char *net, const struct shares *shares)
+static char *recipe(const struct parts *r, const char *net, const struct shares *shares, const struct vsock_options *vsock)
 {
 	char *text = NULL;
 	size_t n;
@@ -341,6 +341,8 @@ static char *recipe(const struct parts *r, const char *net, const struct shares 
 	for (unsigned i = 0; i < shares->n; i++)
 		fprintf(out, "share '%s' %s %d\n", shares->dirs[i].path, shares->dirs[i].tag ? shares->dirs[i].tag : "",
 			shares->dirs[i].readonly);
+	if (vsock->path)
+		fprintf(out, "vsock %u\n", vsock->cid);
 	return fclose(out) == 0 ? text : NULL;
 }
 
@@ -354,7 +356,7 @@ static int run_template(struct run *r)
 
 	if (memcmp(&r->parts, &defaults.parts, sizeof(r->parts)) != 0) {
 		make_absolute(&r->parts);
-		text = recipe(&r->parts, r->launch.net.how, &r->launch.shares);
+		text = recipe(&r->parts, r->launch.net.how, &r->launch.shares, &r->launch.vsock);
 		if (!text) {
 			err_set(&err, ENOMEM, "no memory");
 			return report_failure(&err);

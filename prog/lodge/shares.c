@@ -117,7 +117,7 @@ static int start(struct machine_share *d, struct err *err)
 {
 	int says;
 
-	d->fd = beside_start("lodge-share", (const char *const[]){d->path, d->readonly ? "ro" : "rw", NULL}, &says, err);
+	d->fd = beside_start("lodge-share", (const char *const[]){d->path, d->readonly ? "ro" : "rw", NULL}, -1, &says, err);
 	return d->fd < 0 ? d->fd : beside_hear(says, "lodge-share", err);
 }
 

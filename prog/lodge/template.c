@@ -98,6 +98,7 @@ static void boot(const struct template *t, const struct launch *l, int image, pi
 	here.sandbox = l->sandbox;
 	here.net = (struct net_options){.how = l->net.how};
 	here.shares = l->shares;
+	here.vsock = l->vsock;
 	here.no_reboot = true;
 	here.command = no_words;
 	here.image = image;

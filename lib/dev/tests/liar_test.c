@@ -33,7 +33,7 @@
 #define RAM_AT 0x100000u /* guest-physical: what is below is no RAM */
 #define LIAR_RAM 0x8000u
 
-enum { RNG = 1, CONSOLE, DISK, NET, SCSI, FS, BALLOON, SLOTS };
+enum { RNG = 1, CONSOLE, DISK, NET, SCSI, FS, BALLOON, VSOCK, SLOTS };
 
 static uint8_t *ram;
 static volatile bool stop;
@@ -233,48 +233,58 @@ static size_t output(void *ctx, const uint8_t *bytes, size_t n)
 	return below(4) && all != 7 ? n : below((unsigned)n + 1);
 }
 
-/* -- The network ------------------------------------------------------------------------------- */
+/* -- The network, and sockets: packets that come to a port -------------------------------------- */
 
 static struct loop *loop;
 static struct loop_timer soon;
-static int wire;
+static struct wire {
+	struct net_port *port;
+	int fd;
+	uint8_t frame[65536];
+	size_t at, n;
+} wires[2]; /* of the card, and of sockets */
 
 static void nothing(void *ctx)
 {
 	(void)ctx;
 }
 
-static struct net_port *make_port(void)
+static void make_wire(struct wire *w)
 {
-	struct net_port *p;
 	int ends[2];
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) < 0 || loop_create(&loop, NULL) < 0 ||
-	    net_stream(&p, &(struct net_stream_config){.fd = ends[0], .mtu = 1500}, NULL) < 0)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) < 0 ||
+	    net_stream(&w->port, &(struct net_stream_config){.fd = ends[0], .mtu = 1500}, NULL) < 0)
+		abort();
+	w->fd = ends[1];
+}
+
+static void make_wires(void)
+{
+	if (loop_create(&loop, NULL) < 0)
 		abort();
 	loop_timer_init(&soon, loop, nothing, NULL);
-	wire = ends[1];
-	return p;
+	make_wire(&wires[0]);
+	make_wire(&wires[1]);
 }
 
 /* Frames that come, and a round of the loop that brings them. What was sent is taken away, or not. */
-static void use_network(void)
+static void use_wire(struct wire *w)
 {
-	static uint8_t frame[65536], bytes[65536];
-	static size_t at, n;
+	static uint8_t bytes[65536];
 	ssize_t done;
 
-	if (at == n) {
-		n = 14 + below(below(4) ? 1500 : 60000);
-		frame[2] = (uint8_t)(n >> 8);
-		frame[3] = (uint8_t)n;
-		n += 4;
-		at = 0;
+	if (w->at == w->n) {
+		w->n = 14 + below(below(4) ? 1500 : 60000);
+		w->frame[2] = (uint8_t)(w->n >> 8);
+		w->frame[3] = (uint8_t)w->n;
+		w->n += 4;
+		w->at = 0;
 	}
-	done = write(wire, frame + at, n - at);
-	at += done > 0 ? (size_t)done : 0;
+	done = write(w->fd, w->frame + w->at, w->n - w->at);
+	w->at += done > 0 ? (size_t)done : 0;
 	if (below(4))
-		while (read(wire, bytes, sizeof(bytes)) > 0)
+		while (read(w->fd, bytes, sizeof(bytes)) > 0)
 			;
 	loop_call(&soon);
 	loop_once(loop);
@@ -325,7 +335,7 @@ static void drop(void *ctx, void *host, uint64_t len)
 	memset(host, 0, len);
 }
 
-static void make_devices(struct device *dev[SLOTS], struct disk *disk, struct net_port *port)
+static void make_devices(struct device *dev[SLOTS], struct disk *disk)
 {
 	g_start();
 	g_mem = (struct guest_mem){0};
@@ -341,13 +351,15 @@ static void make_devices(struct device *dev[SLOTS], struct disk *disk, struct ne
 		.pci = {.host = g_host, .mem = &g_mem, .slot = DISK}, .disk = disk,
 		.serial = "lodge-0"}, NULL);
 	dev[NET] = device_create(&virtio_net_model, g_bus, NULL, &(struct virtio_net_config){
-		.pci = {.host = g_host, .mem = &g_mem, .slot = NET}, .port = port, .loop = loop, .mtu = 1500}, NULL);
+		.pci = {.host = g_host, .mem = &g_mem, .slot = NET}, .port = wires[0].port, .loop = loop, .mtu = 1500}, NULL);
 	dev[SCSI] = device_create(&virtio_scsi_model, g_bus, NULL, &(struct virtio_scsi_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = SCSI}, .disks = {disk}, .n = 1}, NULL);
 	dev[FS] = device_create(&virtio_fs_model, g_bus, NULL, &(struct virtio_fs_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = FS}, .tag = "tag", .fd = files[0], .loop = loop}, NULL);
 	dev[BALLOON] = device_create(&virtio_balloon_model, g_bus, NULL, &(struct virtio_balloon_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = BALLOON}}, NULL);
+	dev[VSOCK] = device_create(&virtio_vsock_model, g_bus, NULL, &(struct virtio_vsock_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = VSOCK}, .cid = 3, .port = wires[1].port, .loop = loop}, NULL);
 	g_mem.drop = drop;
 	device_reset(g_host);
 }
@@ -386,13 +398,13 @@ int main(int argc, char **argv)
 	struct device *dev[SLOTS];
 	struct state_out out = {0};
 	struct disk *disk = make_disk();
-	struct net_port *port = make_port();
 	pthread_t thread, server;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, files) < 0 || pthread_create(&server, NULL, serve_files, NULL))
 		abort();
 	ram = between_guards(LIAR_RAM);
-	make_devices(dev, disk, port);
+	make_wires();
+	make_devices(dev, disk);
 	pthread_create(&thread, NULL, scribble, NULL);
 	for (unsigned n = 0; n < rounds; n++) {
 		unsigned slot = RNG + n % (SLOTS - RNG);
@@ -405,13 +417,13 @@ int main(int argc, char **argv)
 				virtio_console_input(dev[CONSOLE], below(2), (const uint8_t *)"hello", 5);
 			if (slot == CONSOLE && below(2))
 				virtio_console_output_ready(dev[CONSOLE], below(2));
-			if (slot == NET || slot == FS)
-				use_network();
-			if (slot == FS && below(20) == 0) {
-				device_pause(dev[FS]);
+			if (slot == NET || slot == FS || slot == VSOCK)
+				use_wire(&wires[slot == VSOCK]);
+			if ((slot == FS || slot == VSOCK) && below(20) == 0) {
+				device_pause(dev[slot]);
 				out.len = 0;
-				device_save(dev[FS], "fs", &out);
-				device_resume(dev[FS]);
+				device_save(dev[slot], "fs", &out);
+				device_resume(dev[slot]);
 			}
 		}
 		broken += bar_in(slot, 0, STATUS, 1) >> 6 & 1;
@@ -427,8 +439,10 @@ int main(int argc, char **argv)
 	g_stop();
 	shutdown(files[0], SHUT_RDWR);
 	pthread_join(server, NULL);
-	port->type->close(port);
-	close(wire);
+	for (unsigned i = 0; i < 2; i++) {
+		wires[i].port->type->close(wires[i].port);
+		close(wires[i].fd);
+	}
 	loop_timer_fini(&soon);
 	loop_destroy(loop);
 	disk_close(disk);

@@ -308,6 +308,7 @@ static struct device *make_on_board(const struct device_model *m)
 		{&virtio_net_model, &(struct virtio_net_config){.pci = pci, .port = &port, .mtu = 1500}, {0}},
 		{&virtio_rng_model, &(struct virtio_rng_config){.pci = pci}, {0}},
 		{&virtio_scsi_model, &(struct virtio_scsi_config){.pci = pci, .disks = {disk}, .n = 1}, {0}},
+		{&virtio_vsock_model, &(struct virtio_vsock_config){.pci = pci, .cid = 3}, {0}},
 	};
 
 	for (size_t i = 0; i < sizeof(configs) / sizeof(configs[0]); i++)
@@ -356,6 +357,7 @@ static const struct {
 	{&virtio_net_model, use_virtio},
 	{&virtio_rng_model, use_virtio},
 	{&virtio_scsi_model, use_virtio},
+	{&virtio_vsock_model, use_virtio},
 };
 
 /* -- What is not taken as it is ---------------------------------------------------- */

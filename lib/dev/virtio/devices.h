@@ -90,6 +90,13 @@ struct virtio_fs_config {
 	int patience_ms;   /* how long a pause waits for a word of it, before it counts as gone; -1: for ever */
 };
 
+struct virtio_vsock_config {
+	struct virtio_place pci;
+	uint32_t cid;          /* the guest's: 3 to 0xfffffffe */
+	struct net_port *port; /* to who has the connections, in packets (vsock_packet.h); the caller's. NULL: nobody has */
+	struct loop *loop;     /* which waits for it; NULL: nobody does */
+};
+
 struct virtio_rng_config {
 	struct virtio_place pci;
 };
@@ -101,6 +108,7 @@ extern const struct device_model virtio_fs_model;
 extern const struct device_model virtio_net_model;
 extern const struct device_model virtio_rng_model;
 extern const struct device_model virtio_scsi_model;
+extern const struct device_model virtio_vsock_model;
 
 /* As uart_input() and uart_output_ready(). Port 1 takes all or nothing. */
 size_t virtio_console_input(struct device *console, unsigned port, const uint8_t *bytes, size_t n);

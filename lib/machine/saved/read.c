@@ -350,6 +350,16 @@ static int get_shares(const struct saved *s, struct machine_config *config, stru
 	return 0;
 }
 
+static int get_cid(const struct saved *s, struct machine_vsock *vsock, struct err *err)
+{
+	uint64_t cid = 0;
+	int rc = json_find(s->description, "cid") ? json_get_uint(s->description, "cid", MACHINE_CID_MAX, &cid, err) : 0;
+
+	*vsock = (struct machine_vsock){.cid = (uint32_t)cid};
+	return rc < 0 || !cid || cid >= MACHINE_CID_MIN ? rc : err_set(err, EINVAL, "its 'cid' is %llu, which is no guest's",
+								       (unsigned long long)cid);
+}
+
 int saved_config(const struct saved *s, struct machine_config *config, struct err *err)
 {
 	const char *console, *board;
@@ -365,7 +375,7 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 	    (rc = get_text(s, "append", &config->cmdline, err)) < 0 ||
 	    (rc = get_text(s, "port", &config->port.name, err)) < 0 ||
 	    (rc = get_net(s, &config->net, err)) < 0 || (rc = get_boot(s, config, err)) < 0 ||
-	    (rc = get_shares(s, config, err)) < 0 ||
+	    (rc = get_shares(s, config, err)) < 0 || (rc = get_cid(s, &config->vsock, err)) < 0 ||
 	    (rc = json_get_str(s->description, "console", &console, err)) < 0 ||
 	    (json_find(s->description, "screen") &&
 	     (rc = json_get_bool(s->description, "screen", &config->screen, err)) < 0) ||

@@ -255,6 +255,8 @@ static char *describe(const struct machine *m, size_t *len)
 	describe_boot(m, &j);
 	describe_net(m, &j);
 	describe_shares(m, &j);
+	if (m->config.vsock.cid)
+		json_uint(&j, "cid", m->config.vsock.cid);
 	describe_features(m, &j);
 	json_close(&j);
 	if (fclose(j.out) == 0)

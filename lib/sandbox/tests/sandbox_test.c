@@ -152,13 +152,13 @@ static long try_code_private(void) { return map_code(SOFTKVM_CODE_SIZE, MAP_PRIV
 
 /* -- The table ------------------------------------------------------------------------------------ */
 
-enum { MAIN, VCPU, DISK, TLS, NAT, VNC, SHARE, PULL, N_ROLES };
+enum { MAIN, VCPU, DISK, TLS, NAT, VNC, SHARE, PULL, VSOCK, N_ROLES };
 
-static const char *const roles[] = {"main", "vcpu", "disk", "tls", "nat", "vnc", "share", "pull"};
+static const char *const roles[] = {"main", "vcpu", "disk", "tls", "nat", "vnc", "share", "pull", "vsock"};
 
-#define ALL_DIE {DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}
-#define ALL_FAIL(e) {-(e), -(e), -(e), -(e), -(e), -(e), -(e), -(e)}
-#define ALL_DO {0, 0, 0, 0, 0, 0, 0, 0}
+#define ALL_DIE {DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}
+#define ALL_FAIL(e) {-(e), -(e), -(e), -(e), -(e), -(e), -(e), -(e), -(e)}
+#define ALL_DO {0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 static const struct {
 	const char *name;
@@ -170,10 +170,10 @@ static const struct {
 	{"openat a file", try_openat, ALL_FAIL(EACCES)},
 	{"openat2", try_openat2, ALL_DIE},
 	{"creat", try_creat, ALL_DIE},
-	{"stat a file", try_stat, {-EACCES, -EACCES, -EACCES, -EACCES, 0, -EACCES, -EACCES, -EACCES}},
-	{"unlink where one may", try_unlink, {0, -EACCES, -EACCES, -EACCES, -EACCES, -EACCES, -EACCES, -EACCES}},
+	{"stat a file", try_stat, {-EACCES, -EACCES, -EACCES, -EACCES, 0, -EACCES, -EACCES, -EACCES, -EACCES}},
+	{"unlink where one may", try_unlink, {0, -EACCES, -EACCES, -EACCES, -EACCES, -EACCES, -EACCES, -EACCES, -EACCES}},
 	{"unlink elsewhere", try_unlink_elsewhere, ALL_FAIL(EACCES)},
-	{"unlinkat", try_unlinkat, {DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, -EACCES, DEAD}},
+	{"unlinkat", try_unlinkat, {DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, -EACCES, DEAD, DEAD}},
 	{"open it by a name that is none's link", try_open_nofollow, ALL_FAIL(EACCES)},
 	{"rename", try_rename, ALL_DIE},
 	{"chmod", try_chmod, ALL_DIE},
@@ -184,21 +184,21 @@ static const struct {
 	{"vfork", try_vfork, ALL_DIE},
 	{"clone of a process", try_clone_process, ALL_DIE},
 	{"clone into a user namespace", try_clone_user, ALL_DIE},
-	{"clone3", try_clone3, {-ENOSYS, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
-	{"clone of a thread", try_thread, {-EINVAL, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
+	{"clone3", try_clone3, {-ENOSYS, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
+	{"clone of a thread", try_thread, {-EINVAL, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
 	{"unshare", try_unshare, ALL_DIE},
-	{"socket", try_socket, {DEAD, DEAD, DEAD, DEAD, 0, DEAD, DEAD, 0}},
-	{"a datagram socket", try_datagram, {DEAD, DEAD, DEAD, DEAD, 0, DEAD, DEAD, DEAD}},
-	{"a raw socket", try_raw, {DEAD, DEAD, DEAD, DEAD, -EPERM, DEAD, DEAD, DEAD}},
-	{"a packet socket", try_packet, {DEAD, DEAD, DEAD, DEAD, -EPERM, DEAD, DEAD, DEAD}},
-	{"a Unix socket", try_unix_socket, {DEAD, DEAD, DEAD, DEAD, -EPERM, DEAD, DEAD, DEAD}},
-	{"connect", try_connect, {DEAD, DEAD, DEAD, DEAD, -EBADF, DEAD, DEAD, -EBADF}},
-	{"bind", try_bind, {DEAD, DEAD, DEAD, DEAD, -EBADF, DEAD, DEAD, DEAD}},
-	{"sendto somebody", try_sendto, {DEAD, DEAD, DEAD, DEAD, -EBADF, DEAD, DEAD, -EBADF}},
-	{"sendmsg", try_sendmsg, {-EBADF, DEAD, DEAD, -EBADF, DEAD, DEAD, DEAD, -EBADF}},
+	{"socket", try_socket, {DEAD, DEAD, DEAD, DEAD, 0, DEAD, DEAD, 0, DEAD}},
+	{"a datagram socket", try_datagram, {DEAD, DEAD, DEAD, DEAD, 0, DEAD, DEAD, DEAD, DEAD}},
+	{"a raw socket", try_raw, {DEAD, DEAD, DEAD, DEAD, -EPERM, DEAD, DEAD, DEAD, DEAD}},
+	{"a packet socket", try_packet, {DEAD, DEAD, DEAD, DEAD, -EPERM, DEAD, DEAD, DEAD, DEAD}},
+	{"a Unix socket", try_unix_socket, {DEAD, DEAD, DEAD, DEAD, -EPERM, DEAD, DEAD, DEAD, 0}},
+	{"connect", try_connect, {DEAD, DEAD, DEAD, DEAD, -EBADF, DEAD, DEAD, -EBADF, -EBADF}},
+	{"bind", try_bind, {DEAD, DEAD, DEAD, DEAD, -EBADF, DEAD, DEAD, DEAD, DEAD}},
+	{"sendto somebody", try_sendto, {DEAD, DEAD, DEAD, DEAD, -EBADF, DEAD, DEAD, -EBADF, DEAD}},
+	{"sendmsg", try_sendmsg, {-EBADF, DEAD, DEAD, -EBADF, DEAD, DEAD, DEAD, -EBADF, DEAD}},
 	{"memory to execute", try_mmap_exec, ALL_DIE},
 	{"memory to write and execute", try_mmap_all, ALL_DIE},
-	{"a code cache", try_code, {0, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
+	{"a code cache", try_code, {0, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
 	{"a code cache of another size", try_code_short, ALL_DIE},
 	{"a code cache of one's own", try_code_private, ALL_DIE},
 	{"mprotect to execute", try_mprotect_exec, ALL_DIE},
@@ -230,15 +230,15 @@ static const struct {
 	{"dup", try_dup, ALL_DIE},
 	{"an x32 call", try_x32, ALL_DIE},
 	/* What one role needs and another does not: */
-	{"KVM_RUN", try_run, {-EBADF, -EBADF, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
-	{"a timer", try_timer, {-EINVAL, -EINVAL, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
-	{"a memfd", try_memfd, {0, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
-	{"another filter", try_filter, {-EFAULT, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
-	{"poll", try_poll, {0, 0, 0, 0, 0, 0, DEAD, 0}},
-	{"ppoll", try_ppoll, {0, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
-	{"read", try_read, {-EBADF, DEAD, DEAD, -EBADF, -EBADF, DEAD, -EBADF, -EBADF}},
-	{"pread64", try_pread, {-EBADF, DEAD, DEAD, DEAD, DEAD, DEAD, -EBADF, -EBADF}},
-	{"fallocate", try_allocate, {-EBADF, DEAD, -EBADF, DEAD, DEAD, DEAD, -EBADF, DEAD}},
+	{"KVM_RUN", try_run, {-EBADF, -EBADF, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
+	{"a timer", try_timer, {-EINVAL, -EINVAL, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
+	{"a memfd", try_memfd, {0, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
+	{"another filter", try_filter, {-EFAULT, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
+	{"poll", try_poll, {0, 0, 0, 0, 0, 0, DEAD, 0, 0}},
+	{"ppoll", try_ppoll, {0, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
+	{"read", try_read, {-EBADF, DEAD, DEAD, -EBADF, -EBADF, DEAD, -EBADF, -EBADF, -EBADF}},
+	{"pread64", try_pread, {-EBADF, DEAD, DEAD, DEAD, DEAD, DEAD, -EBADF, -EBADF, DEAD}},
+	{"fallocate", try_allocate, {-EBADF, DEAD, -EBADF, DEAD, DEAD, DEAD, -EBADF, DEAD, DEAD}},
 	/* What all need, so that this test is one of the list and not of a process that cannot do anything: */
 	{"memory", try_mmap, ALL_DO},
 	{"tgkill ourselves", try_tgkill_self, ALL_DO},
@@ -281,7 +281,7 @@ static _Noreturn void shut_in(int role, long (*run)(void))
 	pthread_t thread;
 
 	the_try = run;
-	if (role >= TLS) { /* a process of its own (prog/lodge/tls/pump.c, nat/main.c, vnc/main.c, share/main.c, pull/main.c), which ends without a word */
+	if (role >= TLS) { /* a process of its own (prog/lodge/tls/pump.c, nat/main.c, vnc/main.c, share/main.c, pull/main.c, vsock/main.c), which ends without a word */
 		sandbox_alone(roles[role], &(struct sandbox_needs){.network = role == NAT || role == PULL});
 		report->outcome = run();
 		_exit(0);
