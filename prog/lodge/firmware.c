@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * See firmware.h. Images are where Debian's packages put them. Of OVMF it is the build for 4 MiB without Secure Boot: the one with it wants
- * system management mode, which there is not (docs/board.md).
+ * system management mode, which there is not (docs/board.md), and would stop without a word: it is refused, where its package says what it is.
  *
  * A file of variables is one guest's: it is locked as long as the guest is there.
  */
@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/macros.h"
 #include "base/scoped.h"
+#include "descriptor.h"
 #include "dev/flash.h"
 #include "launch.h"
 #include "machine/board_map.h"
@@ -22,14 +23,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { BIOS, UEFI };
+
 static const struct {
 	const char *name, *is, *package;
 	const char *paths[3];
 	const char *variables; /* as they are in a new computer; NULL: it keeps none */
 } known[] = {
-	{"bios", "SeaBIOS", "seabios",
+	[BIOS] = {"bios", "SeaBIOS", "seabios",
 	 {"/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin", "/usr/share/seabios/bios.bin"}, NULL},
-	{"uefi", "OVMF", "ovmf", {"/usr/share/OVMF/OVMF_CODE_4M.fd"}, "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+	[UEFI] = {"uefi", "OVMF", "ovmf", {"/usr/share/OVMF/OVMF_CODE_4M.fd"}, "/usr/share/OVMF/OVMF_VARS_4M.fd"},
 };
 
 /* The row of a name; -1: it is a file. */
@@ -131,6 +134,9 @@ int firmware_configure(const struct firmware_options *o, struct machine_config *
 	config->firmware = row >= 0 ? find_image(row, err) : launch_path(o->image);
 	if (!config->firmware)
 		return -ENOENT;
+	if (descriptor_says(config->firmware, "requires-smm"))
+		return err_set(err, ERANGE, "--firmware '%s' wants system management mode, which this machine has not: %s is the build without",
+			       config->firmware, known[UEFI].paths[0]);
 	rc = open_variables(o, row, config, err);
 	return rc < 0 || !o->log ? rc : open_log(o->log, config, err);
 }
