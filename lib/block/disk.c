@@ -438,6 +438,10 @@ static int keep_moment(struct disk *disk, struct disk_moment *m)
 	const char *name = m->keep ? m->keep : m->forget;
 	int rc = 0;
 
+	if (disk->held == FILE_REST)
+		return err_set(&m->err, EBUSY, "disk '%s' is another lodge's now", disk->path);
+	if (name && slot_of(name) >= 0)
+		return err_set(&m->err, EINVAL, "snapshots that are called '%s' and the like are those of forks", FORK_NAME "1");
 	if (name) { /* one of that name is what a failed attempt has left */
 		rc = qcow2_snapshot_delete(disk->node, name, &m->err);
 		rc = rc == -ENOENT ? 0 : rc;

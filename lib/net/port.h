@@ -78,8 +78,8 @@ struct net_stream_config {
 /* 0 or -errno; the descriptor is closed then, too. */
 int net_stream(struct net_port **p, const struct net_stream_config *config, struct err *err);
 
-/* Whether it keeps bytes that the socket has not taken yet. */
-bool net_stream_is_behind(const struct net_port *p);
+/* How many bytes it keeps that the socket has not taken yet. */
+size_t net_stream_behind(const struct net_port *p);
 
 /* -- A tap device of this host: tap.c ------------------------------------------------------------------- */
 

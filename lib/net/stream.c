@@ -246,9 +246,9 @@ static void close_stream(struct net_port *p)
 	free(s);
 }
 
-bool net_stream_is_behind(const struct net_port *p)
+size_t net_stream_behind(const struct net_port *p)
 {
-	return container_of(p, struct stream, port)->out_n > 0;
+	return container_of(p, struct stream, port)->out_n;
 }
 
 static const struct net_port_type type = {

@@ -634,6 +634,33 @@ static void test_numbers(void)
 	is_clean("moments", "nothing is left of them");
 }
 
+/* Forks' snapshots are nobody else's to make and to remove, and a disk that another lodge has is not changed at all. */
+static void test_refused(void)
+{
+	struct disk_moment m, fork;
+	struct disk *disk;
+	struct err err = {0};
+
+	in_dir(path, "moments");
+	disk = open_disk(&(struct disk_config){.path = path, .format = DISK_QCOW2});
+	disk_moment_begin(disk, &fork, NULL);
+	is_int(disk_moment_end(&fork, &err), 0, "a fork's moment");
+	disk_moment_forget(disk, &m, fork.name);
+	is_int(disk_moment_end(&m, &err), -EINVAL, "is not removed by its name: %s", err.text);
+	is_int(disk_base_hold(&fork.base, fork.slot, &err), 0, "and can be held");
+	disk_base_close(&fork.base);
+	disk_moment_begin(disk, &m, "lodge-fork-7");
+	is_int(disk_moment_end(&m, &err), -EINVAL, "nor is one of such a name kept");
+	is_int(disk_hand_over(disk, &err), 0, "the disk is handed over");
+	disk_moment_begin(disk, &m, "late");
+	is_int(disk_moment_end(&m, &err), -EBUSY, "and then no moment is made: %s", err.text);
+	disk_moment_forget(disk, &m, "late");
+	is_int(disk_moment_end(&m, &err), -EBUSY, "nor forgotten");
+	is_int(disk_take_back(disk, &err), 0, "it is taken back");
+	disk_close(disk);
+	is_clean("moments", "and nothing is left of all that");
+}
+
 /* What forks have left stays while a saved machine remembers the disk's date, or another lodge may take the disk back. */
 static void test_untouched(void)
 {
@@ -712,6 +739,7 @@ static void test_moments(void)
 	test_fork("fork.raw", true);
 	test_too_late();
 	test_numbers();
+	test_refused();
 	test_untouched();
 	test_extensions();
 }

@@ -49,6 +49,7 @@ struct vsock {
 	bool starved;   /* a packet has come, and the driver has no buffers */
 	bool listening; /* the loop waits for packets */
 	bool moved;     /* the driver is to be told that its connections are gone */
+	bool renewed;   /* the other end is to be told so: the driver has begun anew */
 	size_t given;   /* bytes of the first packet that the driver has already */
 	struct vq_chain chain;
 };
@@ -63,13 +64,34 @@ static bool send_packet(struct vsock *s)
 	return !port || !port->up || port->type->send(port, s->chain.iov, s->chain.n_out);
 }
 
+/* False: there is no room for it now. */
+static bool tell_renewed(struct vsock *s)
+{
+	struct net_port *port = s->config.port;
+	uint8_t header[VSOCK_HEADER] = {0};
+
+	le64_put(header + VSOCK_SRC_CID, s->config.cid);
+	le64_put(header + VSOCK_DST_CID, VSOCK_HOST);
+	le16_put(header + VSOCK_TYPE, VSOCK_STREAM);
+	le16_put(header + VSOCK_OP, VSOCK_NONE);
+	if (s->renewed && port && port->up && !port->type->send(port, &(struct iovec){header, sizeof(header)}, 1))
+		return false;
+	s->renewed = false;
+	return true;
+}
+
 static void transmit(struct vsock *s)
 {
 	struct virtio *v = &s->v;
 	struct vq *vq = &v->queues[TX];
 	int rc = 0;
 
-	if (s->full || s->paused || !virtio_ready(v, TX))
+	if (s->full || s->paused)
+		return;
+	s->full = !tell_renewed(s);
+	if (s->full)
+		loop_call(&s->call);
+	if (s->full || !virtio_ready(v, TX))
 		return;
 	vq_begin(vq);
 	while ((rc = vq_pop(vq, &s->chain)) > 0) {
@@ -239,13 +261,15 @@ static uint8_t config_read(struct virtio *v, unsigned at)
 	return (uint8_t)((uint64_t)((const struct vsock *)v)->config.cid >> at * 8);
 }
 
-/* A driver that begins anew has no connections that are to end; the other end hears of that when it sends to one. */
+/* A driver that begins anew has no connections. */
 static void reset(struct virtio *v)
 {
 	struct vsock *s = (struct vsock *)v;
 
 	s->full = s->starved = s->moved = false;
 	s->given = 0;
+	s->renewed = true;
+	transmit(s);
 }
 
 static void queue_reset(struct virtio *v, unsigned queue)

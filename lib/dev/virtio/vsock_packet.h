@@ -29,8 +29,9 @@
 #define VSOCK_HOST   2u /* our CID */
 #define VSOCK_STREAM 1u /* the type */
 
+/* None, from the device itself: its driver begins anew, and has no connections. */
 enum vsock_op {
-	VSOCK_REQUEST = 1, VSOCK_RESPONSE, VSOCK_RST, VSOCK_SHUTDOWN, VSOCK_RW, VSOCK_CREDIT_UPDATE, VSOCK_CREDIT_REQUEST,
+	VSOCK_NONE, VSOCK_REQUEST, VSOCK_RESPONSE, VSOCK_RST, VSOCK_SHUTDOWN, VSOCK_RW, VSOCK_CREDIT_UPDATE, VSOCK_CREDIT_REQUEST,
 };
 
 /* Flags of VSOCK_SHUTDOWN: what the sender does no more. */

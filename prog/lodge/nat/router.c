@@ -255,7 +255,7 @@ void router_run(struct router *r)
 	bool more = false;
 
 	while (r->lodge->up) {
-		bool behind = net_stream_is_behind(r->lodge);
+		bool behind = net_stream_behind(r->lodge) > 0;
 		uint32_t ms = UINT32_MAX;
 		int rc;
 

@@ -3,12 +3,14 @@
  * See mux.h. One thread, which waits in poll() alone: for lodge's socket, the one that listens, and those of connections.
  *
  *	a connection      GREETING --CONNECT n--> ASKED --RESPONSE--> OPEN --> gone
- *	from the guest                                   REQUEST----> OPEN --> gone
+ *	from the guest                                   REQUEST----> OPEN --RST--> LAST --> gone
  *
  * Bytes of the guest's that a Unix socket does not take are kept, VSOCK_ROOM of them at most: that is the credit it has. Bytes for the
- * guest are read when it has credit, and lodge takes them; so who is slow slows down who sends to it, and no other.
+ * guest are read when it has credit, and lodge takes them; so who is slow slows down who sends to it, and no other. Its packets are taken
+ * as long as there is memory for an answer to each: a driver may wait with what we have for it until we have taken what it has for us.
  *
- * Each end of a connection can end by itself: SHUTDOWN and shutdown() say the same. When both have, or one is gone, RST ends it.
+ * Each end of a connection can end by itself: SHUTDOWN and shutdown() say the same. When both have, or one is gone, RST ends it; what the guest had
+ * sent before goes on to its end.
  */
 #include "mux.h"
 
@@ -30,8 +32,9 @@
 #define LINE       24u          /* more than "CONNECT 4294967295\n" has */
 #define PORT_FIRST 0x40000000u  /* of ours, in connections to the guest */
 #define PART       (16u << 10)  /* bytes in a packet to the guest */
+#define ENOUGH     (512u << 10) /* bytes that lodge has not taken: the guest waits, too */
 
-enum state { FREE, GREETING, ASKED, OPEN };
+enum state { FREE, GREETING, ASKED, OPEN, LAST };
 
 struct conn {
 	enum state state;
@@ -42,6 +45,7 @@ struct conn {
 	uint32_t taken, told;      /* bytes of its that the socket has taken, and as many as it knows of */
 	unsigned ended;            /* what the guest does no more: VSOCK_SENDS, VSOCK_RECEIVES */
 	bool eof;                  /* the Unix socket's other end sends no more */
+	bool left;                 /* it has gone before the guest has answered, but has said something: not polled until then */
 	bool shut;                 /* and is told that the guest does not */
 	size_t at, n;              /* of `out` */
 	uint8_t *out;              /* what the socket has not taken */
@@ -53,6 +57,7 @@ struct mux {
 	const char *path;
 	int listening;
 	uint32_t next_port;
+	bool deaf; /* nobody could be let in */
 	struct conn conns[MUX_CONNS];
 	struct pollfd polls[2 + MUX_CONNS];
 };
@@ -104,6 +109,15 @@ static void end(struct mux *m, struct conn *c)
 	if (c->state == ASKED || c->state == OPEN)
 		tell(m, c, VSOCK_RST, 0);
 	drop(c);
+}
+
+/* The guest knows of it no more. */
+static void forget(struct conn *c)
+{
+	if (c->state == OPEN && c->n)
+		c->state = LAST;
+	else
+		drop(c);
 }
 
 static struct conn *add(struct mux *m, int fd, enum state state)
@@ -225,11 +239,13 @@ static void take_response(struct mux *m, struct conn *c)
 	char line[LINE];
 	int n = snprintf(line, sizeof(line), "OK %u\n", c->here);
 
-	if (c->state != ASKED || send(c->fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) != n) {
+	/* Who has gone may have said something before. */
+	if (c->state != ASKED || (send(c->fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) != n && errno != EPIPE)) {
 		end(m, c);
 		return;
 	}
 	c->state = OPEN;
+	c->left = false;
 }
 
 /* More than its credit, or after it has said that no more comes: a lie. */
@@ -263,7 +279,7 @@ static void take(struct mux *m, struct conn *c, unsigned op, const uint8_t *pack
 		take_response(m, c);
 		break;
 	case VSOCK_RST:
-		drop(c);
+		forget(c);
 		break;
 	case VSOCK_SHUTDOWN:
 		take_end(m, c, le32_get(packet + VSOCK_FLAGS));
@@ -281,6 +297,14 @@ static void take(struct mux *m, struct conn *c, unsigned op, const uint8_t *pack
 	}
 }
 
+/* The device's word, by an op that is no driver's. A driver that says it ends its own connections. */
+static void forget_all(struct mux *m)
+{
+	for (unsigned i = 0; i < MUX_CONNS; i++)
+		if (m->conns[i].state == ASKED || m->conns[i].state == OPEN)
+			forget(&m->conns[i]);
+}
+
 void mux_input(struct mux *m, const uint8_t *packet, size_t len)
 {
 	struct ports p;
@@ -291,6 +315,10 @@ void mux_input(struct mux *m, const uint8_t *packet, size_t len)
 		return;
 	p = (struct ports){le32_get(packet + VSOCK_DST_PORT), le32_get(packet + VSOCK_SRC_PORT)};
 	op = le16_get(packet + VSOCK_OP);
+	if (op == VSOCK_NONE) {
+		forget_all(m);
+		return;
+	}
 	c = find(m, p.here, p.there);
 	if (le16_get(packet + VSOCK_TYPE) != VSOCK_STREAM || le32_get(packet + VSOCK_LEN) != len - VSOCK_HEADER) {
 		if (c)
@@ -374,12 +402,22 @@ static void greet(struct mux *m, struct conn *c)
 	tell(m, c, VSOCK_REQUEST, 0);
 }
 
+/* Where there is no place, or no descriptor, others wait until one is free. */
 static void accept_one(struct mux *m)
 {
 	int fd = accept4(m->listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
+	m->deaf = fd < 0 && errno != EAGAIN && errno != EINTR;
 	if (fd >= 0)
 		add(m, fd, GREETING);
+}
+
+static bool has_place(const struct mux *m)
+{
+	for (unsigned i = 0; i < MUX_CONNS; i++)
+		if (m->conns[i].state == FREE)
+			return true;
+	return false;
 }
 
 /* How many bytes the guest has room for. What it says of that may be nonsense. */
@@ -416,45 +454,82 @@ static void pass_on(struct mux *m, struct conn *c)
 
 /* -- Running ----------------------------------------------------------------------- */
 
-/* While lodge is behind nothing is read for the guest, nor from it: each of its packets may want an answer. */
-static void fill(struct mux *m, bool behind)
+/* One that has asked, and whose program has gone. What it has said is still to be told, if it has said something. */
+static void look_after(struct mux *m, struct conn *c)
 {
-	m->lodge->type->wants(m->lodge, !behind, false, &m->polls[0]);
-	m->polls[1] = (struct pollfd){behind ? -1 : m->listening, POLLIN, 0};
-	for (unsigned i = 0; i < MUX_CONNS; i++) {
-		const struct conn *c = &m->conns[i];
-		bool in = !behind && (c->state == GREETING || wants_bytes(c));
-		short events = (short)((in ? POLLIN : 0) | (c->state == OPEN && c->n && !behind ? POLLOUT : 0));
+	uint8_t byte;
 
-		m->polls[2 + i] = (struct pollfd){events ? c->fd : -1, events, 0}; /* or poll() would tell of its end for ever */
-	}
+	if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+		c->left = true;
+	else
+		end(m, c);
+}
+
+/* What to wait for; -1: nothing, not even its end, of which poll() would tell for ever. */
+static struct pollfd poll_of(const struct conn *c)
+{
+	bool in = c->state == GREETING || wants_bytes(c), out = (c->state == OPEN || c->state == LAST) && c->n;
+	bool end_alone = (c->state == ASKED && !c->left) || (c->state == OPEN && c->eof);
+	struct pollfd p = {.fd = c->fd, .events = (short)((in ? POLLIN : 0) | (out ? POLLOUT : 0))};
+
+	if (!p.events && !end_alone)
+		p.fd = -1;
+	return p;
+}
+
+/* While lodge is behind nothing is read for the guest. */
+static void fill(struct mux *m)
+{
+	bool behind = net_stream_behind(m->lodge) > 0;
+
+	m->lodge->type->wants(m->lodge, net_stream_behind(m->lodge) < ENOUGH, false, &m->polls[0]);
+	m->polls[1] = (struct pollfd){behind || m->deaf || !has_place(m) ? -1 : m->listening, POLLIN, 0};
+	for (unsigned i = 0; i < MUX_CONNS; i++)
+		m->polls[2 + i] = behind ? (struct pollfd){.fd = -1} : poll_of(&m->conns[i]);
 }
 
 static void serve(struct mux *m, struct conn *c, short revents)
 {
-	if (c->state == GREETING) {
+	bool is_gone = revents & (POLLHUP | POLLERR);
+
+	switch (c->state) {
+	case GREETING:
 		greet(m, c);
-		return;
+		break;
+	case ASKED:
+		look_after(m, c);
+		break;
+	case OPEN:
+		if (is_gone && c->eof)
+			end(m, c);
+		else if (is_gone || revents & POLLOUT)
+			settle(m, c);
+		if (wants_bytes(c) && (is_gone || revents & POLLIN))
+			pass_on(m, c);
+		break;
+	case LAST:
+		if (!flush(c) || !c->n)
+			drop(c);
+		break;
+	default:
+		break;
 	}
-	if (revents & POLLOUT)
-		settle(m, c);
-	if (wants_bytes(c) && revents & (POLLIN | POLLHUP | POLLERR))
-		pass_on(m, c);
 }
 
 void mux_turn(struct mux *m, int ms)
 {
-	bool behind = net_stream_is_behind(m->lodge);
-
-	fill(m, behind);
+	fill(m);
 	if (poll(m->polls, 2 + MUX_CONNS, ms) < 0)
 		return;
 	m->lodge->type->serve(m->lodge, m->polls[0].revents);
 	if (m->polls[1].revents)
 		accept_one(m);
-	for (unsigned i = 0; i < MUX_CONNS; i++)
-		if (m->polls[2 + i].revents && m->conns[i].fd == m->polls[2 + i].fd && !net_stream_is_behind(m->lodge))
-			serve(m, &m->conns[i], m->polls[2 + i].revents);
+	for (unsigned i = 0; i < MUX_CONNS; i++) {
+		if (!m->polls[2 + i].revents || m->conns[i].fd != m->polls[2 + i].fd || net_stream_behind(m->lodge))
+			continue;
+		m->deaf = false; /* a descriptor may be free now */
+		serve(m, &m->conns[i], m->polls[2 + i].revents);
+	}
 }
 
 void mux_run(struct mux *m)
@@ -463,7 +538,7 @@ void mux_run(struct mux *m)
 
 	while (m->lodge->up) {
 		mux_turn(m, more ? 0 : -1);
-		more = !net_stream_is_behind(m->lodge) && take_packets(m);
+		more = net_stream_behind(m->lodge) < ENOUGH && take_packets(m);
 	}
 }
 
