@@ -55,7 +55,7 @@ static void begin(struct json *j, const char *key)
 static void end(struct json *j)
 {
 	if (!j->depth) {
-		putc('\n', j->out);
+		fputs(j->end ? j->end : "\n", j->out);
 		j->more[0] = false;
 	}
 }

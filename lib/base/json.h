@@ -12,7 +12,7 @@
  *	json_close(&j);                         // {"engine": "soft", "exits": [17]}
  *
  * A key is given inside an object and NULL inside an array. The outermost value is followed
- * by a newline; there is none inside it if `one_line` is set. Write errors are the stream's: ask
+ * by a newline, or by `end`; there is none inside it if `one_line` is set. Write errors are the stream's: ask
  * ferror() or fclose() at the end.
  */
 #ifndef BASE_JSON_H
@@ -29,6 +29,7 @@ struct json_value;
 struct json {
 	FILE *out;
 	bool one_line;
+	const char *end; /* NULL: "\n" */
 	unsigned depth;
 	char ends[JSON_DEPTH + 1]; /* the brackets that are still to come */
 	bool more[JSON_DEPTH + 1]; /* the level already has an element */

@@ -99,7 +99,7 @@ static int open_disk(struct disk *disk, const struct disk_config *config,
 		return rc;
 	disk->info = (struct disk_info){
 		.size = image.node->size, .readonly = config->readonly, .format = image.format,
-		.throw_away = config->throw_away, .block = image.block, .can_discard = !config->readonly,
+		.throw_away = config->throw_away, .block = image.block, .images = image.images, .can_discard = !config->readonly,
 		.undated = config->base || config->go_back || (config->handed_over && is_device(image.fd)),
 	};
 	if (config->go_back && (rc = find_kept(disk, config->go_back, err)) < 0)

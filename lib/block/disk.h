@@ -65,6 +65,7 @@ struct disk_info {
 	enum disk_format format;
 	bool throw_away;
 	uint32_t block; /* preferred I/O size, 512 to 64 KiB */
+	unsigned images; /* it and those behind it */
 	bool can_discard;
 	bool undated; /* disk_written() does not tell who wrote it */
 };

@@ -157,6 +157,7 @@ static int open_qcow2(struct image *image, int fd, const struct disk_config *con
 		node_close(file);
 		return rc;
 	}
+	image->images = 1 + chain.depth;
 	return qcow2_open(&image->node, &(struct qcow2_config){.file = file, .backing = next, .readonly = readonly,
 							       .path = config->path}, err);
 }
@@ -178,6 +179,7 @@ static int open_raw(struct image *image, int fd, bool readonly, bool is_said, st
 {
 	int rc = file_node(&image->node, fd, readonly ? FILE_READONLY : 0, &image->block, err);
 
+	image->images = 1;
 	if (rc == 0)
 		rc = check_raw(image->node, is_said, image->node->size >= 4 && qcow2_is(image->node), err);
 	if (rc < 0) {
@@ -242,7 +244,7 @@ static int put_layer(struct node **base, const struct disk_layer *l, const char 
 						       .tree = {l->l1_at, l->l1_n}}, err);
 }
 
-static int behind_file(struct node **node, int shared, const char *path, struct err *err)
+static int behind_file(struct image *image, int shared, const char *path, struct err *err)
 {
 	struct chain chain;
 	struct node *file;
@@ -253,7 +255,8 @@ static int behind_file(struct node **node, int shared, const char *path, struct 
 		return rc;
 	rc = start_chain(&chain, path, err);
 	if (rc == 0)
-		rc = behind(node, file, path, &chain, err);
+		rc = behind(&image->node, file, path, &chain, err);
+	image->images = chain.depth;
 	node_close(file);
 	return rc;
 }
@@ -267,10 +270,11 @@ static int put_layers(struct image *image, const struct disk_config *config, str
 		image->fd = b->layer[0].fd;
 		image->format = DISK_QCOW2;
 		image->block = 4096;
-		rc = behind_file(&image->node, b->layer[0].fd, config->path, err);
+		rc = behind_file(image, b->layer[0].fd, config->path, err);
 	}
 	for (unsigned i = 0; rc == 0 && i < b->n; i++)
 		rc = put_layer(&image->node, &b->layer[i], config->path, err);
+	image->images += b->n;
 	return rc;
 }
 
@@ -282,6 +286,7 @@ static int throw_away(struct image *image, const char *path, struct err *err)
 
 	image->node = NULL;
 	image->written = fd;
+	image->images++;
 	rc = fd < 0 ? fd : file_node(&file, fd, FILE_GROWS | FILE_VOLATILE, NULL, err);
 	if (rc < 0) {
 		node_close(base);

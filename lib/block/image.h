@@ -19,6 +19,7 @@ struct image {
 	int written;             /* of the qcow2 file that is written, the same or another one; -1: there is none */
 	enum disk_format format;
 	uint32_t block;          /* preferred I/O size */
+	unsigned images;         /* it and those behind it */
 };
 
 /* With its lock, of which `part` is taken if it is written. The node is whole or NULL. */

@@ -121,3 +121,16 @@ uint8_t keys_of_symbol(uint32_t keysym)
 			return table[i].key;
 	return 0;
 }
+
+const char *keys_name(unsigned n)
+{
+	return n < ARRAY_SIZE(table) ? table[n].name : NULL;
+}
+
+uint8_t keys_of_name(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(table); i++)
+		if (strcmp(table[i].name, name) == 0)
+			return table[i].key;
+	return 0;
+}

@@ -23,4 +23,8 @@ int keys_parse(const char *names, uint8_t keys[KEYS_AT_ONCE], struct err *err);
 /* The key of a US keyboard that has this keysym on it; 0: none has. */
 uint8_t keys_of_symbol(uint32_t keysym);
 
+/* The name of the n-th key of the table, which is QEMU's; NULL behind the last one. And the key of such a name; 0: none has it. */
+const char *keys_name(unsigned n);
+uint8_t keys_of_name(const char *name);
+
 #endif

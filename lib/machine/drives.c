@@ -142,3 +142,8 @@ bool machine_cd_is_open(struct machine *m, unsigned drive)
 {
 	return ahci_is_open(m->board.ahci, board_cd_place(&m->config, drive));
 }
+
+bool machine_cd_is_locked(struct machine *m, unsigned drive)
+{
+	return ahci_is_locked(m->board.ahci, board_cd_place(&m->config, drive));
+}

@@ -21,6 +21,7 @@
 #include "base/thread.h"
 #include "dev/acpi_pm.h"
 #include "dev/device.h"
+#include "dev/pci/pci.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
 #include "engine/kvm.h"
@@ -553,6 +554,16 @@ int machine_stats(const struct machine *m, struct kvm_stat *out, int max)
 		return n;
 	more = m->vm.face->stats(m->vm.fd, out + n, max - n);
 	return more < 0 ? n : n + more;
+}
+
+int machine_cpu_thread(const struct machine *m, unsigned cpu)
+{
+	return atomic_load(&m->vcpus[cpu].tid);
+}
+
+unsigned machine_pci(const struct machine *m, struct pci_facts *facts, unsigned max)
+{
+	return pci_look(m->board.pci, facts, max);
 }
 
 const char *machine_boot_text(const struct machine *m)

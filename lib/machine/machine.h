@@ -241,8 +241,10 @@ void machine_power_button(struct machine *m);
  * -EBUSY: the guest holds it, and hears that it is not to; `force` takes it all the same. */
 int machine_change_cd(struct machine *m, unsigned drive, struct disk *disk, bool force, struct disk **old, struct err *err);
 
-/* Whether the guest has opened a drive. */
+/* Whether a drive is open; and whether the guest keeps it from being opened by hand. */
 bool machine_cd_is_open(struct machine *m, unsigned drive);
+bool machine_cd_is_locked(struct machine *m, unsigned drive);
+
 /* How much memory the guest is to use, of what it has: what is more it is to give back. -ENOENT: it has no balloon; -ERANGE. */
 int machine_balloon(struct machine *m, uint64_t memory, struct err *err);
 
@@ -257,6 +259,13 @@ bool machine_link(struct machine *m);
 /* Exits by reason, then the engine's counters; returns how many there are, at most max are
  * filled in. Owner's thread. */
 int machine_stats(const struct machine *m, struct kvm_stat *out, int max);
+
+/* The number of the thread that runs a CPU, as the kernel knows it; 0: it has not begun. Any thread. */
+int machine_cpu_thread(const struct machine *m, unsigned cpu);
+
+/* What is on its PCI bus, as pci_look() says it (dev/pci/pci.h). Any thread. */
+struct pci_facts;
+unsigned machine_pci(const struct machine *m, struct pci_facts *facts, unsigned max);
 
 /* "linux 2.15 at 0x1000200": how the kernel is entered. */
 const char *machine_boot_text(const struct machine *m);

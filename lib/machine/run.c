@@ -367,6 +367,7 @@ void *vcpu_main(void *vcpu)
 
 	snprintf(name, sizeof(name), "vcpu%u", v->id);
 	pthread_setname_np(pthread_self(), name);
+	atomic_store(&v->tid, gettid());
 	unblock_kick();
 	while (!atomic_load(&v->m->stopping)) {
 		if (atomic_load(&v->m->pausing))

@@ -28,6 +28,7 @@ struct vcpu {
 	unsigned phys_bits; /* of its physical addresses */
 	pthread_t thread;
 	bool has_thread;
+	atomic_int tid; /* of its thread, for who asks; 0: it has not begun */
 	_Atomic uint64_t exits[VCPU_REASONS]; /* written by its thread only */
 	_Atomic uint64_t interrupted;         /* KVM_RUN came back with EINTR */
 };

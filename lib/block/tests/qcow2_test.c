@@ -399,6 +399,7 @@ static void test_throw_away(void)
 	disk = open_disk(&config);
 	other = open_disk(&config);
 	ok(disk && other, "two may throw their writes away");
+	is_int(disk_info(disk)->images, 2, "each has two images");
 	is_int(io(disk, DISK_WRITE, 512, bytes, 512), 0, "one writes");
 	is_int(doit(disk, (struct disk_req){.op = DISK_FLUSH}), 0, "and flushes");
 	memset(bytes, 0, sizeof(bytes));
@@ -558,6 +559,8 @@ static void test_fork(const char *name, bool throw_away)
 	is_int(read_number(disk, 512), 2, "the fork's writes are its own");
 	grandchild = open_moment(fork, &second, &err);
 	ok(grandchild, "a fork of it %s", err.text);
+	is_int(disk_info(fork)->images - disk_info(disk)->images, 1, "a fork has an image more");
+	is_int(disk_info(grandchild)->images - disk_info(disk)->images, 2, "and its fork another one");
 	write_number(fork, 512, 5);
 	a = read_number(grandchild, 0);
 	is_int(a * 10 + read_number(grandchild, 512), 14, "has what both had");

@@ -990,6 +990,14 @@ bool ahci_is_open(struct device *dev, unsigned port)
 	return a->ports[port].unit.open;
 }
 
+bool ahci_is_locked(struct device *dev, unsigned port)
+{
+	struct ahci *a = (struct ahci *)dev;
+
+	scoped_lock(&dev->lock);
+	return a->ports[port].unit.prevented;
+}
+
 /* -- The model --------------------------------------------------------------------------------------------- */
 
 static int plug(struct ahci *a, unsigned n, struct err *err)

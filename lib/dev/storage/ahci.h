@@ -34,7 +34,8 @@ extern const struct device_model ahci_model;
  * has heard that it is not to; `force` takes it all the same. Owner's thread. */
 int ahci_change(struct device *ahci, unsigned port, struct disk *disk, bool force, struct err *err);
 
-/* Whether the tray of a CD drive is open. */
+/* Whether the tray of a CD drive is open; and whether the guest keeps it from being opened by hand. */
 bool ahci_is_open(struct device *ahci, unsigned port);
+bool ahci_is_locked(struct device *ahci, unsigned port);
 
 #endif

@@ -290,6 +290,21 @@ static void test_express(void)
 	pci_remove(&express);
 }
 
+static void test_look(void)
+{
+	struct pci_facts facts[3];
+
+	is_int(pci_look(g_host, facts, 3), 3, "three functions are there");
+	ok(facts[2].slot == 5 && facts[2].function == 0, "in the order of their places");
+	is_str(facts[2].name, "fn", "by their names");
+	ok(facts[2].vendor == 0x1234 && facts[2].device == 0x5678 && facts[2].class == 0x0102 && facts[2].sub_vendor == 0xaaaa && facts[2].pin == 1,
+	   "with what they are");
+	is_int((long)facts[2].bars[0].addr, cfg_read(5, 0x10, 4), "a BAR is where the guest sees it");
+	ok(facts[2].bars[0].size == 0x1000 && facts[2].bars[2].wide && facts[2].bars[2].prefetch && facts[2].bars[4].io && !facts[2].bars[1].size,
+	   "and what it is");
+	is_int(pci_look(g_host, facts, 1), 3, "where there is room for one they are as many");
+}
+
 static void test_reset_port(void)
 {
 	bus_write(g_bus, BUS_PORT, 0xcf9, 1, 0x02);
@@ -309,6 +324,7 @@ int main(void)
 	test_reset_port();
 	test_functions();
 	test_express();
+	test_look();
 	pci_remove(&fn);
 	is_int(cfg_read(5, 0, 4), 0xffffffff, "a removed function is gone");
 	pci_remove(&other);

@@ -84,6 +84,12 @@ static void test_keys(void)
 	is_int(keys_of_symbol('A'), 0x1e, "the key that has an A");
 	is_int(keys_of_symbol(0xffff), 0xd3, "delete");
 	is_int(keys_of_symbol(0x1234), 0, "what is on no key");
+	is_int(keys_of_name("ret"), 0x1c, "the key of a name");
+	is_int(keys_of_name("enter"), 0, "which is QEMU's");
+	is_str(keys_name(0), "esc", "the first name");
+	for (unsigned i = 0; keys_name(i); i++)
+		if (!keys_of_name(keys_name(i)))
+			ok(false, "the key %s", keys_name(i));
 }
 
 /* -- A viewer ------------------------------------------------------------------------------ */
