@@ -41,7 +41,7 @@ static int attach(const char *vm, struct err *err)
 		close(fd);
 		return err_sys(err, errno, "a pair of sockets");
 	}
-	rc = client_ask(fd, "{\"do\": \"console\"}\n", ends[1], &answer, err);
+	rc = client_ask(fd, "x-lodge-console", "{\"fd\": \"" CLIENT_FILE "\"}", ends[1], &answer, err);
 	free(answer);
 	close(fd);
 	close(ends[1]);

@@ -23,7 +23,7 @@ static int balloon_main(void *parsed)
 	struct json_value *answer;
 	struct err err = {0};
 	uint64_t memory = 0;
-	char line[100];
+	char args[100];
 
 	if (!size)
 		err_set(&err, ERANGE, "how much memory it is to use is missing: lodge balloon [VM] SIZE");
@@ -31,8 +31,8 @@ static int balloon_main(void *parsed)
 		err.code = ERANGE; /* usage */
 	if (err.code)
 		return report_failure(&err);
-	snprintf(line, sizeof(line), "{\"do\": \"balloon\", \"memory\": %llu}\n", (unsigned long long)memory);
-	if (client_do(b->operands[1] ? b->operands[0] : NULL, line, &answer, &err) < 0)
+	snprintf(args, sizeof(args), "{\"value\": %llu}", (unsigned long long)memory);
+	if (client_do(b->operands[1] ? b->operands[0] : NULL, "balloon", args, &answer, &err) < 0)
 		return report_failure(&err);
 	free(answer);
 	return EXIT_OK;

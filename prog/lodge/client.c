@@ -7,6 +7,7 @@
 #include "base/json_read.h"
 #include "base/scoped.h"
 #include "failure.h"
+#include "loop/loop.h"
 #include "place.h"
 
 #include <ctype.h>
@@ -56,7 +57,7 @@ static int find_name(const char *dir, const char *name, struct err *err)
 	return fd >= 0 ? fd : err_set(err, ENOENT, "no guest has the name '%s'", name);
 }
 
-int client_connect(const char *vm, struct err *err)
+int client_find(const char *vm, struct err *err)
 {
 	char dir[PLACE_MAX];
 	int rc = place_find(dir, false, err);
@@ -69,7 +70,15 @@ int client_connect(const char *vm, struct err *err)
 	return isdigit((unsigned char)vm[0]) ? find_pid(dir, vm, err) : find_name(dir, vm, err);
 }
 
-/* -- Asking ------------------------------------------------------------------------------- */
+int client_connect(const char *vm, struct err *err)
+{
+	scoped_fd int fd = client_find(vm, err);
+	int rc = fd < 0 ? fd : client_greet(fd, err);
+
+	return rc < 0 ? rc : keep_fd(&fd);
+}
+
+/* -- Sending ------------------------------------------------------------------------------ */
 
 static int tell_gone(struct err *err)
 {
@@ -96,6 +105,19 @@ static int send_line(int fd, const char *line, int file, struct err *err)
 	}
 	return sendmsg(fd, &msg, MSG_NOSIGNAL) == (ssize_t)iov.iov_len ? 0 : tell_gone(err);
 }
+
+static int send_command(int fd, const char *command, const char *args, int file, struct err *err)
+{
+	scoped_mem char *line = NULL;
+
+	if (asprintf(&line, "{\"execute\": \"%s\", \"arguments\": %s}\n", command, args ? args : "{}") < 0) {
+		line = NULL;
+		return err_set(err, ENOMEM, "no memory");
+	}
+	return send_line(fd, line, file, err);
+}
+
+/* -- Receiving ---------------------------------------------------------------------------- */
 
 static void keep_files(struct msghdr *msg, struct client_files *files)
 {
@@ -132,6 +154,15 @@ static ssize_t receive(int fd, char *to, size_t room, struct client_files *files
 	return n;
 }
 
+/* How many of the bytes that are there belong to this line: they are looked at before they are taken, so that none of the next line is. */
+static ssize_t peek(int fd, char *to, size_t room)
+{
+	ssize_t n = recv(fd, to, room, MSG_PEEK);
+	const char *end = n > 0 ? memchr(to, '\n', (size_t)n) : NULL;
+
+	return end ? end - to + 1 : n;
+}
+
 /* Up to the end of the line. */
 static int read_line(int fd, char **text, size_t *len, struct client_files *files, struct err *err)
 {
@@ -148,7 +179,9 @@ static int read_line(int fd, char **text, size_t *len, struct client_files *file
 				return err_set(err, ENOMEM, "no memory");
 			*text = more;
 		}
-		n = receive(fd, *text + *len, room - *len, files);
+		n = peek(fd, *text + *len, room - *len);
+		if (n > 0)
+			n = receive(fd, *text + *len, (size_t)n, files);
 		if (n == 0)
 			errno = EPIPE;
 		if (n <= 0)
@@ -158,32 +191,53 @@ static int read_line(int fd, char **text, size_t *len, struct client_files *file
 	return 0;
 }
 
-/* {"error": {"kind": ..., "text": ...}} */
-static int check_error(const struct json_value *answer, struct err *err)
-{
-	const struct json_value *e = json_find(answer, "error");
-	const char *kind, *text;
-	struct err bad;
-
-	if (!e)
-		return 0;
-	if (json_get_str(e, "kind", &kind, &bad) < 0 || json_get_str(e, "text", &text, &bad) < 0)
-		return err_set(err, EIO, "the guest's lodge says that something went wrong");
-	return err_set(err, failure_code(kind), "%s", text);
-}
-
-static int read_answer(int fd, struct client_files *files, struct json_value **answer,
-		       struct err *err)
+static int read_value(int fd, struct client_files *files, struct json_value **value, struct err *err)
 {
 	scoped_mem char *text = NULL;
 	size_t len = 0;
 	int rc = read_line(fd, &text, &len, files, err);
 
-	*answer = NULL;
-	if (rc == 0 && (rc = json_parse(answer, text, len, err)) < 0)
+	*value = NULL;
+	if (rc == 0 && (rc = json_parse(value, text, len, err)) < 0)
 		err_at(err, rc, "the guest's lodge answers");
+	return rc;
+}
+
+/* {"error": {"class": ..., "desc": ..., "x-lodge-kind": ...}} */
+static int tell_error(const struct json_value *e, struct err *err)
+{
+	const char *kind, *text;
+	struct err bad;
+
+	if (json_get_str(e, "x-lodge-kind", &kind, &bad) < 0 || json_get_str(e, "desc", &text, &bad) < 0)
+		return err_set(err, EIO, "the guest's lodge says that something went wrong");
+	return err_set(err, failure_code(kind), "%s", text);
+}
+
+/* Makes an answer what it returns: that is a part of the same memory. */
+static int take_return(struct json_value *answer, struct err *err)
+{
+	const struct json_value *value = json_find(answer, "return"), *e = json_find(answer, "error");
+
+	if (!value)
+		return e ? tell_error(e, err) : err_set(err, EIO, "the guest's lodge answers with neither a value nor an error");
+	*answer = *value;
+	answer->key = NULL;
+	answer->next = NULL;
+	return 0;
+}
+
+/* Events that come before it are nothing to us. */
+static int read_answer(int fd, struct client_files *files, struct json_value **answer, struct err *err)
+{
+	int rc;
+
+	do {
+		free(*answer);
+		rc = read_value(fd, files, answer, err);
+	} while (rc == 0 && json_find(*answer, "event"));
 	if (rc == 0)
-		rc = check_error(*answer, err);
+		rc = take_return(*answer, err);
 	if (rc < 0) {
 		free(*answer);
 		*answer = NULL;
@@ -191,18 +245,49 @@ static int read_answer(int fd, struct client_files *files, struct json_value **a
 	return rc;
 }
 
-int client_ask(int fd, const char *line, int file, struct json_value **answer, struct err *err)
+/* -- Asking ------------------------------------------------------------------------------- */
+
+static int hear_greeting(int fd, struct err *err)
 {
-	int rc = send_line(fd, line, file, err);
+	scoped_mem struct json_value *greeting = NULL;
+	int rc = read_value(fd, NULL, &greeting, err);
+
+	if (rc == 0 && !json_find(greeting, "QMP"))
+		rc = err_set(err, EIO, "what listens at the guest's socket speaks no QMP");
+	return rc;
+}
+
+int client_greet(int fd, struct err *err)
+{
+	scoped_mem struct json_value *answer = NULL;
+	int rc = hear_greeting(fd, err);
+
+	return rc < 0 ? rc : client_ask(fd, "qmp_capabilities", NULL, -1, &answer, err);
+}
+
+int client_give(int fd, const char *command, const char *args, int file, struct json_value **answer, struct err *err)
+{
+	int rc = send_command(fd, command, args, file, err);
 
 	*answer = NULL;
 	return rc < 0 ? rc : read_answer(fd, NULL, answer, err);
 }
 
-int client_ask_files(int fd, const char *line, struct client_files *files,
+int client_ask(int fd, const char *command, const char *args, int file, struct json_value **answer, struct err *err)
+{
+	int rc = 0;
+
+	*answer = NULL;
+	if (file >= 0)
+		rc = client_give(fd, "getfd", "{\"fdname\": \"" CLIENT_FILE "\"}", file, answer, err);
+	free(*answer);
+	return rc < 0 ? rc : client_give(fd, command, args, -1, answer, err);
+}
+
+int client_ask_files(int fd, const char *command, const char *args, struct client_files *files,
 		     struct json_value **answer, struct err *err)
 {
-	int rc = send_line(fd, line, -1, err);
+	int rc = send_command(fd, command, args, -1, err);
 
 	*answer = NULL;
 	files->n = 0;
@@ -213,28 +298,28 @@ int client_ask_files(int fd, const char *line, struct client_files *files,
 	return rc;
 }
 
-int client_do(const char *vm, const char *line, struct json_value **answer, struct err *err)
+int client_do(const char *vm, const char *command, const char *args, struct json_value **answer, struct err *err)
 {
 	scoped_fd int fd = client_connect(vm, err);
 
 	*answer = NULL;
-	return fd < 0 ? fd : client_ask(fd, line, -1, answer, err);
+	return fd < 0 ? fd : client_ask(fd, command, args, -1, answer, err);
 }
 
-/* A guest's lodge closes the socket last of all. */
+/* A guest's lodge closes the socket last of all; events that come before are no end, and no reason to wait longer. */
 int client_wait_end(int fd, int ms, struct err *err)
 {
+	uint64_t end = loop_now() + (uint64_t)ms * 1000000, now;
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	char rest[256];
 
-	for (;;) {
-		int rc = poll(&p, 1, ms);
+	while ((now = loop_now()) < end || ms < 0) {
+		int rc = poll(&p, 1, ms < 0 ? -1 : (int)((end - now) / 1000000 + 1));
 
-		if (rc == 0)
-			return err_set(err, ETIMEDOUT, "the guest still runs");
 		if (rc > 0 && recv(fd, rest, sizeof(rest), 0) <= 0)
 			return 0;
 	}
+	return err_set(err, ETIMEDOUT, "the guest still runs");
 }
 
 /* -- Printing ----------------------------------------------------------------------------- */

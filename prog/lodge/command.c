@@ -30,6 +30,7 @@
 #include "machine/machine.h"
 #include "session.h"
 #include "terminal.h"
+#include "told.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -525,6 +526,7 @@ int command_run(struct session *s, char **words)
 		if (talk(&t) < 0)
 			fail(&t, EXIT_FAILED, "no memory");
 		machine_end(s->machine, &why);
+		told_end(s, &why, t.over ? "host-ui" : "host-qmp-quit");
 	}
 	code = err.code ? report_failure(&err) : verdict(&t, &why);
 	free(t.args);

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The server side of the control socket: lines in, lines out. What they say is request.c's.
+ * The server side of the control socket: who is there, and for whom the guest is kept. What they say is for the files of qmp/.
  *
- * It is served by the session's loop, and never waits for a client. A line that is there is answered
- * when the socket has room for what an answer has at most (poll() says POLLOUT), and until then nothing
- * more is read from that client; so who asks a thousand times and does not listen waits for himself. One
+ * It is served by the session's loop, and never waits for a client: peer.c has what becomes of one that does not read, or send. One
  * client more than there is room for takes the place of the oldest that has never asked anything. Those
  * that have may be waiting for the guest's end, which the end of the connection tells; so it waits for
  * one of them to go.
- *
- * A descriptor belongs to the line with whose bytes it came, and the kernel tells only the bytes that
- * were read at once: so a client sends one with a request, and no other line, before the answer. A line
- * that it was not for is refused, and it is closed.
  *
  * A client for which the guest was saved keeps it paused, and nobody else may change its life. When that
  * client goes without a word, for whatever reason, the guest goes on: so it is never lost.
@@ -19,55 +13,58 @@
  * A client that waits for a migration has its answer later, is asked nothing more before that, and keeps the guest meanwhile. When
  * it goes the migration is given up, if it can be.
  *
+ * What lies in CD drives the guest decides, too, and tells nobody: while there are clients, somebody looks once a second, which
+ * is also as often as a guest that plays with a drive is told of.
+ *
  * Where no descriptor is left for a client, accept4() fails and the socket stays readable: then it is
  * not looked at for a second.
  */
 #include "control.h"
 
 #include "base/err.h"
-#include "base/json.h"
 #include "base/log.h"
-#include "base/macros.h"
-#include "failure.h"
 #include "loop/loop.h"
-#include "machine/migrate.h"
+#include "peer.h"
 #include "place.h"
-#include "request.h"
+#include "qmp/command.h"
+#include "qmp/request.h"
+#include "qmp/serve.h"
+#include "qmp/text.h"
 #include "session.h"
+#include "told.h"
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define DEAF_NS    UINT64_C(1000000000)
-#define LINE_BYTES 4096
+#define LOOK_NS    UINT64_C(1000000000)
 
 struct client {
 	struct control *of;
 	struct loop_source source;
-	int fd;   /* -1: nobody */
-	int file; /* that came with the line; -1: none */
-	bool asked, waits;
-	uint64_t number; /* it was let in as */
-	size_t len;
-	char *line; /* LINE_BYTES */
+	struct peer peer;
+	bool asked, talks; /* anything; and all that there is: it has negotiated */
+	bool waits;        /* for the answer to `request`, which comes later */
+	uint64_t number;   /* it was let in as */
+	struct qmp_request request;
 };
 
 struct control {
 	struct session *session;
 	char dir[PLACE_MAX];
 	int listen;
-	uint64_t deaf_until; /* loop_now() */
-	struct loop_source source;
+	uint64_t deaf_until, look_at; /* loop_now() */
+	struct loop_source source, watch;
 	uint64_t n; /* clients so far */
 	struct client clients[CONTROL_CLIENTS];
 	struct client *keeper; /* the guest is paused for it; NULL: for nobody */
 	bool was_paused;       /* before that */
-	char lines[CONTROL_CLIENTS][LINE_BYTES]; /* last, and of no value: most guests have no client */
+	/* Last, and of no value: most guests have no client. */
+	char bytes[CONTROL_CLIENTS][PEER_BYTES], late[CONTROL_CLIENTS][PEER_LATE];
 };
 
 int control_open(struct control **out, struct session *s, struct err *err)
@@ -78,10 +75,12 @@ int control_open(struct control **out, struct session *s, struct err *err)
 	*out = NULL;
 	if (!c)
 		return err_set(err, ENOMEM, "no memory");
-	memset(c, 0, offsetof(struct control, lines));
+	memset(c, 0, offsetof(struct control, bytes));
 	c->session = s;
-	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
-		c->clients[i] = (struct client){.of = c, .fd = -1, .file = -1, .line = c->lines[i]};
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
+		c->clients[i].of = c;
+		peer_init(&c->clients[i].peer, c->bytes[i], c->late[i]);
+	}
 	rc = place_find(c->dir, true, err);
 	if (rc == 0)
 		rc = c->listen = place_open(c->dir, s->name, err);
@@ -100,22 +99,25 @@ const char *control_place(const struct control *c)
 
 /* -- Clients ------------------------------------------------------------------------------ */
 
-static void close_file(struct client *k)
+void control_event(struct control *c, const char *name, const char *data)
 {
-	if (k->file >= 0)
-		close(k->file);
-	k->file = -1;
+	struct qmp_text t;
+
+	if (!c || !qmp_text_event(&t, name, data))
+		return;
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
+		if (c->clients[i].talks)
+			peer_say(&c->clients[i].peer, t.bytes, t.n);
+	free(t.bytes);
 }
 
 static void drop_client(struct control *c, struct client *k)
 {
 	struct err err;
 
-	close_file(k);
-	close(k->fd);
-	k->fd = -1;
-	k->len = 0;
-	k->waits = false;
+	peer_close(&k->peer);
+	qmp_request_free(&k->request);
+	k->asked = k->talks = k->waits = false;
 	if (c->keeper != k)
 		return;
 	c->keeper = NULL;
@@ -131,6 +133,10 @@ void control_close(struct control *c)
 		return;
 	place_leave(c->dir, c->session->name);
 	close(c->listen);
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
+		qmp_files_close(&c->clients[i].peer.files);
+		qmp_request_free(&c->clients[i].request);
+	}
 	free(c);
 }
 
@@ -142,12 +148,24 @@ static struct client *find_place(struct control *c)
 	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
 		struct client *k = &c->clients[i];
 
-		if (k->fd < 0)
+		if (k->peer.fd < 0)
 			return k;
 		if (!k->asked && (!oldest || k->number < oldest->number))
 			oldest = k;
 	}
 	return oldest;
+}
+
+/* What is said first is a few bytes: a new socket has room for them. */
+static void greet(struct client *k)
+{
+	struct qmp_text t;
+
+	if (qmp_text_greeting(&t))
+		peer_say(&k->peer, t.bytes, t.n);
+	else
+		k->peer.lost = true;
+	free(t.bytes);
 }
 
 static void let_in(struct control *c)
@@ -160,221 +178,86 @@ static void let_in(struct control *c)
 			c->deaf_until = loop_now() + DEAF_NS;
 		return;
 	}
-	if (k->fd >= 0)
+	if (k->peer.fd >= 0)
 		drop_client(c, k);
-	k->fd = fd;
-	k->asked = false;
+	peer_open(&k->peer, fd);
 	k->number = c->n++;
+	greet(k);
 }
 
 /* -- Answers ------------------------------------------------------------------------------ */
 
-static const char *end_of_line(const struct client *k)
+/* Whether somebody else keeps the guest from what this would change. */
+static int check_keeper(const struct control *c, const struct client *k, struct err *err)
 {
-	return memchr(k->line, '\n', k->len);
+	if (!k->request.command->changes || !c->keeper || c->keeper == k)
+		return 0;
+	return err_set(err, EBUSY, c->session->migration ? "the guest is on its way to another lodge" : "the guest is being saved");
 }
 
-static void answer_error(struct json *j, const struct err *err)
+/* What serving it has changed between this client and the guest. */
+static void note(struct control *c, struct client *k, const struct call *call)
 {
-	json_open(j, NULL, '{');
-	json_open(j, "error", '{');
-	json_str(j, "kind", failure_kind(err->code));
-	json_str(j, "text", err->text);
-	json_close(j);
-	json_close(j);
-}
-
-/* The request of a line, if it may be served now. */
-static const struct request *admit(const struct control *c, const struct client *k,
-				   const struct json_value *line, struct err *err)
-{
-	const struct request *r = request_find(line, err);
-
-	if (r && r->changes && c->keeper && c->keeper != k)
-		err_set(err, EBUSY, c->session->migration ? "the guest is on its way to another lodge" :
-				    "the guest is being saved");
-	else if (r && r->file && k->file < 0)
-		err_set(err, ERANGE, "'%s' needs a file, by SCM_RIGHTS", r->name);
-	else if (r && !r->file && k->file >= 0)
-		err_set(err, ERANGE, "'%s' takes no file", r->name);
-	else
-		return r;
-	return NULL;
-}
-
-static int serve(struct control *c, struct client *k, struct call *call, const struct request *r,
-		 struct err *err)
-{
-	int rc;
-
-	json_open(call->answer, NULL, '{');
-	rc = r->serve(call, err);
-	json_close(call->answer);
-	k->file = call->file;
-	k->waits = rc == 0 && call->later;
+	k->talks = true;
+	k->waits = call->later;
 	if (call->keeps) {
 		c->keeper = k;
 		c->was_paused = call->was_paused;
 	} else if (c->keeper == k) {
 		c->keeper = NULL;
 	}
-	return rc;
 }
 
-/* One line's. */
-static void write_answer(struct control *c, struct client *k, FILE *out, size_t len, struct call *call)
+static bool serve(struct control *c, struct client *k, struct qmp_text *t, struct call *call)
 {
-	struct json j = {.out = out, .one_line = true};
-	struct json_value *line;
-	const struct request *r = NULL;
-	struct err err = {0};
-	int rc = json_parse(&line, k->line, len, &err);
+	bool fine;
 
-	if (rc < 0)
-		err.code = ERANGE;
-	else
-		r = admit(c, k, line, &err);
 	*call = (struct call){
-		.session = c->session, .args = line, .answer = &j, .file = k->file,
+		.session = c->session, .args = k->request.args, .files = &k->peer.files,
 		.keeps = c->keeper == k, .was_paused = c->was_paused,
 	};
-	if (!r || serve(c, k, call, r, &err) < 0) {
-		rewind(out);
-		answer_error(&j, &err);
-	}
-	call->args = NULL;
-	call->answer = NULL;
-	free(line);
+	fine = qmp_text_serve(t, &k->request, call);
+	note(c, k, call);
+	return fine && (k->waits || peer_answer(&k->peer, t->bytes, t->n, call->give, call->n_give));
 }
 
-static bool send_all(const struct client *k, const char *text, size_t len)
+/* False: the client is gone, or there is no memory for what it asks. */
+static bool answer(struct control *c, struct client *k)
 {
-	return send(k->fd, text, len, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
-}
-
-/* With the descriptors that go with it. */
-static bool send_answer(const struct client *k, char *text, size_t len, const struct call *call)
-{
-	char room[CMSG_SPACE(sizeof(call->give))] __attribute__((aligned(8))) = {0};
-	size_t size = call->n_give * sizeof(int);
-	struct iovec iov = {text, len};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = room, .msg_controllen = CMSG_SPACE(size),
-	};
-	struct cmsghdr *m = CMSG_FIRSTHDR(&msg);
-
-	if (!call->n_give)
-		return send_all(k, text, len);
-	m->cmsg_level = SOL_SOCKET;
-	m->cmsg_type = SCM_RIGHTS;
-	m->cmsg_len = CMSG_LEN(size);
-	memcpy(CMSG_DATA(m), call->give, size);
-	return sendmsg(k->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
-}
-
-static void answer(struct control *c, struct client *k)
-{
-	size_t len = (size_t)(end_of_line(k) - k->line), n = 0;
-	char *text = NULL;
-	FILE *out = open_memstream(&text, &n);
 	struct call call = {.n_give = 0};
-	bool fine = out;
+	const struct peer *p = &k->peer;
+	struct qmp_text t = {.bytes = NULL};
+	struct err err = {0};
+	bool fine;
 
-	if (out) {
-		write_answer(c, k, out, len, &call);
-		fine = fclose(out) == 0 && (k->waits || send_answer(k, text, n, &call));
-	}
+	if (qmp_request_read(&k->request, p->bytes + p->begin, p->whole, k->talks, &err) < 0 || check_keeper(c, k, &err) < 0)
+		fine = qmp_text_error(&t, k->request.id, k->request.class, &err) && peer_answer(&k->peer, t.bytes, t.n, NULL, 0);
+	else
+		fine = serve(c, k, &t, &call);
 	for (unsigned i = 0; i < call.n_give; i++)
 		close(call.give[i]);
-	free(text);
-	close_file(k);
-	k->asked = true;
-	k->len -= len + 1;
-	memmove(k->line, k->line + len + 1, k->len);
-	if (!fine)
-		drop_client(c, k);
-}
-
-static void refuse_line(struct control *c, struct client *k)
-{
-	static const char text[] = "{\"error\": {\"kind\": \"usage\", \"text\": \"a request is a line "
-				   "of at most 4095 bytes\"}}\n";
-
-	send_all(k, text, sizeof(text) - 1);
-	drop_client(c, k);
-}
-
-static void write_facts(struct json *j, const struct migration_facts *facts)
-{
-	json_open(j, NULL, '{');
-	json_bool(j, "ok", true);
-	json_uint(j, "sent", facts->sent);
-	json_uint(j, "rounds", facts->rounds);
-	json_real(j, "down_ms", facts->down_ms);
-	json_close(j);
-}
-
-static void answer_later(struct client *k, const struct migration_facts *facts, const struct err *err)
-{
-	char *text = NULL;
-	size_t n = 0;
-	struct json j = {.out = open_memstream(&text, &n), .one_line = true};
-
-	if (j.out && facts)
-		write_facts(&j, facts);
-	else if (j.out)
-		answer_error(&j, err);
-	if (j.out && fclose(j.out) == 0)
-		send_all(k, text, n);
-	free(text);
+	free(t.bytes);
+	if (!k->waits)
+		qmp_request_free(&k->request);
+	return fine;
 }
 
 /* Who waits is the keeper. */
 void control_migrated(struct control *c, const struct migration_facts *facts, const struct err *err)
 {
 	struct client *k = c ? c->keeper : NULL;
+	struct qmp_text t;
 
 	if (!k || !k->waits)
 		return;
-	answer_later(k, facts, err);
+	if (facts ? qmp_text_migrated(&t, k->request.id, facts) : qmp_text_error(&t, k->request.id, QMP_GENERIC, err))
+		peer_say(&k->peer, t.bytes, t.n);
+	else
+		k->peer.lost = true; /* no memory: it would wait for ever */
+	free(t.bytes);
+	qmp_request_free(&k->request);
 	k->waits = false;
 	c->keeper = NULL;
-}
-
-/* -- Reading ------------------------------------------------------------------------------ */
-
-/* There is room for one: the kernel closes what is more. */
-static void take_file(struct client *k, struct msghdr *msg)
-{
-	struct cmsghdr *m = CMSG_FIRSTHDR(msg);
-
-	if (!m || m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS ||
-	    m->cmsg_len != CMSG_LEN(sizeof(int)))
-		return;
-	close_file(k);
-	memcpy(&k->file, CMSG_DATA(m), sizeof(int));
-}
-
-static void read_client(struct control *c, struct client *k)
-{
-	char room[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
-	struct iovec iov = {k->line + k->len, LINE_BYTES - k->len};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = room,
-		.msg_controllen = CMSG_LEN(sizeof(int)),
-	};
-	ssize_t n = recvmsg(k->fd, &msg, MSG_CMSG_CLOEXEC);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		drop_client(c, k);
-		return;
-	}
-	take_file(k, &msg);
-	k->len += (size_t)n;
-	if (k->len == LINE_BYTES && !end_of_line(k))
-		refuse_line(c, k);
 }
 
 /* -- For the session's loop --------------------------------------------------------------- */
@@ -383,23 +266,43 @@ static uint64_t prepare_client(void *ctx, struct pollfd *p)
 {
 	const struct client *k = ctx;
 
-	p->fd = k->fd;
-	p->events = k->waits ? POLLRDHUP : end_of_line(k) ? POLLOUT : POLLIN;
-	return LOOP_NEVER;
+	p->fd = k->peer.fd;
+	p->events = k->waits ? (short)(POLLRDHUP | (k->peer.n_late ? POLLOUT : 0)) : peer_events(&k->peer);
+	return k->peer.lost ? 0 : LOOP_NEVER;
+}
+
+/* False: it is gone. */
+static bool serve_request(struct client *k)
+{
+	k->asked = true;
+	if (!answer(k->of, k))
+		return false;
+	peer_next(&k->peer);
+	return true;
+}
+
+/* `more`: poll() said something else than that there is room. */
+static bool go_on(struct client *k, bool more)
+{
+	struct peer *p = &k->peer;
+
+	if (p->n_late)
+		peer_send_late(p);
+	if (p->lost || (k->waits && more))
+		return false;
+	if (k->waits || p->n_late)
+		return true;
+	if (peer_has_request(p))
+		return serve_request(k);
+	return !more || peer_read(p);
 }
 
 static void serve_client(void *ctx, const struct pollfd *p)
 {
 	struct client *k = ctx;
 
-	if (p->fd != k->fd)
-		return;
-	if (k->waits)
+	if (k->peer.fd >= 0 && p->fd == k->peer.fd && !go_on(k, p->revents & ~POLLOUT))
 		drop_client(k->of, k);
-	else if (end_of_line(k))
-		answer(k->of, k);
-	else
-		read_client(k->of, k);
 }
 
 static uint64_t prepare_listen(void *ctx, struct pollfd *p)
@@ -419,6 +322,33 @@ static void serve_listen(void *ctx, const struct pollfd *p)
 		let_in(ctx);
 }
 
+static bool has_listener(const struct control *c)
+{
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
+		if (c->clients[i].talks)
+			return true;
+	return false;
+}
+
+static uint64_t prepare_watch(void *ctx, struct pollfd *p)
+{
+	const struct control *c = ctx;
+
+	(void)p;
+	return c->session->config->n_cds && has_listener(c) ? c->look_at : LOOP_NEVER;
+}
+
+static void serve_watch(void *ctx, const struct pollfd *p)
+{
+	struct control *c = ctx;
+
+	(void)p;
+	if (loop_now() < c->look_at)
+		return;
+	told_trays(c->session);
+	c->look_at = loop_now() + LOOK_NS;
+}
+
 /* New ones come behind those that are there: who may have to go was served first. */
 int control_serve(struct control *c, struct loop *loop)
 {
@@ -433,5 +363,8 @@ int control_serve(struct control *c, struct loop *loop)
 		rc = loop_add(loop, &k->source);
 	}
 	c->source = (struct loop_source){prepare_listen, serve_listen, c};
-	return rc < 0 ? rc : loop_add(loop, &c->source);
+	c->watch = (struct loop_source){prepare_watch, serve_watch, c};
+	if (rc == 0)
+		rc = loop_add(loop, &c->source);
+	return rc < 0 ? rc : loop_add(loop, &c->watch);
 }

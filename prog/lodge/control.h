@@ -5,6 +5,7 @@
  *	rc = control_open(&c, &session, &err);  its name is taken from here on
  *	...
  *	rc = control_serve(c, loop);            from here on by the loop
+ *	control_event(c, "STOP", NULL);
  *	control_close(c);
  */
 #ifndef LODGE_CONTROL_H
@@ -23,6 +24,9 @@ int control_open(struct control **control, struct session *s, struct err *err);
 
 /* The directory that it is in. */
 const char *control_place(const struct control *control);
+
+/* Something has happened: a row of qmp/commands.def, and its data in JSON, or NULL. To all clients, in the order of the calls. */
+void control_event(struct control *control, const char *name, const char *data);
 
 /* The migration that a client waits for has ended: how it was, or why not (facts is NULL). */
 struct migration_facts;

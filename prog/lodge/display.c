@@ -40,6 +40,7 @@ struct display {
 	struct machine *machine;
 	struct surface picture;
 	struct loop_source source;
+	bool has_password;
 	char place[HOST_MAX + 16];
 };
 
@@ -265,6 +266,7 @@ int display_open(struct display **out, const char *text, const char *password, s
 	if (!d)
 		return err_set(err, ENOMEM, "no memory");
 	d->link = -1;
+	d->has_password = password;
 	rc = open_vnc(d, &w, password, err);
 	if (rc < 0)
 		display_close(d);
@@ -287,6 +289,11 @@ void display_close(struct display *d)
 const char *display_place(const struct display *d)
 {
 	return d->place;
+}
+
+bool display_has_password(const struct display *d)
+{
+	return d->has_password;
 }
 
 /* -- The loop ------------------------------------------------------------------------------ */

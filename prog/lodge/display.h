@@ -13,6 +13,8 @@
 #ifndef LODGE_DISPLAY_H
 #define LODGE_DISPLAY_H
 
+#include <stdbool.h>
+
 struct display;
 struct err;
 struct loop;
@@ -28,7 +30,8 @@ int display_open(struct display **d, const char *text, const char *password, str
 int display_serve(struct display *d, struct machine *m, struct loop *loop);
 void display_close(struct display *d);
 
-/* "127.0.0.1:5901", "unix:/run/vnc": for people. */
+/* "127.0.0.1:5901", "unix:/run/vnc": for people. And whether a viewer needs a password. */
 const char *display_place(const struct display *d);
+bool display_has_password(const struct display *d);
 
 #endif

@@ -86,21 +86,21 @@ static int take_files(struct forked_guest *g, struct client_files *files, const 
 	return rc;
 }
 
-static char *request(const char *keep)
+static char *arguments(const char *keep)
 {
-	char *line = NULL;
+	char *args = NULL;
 
-	if (asprintf(&line, keep ? "{\"do\": \"fork\", \"keep\": \"%s\"}\n" : "{\"do\": \"fork\"}\n", keep) < 0)
+	if ((keep ? asprintf(&args, "{\"keep\": \"%s\"}", keep) : asprintf(&args, "{}")) < 0)
 		return NULL;
-	return line;
+	return args;
 }
 
 int forked_ask(int fd, const char *keep, struct forked_guest *g, struct err *err)
 {
 	scoped_mem struct json_value *answer = NULL;
-	scoped_mem char *line = request(keep); /* SAFE: place_is_name() */
+	scoped_mem char *args = arguments(keep); /* SAFE: place_is_name() */
 	struct client_files files;
-	int rc = line ? client_ask_files(fd, line, &files, &answer, err) : err_set(err, ENOMEM, "no memory"), state;
+	int rc = args ? client_ask_files(fd, "x-lodge-fork", args, &files, &answer, err) : err_set(err, ENOMEM, "no memory"), state;
 
 	*g = (struct forked_guest)FORKED_NONE;
 	if (rc == 0)

@@ -6,7 +6,7 @@
 #include "lodge.h"
 
 #include "document.h"
-#include "request.h"
+#include "qmp/command.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -64,7 +64,7 @@ static int help_main(void *parsed)
 	if (!h->verb)
 		return list_verbs();
 	if (strcmp(h->verb, "control") == 0) {
-		request_list();
+		qmp_list();
 		return EXIT_OK;
 	}
 	if (strcmp(h->verb, "machine") == 0) {

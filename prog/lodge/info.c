@@ -202,7 +202,7 @@ static int info_main(void *parsed)
 
 	if (i->what && strchr(i->what, '/'))
 		return show_file(i);
-	if (client_do(i->what, "{\"do\": \"info\"}\n", &answer, &err) < 0)
+	if (client_do(i->what, "x-lodge-info", NULL, &answer, &err) < 0)
 		return err.code == ENOENT && i->what && saved_is(i->what) ? show_file(i)
 									  : report_failure(&err);
 	code = show(i, answer);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* lodge pause, resume, stop: what others than the guest itself do to its life. */
+/* lodge pause, resume, reset, stop: what others than the guest itself do to its life. */
 #include "lodge.h"
 
 #include "base/err.h"
@@ -18,12 +18,12 @@ struct life {
 	const char *vm;
 };
 
-static int ask(const struct life *l, const char *line)
+static int ask(const struct life *l, const char *command)
 {
 	struct json_value *answer;
 	struct err err = {0};
 
-	if (client_do(l->vm, line, &answer, &err) < 0)
+	if (client_do(l->vm, command, NULL, &answer, &err) < 0)
 		return report_failure(&err);
 	free(answer);
 	return EXIT_OK;
@@ -31,12 +31,12 @@ static int ask(const struct life *l, const char *line)
 
 static int pause_main(void *parsed)
 {
-	return ask(parsed, "{\"do\": \"pause\"}\n");
+	return ask(parsed, "stop");
 }
 
 static int resume_main(void *parsed)
 {
-	return ask(parsed, "{\"do\": \"resume\"}\n");
+	return ask(parsed, "cont");
 }
 
 const struct verb verb_pause = {
@@ -57,6 +57,23 @@ const struct verb verb_resume = {
 	.n_operands = 1,
 	.size = sizeof(struct life),
 	.main = resume_main,
+};
+
+/* -- Reset ------------------------------------------------------------------------------- */
+
+static int reset_main(void *parsed)
+{
+	return ask(parsed, "system_reset");
+}
+
+const struct verb verb_reset = {
+	.name = "reset",
+	.summary = "press a guest's reset button",
+	.text = VM_TEXT "It begins anew, at once: what it had not written to its disks is lost. A paused one stays paused.\n",
+	.operand = "[VM]",
+	.n_operands = 1,
+	.size = sizeof(struct life),
+	.main = reset_main,
 };
 
 /* -- Stop --------------------------------------------------------------------------------- */
@@ -82,8 +99,7 @@ static int stop(const struct stop *s, struct err *err)
 	int rc = fd;
 
 	if (rc >= 0)
-		rc = client_ask(fd, s->force ? "{\"do\": \"stop\"}\n" : "{\"do\": \"powerdown\"}\n", -1,
-				&answer, err);
+		rc = client_ask(fd, s->force ? "quit" : "system_powerdown", NULL, -1, &answer, err);
 	if (rc >= 0)
 		rc = client_wait_end(fd, s->timeout ? (int)s->timeout * 1000 : -1, err);
 	return rc == -ESHUTDOWN ? 0 : rc;

@@ -6,11 +6,14 @@
 #include "base/json_read.h"
 #include "client.h"
 #include "failure.h"
+#include "qmp/names.h"
 
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define ARGS(up) "{\"name\": \"" QMP_NET "\", \"up\": " up "}"
 
 struct link {
 	const char *operands[2];
@@ -33,8 +36,7 @@ static int link_main(void *parsed)
 		err_set(&err, ERANGE, "a link is up or down, not '%s': lodge link [VM] up|down", state ? state : "");
 		return report_failure(&err);
 	}
-	if (client_do(has_vm ? l->operands[0] : NULL, strcmp(state, "up") == 0 ? "{\"do\": \"link\", \"up\": true}\n" :
-		      "{\"do\": \"link\", \"up\": false}\n", &answer, &err) < 0)
+	if (client_do(has_vm ? l->operands[0] : NULL, "set_link", strcmp(state, "up") == 0 ? ARGS("true") : ARGS("false"), &answer, &err) < 0)
 		return report_failure(&err);
 	free(answer);
 	return EXIT_OK;

@@ -27,6 +27,7 @@ const struct verb *const verbs[] = {
 	&verb_stats,
 	&verb_pause,
 	&verb_resume,
+	&verb_reset,
 	&verb_save,
 	&verb_fork,
 	&verb_migrate,

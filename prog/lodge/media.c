@@ -13,6 +13,7 @@
 #include "client.h"
 #include "failure.h"
 #include "machine/machine.h"
+#include "qmp/names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,21 +29,25 @@ struct media {
 	bool force;
 };
 
-/* A line for the control socket. NULL: no memory. */
-static char *request(const struct media *m, const char *what, const char *path)
+/* Arguments: of add-fd, if there is a path to tell; else of what changes a drive. NULL: no memory. */
+static char *arguments(const struct media *m, const char *path, const char *filename)
 {
-	char *text = NULL;
+	char *text = NULL, name[QMP_NAME];
 	size_t len = 0;
 	struct json j = {.out = open_memstream(&text, &len), .one_line = true};
 
 	if (!j.out)
 		return NULL;
 	json_open(&j, NULL, '{');
-	json_str(&j, "do", what);
-	if (path)
-		json_str(&j, "path", path);
-	json_uint(&j, "drive", m->drive);
-	json_bool(&j, "force", m->force);
+	if (path) {
+		json_uint(&j, "fdset-id", 1);
+		json_str(&j, "opaque", path);
+	} else {
+		json_str(&j, "id", qmp_cd_name(name, m->drive));
+		json_bool(&j, "force", m->force);
+	}
+	if (filename)
+		json_str(&j, "filename", filename);
 	json_close(&j);
 	if (fclose(j.out) == 0)
 		return text;
@@ -50,23 +55,34 @@ static char *request(const struct media *m, const char *what, const char *path)
 	return NULL;
 }
 
-static int ask(const struct media *m, const char *vm, const char *what, const char *path, int file, struct err *err)
+static int ask(const struct media *m, int fd, const char *command, const char *filename, struct err *err)
 {
-	scoped_mem char *line = request(m, what, path);
-	scoped_fd int fd = line ? client_connect(vm, err) : err_set(err, ENOMEM, "no memory");
+	scoped_mem char *args = arguments(m, NULL, filename);
 	scoped_mem struct json_value *answer = NULL;
 
-	return fd < 0 ? fd : client_ask(fd, line, file, &answer, err);
+	return args ? client_ask(fd, command, args, -1, &answer, err) : err_set(err, ENOMEM, "no memory");
+}
+
+static int hand_over(const struct media *m, int fd, const char *path, int file, struct err *err)
+{
+	scoped_mem char *args = arguments(m, path, NULL);
+	scoped_mem struct json_value *answer = NULL;
+
+	return args ? client_give(fd, "add-fd", args, file, &answer, err) : err_set(err, ENOMEM, "no memory");
 }
 
 static int put(const struct media *m, const char *vm, const char *path, struct err *err)
 {
-	scoped_fd int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	scoped_fd int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), fd = -1;
 	char real[PATH_MAX];
+	int rc;
 
 	if (file < 0 || !realpath(path, real))
 		return err_sys(err, errno, "'%s'", path);
-	return ask(m, vm, "media", real, file, err);
+	rc = fd = client_connect(vm, err);
+	if (rc >= 0)
+		rc = hand_over(m, fd, real, file, err);
+	return rc < 0 ? rc : ask(m, fd, "blockdev-change-medium", "/dev/fdset/1", err);
 }
 
 static int media_main(void *parsed)
@@ -87,8 +103,9 @@ static int eject_main(void *parsed)
 {
 	const struct media *m = parsed;
 	struct err err = {0};
+	scoped_fd int fd = client_connect(m->operands[0], &err);
 
-	return ask(m, m->operands[0], "eject", NULL, -1, &err) < 0 ? report_failure(&err) : EXIT_OK;
+	return fd < 0 || ask(m, fd, "eject", NULL, &err) < 0 ? report_failure(&err) : EXIT_OK;
 }
 
 static const struct option options[] = {

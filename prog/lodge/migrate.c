@@ -3,7 +3,7 @@
  * lodge migrate: a guest goes on in another lodge.
  *
  *	here                                  the guest's lodge                 the other lodge
- *	connects, asks "migrate" with that
+ *	connects, asks "x-lodge-migrate" with that
  *	                                      sends it                          receives it
  *	                                                                        "it runs"
  *	hears how it was                      ends
@@ -58,16 +58,17 @@ static int migrate(const struct migrate *g, struct err *err)
 	scoped_fd int fd = -1, to = -1;
 	scoped_mem struct json_value *answer = NULL;
 	bool direct;
-	char line[100];
+	char args[100];
 	int rc;
 
 	if (!uri)
 		return err_set(err, ERANGE, "where to is missing: lodge migrate [VM] URI");
-	if ((rc = fd = client_connect(vm, err)) < 0 || (rc = to = uri_connect(uri, g->certificates, &direct, err)) < 0)
+	if ((rc = fd = client_find(vm, err)) < 0 || (rc = to = uri_connect(uri, g->certificates, &direct, err)) < 0 ||
+	    (rc = client_greet(fd, err)) < 0)
 		return rc;
-	snprintf(line, sizeof(line), "{\"do\": \"migrate\", \"live\": %s, \"direct\": %s}\n",
+	snprintf(args, sizeof(args), "{\"fd\": \"" CLIENT_FILE "\", \"live\": %s, \"direct\": %s}",
 		 g->live ? "true" : "false", direct ? "true" : "false");
-	rc = client_ask(fd, line, to, &answer, err);
+	rc = client_ask(fd, "x-lodge-migrate", args, to, &answer, err);
 	if (rc < 0)
 		return rc;
 	tell(answer);

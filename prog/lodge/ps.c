@@ -40,12 +40,13 @@ static const struct option options[] = {
 static struct json_value *ask(int fd)
 {
 	struct timeval patience = {.tv_sec = PATIENCE_S};
-	struct json_value *answer;
+	struct json_value *answer = NULL;
 	struct err err;
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	fcntl(fd, F_SETFL, 0);
-	client_ask(fd, "{\"do\": \"info\"}\n", -1, &answer, &err);
+	if (client_greet(fd, &err) == 0)
+		client_ask(fd, "x-lodge-info", NULL, -1, &answer, &err);
 	return answer;
 }
 

@@ -6,10 +6,10 @@
  * of things:
  *
  *	here                                    the guest's lodge
- *	opens the file, asks "save"
+ *	opens the file, asks "x-lodge-save"
  *	                                        pauses the guest, writes it, answers
  *	makes the file lasting, names it
- *	says "stop"                             ends
+ *	says "quit"                             ends
  *
  * Until the file has its name, what was there before is there, and the guest is paused for this client
  * alone: if we die, or the file system is full, it goes on. From then on the file is whole, and if we die
@@ -59,14 +59,14 @@ static int check_target(const char *path, struct err *err)
 static int save_to(int fd, const struct save *s, struct newfile *file, struct err *err)
 {
 	struct json_value *answer;
-	int rc = client_ask(fd, "{\"do\": \"save\"}\n", file->fd, &answer, err);
+	int rc = client_ask(fd, "x-lodge-save", "{\"fd\": \"" CLIENT_FILE "\"}", file->fd, &answer, err);
 
 	free(answer);
 	if (rc == 0)
 		rc = newfile_publish(file, err);
 	if (rc < 0 || s->keep_running)
 		return rc;
-	rc = client_ask(fd, "{\"do\": \"stop\"}\n", -1, &answer, err);
+	rc = client_ask(fd, "quit", NULL, -1, &answer, err);
 	free(answer);
 	if (rc == 0)
 		rc = client_wait_end(fd, -1, err);
@@ -83,9 +83,11 @@ static int save(const struct save *s, struct err *err)
 
 	if (!path)
 		return err_set(err, ERANGE, "the file is missing: lodge save [VM] FILE");
-	if ((rc = check_target(path, err)) < 0 || (rc = fd = client_connect(vm, err)) < 0)
+	if ((rc = check_target(path, err)) < 0 || (rc = fd = client_find(vm, err)) < 0)
 		return rc;
 	rc = newfile_open(&file, path, err);
+	if (rc == 0)
+		rc = client_greet(fd, err);
 	if (rc == 0)
 		rc = save_to(fd, s, &file, err);
 	newfile_close(&file);

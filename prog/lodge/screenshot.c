@@ -65,7 +65,7 @@ static int take(const char *vm, const char *path, struct err *err)
 	scoped_mem struct json_value *answer = NULL;
 	struct client_files files;
 	struct surface s;
-	int rc = fd < 0 ? fd : client_ask_files(fd, "{\"do\": \"screenshot\"}\n", &files, &answer, err);
+	int rc = fd < 0 ? fd : client_ask_files(fd, "x-lodge-screenshot", NULL, &files, &answer, err);
 
 	if (rc < 0)
 		return rc;

@@ -46,6 +46,7 @@
 #include "machine/machine.h"
 #include "machine/migrate.h"
 #include "terminal.h"
+#include "told.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -271,9 +272,13 @@ static int check_migration(const struct session *s, struct err *err)
 
 int session_pause(struct session *s, struct err *err)
 {
+	int rc;
+
 	if (check_migration(s, err) < 0)
 		return -EBUSY;
-	return tell_end(s, machine_pause(s->machine, err), err);
+	rc = machine_pause(s->machine, err);
+	told_life(s);
+	return tell_end(s, rc, err);
 }
 
 int session_resume(struct session *s, struct err *err)
@@ -283,8 +288,23 @@ int session_resume(struct session *s, struct err *err)
 	if (check_migration(s, err) < 0)
 		return -EBUSY;
 	rc = machine_resume(s->machine, err);
+	told_life(s);
 	console_wake(s->console); /* what was typed meanwhile */
 	return tell_end(s, rc, err);
+}
+
+int session_reset(struct session *s, struct err *err)
+{
+	if (check_migration(s, err) < 0)
+		return -EBUSY;
+	if (machine_life(s->machine) == MACHINE_ENDED)
+		return err_set(err, ESHUTDOWN, "the guest has ended");
+	if (s->commands)
+		return err_set(err, EBUSY, "the guest is here for a command, and ends with it");
+	s->reset = true;
+	s->reset_paused = is_paused(s);
+	machine_stop(s->machine);
+	return 0;
 }
 
 /* Disks that are written; the guest stands still. */
@@ -353,6 +373,7 @@ static void forget_migration(struct session *s)
 {
 	migration_end(s->migration);
 	s->migration = NULL;
+	told_life(s);
 	console_wake(s->console); /* what was typed meanwhile */
 }
 
@@ -368,6 +389,7 @@ static void go_on_migrating(struct session *s)
 	enum migration_now now = migration_step(s->migration, &err);
 	struct migration_facts facts = migration_facts(s->migration);
 
+	told_life(s);
 	if (now == MIGRATION_GOES_ON)
 		return;
 	forget_migration(s);
@@ -397,7 +419,7 @@ static void end_migration(struct session *s)
 int session_attach(struct session *s, int fd, struct err *err)
 {
 	if (send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return err_set(err, ERANGE, "'console' needs a socket");
+		return err_set(err, ERANGE, "'x-lodge-console' needs a socket");
 	if (s->commands)
 		return err_set(err, EBUSY, "the guest is here for a command: its console is nowhere");
 	if (s->attached >= 0)
@@ -451,10 +473,12 @@ static void hear_panic(struct shift *l)
 	if (atomic_exchange(&l->s->crash_kernel, false) && !l->crash_kernel) {
 		l->crash_kernel = true;
 		terminal_note("the guest panicked, and starts its crash kernel");
+		told_panic(l->s, true);
 	}
 	if (atomic_exchange(&l->s->panicked, false) && !l->panicked) {
 		l->panicked = true;
 		terminal_note("the guest panicked");
+		told_panic(l->s, false);
 		if (l->s->no_reboot)
 			loop_timer_set(&l->last_words, loop_now() + LAST_WORDS_NS);
 	}
@@ -597,6 +621,8 @@ static int verdict(const struct shift *l, const struct machine_end *end)
 	case MACHINE_RESET:
 		return EXIT_OK;
 	case MACHINE_STOPPED:
+		if (l->s->reset)
+			return EXIT_OK;
 		terminal_note(l->s->left ? "migrated; the guest is off here" :
 			      l->s->saved ? "saved; the guest is off here" : "left; the guest is off");
 		return EXIT_OK;
@@ -610,8 +636,37 @@ static int verdict(const struct shift *l, const struct machine_end *end)
 
 static bool reboots(const struct shift *l, const struct machine_end *end)
 {
-	return end->reason == MACHINE_RESET && !l->s->no_reboot && !l->signal &&
-	       !l->left;
+	bool resets = end->reason == MACHINE_RESET || (end->reason == MACHINE_STOPPED && l->s->reset);
+
+	return resets && !l->s->no_reboot && !l->signal && !l->left;
+}
+
+/* Who has stopped a machine. */
+static const char *stopped_by(const struct shift *l)
+{
+	if (l->signal)
+		return "host-signal";
+	if (l->left)
+		return "host-ui";
+	if (l->panicked && l->s->no_reboot)
+		return "guest-panic";
+	return l->s->reset ? "host-qmp-system-reset" : "host-qmp-quit";
+}
+
+/* The machine as after power-on, and its clients know. */
+static int reset(struct shift *l, const struct machine_end *end, struct err *err)
+{
+	struct session *s = l->s;
+	int rc = machine_reset(s->machine, err);
+
+	l->panicked = l->crash_kernel = false;
+	console_booted(s->console);
+	if (rc == 0 && s->reset && s->reset_paused)
+		rc = machine_pause(s->machine, err);
+	s->reset = false;
+	if (rc == 0)
+		told_reset(s, end->reason == MACHINE_RESET);
+	return rc;
 }
 
 /* One of many that are made at once runs when all are; or never, if who makes them has died. */
@@ -667,16 +722,17 @@ static int run_through_resets(struct shift *l)
 		if (rc < 0 || (rc = arrive(l->s, &err)) < 0)
 			break;
 		tell_ready(l->s);
+		l->s->told_paused = is_paused(l->s);
 		serve(l);
 		end_migration(l->s);
 		machine_end(l->s->machine, &end);
 		hear_panic(l);
 		drain_output(l);
-		if (!reboots(l, &end))
+		if (!reboots(l, &end)) {
+			told_end(l->s, &end, stopped_by(l));
 			return verdict(l, &end);
-		l->panicked = l->crash_kernel = false;
-		console_booted(l->s->console);
-		rc = machine_reset(l->s->machine, &err);
+		}
+		rc = reset(l, &end, &err);
 	}
 	terminal_give_back();
 	return report_failure(&err);

@@ -40,6 +40,10 @@ struct session {
 	bool paused;             /* the machine does not run until somebody says so */
 	bool saved;              /* it was ended because it is in a file, */
 	bool left;               /* or because it runs elsewhere */
+	bool reset, reset_paused; /* it was stopped to begin anew, and stood still before */
+	bool told_paused;        /* clients of the control socket think that it stands still, */
+	uint32_t told_open;      /* and that these CD drives are open */
+	uint8_t buttons;         /* of the mouse, that one of them holds */
 	int ready;               /* gets `number` when the machine runs, and is closed; -1: nobody waits */
 	int made, go;            /* see launch.h */
 	uint32_t number;
@@ -65,6 +69,9 @@ int session_run(struct session *s);
 /* For who asks at the control socket. A paused machine takes no input; what comes waits. */
 int session_pause(struct session *s, struct err *err);
 int session_resume(struct session *s, struct err *err);
+
+/* It begins anew, as if its reset button was pressed, and stands still if it did; -EBUSY. */
+int session_reset(struct session *s, struct err *err);
 
 /* Copies the machine (machine/fork.h), which goes on if it was not paused; and keeps what its disks were then: a moment
  * for each, which has a base if it is written; or with a name a snapshot of that name, and no base. */

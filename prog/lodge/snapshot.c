@@ -195,13 +195,13 @@ static const char *disk_name(char text[DISK_NAME], const char *guest, const char
 static int forget_there(int fd, const char *kept, struct err *err)
 {
 	scoped_mem struct json_value *answer = NULL;
-	scoped_mem char *line = NULL;
+	scoped_mem char *args = NULL;
 
-	if (asprintf(&line, "{\"do\": \"forget\", \"snapshot\": \"%s\"}\n", kept) < 0) {
-		line = NULL;
+	if (asprintf(&args, "{\"snapshot\": \"%s\"}", kept) < 0) {
+		args = NULL;
 		return err_set(err, ENOMEM, "no memory");
 	}
-	return client_ask(fd, line, -1, &answer, err);
+	return client_ask(fd, "x-lodge-forget", args, -1, &answer, err);
 }
 
 /* In its directory, which is locked. */
@@ -231,7 +231,7 @@ static int take(const struct snap *s, const struct snapdir *d, const char *guest
 /* By which name the guest goes, which is where its snapshots are. */
 static int ask_name(int fd, struct json_value **facts, const char **name, struct err *err)
 {
-	int rc = client_ask(fd, "{\"do\": \"info\"}\n", -1, facts, err);
+	int rc = client_ask(fd, "x-lodge-info", NULL, -1, facts, err);
 
 	if (rc == 0 && json_get_str(*facts, "name", name, NULL) < 0)
 		rc = err_set(err, EBUSY, "the guest has no name, by which its snapshots would be found: "

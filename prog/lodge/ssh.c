@@ -92,7 +92,7 @@ static int find_target(const char *vm, struct target *t, struct err *err)
 	const char *name = NULL;
 	struct err none;
 	bool found;
-	int rc = client_do(vm, "{\"do\": \"info\"}\n", &facts, err);
+	int rc = client_do(vm, "x-lodge-info", NULL, &facts, err);
 
 	if (rc < 0)
 		return rc;

@@ -52,7 +52,7 @@ static int stats_main(void *parsed)
 	struct json_value *answer;
 	struct err err = {0};
 
-	if (client_do(s->vm, "{\"do\": \"stats\"}\n", &answer, &err) < 0)
+	if (client_do(s->vm, "x-lodge-stats", NULL, &answer, &err) < 0)
 		return report_failure(&err);
 	if (wants_json(s->format))
 		client_print_json(answer);

@@ -109,39 +109,82 @@ def info(vm):
 
 
 class Client:
-    """One connection: send lines, get answers."""
+    """One connection of QMP, by hand: so that a test can say what no client would."""
 
-    def __init__(self, pid):
+    def __init__(self, pid, negotiates=True):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect("%s/%d.sock" % (PLACE, pid))
-        self.rest = b""
+        self.rest, self.events, self.files = b"", [], []
+        if negotiates:
+            self.greeting = self.line()
+            self.ask("qmp_capabilities")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.socket.close()
+        for fd in self.files:
+            os.close(fd)
 
-    def send(self, line, *files):
-        self.socket.sendmsg([line], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))]
-                            if files else [])
+    def send(self, data, *files):
+        data = data if isinstance(data, bytes) else json.dumps(data).encode()
+        self.socket.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else [])
 
-    def answer(self):
-        """One line's; None if the other side is gone."""
+    def line(self):
+        """What is said next; None if the other side is gone."""
         while b"\n" not in self.rest:
             try:
-                data = self.socket.recv(65536)
+                data, files, *_ = socket.recv_fds(self.socket, 65536, 300)
             except ConnectionResetError:  # it closed with something of ours unread
-                data = b""
+                data, files = b"", []
+            self.files += files
             if not data:
                 return None
             self.rest += data
         line, self.rest = self.rest.split(b"\n", 1)
+        if not line.endswith(b"\r"):
+            raise ValueError("a line that ends in no CR: %r" % line)
         return json.loads(line)
 
-    def ask(self, line, *files):
-        self.send(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n", *files)
-        return self.answer()
+    def answer(self):
+        """The next line that is no event; those go to a list."""
+        while (said := self.line()) and "event" in said:
+            self.events.append(said)
+        return said
+
+    def event(self, name):
+        """Waits for one, and forgets those before it."""
+        while not any(e["event"] == name for e in self.events):
+            said = self.line()
+            if said is None:
+                return None
+            self.events.append(said)
+        while (e := self.events.pop(0))["event"] != name:
+            pass
+        return e
+
+    def error(self, data, *files):
+        """(kind, sentence) of the error that comes of some bytes; (None, all) if none does."""
+        self.send(data, *files)
+        said = self.answer()
+        e = said and said.get("error")
+        return (e["x-lodge-kind"], e["desc"]) if e else (None, said)
+
+    def ask(self, command, file=None, **arguments):
+        """What it returns, or {"error": ...}; '_' of arguments is '-'. The file is "file" to the command."""
+        if file is not None:
+            self.send({"execute": "getfd", "arguments": {"fdname": "file"}}, file)
+            self.answer()
+            arguments["fd"] = "file"
+        self.send({"execute": command, "arguments": {k.replace("_", "-"): v for k, v in arguments.items()}})
+        said = self.answer()
+        return said if said is None or "error" in said else said["return"]
+
+    def fails(self, command, file=None, **arguments):
+        """(kind, sentence) of the error that it must be."""
+        said = self.ask(command, file, **arguments)
+        return (said["error"]["x-lodge-kind"], said["error"]["desc"]) if "error" in said else (None, said)
 
 
 # -- One that counts ------------------------------------------------------------------------------------

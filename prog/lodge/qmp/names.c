@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* See names.h. */
+#include "names.h"
+
+#include <stdio.h>
+
+const char *qmp_disk_name(char name[QMP_NAME], unsigned i)
+{
+	snprintf(name, QMP_NAME, "disk%u", i);
+	return name;
+}
+
+const char *qmp_cd_name(char name[QMP_NAME], unsigned i)
+{
+	snprintf(name, QMP_NAME, "cd%u", i);
+	return name;
+}
+
+const char *qmp_cpu_path(char path[QMP_PATH], unsigned i)
+{
+	snprintf(path, QMP_PATH, "/machine/cpu[%u]", i);
+	return path;
+}
