@@ -62,6 +62,30 @@ int err_at(struct err *err, int rc, const char *fmt, ...)
 	return rc;
 }
 
+/* How many bytes the letter there has; 0: it is none, or a control character (C0, DEL, C1). */
+static unsigned letter(const unsigned char *c)
+{
+	unsigned n = c[0] < 0x80 ? 1 : c[0] >= 0xc2 && c[0] < 0xe0 ? 2 : c[0] >= 0xe0 && c[0] < 0xf0 ? 3 : c[0] >= 0xf0 && c[0] < 0xf5 ? 4 : 0;
+
+	if (c[0] < ' ' || c[0] == 0x7f || (c[0] == 0xc2 && c[1] < 0xa0))
+		return 0;
+	for (unsigned i = 1; i < n; i++)
+		if ((c[i] & 0xc0) != 0x80)
+			return 0;
+	return n;
+}
+
+void err_harmless(char *text)
+{
+	while (*text) {
+		unsigned n = letter((const unsigned char *)text);
+
+		if (!n)
+			*text = '?';
+		text += n ? n : 1;
+	}
+}
+
 void err_printable(char *text)
 {
 	for (; *text; text++)

@@ -36,4 +36,7 @@ int err_sys(struct err *err, int code, const char *fmt, ...)
 /* What a stranger has written, for a sentence: what is no printable ASCII becomes '?'. */
 void err_printable(char *text);
 
+/* The same for text that may be of any language (UTF-8): what would do something to a terminal becomes '?', as do bytes that are no UTF-8. */
+void err_harmless(char *text);
+
 #endif

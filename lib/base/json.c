@@ -26,6 +26,8 @@ static void put_string(FILE *out, const char *s)
 			fputs("\\n", out);
 		else if (c < 0x20 || c == 0x7f)
 			fprintf(out, "\\u%04x", c);
+		else if (c == 0xc2 && (unsigned char)s[1] < 0xa0 && s[1]) /* a control character in UTF-8 */
+			fprintf(out, "\\u%04x", (unsigned char)*++s);
 		else
 			putc(c, out);
 	}

@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+
 /* -- Which guest -------------------------------------------------------------------------- */
 
 static int find_only(const char *dir, struct err *err)
@@ -163,9 +164,20 @@ static ssize_t peek(int fd, char *to, size_t room)
 	return end ? end - to + 1 : n;
 }
 
+/* Whether more time has gone than a socket's owner gives it (SO_RCVTIMEO): many small pieces are no answer either. */
+static bool is_impatient(int fd, uint64_t begin)
+{
+	struct timeval t = {0};
+	socklen_t len = sizeof(t);
+
+	getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, &len);
+	return (t.tv_sec || t.tv_usec) && loop_now() - begin > (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_usec * 1000u;
+}
+
 /* Up to the end of the line. */
 static int read_line(int fd, char **text, size_t *len, struct client_files *files, struct err *err)
 {
+	uint64_t begin = loop_now();
 	size_t room = 0;
 
 	*len = 0;
@@ -182,9 +194,9 @@ static int read_line(int fd, char **text, size_t *len, struct client_files *file
 		n = peek(fd, *text + *len, room - *len);
 		if (n > 0)
 			n = receive(fd, *text + *len, (size_t)n, files);
-		if (n == 0)
+		if (n == 0 || is_impatient(fd, begin))
 			errno = EPIPE;
-		if (n <= 0)
+		if (n <= 0 || is_impatient(fd, begin))
 			return tell_gone(err);
 		*len += (size_t)n;
 	} while ((*text)[*len - 1] != '\n' && *len <= JSON_TEXT_MAX);
@@ -211,7 +223,9 @@ static int tell_error(const struct json_value *e, struct err *err)
 
 	if (json_get_str(e, "x-lodge-kind", &kind, &bad) < 0 || json_get_str(e, "desc", &text, &bad) < 0)
 		return err_set(err, EIO, "the guest's lodge says that something went wrong");
-	return err_set(err, failure_code(kind), "%s", text);
+	err_set(err, failure_code(kind), "%s", text);
+	err_harmless(err->text); /* its lodge may be the guest's by now, and this is for a terminal */
+	return -err->code;
 }
 
 /* Makes an answer what it returns: that is a part of the same memory. */
@@ -230,11 +244,14 @@ static int take_return(struct json_value *answer, struct err *err)
 /* Events that come before it are nothing to us. */
 static int read_answer(int fd, struct client_files *files, struct json_value **answer, struct err *err)
 {
+	uint64_t begin = loop_now();
 	int rc;
 
 	do {
 		free(*answer);
 		rc = read_value(fd, files, answer, err);
+		if (rc == 0 && is_impatient(fd, begin))
+			rc = err_set(err, ETIMEDOUT, "the guest's lodge does not answer");
 	} while (rc == 0 && json_find(*answer, "event"));
 	if (rc == 0)
 		rc = take_return(*answer, err);
@@ -326,10 +343,12 @@ int client_wait_end(int fd, int ms, struct err *err)
 
 static void put_clean(const char *text, int width)
 {
-	for (; *text; text++, width--)
-		putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
-	for (; width > 0; width--)
-		putchar(' ');
+	scoped_mem char *clean = strdup(text);
+
+	if (clean) {
+		err_harmless(clean);
+		printf("%-*s", width, clean);
+	}
 }
 
 void client_print(const char *key, const char *value)

@@ -93,6 +93,20 @@ static void print_share(const struct json_value *share)
 	client_print("share", text);
 }
 
+static void print_vsock(const struct json_value *v)
+{
+	const char *path = NULL;
+	struct err none;
+	uint64_t cid;
+	char text[4200];
+
+	if (!v || json_get_uint(v, "cid", UINT32_MAX, &cid, &none) < 0)
+		return;
+	json_get_str(v, "path", &path, &none);
+	snprintf(text, sizeof(text), "cid %u, %s", (unsigned)cid, path ? path : "nowhere");
+	client_print("vsock", text);
+}
+
 static void print_balloon(const struct json_value *b)
 {
 	static const char *const keys[] = {"actual", "target", "free", "available", "caches"};
@@ -133,6 +147,7 @@ void info_print(const struct json_value *facts)
 	print_net(json_find(facts, "net"));
 	for (const struct json_value *s = shares ? shares->first : NULL; s; s = s->next)
 		print_share(s);
+	print_vsock(json_find(facts, "vsock"));
 	print_balloon(json_find(facts, "balloon"));
 }
 

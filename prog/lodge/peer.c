@@ -41,7 +41,7 @@ void peer_close(struct peer *p)
 
 short peer_events(const struct peer *p)
 {
-	return (short)((p->whole ? POLLOUT : POLLIN) | (p->n_late ? POLLOUT : 0));
+	return p->whole || p->n_late ? POLLOUT : POLLIN; /* who has to read first is not read from */
 }
 
 /* -- Out ------------------------------------------------------------------------------------- */

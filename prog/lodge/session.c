@@ -163,7 +163,9 @@ static void read_input(struct shift *l)
 {
 	size_t room = input_room(l) < PIPE_BUF ? input_room(l) : PIPE_BUF;
 	uint8_t *at = input_end(l->in, room), *escape;
-	ssize_t n = read(input_fd(l->s), at, room);
+	/* Its other end is somebody's who may have it wait for more than there is, or have read it meanwhile. */
+	ssize_t n = l->s->attached >= 0 ? recvmsg(l->s->attached, &(struct msghdr){.msg_iov = &(struct iovec){at, room}, .msg_iovlen = 1}, MSG_DONTWAIT)
+					: read(STDIN_FILENO, at, room);
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;

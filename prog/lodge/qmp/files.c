@@ -8,6 +8,7 @@
 #include "serve.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,6 +175,8 @@ int do_add_fd(struct call *c, struct err *err)
 	uint64_t set = UINT64_MAX;
 	struct qmp_file *file;
 
+	if (call_str(c, "opaque") && strlen(call_str(c, "opaque")) >= PATH_MAX) /* it is a file's name, in answers to all clients */
+		return err_set(err, ERANGE, "'opaque' has at most %d bytes, and this one %zu", PATH_MAX - 1, strlen(call_str(c, "opaque")));
 	if (json_find(c->args, "fdset-id") && call_uint(c, "fdset-id", INT64_MAX, &set, err) < 0)
 		return -ERANGE;
 	file = qmp_files_add(c->files, set, call_str(c, "opaque"), err);

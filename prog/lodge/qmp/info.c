@@ -81,6 +81,16 @@ static void list_shares(struct json *j, const struct machine_config *config)
 	json_close(j);
 }
 
+static void list_vsock(struct json *j, const struct machine_vsock *v)
+{
+	if (!v->cid)
+		return;
+	json_open(j, "vsock", '{');
+	json_uint(j, "cid", v->cid);
+	json_str(j, "path", v->path);
+	json_close(j);
+}
+
 static void list_balloon(struct json *j, struct machine *m)
 {
 	static const char *const names[VIRTIO_BALLOON_STATS] = {
@@ -116,6 +126,7 @@ static void write_info(const struct session *s, struct json *j)
 	list_cds(j, s);
 	list_net(j, s);
 	list_shares(j, config);
+	list_vsock(j, &config->vsock);
 	list_balloon(j, s->machine);
 	if (s->document)
 		document_put(s->document, j);
