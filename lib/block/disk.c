@@ -62,6 +62,7 @@ struct disk {
 	unsigned young[DISK_MOMENTS_YOUNG], n_young; /* slots, of the latest moments; in a request that is alone */
 	unsigned next_slot;  /* from a random one on, for another lodge may have had the disk before; in a request that is alone */
 	bool settled;
+	bool borrowed; /* its descriptor is the caller's, too, and keeps the lock when we have closed ours */
 	unsigned complaints; /* relaxed atomic */
 };
 
@@ -125,6 +126,7 @@ int disk_open(struct disk **out, const struct disk_config *config, struct err *e
 	if (getrandom(&disk->next_slot, sizeof(disk->next_slot), GRND_NONBLOCK) < 0)
 		disk->next_slot = (unsigned)getpid();
 	disk->next_slot %= SLOTS;
+	disk->borrowed = config->fd > 0;
 	rc = open_disk(disk, config, err);
 	if (rc < 0) {
 		disk_close(disk);
@@ -145,6 +147,8 @@ void disk_close(struct disk *disk)
 		sweep(disk, true);
 	if (disk->node && disk->held != FILE_REST)
 		node_flush(disk->node);
+	if (disk->node && disk->borrowed)
+		file_lock(disk->fd, F_UNLCK, FILE_ALL, NULL);
 	node_close(disk->node);
 	if (disk->shared >= 0)
 		close(disk->shared);

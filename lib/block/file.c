@@ -199,8 +199,11 @@ static int read_file(struct node *n, uint64_t at, struct iovec *iov, unsigned n_
 	return transfer(of(n), true, at + got, iov, n_iov);
 }
 
+/* A part of a page may have to be read first. */
 static int write_file(struct node *n, uint64_t at, struct iovec *iov, unsigned n_iov)
 {
+	if ((at | iov_length(iov, n_iov)) & 4095)
+		pool_wait();
 	return transfer(of(n), false, at, iov, n_iov);
 }
 
@@ -234,6 +237,7 @@ static int write_zeroes(struct file *f, uint64_t at, uint64_t len)
 {
 	static const uint8_t zeroes[64 * KiB];
 
+	pool_wait();
 	while (len && !node_is_cancelled(&f->node)) {
 		struct iovec iov = {(void *)zeroes, len < sizeof(zeroes) ? len : sizeof(zeroes)};
 		size_t part = iov.iov_len;

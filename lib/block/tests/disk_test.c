@@ -316,6 +316,22 @@ static void is_taken(const char *when)
 	ok(!can_lock_byte(F_RDLCK, 100) || !can_lock_byte(F_WRLCK, 200), "%s: nor can QEMU", when);
 }
 
+/* Who gives us a file that is open has it locked for as long as we have it. */
+static void test_given(void)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct disk *given, *again;
+	struct err err = {0};
+
+	is_int(disk_open(&given, &(struct disk_config){.path = path, .fd = fd, .readonly = true, .format = DISK_RAW}, &err), 0,
+	       "a disk whose file is open already %s", err.text);
+	is_int(disk_open(&again, &(struct disk_config){.path = path}, &err), -EBUSY, "is locked");
+	disk_close(given);
+	is_int(disk_open(&again, &(struct disk_config){.path = path}, &err), 0, "and no longer when it is closed, though the file is open");
+	disk_close(again);
+	close(fd);
+}
+
 static void test_hand_over(void)
 {
 	struct disk *here, *there;
@@ -472,6 +488,7 @@ int main(void)
 	test_requests();
 	test_many();
 	test_cancel();
+	test_given();
 	test_hand_over();
 	test_hand_over_readonly();
 	test_device();
