@@ -144,6 +144,7 @@ bench-firmware: all
 	@bench/firmware
 
 bench-start: all
+	@tools/guest/fetch cloud
 	@tools/guest/image $(LODGE)
 	@bench/start
 
