@@ -284,6 +284,8 @@ static bool add_net(struct machine *m, struct virtio_place place, struct err *er
 
 	if (!net->how)
 		return true;
+	if (net->rom && m->firmware)
+		config.pci.rom = (struct pci_rom){.size = FIRMWARE_NET, .bytes = m->firmware->net, .len = m->firmware->net_len};
 	memcpy(config.mac, net->mac, MAC_LEN);
 	m->board.nic = add(m, &virtio_net_model, NULL, &config, err);
 	return m->board.nic != NULL;

@@ -11,6 +11,8 @@
  *	etc/sercon-port          where its screen is, if there is no screen
  *	pci1234,1111.rom         what drives a screen
  *
+ * What boots from a network card is in the card's own ROM, where all firmware looks for it.
+ *
  * The loader's commands are QEMU's (hw/acpi/bios-linker-loader.c has the form): 128 bytes each, a number and then files' names
  * of 56 bytes.
  */
@@ -193,6 +195,28 @@ static void add_boot(struct firmware *fw, const struct machine *m)
 		add(fw, "bootorder", 0, fw->boot, len);
 }
 
+/* As much of `room` as the file has; *len is 0 if it is not there. */
+static int read_rom(const char *path, uint8_t *to, size_t room, uint32_t *len, struct err *err)
+{
+	struct blob rom;
+	int rc;
+
+	*len = 0;
+	if (access(path, R_OK) < 0)
+		return 0;
+	rc = blob_open(&rom, "option ROM", path, err);
+	if (rc == 0 && rom.size > room)
+		rc = err_set(err, EINVAL, "option ROM '%s' has %" PRIu64 " bytes, and room for %zu", path, rom.size, room);
+	if (rc == 0)
+		rc = blob_read(&rom, 0, to, rom.size, err);
+	if (rc == 0 && (rom.size < 2 || to[0] != 0x55 || to[1] != 0xaa))
+		rc = err_set(err, EINVAL, "'%s' is no option ROM: it does not begin with 55 aa", path);
+	if (rc == 0)
+		*len = (uint32_t)rom.size;
+	blob_close(&rom);
+	return rc;
+}
+
 /* What drives the VGA adapter for firmware of the PC's kind lies beside that, in Debian's package; other firmware has a
  * driver. */
 static int add_screen(struct firmware *fw, const struct machine *m, struct err *err)
@@ -201,20 +225,20 @@ static int add_screen(struct firmware *fw, const struct machine *m, struct err *
 	const char *slash = strrchr(m->config.firmware, '/');
 	int dir = slash ? (int)(slash + 1 - m->config.firmware) : 0, rc;
 	char path[PATH_MAX];
-	struct blob rom;
+	uint32_t len;
 
-	if (!m->config.screen || snprintf(path, sizeof(path), "%.*s%s", dir, m->config.firmware, name) >= (int)sizeof(path) ||
-	    access(path, R_OK) < 0)
+	if (!m->config.screen || snprintf(path, sizeof(path), "%.*s%s", dir, m->config.firmware, name) >= (int)sizeof(path))
 		return 0;
-	rc = blob_open(&rom, "option ROM", path, err);
-	if (rc == 0 && rom.size > sizeof(fw->screen))
-		rc = err_set(err, EINVAL, "option ROM '%s' has %" PRIu64 " bytes, and room for %zu", path, rom.size, sizeof(fw->screen));
-	if (rc == 0)
-		rc = blob_read(&rom, 0, fw->screen, rom.size, err);
-	if (rc == 0)
-		add(fw, "pci1234,1111.rom", 0, fw->screen, rom.size);
-	blob_close(&rom);
+	rc = read_rom(path, fw->screen, sizeof(fw->screen), &len, err);
+	if (len)
+		add(fw, "pci1234,1111.rom", 0, fw->screen, len);
 	return rc;
+}
+
+/* A guest that goes on where there is no such file finds an empty ROM, which firmware passes over. */
+static int read_net(struct firmware *fw, const struct machine *m, struct err *err)
+{
+	return m->config.net.rom ? read_rom(m->config.net.rom, fw->net, sizeof(fw->net), &fw->net_len, err) : 0;
 }
 
 int firmware_describe(const struct machine *m, struct firmware *fw, struct err *err)
@@ -234,5 +258,6 @@ int firmware_describe(const struct machine *m, struct firmware *fw, struct err *
 	add_boot(fw, m);
 	le64_put(fw->serial, m->map->at[BOARD_COM1].base);
 	add(fw, "etc/sercon-port", 0, fw->serial, sizeof(fw->serial));
-	return add_screen(fw, m, err);
+	rc = add_screen(fw, m, err);
+	return rc < 0 ? rc : read_net(fw, m, err);
 }

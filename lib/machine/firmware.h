@@ -23,6 +23,7 @@ struct machine_config;
 #define FIRMWARE_LOADER  (24 * 128)
 #define FIRMWARE_BOOT    2048
 #define FIRMWARE_SCREEN  (64 * 1024) /* where firmware puts it there is no more room */
+#define FIRMWARE_NET     (256 * 1024)
 
 struct firmware {
 	struct fw_cfg_item items[FW_CFG_ITEMS_MAX];
@@ -32,6 +33,8 @@ struct firmware {
 	uint8_t tables[FIRMWARE_TABLES], rsdp[ACPI_RSDP_SIZE], loader[FIRMWARE_LOADER];
 	uint8_t smbios[FIRMWARE_SMBIOS], anchor[SMBIOS_ANCHOR_SIZE];
 	uint8_t screen[FIRMWARE_SCREEN]; /* the option ROM of the VGA adapter */
+	uint8_t net[FIRMWARE_NET]; /* that of the network card */
+	uint32_t net_len;
 	char boot[FIRMWARE_BOOT]; /* paths of what is to be booted, a line each */
 };
 

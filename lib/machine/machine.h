@@ -88,6 +88,7 @@ struct machine_net {
 	struct net_port *port; /* and that, open; the caller's, closed after the machine is destroyed. NULL: no cable */
 	uint8_t mac[MAC_LEN];
 	unsigned mtu;
+	const char *rom; /* a file with the code by which firmware boots from it; NULL: there is none */
 };
 
 /* A directory of the host's. */

@@ -130,8 +130,9 @@ int landlock_enter(const struct landlock_left *left)
 	allow_core(ruleset);
 	if (left->removes)
 		rc = allow(ruleset, left->removes, MAY_REMOVE_FILE);
-	if (rc == 0 && left->reads)
-		rc = allow(ruleset, left->reads, MAY_READ_FILE);
+	for (unsigned i = 0; i < ARRAY_SIZE(left->reads); i++)
+		if (rc == 0 && left->reads[i])
+			rc = allow(ruleset, left->reads[i], MAY_READ_FILE);
 	if (rc == 0 && left->shares)
 		rc = allow_dir(ruleset, *left->shares, (MAY_READ | (left->readonly ? 0 : MAY_CHANGE)) & known);
 	if (rc == 0 && syscall(SYS_RESTRICT_SELF, ruleset, 0))

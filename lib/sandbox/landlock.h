@@ -8,7 +8,7 @@
 /* What is left: directories in which files may be removed, or read, or one that is open and somebody else's to use, or NULL; whether TCP is
  * bound and connected. */
 struct landlock_left {
-	const char *removes, *reads;
+	const char *removes, *reads[2];
 	const int *shares;
 	bool readonly, network;
 };

@@ -183,7 +183,7 @@ void sandbox_enter(const struct sandbox_config *config, char missing[SANDBOX_MIS
 void sandbox_alone(const char *name, const struct sandbox_needs *needs)
 {
 	const struct landlock_left left = {
-		.reads = needs->reads, .shares = needs->shares, .readonly = needs->readonly, .network = needs->network,
+		.reads = {needs->reads[0], needs->reads[1]}, .shares = needs->shares, .readonly = needs->readonly, .network = needs->network,
 	};
 
 	char missing[SANDBOX_MISSING];

@@ -37,7 +37,7 @@ void sandbox_enter(const struct sandbox_config *config, char missing[SANDBOX_MIS
 /* For a program beside lodge, which has one thread: it may do what the role may from here on, reaches no file but those of one
  * directory, gains no privilege; a forbidden call ends it without a sentence. What could not be had is said on stderr. */
 struct sandbox_needs {
-	const char *reads;  /* files in this directory; NULL: none */
+	const char *reads[2]; /* files in these directories; NULL: none */
 	const int *shares;  /* a directory that is open (by its name it may be out of reach already), and all in it, to be read and, if not
 			     * `readonly`, written; NULL: none */
 	bool readonly;

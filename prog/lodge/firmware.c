@@ -35,6 +35,9 @@ static const struct {
 	[UEFI] = {"uefi", "OVMF", "ovmf", {"/usr/share/OVMF/OVMF_CODE_4M.fd"}, "/usr/share/OVMF/OVMF_VARS_4M.fd"},
 };
 
+/* iPXE, for a virtio network card: by BIOS and UEFI, or by BIOS alone. */
+static const char *const net_roms[] = {"/usr/lib/ipxe/qemu/efi-virtio.rom", "/usr/lib/ipxe/qemu/pxe-virtio.rom"};
+
 /* The row of a name; -1: it is a file. */
 static int find(const char *image)
 {
@@ -139,4 +142,20 @@ int firmware_configure(const struct firmware_options *o, struct machine_config *
 			       config->firmware, known[UEFI].paths[0]);
 	rc = open_variables(o, row, config, err);
 	return rc < 0 || !o->log ? rc : open_log(o->log, config, err);
+}
+
+/* OVMF has drivers of its own; what other images have nobody knows. */
+int firmware_configure_net(const struct firmware_options *o, struct machine_config *config, struct err *err)
+{
+	bool wanted = false;
+
+	for (unsigned i = 0; i < config->n_boot; i++)
+		wanted |= config->boot[i] == MACHINE_BOOT_NET;
+	for (unsigned i = 0; wanted && i < ARRAY_SIZE(net_roms) && !config->net.rom; i++)
+		if (access(net_roms[i], R_OK) == 0)
+			config->net.rom = net_roms[i];
+	if (wanted && !config->net.rom && strcmp(o->image, "bios") == 0)
+		return err_set(err, ENOENT, "--boot net: SeaBIOS has a network by iPXE alone, and '%s' is not there (Debian's package is "
+			       "ipxe-qemu)", net_roms[0]);
+	return 0;
 }

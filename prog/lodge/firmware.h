@@ -21,4 +21,7 @@ struct firmware_options {
  * -errno with err. */
 int firmware_configure(const struct firmware_options *o, struct machine_config *config, struct err *err);
 
+/* Fills in net.rom, if config->boot has the network. -ENOENT: firmware cannot boot from it without, and it is not there. */
+int firmware_configure_net(const struct firmware_options *o, struct machine_config *config, struct err *err);
+
 #endif

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
@@ -39,9 +40,34 @@ static bool is(const char *how, const char *word)
 	return how && strcmp(how, word) == 0;
 }
 
+static int set_option(struct net_options *o, const char *option, struct err *err)
+{
+	if (after(option, "tftp="))
+		o->tftp = after(option, "tftp=");
+	else if (after(option, "bootfile="))
+		o->bootfile = after(option, "bootfile=");
+	else
+		return err_set(err, EINVAL, "--net: '%s' is not tftp=DIR or bootfile=NAME", option);
+	return 0;
+}
+
+/* HOW[,OPTION=VALUE]...: what follows the last comma, if it has a '='. */
 int net_set_how(void *options, char *value, struct err *err)
 {
-	((struct net_options *)options)->how = value;
+	struct net_options *o = options;
+	char *comma;
+	int rc;
+
+	o->how = value;
+	o->tftp = o->bootfile = NULL;
+	while ((comma = strrchr(value, ',')) && strchr(comma, '=')) {
+		rc = set_option(o, comma + 1, err);
+		if (rc < 0)
+			return rc;
+		*comma = 0;
+	}
+	if ((o->tftp || o->bootfile) && !is(value, "user"))
+		return err_set(err, EINVAL, "--net: %s is for user", o->tftp ? "tftp=DIR" : "bootfile=NAME");
 	if (is(value, "none") || is(value, "user") || after(value, "tap=") || after(value, "bridge=") || after(value, "socket="))
 		return 0;
 	return err_set(err, EINVAL, "--net is none, user, tap=NAME, bridge=NAME or socket=PATH, not '%s'", value);
@@ -102,12 +128,28 @@ static void choose_mac(const char *name, const struct machine_config *config, ui
 
 /* -- The other end ------------------------------------------------------------------------ */
 
+/* Before anything is started. */
+static int check_boot(const struct net_options *o, struct err *err)
+{
+	struct stat st;
+
+	if (o->bootfile && strlen(o->bootfile) > NAT_BOOTFILE_MAX)
+		return err_set(err, EINVAL, "--net: bootfile='%s' has more than %u bytes, for which DHCP has no room", o->bootfile, NAT_BOOTFILE_MAX);
+	if (o->tftp && stat(o->tftp, &st) < 0)
+		return err_sys(err, errno, "--net: tftp='%s'", o->tftp);
+	if (o->tftp && !S_ISDIR(st.st_mode))
+		return err_set(err, ENOTDIR, "--net: tftp='%s' is no directory", o->tftp);
+	return 0;
+}
+
 static int open_user(const struct net_options *o, struct net_port **p, int *nat, struct err *err)
 {
-	const char *words[NET_FORWARDS_MAX + 1] = {NULL};
-	int fd;
+	const char *words[NET_FORWARDS_MAX + 3] = {o->tftp ? o->tftp : "", o->bootfile ? o->bootfile : ""};
+	int fd = check_boot(o, err);
 
-	memcpy(words, o->forwards, o->n_forwards * sizeof(words[0]));
+	if (fd < 0)
+		return fd;
+	memcpy(words + 2, o->forwards, o->n_forwards * sizeof(words[0]));
 	fd = beside_start("lodge-nat", words, -1, nat, err);
 	return fd < 0 ? fd : net_stream(p, &(struct net_stream_config){.fd = fd, .checked = true, .mtu = NAT_MTU}, err);
 }

@@ -18,6 +18,7 @@ struct machine_config;
 
 struct net_options {
 	const char *how; /* none, user, tap=NAME, ...; NULL: nothing was said */
+	const char *tftp, *bootfile; /* of user: a directory to load from, and what a guest that boots from the network is to; NULL: nothing */
 	const char *forwards[NET_FORWARDS_MAX];
 	unsigned n_forwards;
 	const char *capture;

@@ -300,6 +300,9 @@ static int configure(void *parts, struct machine_config *config, struct launch_d
 	config->port.name = r->agent ? AGENT_PORT : NULL;
 	memcpy(config->boot, r->boot, sizeof(config->boot));
 	config->n_boot = r->n_boot;
+	rc = firmware_configure_net(&r->firmware, config, err);
+	if (rc < 0)
+		return rc;
 	*disks = r->disks;
 	return machine_check(config, err);
 }
@@ -508,6 +511,9 @@ static int check_usage(const struct run *r, struct err *err)
 	if (r->file && memcmp(&r->parts, &defaults.parts, sizeof(r->parts)) != 0)
 		return err_set(err, ERANGE, "'%s' is no disk by its name (.img, .raw, .qcow2, .iso), and a saved machine says itself what "
 			       "the machine is: options that make one are for a new one", r->file);
+	for (unsigned i = 0; i < r->parts.n_boot && r->launch.net.how; i++)
+		if (r->parts.boot[i] == MACHINE_BOOT_NET && strcmp(r->launch.net.how, "none") == 0)
+			return err_set(err, ERANGE, "--boot net: there is no network card to boot from with --net none");
 	if (r->image && r->launch.command)
 		return err_set(err, ERANGE, "guests of images run commands by ssh: lodge run %s, and lodge ssh %s -- COMMAND", r->image, r->image);
 	if (r->image && check_firmware(&r->parts, err) < 0)

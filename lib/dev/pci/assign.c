@@ -5,7 +5,7 @@
  * loaded without firmware finds the machine as if there had been one.
  *
  * A function of which a BAR fits nowhere keeps its decoding off; it is the kernel's to
- * place.
+ * place. Expansion ROMs stay off, as firmware leaves them when it has copied them.
  */
 #include "base/bytes.h"
 #include "base/macros.h"
@@ -89,6 +89,7 @@ void pci_forget_locked(struct pci_host *host)
 		for (unsigned n = 0; n < PCI_BARS; n++)
 			if (fn->bars[n].size)
 				put_bar(fn, n, 0);
+		le32_put(fn->config + PCI_ROM_BASE, 0);
 	}
 }
 

@@ -11,10 +11,13 @@
  * Two BARs at one place: the second is not mapped, and gets its chance again whenever
  * any decoder changes.
  *
+ * An expansion ROM is one more decoder, with a bit of its own that switches it on. Who reads it
+ * copies it, so an access for each few bytes will do.
+ *
  * Four lines carry the pins of all functions. A line is up while any function pulls it.
  *
- * Left out: expansion ROMs, and the master enable bit as a gate for DMA (drivers set
- * it; nothing would break but the driver).
+ * Left out: the master enable bit as a gate for DMA (drivers set it; nothing would break
+ * but the driver).
  */
 #include "base/bytes.h"
 #include "base/err.h"
@@ -29,6 +32,8 @@
 #define BAR_IO       0x1u
 #define BAR_WIDE     0x4u
 #define BAR_PREFETCH 0x8u
+#define ROM_ENABLE   0x1u
+#define ROM_LOW      0x7ffu /* of its register, what is no address */
 
 /* -- Interrupt pins ---------------------------------------------------------------- */
 
@@ -75,18 +80,18 @@ void pci_msi_send(struct pci_function *fn, uint64_t addr, uint32_t data)
 static uint64_t bar_addr(const struct pci_function *fn, unsigned n)
 {
 	const struct pci_bar *bar = &fn->bars[n];
-	uint64_t addr = le32_get(fn->config + pci_bar_at(n)) & ~(bar->io ? 3u : 0xfu);
+	uint64_t addr = le32_get(fn->config + pci_bar_at(n)) & ~(n == PCI_ROM ? ROM_LOW : bar->io ? 3u : 0xfu);
 
 	if (bar->wide)
 		addr |= (uint64_t)le32_get(fn->config + pci_bar_at(n + 1)) << 32;
 	return addr;
 }
 
-static bool decodes(const struct pci_function *fn, const struct pci_bar *bar)
+static bool decodes(const struct pci_function *fn, unsigned n)
 {
-	unsigned bit = bar->io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
+	unsigned bit = fn->bars[n].io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
 
-	return le16_get(fn->config + PCI_COMMAND) & bit;
+	return le16_get(fn->config + PCI_COMMAND) & bit && (n != PCI_ROM || fn->config[PCI_ROM_BASE] & ROM_ENABLE);
 }
 
 static enum bus_space bar_space(const struct pci_bar *bar)
@@ -96,10 +101,10 @@ static enum bus_space bar_space(const struct pci_bar *bar)
 
 static void unmap_moved(struct pci_host *host, struct pci_function *fn)
 {
-	for (unsigned n = 0; n < PCI_BARS; n++) {
+	for (unsigned n = 0; n <= PCI_ROM; n++) {
 		struct pci_bar *bar = &fn->bars[n];
 
-		if (!bar->mapped || (decodes(fn, bar) && bar->addr == bar_addr(fn, n)))
+		if (!bar->mapped || (decodes(fn, n) && bar->addr == bar_addr(fn, n)))
 			continue;
 		bus_remove(host->dev.bus, bar_space(bar), bar->addr);
 		bar->mapped = false;
@@ -108,7 +113,7 @@ static void unmap_moved(struct pci_host *host, struct pci_function *fn)
 
 static void map_missing(struct pci_host *host, struct pci_function *fn)
 {
-	for (unsigned n = 0; n < PCI_BARS; n++) {
+	for (unsigned n = 0; n <= PCI_ROM; n++) {
 		struct pci_bar *bar = &fn->bars[n];
 		struct bus_window w = {
 			.name = fn->name,
@@ -120,7 +125,7 @@ static void map_missing(struct pci_host *host, struct pci_function *fn)
 			.ctx = bar->ctx ? bar->ctx : fn->ctx,
 		};
 
-		if (bar->size == 0 || bar->mapped || !decodes(fn, bar))
+		if (bar->size == 0 || bar->mapped || !decodes(fn, n))
 			continue;
 		bar->addr = w.base;
 		bar->mapped = bus_add(host->dev.bus, &w, NULL) == 0;
@@ -135,6 +140,23 @@ void pci_update_decoders(struct pci_function *fn)
 	for (unsigned i = 0; i < PCI_DEVFNS; i++)
 		if (host->functions[i])
 			map_missing(host, host->functions[i]);
+}
+
+static uint64_t read_rom(void *ctx, uint64_t at, unsigned width)
+{
+	const struct pci_rom *rom = &((struct pci_function *)ctx)->rom;
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < width; i++)
+		value |= (uint64_t)(at + i < rom->len ? rom->bytes[at + i] : 0xff) << (i * 8);
+	return value;
+}
+
+static void init_rom(struct pci_function *fn)
+{
+	fn->bars[PCI_ROM] = (struct pci_bar){.size = fn->rom.size, .read = read_rom, .ctx = fn};
+	if (fn->rom.size)
+		le32_put(fn->writable + PCI_ROM_BASE, ~(fn->rom.size - 1) | ROM_ENABLE);
 }
 
 static void init_bar(struct pci_function *fn, unsigned n)
@@ -176,6 +198,7 @@ void pci_init_config(struct pci_function *fn)
 	writable[PCI_LINE] = 0xff;
 	for (unsigned n = 0; n < PCI_BARS; n++)
 		init_bar(fn, n);
+	init_rom(fn);
 	fn->last_cap = fn->last_ext = 0;
 	fn->cap_end = 0x40;
 	fn->ext_end = PCI_CONFIG_OLD;
@@ -308,7 +331,7 @@ void pci_config_write(struct pci_function *fn, unsigned at, unsigned width,
 		return;
 	store(fn, at, width, value);
 	if (touches(at, width, PCI_COMMAND, PCI_COMMAND + 2) ||
-	    touches(at, width, PCI_BAR0, pci_bar_at(PCI_BARS)))
+	    touches(at, width, PCI_BAR0, pci_bar_at(PCI_BARS - 1) + 4) || touches(at, width, PCI_ROM_BASE, PCI_ROM_BASE + 4))
 		pci_update_decoders(fn);
 	if (fn->msix)
 		msix_config_written(fn->msix);

@@ -37,6 +37,7 @@ struct msix;
 #define PCI_CONFIG_SIZE 4096u
 #define PCI_CONFIG_OLD  256u /* of a function that is not of PCI Express */
 #define PCI_BARS        6u
+#define PCI_ROM         PCI_BARS /* the decoder of an expansion ROM, behind those of BARs */
 
 /* Offsets in configuration space, and bits, that more than one file needs. */
 #define PCI_COMMAND         0x04
@@ -48,6 +49,7 @@ struct msix;
 #define PCI_STATUS_INTX     0x0008u
 #define PCI_STATUS_CAPS     0x0010u
 #define PCI_BAR0            0x10
+#define PCI_ROM_BASE        0x30
 #define PCI_HEADER          0x0e
 #define PCI_HEADER_MULTI    0x80u
 #define PCI_CAPS            0x34
@@ -68,6 +70,13 @@ struct pci_bar {
 	uint64_t addr; /* where it is mapped */
 };
 
+/* An expansion ROM: code for firmware, which switches it on, copies it and switches it off. */
+struct pci_rom {
+	uint32_t size;        /* of its decoder: a power of two, at least 2 KiB; 0: there is none */
+	const uint8_t *bytes; /* the caller's */
+	uint32_t len;         /* of them; all ones are behind them */
+};
+
 struct pci_function {
 	const char *name;
 	uint16_t vendor, device, sub_vendor, sub_device;
@@ -75,7 +84,8 @@ struct pci_function {
 	uint32_t class_code; /* 24 bits: class, subclass, interface */
 	uint8_t pin;         /* 1: INTA; 0: no pin */
 	bool express;        /* it has PCI_CONFIG_SIZE bytes of configuration space */
-	struct pci_bar bars[PCI_BARS];
+	struct pci_bar bars[PCI_BARS + 1]; /* that of the ROM is the host's */
+	struct pci_rom rom;
 	void *ctx; /* for the handlers */
 	/* Called around accesses to capabilities and what lies behind them; may be
 	 * NULL. */

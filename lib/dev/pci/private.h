@@ -28,7 +28,7 @@ static inline struct pci_host *pci_host_of(const struct pci_function *fn)
 /* Where BAR n is in configuration space. */
 static inline unsigned pci_bar_at(unsigned n)
 {
-	return PCI_BAR0 + n * 4;
+	return n == PCI_ROM ? PCI_ROM_BASE : PCI_BAR0 + n * 4;
 }
 
 /* Fills configuration space from what the device said it is. */

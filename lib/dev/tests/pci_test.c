@@ -305,6 +305,42 @@ static void test_look(void)
 	is_int(pci_look(g_host, facts, 1), 3, "where there is room for one they are as many");
 }
 
+static void test_rom(void)
+{
+	static const uint8_t bytes[] = {0x55, 0xaa, 3, 4, 5, 6};
+	struct pci_function with = {
+		.name = "with a ROM", .bars[0] = {.size = 0x1000, .read = bar_read, .write = bar_write},
+		.rom = {.size = 0x1000, .bytes = bytes, .len = sizeof(bytes)},
+	};
+
+	is_int(cfg_read(5, 0x30, 4), 0, "a function without a ROM");
+	cfg_write(5, 0x30, 4, 0xffffffff);
+	is_int(cfg_read(5, 0x30, 4), 0, "has no place for one");
+	pci_add(g_host, &with, PCI_DEVFN(9, 0), NULL);
+	device_reset(g_host);
+	is_int(cfg_read(9, 0x30, 4), 0, "one that has a ROM finds it switched off");
+	cfg_write(9, 0x30, 4, 0xfffffffe);
+	is_int(cfg_read(9, 0x30, 4), 0xfffff000, "it says how large it is");
+	cfg_write(9, 0x30, 4, 0xd0000000);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0000000, 4), 0xffffffff, "and is nowhere");
+	cfg_write(9, 0x30, 4, 0xd0000001);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0000000, 4), 0x0403aa55, "until it is switched on");
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0000004, 4), 0xffff0605, "to its end");
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0000ffe, 2), 0xffff, "and all ones behind that");
+	bus_write(g_bus, BUS_MMIO, 0xd0000000, 4, 0);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0000000, 1), 0x55, "it cannot be written");
+	cfg_write(9, 0x30, 4, 0xd0001001);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0001000, 2), 0xaa55, "it moves");
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0000000, 2), 0xffff, "and leaves nothing");
+	cfg_write(9, 4, 2, 0);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0001000, 2), 0xffff, "without memory decoding it is nowhere");
+	cfg_write(9, 4, 2, 2);
+	device_reset(g_host);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0001000, 2), 0xffff, "nor after a reset");
+	is_int(cfg_read(9, 0x30, 4), 0, "which switches it off");
+	pci_remove(&with);
+}
+
 static void test_reset_port(void)
 {
 	bus_write(g_bus, BUS_PORT, 0xcf9, 1, 0x02);
@@ -321,6 +357,7 @@ int main(void)
 	test_bars();
 	test_pins();
 	test_msix();
+	test_rom();
 	test_reset_port();
 	test_functions();
 	test_express();

@@ -9,6 +9,7 @@
 #define DEV_VIRTIO_DEVICES_H
 
 #include "dev/device.h"
+#include "dev/pci/function.h"
 #include "net/mac.h"
 
 struct disk;
@@ -20,6 +21,7 @@ struct virtio_place {
 	struct device *host; /* of pci_host_model; destroyed after this device */
 	const struct guest_mem *mem; /* where its rings are */
 	unsigned slot;               /* 1 to 31; 0 means the first free one */
+	struct pci_rom rom;          /* an expansion ROM, if it has one */
 };
 
 struct virtio_blk_config {

@@ -175,6 +175,7 @@ int virtio_init(struct device *dev, const struct virtio_type *type, uint64_t ext
 		.sub_vendor = 0x1af4, .sub_device = 0x1100,
 		.class_code = type->class_code, .pin = 1, .ctx = v,
 		.bars[0] = {.size = BAR_SIZE, .read = bar_read, .write = bar_write},
+		.rom = place->rom,
 		.config_read = config_read, .config_written = config_written,
 	};
 	msix_init(&v->msix, &v->fn, type->n_queues + 1, 1);

@@ -307,7 +307,8 @@ static int get_net(const struct saved *s, struct machine_net *net, struct err *e
 	    (rc = json_get_uint(v, "mtu", UINT16_MAX, &mtu, err)) < 0)
 		return rc;
 	net->mtu = (unsigned)mtu;
-	return mac_parse(net->mac, mac, err);
+	rc = json_find(v, "rom") ? json_get_str(v, "rom", &net->rom, err) : 0;
+	return rc < 0 ? rc : mac_parse(net->mac, mac, err);
 }
 
 static int get_boot(const struct saved *s, struct machine_config *config, struct err *err)

@@ -194,6 +194,8 @@ static void describe_net(const struct machine *m, struct json *j)
 	json_str(j, "how", net->how);
 	json_str(j, "mac", mac_text(mac, net->mac));
 	json_uint(j, "mtu", net->mtu);
+	if (net->rom)
+		json_str(j, "rom", net->rom);
 	json_close(j);
 }
 

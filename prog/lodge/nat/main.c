@@ -2,7 +2,7 @@
 /*
  * See nat.h.
  *
- *	lodge-nat [FORWARD]...     lodge's socket is 0
+ *	lodge-nat TFTP-DIRECTORY BOOTFILE [FORWARD]...     lodge's socket is 0; an empty word says nothing
  *
  * lodge starts it, and hears on 1 when it is ready, or which port cannot be had (beside.h).
  */
@@ -49,14 +49,14 @@ static const char *find_resolver(char path[PATH_MAX])
 	return path;
 }
 
-static void shut_in(void)
+static void shut_in(const char *tftp)
 {
 #ifndef LODGE_SANITIZED /* whose runtime makes system calls of its own */
 	char path[PATH_MAX];
 
-	sandbox_alone("nat", &(struct sandbox_needs){.reads = find_resolver(path), .network = true});
+	sandbox_alone("nat", &(struct sandbox_needs){.reads = {find_resolver(path), tftp}, .network = true});
 #endif
-	(void)find_resolver;
+	(void)find_resolver, (void)tftp;
 }
 
 static int add_forwards(struct router *r, char **words, struct err *err)
@@ -75,24 +75,25 @@ static int add_forwards(struct router *r, char **words, struct err *err)
 
 int main(int argc, char **argv)
 {
-	struct net_port *lodge;
+	struct router_config config = {.restricted = false};
 	struct router *router;
 	struct err err = {0};
 
-	(void)argc;
 	closefrom(STDERR_FILENO + 1); /* whatever who has started lodge had open */
 	signal(SIGPIPE, SIG_IGN);
 	raise_limit();
-	if (isatty(LODGE) || net_stream(&lodge, &(struct net_stream_config){.fd = LODGE, .mtu = NAT_MTU, .room = ROOM}, &err) < 0) {
+	if (argc < 3 || isatty(LODGE) || net_stream(&config.lodge, &(struct net_stream_config){.fd = LODGE, .mtu = NAT_MTU, .room = ROOM}, &err) < 0) {
 		fputs("lodge-nat: is started by lodge (lodge help run)\n", stderr);
 		return 2;
 	}
-	router = router_create(lodge, 0);
-	add_forwards(router, argv + 1, &err);
+	config.tftp = argv[1][0] ? argv[1] : NULL;
+	config.bootfile = argv[2][0] ? argv[2] : NULL;
+	router = router_create(&config);
+	add_forwards(router, argv + 3, &err);
 	beside_answer(&err);
 	if (err.code || open("/dev/null", O_WRONLY) != STDOUT_FILENO) /* so that no connection is what libraries write to */
 		return 1;
-	shut_in();
+	shut_in(config.tftp);
 	router_run(router);
 	return 0;
 }

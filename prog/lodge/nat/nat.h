@@ -15,6 +15,7 @@
 #ifndef LODGE_NAT_H
 #define LODGE_NAT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,8 +27,16 @@ struct router;
 /* The MTU of the guest's network. Each packet costs the same, so they are large; but two go into a window of libslirp's, which is 64 KiB. */
 #define NAT_MTU 32768u
 
-/* With frames to and from `lodge`, which stays the caller's. `restricted`: nothing outside is reached, for fuzzing. */
-struct router *router_create(struct net_port *lodge, int restricted);
+#define NAT_BOOTFILE_MAX 127u /* bytes */
+
+struct router_config {
+	struct net_port *lodge; /* frames from and to there; stays the caller's */
+	bool restricted;        /* nothing outside is reached, for fuzzing */
+	const char *tftp;       /* a directory whose files the guest may read; NULL: there is no such server */
+	const char *bootfile;   /* what DHCP says that is to be booted; NULL: nothing */
+};
+
+struct router *router_create(const struct router_config *config);
 void router_destroy(struct router *r);
 
 /* A sentence, if the port is not to be had. */

@@ -119,11 +119,11 @@ static const SlirpCb callbacks = {
 /* -- Making one -------------------------------------------------------------------- */
 
 /* The addresses that QEMU's users know. */
-struct router *router_create(struct net_port *lodge, int restricted)
+struct router *router_create(const struct router_config *c)
 {
 	struct router *r = calloc(1, sizeof(*r));
 	SlirpConfig config = {
-		.version = 4, .restricted = restricted, .in_enabled = true, .in6_enabled = true, .vprefix_len = 64,
+		.version = 4, .restricted = c->restricted, .tftp_path = c->tftp, .bootfile = c->bootfile, .in_enabled = true, .in6_enabled = true, .vprefix_len = 64,
 		.if_mtu = NAT_MTU, .if_mru = NAT_MTU,
 	};
 
@@ -137,7 +137,7 @@ struct router *router_create(struct net_port *lodge, int restricted)
 	inet_pton(AF_INET6, "fec0::", &config.vprefix_addr6);
 	inet_pton(AF_INET6, "fec0::2", &config.vhost6);
 	inet_pton(AF_INET6, "fec0::3", &config.vnameserver6);
-	r->lodge = lodge;
+	r->lodge = c->lodge;
 	r->slirp = slirp_new(&config, &callbacks, r);
 	return r;
 }

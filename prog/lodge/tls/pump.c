@@ -25,7 +25,7 @@
 void pump_shut_in(void)
 {
 #ifndef LODGE_SANITIZED /* whose runtime makes system calls of its own */
-	sandbox_alone("tls", &(struct sandbox_needs){.reads = NULL});
+	sandbox_alone("tls", &(struct sandbox_needs){.network = false});
 #endif
 }
 

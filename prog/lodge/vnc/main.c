@@ -330,7 +330,7 @@ int main(void)
 	for (unsigned i = 0; i < VIEWERS; i++)
 		d.viewers[i].fd = -1;
 #ifndef LODGE_SANITIZED /* whose runtime makes system calls of its own */
-	sandbox_alone("vnc", &(struct sandbox_needs){.reads = NULL});
+	sandbox_alone("vnc", &(struct sandbox_needs){.network = false});
 #endif
 	for (;;)
 		serve();
