@@ -129,6 +129,7 @@ struct io_log {
 		uint64_t data;
 		uint8_t len;
 		bool write, port;
+		uint16_t count;  /* of a port's accesses that the client makes at once */
 	} entry[IO_LOG_MAX];
 	uint8_t n;       /* accesses done */
 	uint8_t at;      /* the next one when the instruction runs again */

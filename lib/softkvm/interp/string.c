@@ -17,7 +17,8 @@
  * addresses. So overlapping operands propagate as the guest's would, even when it is
  * physical memory that overlaps under different linear addresses. A piece never crosses a
  * page, a segment's limit or the end of the address size; if anything is unusual it declines,
- * and element() finds out what. Interrupts wait for one piece at most.
+ * and element() finds out what. Interrupts wait for one piece at most. INS and OUTS of RAM have
+ * pieces, too, each of which is one exit to the client.
  *
  * Source: Intel SDM volume 1, section 7.3.9; volume 2, pages of REP and the instructions.
  */
@@ -330,6 +331,33 @@ static uint64_t piece(struct vcpu *c, const struct string *s, uint64_t count)
 	return n;
 }
 
+/* INS and OUTS: up to *n elements by one exit, and how many they were; 0 if element() must. */
+static enum step port_piece(struct vcpu *c, const struct string *s, uint64_t *n)
+{
+	bool in = s->in->kind == X86_INS;
+	enum x86_seg seg = in ? X86_ES : s->src;
+	enum x86_reg reg = in ? X86_RDI : X86_RSI;
+	uint64_t fit = *n, lin;
+	unsigned count;
+	void *p = NULL;
+	enum step rc;
+
+	*n = 0;
+	if ((!in && s->in->kind != X86_OUTS) || s->down || (c->rflags & RFLAGS_TF) || event_breakpoints(c))
+		return STEP_OK;
+	if (locate(c, s, seg, reg, in, &lin, &fit))
+		p = window(c, s, seg, reg, in, fit);
+	if (!p)
+		return STEP_OK;
+	count = (unsigned)fit;
+	rc = io_port_string(c, (uint16_t)c->gpr[X86_RDX], p, s->size, &count, !in);
+	if (rc != STEP_OK)
+		mmu_stored(c); /* nothing was; the slot may be gone when the client has answered */
+	else
+		*n = count;
+	return rc;
+}
+
 /* -- Repetition ----------------------------------------------------------------------------- */
 
 static bool condition_ends(const struct vcpu *c, const struct string *s)
@@ -368,14 +396,18 @@ static enum step repeat(struct vcpu *c, const struct op *op, const struct string
 	cut_registers(c, s);
 	for (uint64_t count; (count = at(c, s, X86_RCX)) != 0;) {
 		uint64_t n = piece(c, s, count);
+		enum step rc = STEP_OK;
 
 		if (!n) {
-			enum step rc = element(c, s);
-
-			if (rc != STEP_OK)
-				return rc;
+			n = count;
+			rc = port_piece(c, s, &n);
+		}
+		if (rc == STEP_OK && !n) {
+			rc = element(c, s);
 			n = 1;
 		}
+		if (rc != STEP_OK)
+			return rc;
 		mmu_stored(c);
 		advance_all(c, s, n);
 		reg_set(c, X86_RCX, op->in->adsize, count - n);

@@ -17,6 +17,9 @@
  * client gave the vCPU other registers), the log ends there: accesses made cannot be unmade,
  * and hardware is as free to have made them. The data of a repeated write is not compared.
  *
+ * A string instruction's accesses to a port are one entry, which has the first one's data; all of them are where the client puts them, and nobody
+ * comes in between: as long as the log has an entry, KVM_RUN goes on with its instruction.
+ *
  * An instruction with more accesses than the log holds (FXSAVE to a device) is given up as
  * KVM gives up what it cannot emulate.
  *
@@ -44,7 +47,7 @@ static bool replay(struct vcpu *c, const struct io_entry *want, uint64_t *data)
 	if (log->at >= log->n)
 		return false;
 	if (e->addr != want->addr || e->len != want->len || e->write != want->write ||
-	    e->port != want->port) {
+	    e->port != want->port || e->count > want->count) {
 		log->n = log->at;
 		return false;
 	}
@@ -92,7 +95,7 @@ static void exit_port(struct vcpu *c, const struct io_entry *e)
 	run->io.direction = e->write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN;
 	run->io.size = e->len;
 	run->io.port = (uint16_t)e->addr;
-	run->io.count = 1;
+	run->io.count = e->count;
 	run->io.data_offset = PIO_DATA;
 	bytes_store((uint8_t *)run + PIO_DATA, e->data, 8);
 }
@@ -120,6 +123,7 @@ static enum step access(struct vcpu *c, const struct io_entry *want, uint64_t *d
 	e = &log->entry[log->n];
 	*e = *want;
 	if (e->port ? serve_port(c, e) : serve_memory(c, e)) {
+		e->count = 1;
 		if (!e->write)
 			*data = e->data = low_bytes(e->data, e->len);
 		log->at = ++log->n;
@@ -136,9 +140,30 @@ static enum step access(struct vcpu *c, const struct io_entry *want, uint64_t *d
 enum step io_port(struct vcpu *c, uint16_t port, uint64_t *data, unsigned len, bool write)
 {
 	struct io_entry want = {.addr = port, .len = (uint8_t)len, .write = write,
-				.port = true, .data = write ? low_bytes(*data, len) : 0};
+				.port = true, .count = 1, .data = write ? low_bytes(*data, len) : 0};
 
 	return access(c, &want, data);
+}
+
+enum step io_port_string(struct vcpu *c, uint16_t port, void *bytes, unsigned len, unsigned *n, bool write)
+{
+	struct io_entry want = {.addr = port, .len = (uint8_t)len, .write = write, .port = true, .count = (uint16_t)*n};
+	uint8_t *client = (uint8_t *)c->run + PIO_DATA;
+	uint64_t data;
+	enum step s;
+
+	if (write)
+		bytes_copy(&want.data, bytes, len);
+	data = want.data;
+	s = access(c, &want, &data);
+	if (s == STEP_EXIT && write && c->io.waiting)
+		bytes_copy(client, bytes, (unsigned long)*n * len);
+	if (s != STEP_OK)
+		return s;
+	*n = c->io.entry[c->io.at - 1].count;
+	if (!write)
+		bytes_copy(bytes, *n > 1 ? client : (uint8_t *)&data, (unsigned long)*n * len);
+	return STEP_OK;
 }
 
 enum step io_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, bool write)

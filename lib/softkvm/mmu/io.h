@@ -23,6 +23,9 @@
 enum step io_port(struct vcpu *c, uint16_t port, uint64_t *data, unsigned len, bool write);
 enum step io_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, bool write);
 
+/* *n accesses of `len` bytes to one port, a page of bytes at most, which the client makes in one exit; or fewer, and *n says how many they were. */
+enum step io_port_string(struct vcpu *c, uint16_t port, void *bytes, unsigned len, unsigned *n, bool write);
+
 /* The instruction (or iteration) is complete: forget what it did. */
 static inline void io_commit(struct vcpu *c)
 {

@@ -231,20 +231,67 @@ static void test_address_sizes(struct vcpu *c)
 	is_int(peek(0x40020, 2), 0xbeef, "source from fs, destination in es");
 }
 
-/* A client that answers each access with the next number. */
+static uint8_t written[4096];
+
+/* A client that answers each access with the next number, and takes down what ports are told. */
 static unsigned serve(struct vcpu *c, unsigned *exits)
 {
+	unsigned accesses = 0;
 	enum step s;
 
 	*exits = 0;
 	while ((s = interp_step(c)) == STEP_EXIT && *exits < 100) {
 		(*exits)++;
-		((uint8_t *)c->run)[4096] = (uint8_t)*exits;
 		if (c->run->exit_reason == KVM_EXIT_MMIO && !c->run->mmio.is_write)
 			c->run->mmio.data[0] = (uint8_t)*exits;
+		for (unsigned i = 0; c->run->exit_reason == KVM_EXIT_IO && i < c->run->io.count; i++) {
+			uint8_t *data = (uint8_t *)c->run + 4096 + i * c->run->io.size;
+
+			if (c->run->io.direction == KVM_EXIT_IO_OUT)
+				memcpy(written + accesses++ * c->run->io.size, data, c->run->io.size);
+			else
+				*data = (uint8_t)++accesses;
+		}
 		io_complete(c);
 	}
 	return s;
+}
+
+/* Strings of a port: an exit a page. */
+static void test_ports(struct vcpu *c)
+{
+	unsigned exits;
+
+	cpu_long(c, 0);
+	c->gpr[X86_RDX] = 0x1f0;
+	set(c, 0x40fff, 0, 600);
+	poke(0x40fff, 0x11, 1);
+	poke(0x41000, 0x3322, 2);
+	poke(0x41256, 0x99, 1);
+	code_put(c, "\xf3\x6e", 2);
+	is_int(serve(c, &exits), STEP_OK, "rep outsb");
+	is_int(exits, 2, "is an exit for each page");
+	is_int(written[0] << 24 | written[1] << 16 | written[2] << 8 | written[599], 0x11223399, "and says all, in order");
+	c->rip = CODE_AT;
+	set(c, 0, 0x42000, 256);
+	poke(0x42200, 0x77, 1);
+	code_put(c, "\xf3\x66\x6d", 3);
+	memset(ram + 0x42000, 0xee, 512);
+	is_int(serve(c, &exits), STEP_OK, "rep insw");
+	is_int(exits, 1, "of a sector is one");
+	is_int(ram[0x42000] << 16 | ram[0x421fe] << 8 | ram[0x42200], 1 << 16 | 0x77, "and no byte more");
+	c->rip = CODE_AT;
+	set(c, 0, 0x4300f, 3);
+	c->rflags |= RFLAGS_DF;
+	code_put(c, "\xf3\x6c", 2);
+	is_int(serve(c, &exits), STEP_OK, "downwards");
+	c->rflags &= ~RFLAGS_DF;
+	is_int(exits, 3, "each is alone");
+	c->rip = CODE_AT;
+	set(c, 0, 0x40fff, 2);
+	code_put(c, "\xf3\x66\x6d", 3);
+	is_int(serve(c, &exits), STEP_OK, "a word across pages");
+	is_int(exits, 2, "is alone, too");
 }
 
 static void test_devices(struct vcpu *c)
@@ -256,7 +303,7 @@ static void test_devices(struct vcpu *c)
 	c->gpr[X86_RDX] = 0x1f0;
 	code_put(c, "\xf3\x6c", 2);
 	is_int(serve(c, &exits), STEP_OK, "rep insb");
-	ok(exits == 5 && !memcmp(ram + 0x40ffe, "\1\2\3\4\5", 5), "each byte once, in order");
+	ok(exits == 2 && !memcmp(ram + 0x40ffe, "\1\2\3\4\5", 5), "each byte once, in order");
 	c->rip = CODE_AT;
 	set(c, RAM_SIZE - 3, 0x40000, 6);
 	poke(RAM_SIZE - 3, 0x434241, 3);
@@ -288,6 +335,7 @@ int main(void)
 	test_requests(c);
 	test_trap_flag(c);
 	test_address_sizes(c);
+	test_ports(c);
 	test_devices(c);
 	return done_testing();
 }
