@@ -22,6 +22,7 @@
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/storage/ahci.h"
+#include "dev/storage/ide.h"
 #include "dev/storage/nvme.h"
 #include "dev/uart.h"
 #include "dev/vga.h"
@@ -46,6 +47,7 @@
 #define NVME_SLOT 29
 #define SCSI_SLOT 28
 #define VSOCK_SLOT 27
+#define IDE_SLOT 23
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
@@ -274,6 +276,9 @@ static inline void make_board(void)
 	devs[n++] = device_create(&ahci_model, bus, NULL, &(struct ahci_config){
 		.host = pci.host, .mem = &mem, .devfn = PCI_DEVFN(AHCI_SLOT, 0),
 		.drives = {{.disk = disk}, {.is_cd = true}, {.is_cd = true, .disk = disk}}}, NULL);
+	devs[n++] = device_create(&ide_model, bus, (uint64_t[]){0x1f0, 0x3f6, 0x170, 0x376}, &(struct ide_config){
+		.host = pci.host, .mem = &mem, .slot = IDE_SLOT,
+		.drives = {{.disk = disk}, {.is_cd = true, .disk = disk}, {.is_cd = true}}}, NULL);
 	devs[n++] = device_create(&nvme_model, bus, NULL, &(struct nvme_config){
 		.host = pci.host, .mem = &mem, .slot = NVME_SLOT, .disk = disk}, NULL);
 	devs[n++] = device_create(&virtio_scsi_model, bus, NULL, &(struct virtio_scsi_config){

@@ -12,6 +12,7 @@
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/storage/ahci.h"
+#include "dev/storage/ide.h"
 #include "dev/storage/nvme.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
@@ -36,6 +37,7 @@ const struct device_model *const device_models[] = {
 	&debugcon_model,
 	&vga_model,
 	&ahci_model,
+	&ide_model,
 	&nvme_model,
 	&virtio_balloon_model,
 	&virtio_blk_model,

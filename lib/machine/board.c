@@ -5,6 +5,7 @@
  *
  *	PCI slot 0  host bridge; with firmware, 31 is the LPC bridge
  *	     slot 31 function 2, with firmware: a SATA controller, if a disk or CD drive is at it; without firmware it is function 0
+ *	     slot 30 an IDE controller, if a disk or CD drive is at it
  *	     slot 1  virtio rng
  *	     slot 2  and on: virtio blk or NVMe, a disk each, in the order of the command line; behind
  *	             them a virtio SCSI controller, if a disk is at one, a virtio console, if that or a port is wanted, a virtio network card, virtio
@@ -29,6 +30,7 @@
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/storage/ahci.h"
+#include "dev/storage/ide.h"
 #include "dev/storage/nvme.h"
 #include "dev/uart.h"
 #include "dev/vga.h"
@@ -291,7 +293,7 @@ static bool add_net(struct machine *m, struct virtio_place place, struct err *er
 	return m->board.nic != NULL;
 }
 
-_Static_assert(MACHINE_SATA_MAX <= AHCI_PORTS && MACHINE_DISKS_MAX <= VIRTIO_SCSI_TARGETS, "a place for each disk");
+_Static_assert(MACHINE_SATA_MAX <= AHCI_PORTS && MACHINE_IDE_MAX <= IDE_DRIVES && MACHINE_DISKS_MAX <= VIRTIO_SCSI_TARGETS, "a place for each disk");
 
 static bool add_ahci(struct machine *m, struct err *err)
 {
@@ -305,11 +307,33 @@ static bool add_ahci(struct machine *m, struct err *err)
 		if (c->disk_bus[i] == MACHINE_SATA)
 			config.drives[board_disk_place(c, i)].disk = c->disks[i];
 	for (unsigned i = 0; i < c->n_cds; i++)
-		config.drives[board_cd_place(c, i)] = (struct ahci_drive){.is_cd = true, .disk = c->cds[i]};
-	if (board_cd_place(c, c->n_cds) == 0)
+		if (c->cd_bus[i] == MACHINE_SATA)
+			config.drives[board_cd_place(c, i)] = (struct ahci_drive){.is_cd = true, .disk = c->cds[i]};
+	if (!board_drives(c, MACHINE_SATA))
 		return true;
 	m->board.ahci = add(m, &ahci_model, NULL, &config, err);
 	return m->board.ahci != NULL;
+}
+
+static bool add_ide(struct machine *m, struct err *err)
+{
+	const struct machine_config *c = &m->config;
+	struct ide_config config = {
+		.host = m->board.pci, .mem = &m->mem, .slot = BOARD_SLOT_IDE,
+		.irq = {line(m, BOARD_IDE, 0), line(m, BOARD_IDE_SECOND, 0)},
+	};
+
+	/* SAFE: as above. */
+	for (unsigned i = 0; i < c->n_disks; i++)
+		if (c->disk_bus[i] == MACHINE_IDE)
+			config.drives[board_disk_place(c, i)].disk = c->disks[i];
+	for (unsigned i = 0; i < c->n_cds; i++)
+		if (c->cd_bus[i] == MACHINE_IDE)
+			config.drives[board_cd_place(c, i)] = (struct ide_drive){.is_cd = true, .disk = c->cds[i]};
+	if (!board_drives(c, MACHINE_IDE))
+		return true;
+	m->board.ide = add(m, &ide_model, AT(BOARD_IDE, BOARD_IDE_CONTROL, BOARD_IDE_SECOND, BOARD_IDE_SECOND_CONTROL), &config, err);
+	return m->board.ide != NULL;
 }
 
 /* One that has a slot of its own. */
@@ -420,7 +444,7 @@ int board_create(struct machine *m, struct err *err)
 		return err_set(err, ENOMEM, "no memory for the bus");
 	if (!add_legacy(m, err) || !add_genid(m, err) ||
 	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_flash(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err) ||
-	    !add_screen(m, err) || !add_balloon(m, err) || !add_ahci(m, err))
+	    !add_screen(m, err) || !add_balloon(m, err) || !add_ahci(m, err) || !add_ide(m, err))
 		return err && err->code ? -err->code : -EIO;
 	/* The addresses of all functions are given when the last one is there; or forgotten. */
 	device_reset(b->pci);

@@ -32,8 +32,12 @@
 	ROW(RTC,           PORTS,   0x70,       2,              8, 1,  "rtc",      "RTC") \
 	ROW(PORT92,        PORTS,   0x92,       1,              0, 0,  "port92",   "system port: reset only") \
 	ROW(PIC_SLAVE,     PORTS,   0xa0,       2,              0, 0,  NULL,       "PIC, the second") \
+	ROW(IDE_SECOND,    PORTS,   0x170,      8,              15, 1, "ide",      "IDE, with bus=ide: the second cable") \
 	ROW(DISPI,         PORTS,   0x1ce,      3,              0, 0,  "vga",      "VGA, with --display: DISPI") \
+	ROW(IDE,           PORTS,   0x1f0,      8,              14, 1, "ide",      "IDE, with bus=ide: the first cable") \
+	ROW(IDE_SECOND_CONTROL, PORTS, 0x376,   1,              0, 0,  "ide",      "IDE: control") \
 	ROW(VGA,           PORTS,   0x3b0,      0x30,           0, 0,  "vga",      "VGA, with --display") \
+	ROW(IDE_CONTROL,   PORTS,   0x3f6,      1,              0, 0,  "ide",      "IDE: control") \
 	ROW(COM1,          PORTS,   0x3f8,      8,              4, 1,  "uart",     "COM1, a 16550A") \
 	ROW(PVPANIC,       PORTS,   0x505,      1,              0, 0,  "pvpanic",  "pvpanic") \
 	ROW(PCI_IO,        PORTS,   0xc000,     0x4000,         0, 0,  NULL,       "PCI: BARs")

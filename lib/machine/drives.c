@@ -5,6 +5,7 @@
  *	virtio, nvme    a PCI function each, from slot BOARD_SLOT_DISK on, in the order of the command line
  *	scsi            a target each, of a virtio controller, which has the slot behind those
  *	sata            a port each; behind the disks come CD drives
+ *	ide             the first and second drive of a cable, and of the other; the same
  *
  * Firmware is told in which order to boot by names that Open Firmware would have for the places, a line each, the first one first.
  */
@@ -12,13 +13,14 @@
 
 #include "base/err.h"
 #include "dev/storage/ahci.h"
+#include "dev/storage/ide.h"
 #include "machine/firmware.h"
 
 #include <errno.h>
 #include <stdio.h>
 
 const char *const machine_buses[] = {[MACHINE_VIRTIO] = "virtio", [MACHINE_SATA] = "sata", [MACHINE_NVME] = "nvme",
-					    [MACHINE_SCSI] = "scsi"};
+					    [MACHINE_SCSI] = "scsi", [MACHINE_IDE] = "ide"};
 const char *const machine_boots[] = {[MACHINE_BOOT_DISK] = "disk", [MACHINE_BOOT_CDROM] = "cdrom", [MACHINE_BOOT_NET] = "net"};
 
 /* -- Places ---------------------------------------------------------------------------- */
@@ -42,12 +44,26 @@ unsigned board_disk_place(const struct machine_config *c, unsigned disk)
 {
 	enum machine_bus bus = c->disk_bus[disk];
 
-	return bus == MACHINE_SATA || bus == MACHINE_SCSI ? count(c, bus, disk) : BOARD_SLOT_DISK + count_slots(c, disk);
+	return bus == MACHINE_VIRTIO || bus == MACHINE_NVME ? BOARD_SLOT_DISK + count_slots(c, disk) : count(c, bus, disk);
+}
+
+static unsigned count_cds(const struct machine_config *c, enum machine_bus bus, unsigned n)
+{
+	unsigned all = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		all += c->cd_bus[i] == bus;
+	return all;
 }
 
 unsigned board_cd_place(const struct machine_config *c, unsigned cd)
 {
-	return count(c, MACHINE_SATA, c->n_disks) + cd;
+	return count(c, c->cd_bus[cd], c->n_disks) + count_cds(c, c->cd_bus[cd], cd);
+}
+
+unsigned board_drives(const struct machine_config *c, enum machine_bus bus)
+{
+	return count(c, bus, c->n_disks) + count_cds(c, bus, c->n_cds);
 }
 
 static unsigned scsi_slot(const struct machine_config *c)
@@ -62,12 +78,14 @@ unsigned board_net_slot(const struct machine_config *c)
 
 int machine_check_drives(const struct machine_config *c, struct err *err)
 {
-	unsigned n = board_cd_place(c, c->n_cds);
+	unsigned n = board_drives(c, MACHINE_SATA), ide = board_drives(c, MACHINE_IDE);
 
 	if (c->n_disks > MACHINE_DISKS_MAX)
 		return err_set(err, ERANGE, "%u disks: a machine has at most %u", c->n_disks, MACHINE_DISKS_MAX);
 	if (n > MACHINE_SATA_MAX)
 		return err_set(err, ERANGE, "%u disks and CD drives at SATA: its controller has %u ports", n, MACHINE_SATA_MAX);
+	if (ide > MACHINE_IDE_MAX)
+		return err_set(err, ERANGE, "%u disks and CD drives at IDE: its cables have room for %u", ide, MACHINE_IDE_MAX);
 	return 0;
 }
 
@@ -78,12 +96,19 @@ static void put_sata(FILE *out, unsigned port)
 	fprintf(out, "/pci@i0cf8/pci8086,2922@1f,2/drive@%x/disk@0\n", port);
 }
 
+static void put_ide(FILE *out, unsigned place)
+{
+	fprintf(out, "/pci@i0cf8/ide@%x/drive@%x/disk@%x\n", BOARD_SLOT_IDE, place / 2, place % 2);
+}
+
 static void put_disk(FILE *out, const struct machine_config *c, unsigned i)
 {
 	unsigned place = board_disk_place(c, i);
 
 	if (c->disk_bus[i] == MACHINE_SATA)
 		put_sata(out, place);
+	else if (c->disk_bus[i] == MACHINE_IDE)
+		put_ide(out, place);
 	else if (c->disk_bus[i] == MACHINE_NVME)
 		fprintf(out, "/pci@i0cf8/pci8086,5845@%x/namespace@1,0\n", place);
 	else if (c->disk_bus[i] == MACHINE_SCSI)
@@ -97,7 +122,7 @@ static void put_kind(FILE *out, const struct machine_config *c, enum machine_boo
 	for (unsigned i = 0; kind == MACHINE_BOOT_DISK && i < c->n_disks; i++)
 		put_disk(out, c, i);
 	for (unsigned i = 0; kind == MACHINE_BOOT_CDROM && i < c->n_cds; i++)
-		put_sata(out, board_cd_place(c, i));
+		(c->cd_bus[i] == MACHINE_IDE ? put_ide : put_sata)(out, board_cd_place(c, i));
 	if (kind == MACHINE_BOOT_NET && c->net.how)
 		fprintf(out, "/pci@i0cf8/ethernet@%x/ethernet-phy@0\n", board_net_slot(c));
 }
@@ -130,7 +155,10 @@ int machine_change_cd(struct machine *m, unsigned drive, struct disk *disk, bool
 	if (drive >= m->config.n_cds)
 		return err_set(err, ENOENT, m->config.n_cds ? "the guest has %u CD drives: there is no number %u" :
 			       "the guest has no CD drive: it was started without --cdrom", m->config.n_cds, drive);
-	rc = ahci_change(m->board.ahci, board_cd_place(&m->config, drive), disk, force, err);
+	if (m->config.cd_bus[drive] == MACHINE_IDE)
+		rc = ide_change(m->board.ide, board_cd_place(&m->config, drive), disk, force, err);
+	else
+		rc = ahci_change(m->board.ahci, board_cd_place(&m->config, drive), disk, force, err);
 	if (rc < 0)
 		return rc;
 	*old = m->config.cds[drive];
@@ -140,10 +168,14 @@ int machine_change_cd(struct machine *m, unsigned drive, struct disk *disk, bool
 
 bool machine_cd_is_open(struct machine *m, unsigned drive)
 {
-	return ahci_is_open(m->board.ahci, board_cd_place(&m->config, drive));
+	unsigned place = board_cd_place(&m->config, drive);
+
+	return m->config.cd_bus[drive] == MACHINE_IDE ? ide_is_open(m->board.ide, place) : ahci_is_open(m->board.ahci, place);
 }
 
 bool machine_cd_is_locked(struct machine *m, unsigned drive)
 {
-	return ahci_is_locked(m->board.ahci, board_cd_place(&m->config, drive));
+	unsigned place = board_cd_place(&m->config, drive);
+
+	return m->config.cd_bus[drive] == MACHINE_IDE ? ide_is_locked(m->board.ide, place) : ahci_is_locked(m->board.ahci, place);
 }

@@ -53,12 +53,14 @@ struct net_port;
 
 #define MACHINE_CPUS_MAX  64
 #define MACHINE_DISKS_MAX 16
-#define MACHINE_SATA_MAX  6 /* disks and CD drives at the SATA controller */
+#define MACHINE_SATA_MAX  6 /* disks and CD drives at the SATA controller, */
+#define MACHINE_IDE_MAX   4 /* and at the IDE controller */
+#define MACHINE_CDS_MAX   (MACHINE_SATA_MAX + MACHINE_IDE_MAX)
 
 /* What a disk is at. */
-enum machine_bus { MACHINE_VIRTIO, MACHINE_SATA, MACHINE_NVME, MACHINE_SCSI, MACHINE_BUSES };
+enum machine_bus { MACHINE_VIRTIO, MACHINE_SATA, MACHINE_NVME, MACHINE_SCSI, MACHINE_IDE, MACHINE_BUSES };
 
-extern const char *const machine_buses[MACHINE_BUSES]; /* "virtio", "sata", "nvme", "scsi" */
+extern const char *const machine_buses[MACHINE_BUSES]; /* "virtio", "sata", "nvme", "scsi", "ide" */
 
 /* What firmware boots from. */
 enum machine_boot { MACHINE_BOOT_DISK, MACHINE_BOOT_CDROM, MACHINE_BOOT_NET, MACHINE_BOOTS };
@@ -136,6 +138,7 @@ struct machine_config {
 	enum machine_bus disk_bus[MACHINE_DISKS_MAX];
 	unsigned n_disks;
 	struct disk **cds; /* what lies in each of its CD drives, NULL: nothing; the caller's, and machine_change_cd() changes it */
+	enum machine_bus cd_bus[MACHINE_CDS_MAX]; /* SATA or IDE */
 	unsigned n_cds;
 	enum machine_boot boot[MACHINE_BOOTS]; /* in which order firmware tries */
 	unsigned n_boot;                       /* 0: disks, then CDs */

@@ -24,6 +24,7 @@
 #define BOARD_DEVICES_MAX 40
 
 #define BOARD_SLOT_DISK   2               /* PCI slot of the first disk that has one */
+#define BOARD_SLOT_IDE    30
 #define BOARD_AHCI        (31 << 3 | 2)   /* where an ICH9 has its SATA controller: slot 31, function 2; */
 #define BOARD_AHCI_DIRECT (31 << 3)       /* that of the direct board is not part of one */
 
@@ -35,7 +36,7 @@ struct board {
 	struct device *uart, *pm, *genid, *pci, *kbc;
 	struct device *lpc; /* of a board with firmware */
 	struct device *nic; /* NULL: there is none */
-	struct device *ahci; /* the same */
+	struct device *ahci, *ide; /* the same */
 	struct device *vga; /* NULL: it has no screen */
 	struct device *balloon; /* NULL: there is none */
 	struct device *hvc; /* a virtio console: of the machine's console or port, or both */
@@ -85,9 +86,11 @@ void board_destroy(struct board *b);
 
 /* -- drives.c -------------------------------------------------------------------------- */
 
-/* Which place of its controller a disk or CD drive has: virtio's PCI slot, or SATA's port. And the network card's slot. */
+/* Which place of its controller a disk or CD drive has: virtio's PCI slot, SATA's port, IDE's cable and drive. And the network card's slot. */
 unsigned board_disk_place(const struct machine_config *c, unsigned disk);
 unsigned board_cd_place(const struct machine_config *c, unsigned cd);
+/* How many drives a bus has, disks and CDs. */
+unsigned board_drives(const struct machine_config *c, enum machine_bus bus);
 unsigned board_net_slot(const struct machine_config *c);
 
 /* Something is wrong that is nobody's fault but ours or the host's: the machine ends. Any thread. */

@@ -70,7 +70,7 @@ int launch_set_trace(void *into, char *value, struct err *err)
 
 const char *launch_path(const char *path)
 {
-	static char *paths[3 + MACHINE_DISKS_MAX + MACHINE_SATA_MAX]; /* the kernel, its initrd, a socket, disks and CDs */
+	static char *paths[3 + MACHINE_DISKS_MAX + MACHINE_CDS_MAX]; /* the kernel, its initrd, a socket, disks and CDs */
 	static unsigned n;
 	char dir[PATH_MAX];
 
@@ -139,13 +139,14 @@ int launch_open_cd(struct disk **cd, const char *path, int fd, struct err *err)
 
 static int open_cds(const struct launch_disks *disks, struct machine_config *config, struct err *err)
 {
-	static struct disk *cds[MACHINE_SATA_MAX];
+	static struct disk *cds[MACHINE_CDS_MAX];
 	int rc = 0;
 
 	config->cds = cds;
 	for (unsigned i = 0; rc == 0 && i < disks->n_cds; i++) {
 		if (disks->cds[i])
 			rc = launch_open_cd(&cds[i], disks->cds[i], 0, err);
+		config->cd_bus[i] = disks->cd_bus[i];
 		config->n_cds++;
 		if (rc == 0 && cds[i] && config->saved)
 			rc = saved_check_cd(config->saved, i, cds[i], err);
@@ -228,8 +229,10 @@ int launch_saved(const struct saved *saved, struct machine_config *config,
 		};
 		disks->bus[disks->n] = d->bus;
 	}
-	for (; disks->n_cds < saved_cds(saved); disks->n_cds++)
+	for (; disks->n_cds < saved_cds(saved); disks->n_cds++) {
 		disks->cds[disks->n_cds] = saved_cd(saved, disks->n_cds)->path;
+		disks->cd_bus[disks->n_cds] = saved_cd(saved, disks->n_cds)->bus;
+	}
 	return machine_check(config, err);
 }
 

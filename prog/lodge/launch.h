@@ -75,7 +75,8 @@ struct launch_disks {
 	struct disk_config disks[MACHINE_DISKS_MAX];
 	enum machine_bus bus[MACHINE_DISKS_MAX];
 	unsigned n;
-	const char *cds[MACHINE_SATA_MAX]; /* what lies in CD drives; NULL: nothing */
+	const char *cds[MACHINE_CDS_MAX]; /* what lies in CD drives; NULL: nothing */
+	enum machine_bus cd_bus[MACHINE_CDS_MAX];
 	unsigned n_cds;
 	bool known; /* it comes from a guest that runs here: its shared directories are this one's, too */
 };

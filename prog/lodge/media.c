@@ -110,7 +110,7 @@ static int eject_main(void *parsed)
 
 static const struct option options[] = {
 	{"--drive", "N", "which CD drive, from 0 in the order of --cdrom (default: 0)", OPTION_NUMBER, offsetof(struct media, drive), 0,
-	 MACHINE_SATA_MAX - 1, NULL},
+	 MACHINE_CDS_MAX - 1, NULL},
 	{"--force", NULL, "also if the guest uses the CD that is in it", OPTION_FLAG, offsetof(struct media, force), 0, 0, NULL},
 	{0},
 };

@@ -137,7 +137,7 @@ static int set_disk(void *into, char *value, struct err *err)
 		    !is_switch(comma + 1, "snapshot", &d->throw_away) && !is_format(comma + 1, &d->format) &&
 		    !is_bus(comma + 1, &disks->bus[disks->n]))
 			return err_set(err, EINVAL, "--disk: '%s' is not readonly=on|off, snapshot=on|off, format=raw|qcow2 or "
-				       "bus=virtio|sata|nvme|scsi", comma + 1);
+				       "bus=virtio|sata|nvme|scsi|ide", comma + 1);
 		*comma = 0;
 	}
 	if (!value[0])
@@ -149,12 +149,21 @@ static int set_disk(void *into, char *value, struct err *err)
 	return 0;
 }
 
+/* FILE|none[,bus=sata|ide] */
 static int set_cdrom(void *into, char *value, struct err *err)
 {
 	struct launch_disks *disks = into;
+	enum machine_bus *bus = &disks->cd_bus[disks->n_cds];
+	char *comma;
 
-	if (disks->n_cds == MACHINE_SATA_MAX)
-		return err_set(err, EINVAL, "--cdrom: there can be %d drives at most", MACHINE_SATA_MAX);
+	if (disks->n_cds == MACHINE_CDS_MAX)
+		return err_set(err, EINVAL, "--cdrom: there can be %d drives at most", MACHINE_CDS_MAX);
+	*bus = MACHINE_SATA;
+	while ((comma = strrchr(value, ',')) && strchr(comma, '=')) {
+		if (!is_bus(comma + 1, bus) || (*bus != MACHINE_SATA && *bus != MACHINE_IDE))
+			return err_set(err, EINVAL, "--cdrom: '%s' is not bus=sata|ide", comma + 1);
+		*comma = 0;
+	}
 	if (!value[0])
 		return err_set(err, EINVAL, "--cdrom needs the name of a file, or none");
 	disks->cds[disks->n_cds++] = strcmp(value, "none") == 0 ? NULL : value;
@@ -220,9 +229,9 @@ static const struct option options[] = {
 	 offsetof(struct run, parts), 0, 0, set_cpu},
 	{"--memory", "SIZE", "with a unit: 512M, 2G (default: 1G)", OPTION_SIZE, AT(memory), 0, 0,
 	 NULL},
-	{"--disk", "FILE[,OPTION]...", "an image, raw or qcow2; once for each disk: readonly=on, snapshot=on, format=raw|qcow2, bus=virtio|sata|nvme|scsi",
+	{"--disk", "FILE[,OPTION]...", "an image, raw or qcow2; once for each disk: readonly=on, snapshot=on, format=raw|qcow2, bus=virtio|sata|nvme|scsi|ide",
 	 OPTION_OTHER, AT(disks), 0, 0, set_disk},
-	{"--cdrom", "FILE|none", "a CD drive, with this image in it or empty; once for each drive", OPTION_OTHER, AT(disks), 0, 0,
+	{"--cdrom", "FILE|none[,OPTION]", "a CD drive, with this image in it or empty; once for each drive: bus=sata|ide", OPTION_OTHER, AT(disks), 0, 0,
 	 set_cdrom},
 	{"--boot", "disk,cdrom,net", "in which order firmware tries them (default: disk,cdrom)", OPTION_OTHER,
 	 offsetof(struct run, parts), 0, 0, set_boot},
@@ -338,7 +347,7 @@ static char *recipe(const struct parts *r, const char *net, const struct shares 
 		put_file(out, r->disks.disks[i].path);
 	}
 	for (unsigned i = 0; i < r->disks.n_cds; i++) {
-		fprintf(out, "cdrom");
+		fprintf(out, "cdrom %s", machine_buses[r->disks.cd_bus[i]]);
 		put_file(out, r->disks.cds[i]);
 	}
 	for (unsigned i = 0; i < shares->n; i++)
@@ -395,10 +404,12 @@ static bool is_disk(const char *path)
 
 static int take_cd(struct launch_disks *d, const char *path, struct err *err)
 {
-	if (d->n_cds == MACHINE_SATA_MAX)
-		return err_set(err, ERANGE, "'%s' is a CD too many: there can be %d drives at most", path, MACHINE_SATA_MAX);
+	if (d->n_cds == MACHINE_CDS_MAX)
+		return err_set(err, ERANGE, "'%s' is a CD too many: there can be %d drives at most", path, MACHINE_CDS_MAX);
+	memmove(d->cd_bus + 1, d->cd_bus, d->n_cds * sizeof(d->cd_bus[0]));
 	memmove(d->cds + 1, d->cds, d->n_cds++ * sizeof(d->cds[0]));
 	d->cds[0] = path;
+	d->cd_bus[0] = MACHINE_SATA;
 	return 0;
 }
 

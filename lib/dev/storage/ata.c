@@ -8,8 +8,11 @@
  *
  * SMART says that all is well, for there is nothing to be ill. Trim of 64 ranges, a sector of them, is one command.
  *
+ * A disk at a parallel cable knows addresses of before there were numbers of blocks, by cylinder, head and sector, as its driver has it count them; and
+ * none of its commands are queued.
+ *
  * Left out: security, host protected areas, power management (a disk that is told to sleep is awake), general purpose logs but the one
- * that says which queued command failed, streaming, CHS addresses.
+ * that says which queued command failed, streaming.
  */
 #include "dev/storage/ata.h"
 
@@ -24,6 +27,8 @@
 
 #define MULTIPLE_MAX 16u
 #define TRIM_SECTORS 1u /* of a list of ranges */
+#define HEADS_MAX   16u
+#define TRACK       63u /* sectors of one, if nothing else is said */
 
 /* -- Ends ---------------------------------------------------------------------------------- */
 
@@ -60,6 +65,8 @@ void ata_reset(struct ata *a)
 {
 	a->no_cache = a->smart_off = a->failed = false;
 	a->multiple = MULTIPLE_MAX;
+	a->heads = HEADS_MAX;
+	a->sectors = TRACK;
 	a->failed_tag = a->failed_status = a->failed_error = a->failed_device = 0;
 	a->failed_count = 0;
 	a->failed_lba = 0;
@@ -117,20 +124,44 @@ static void put_sum(uint8_t *r)
 	r[511] = (uint8_t)-sum;
 }
 
+static uint16_t cylinders_of(uint32_t n, unsigned heads, unsigned sectors)
+{
+	uint32_t all = n / (heads * sectors);
+
+	return (uint16_t)(all > 16383 ? 16383 : all);
+}
+
+/* How it is connected. */
+static void identify_link(const struct ata *a, uint8_t *r)
+{
+	static const struct word of_disk[] = {
+		{75, 31},                     /* depth of the queue - 1 */
+		{76, 0x0106},                 /* SATA, 3 Gb/s, NCQ */
+		{222, 0x1020},                /* SATA */
+	};
+
+	if (a->cable)
+		le16_put(r + 93 * 2, a->cable == 1 ? 0x600b : 0x6b00); /* 80 wires, and which of two drives it is */
+	else if (a->is_packet)
+		le16_put(r + 76 * 2, 0x0006);
+	else
+		put_words(r, of_disk, ARRAY_SIZE(of_disk));
+}
+
 static void identify_size(struct ata *a, uint8_t *r)
 {
 	const struct disk_info *info = disk_info(a->disk);
 	uint64_t n = info->size / DISK_SECTOR;
 	uint32_t few = n > 0xfffffff ? 0xfffffff : (uint32_t)n;
-	uint16_t cylinders = (uint16_t)(few / (16 * 63) > 16383 ? 16383 : few / (16 * 63));
+	uint16_t cylinders = cylinders_of(few, HEADS_MAX, TRACK), now = cylinders_of(few, a->heads, a->sectors);
 	unsigned shift = info->block > DISK_SECTOR ? (unsigned)__builtin_ctz(info->block / DISK_SECTOR) : 0;
 	const struct word words[] = {
-		{1, cylinders}, {3, 16}, {6, 63}, {54, cylinders}, {55, 16}, {56, 63},
+		{1, cylinders}, {3, HEADS_MAX}, {6, TRACK}, {54, now}, {55, a->heads}, {56, a->sectors},
 		{106, (uint16_t)(0x4000 | (shift ? 0x2000 | shift : 0))}, /* logical blocks in a physical one */
 	};
 
 	put_words(r, words, ARRAY_SIZE(words));
-	le32_put(r + 114, few);
+	le32_put(r + 114, a->cable ? (uint32_t)now * a->heads * a->sectors : few);
 	le32_put(r + 120, few);
 	le64_put(r + 200, n);
 }
@@ -145,15 +176,12 @@ static void identify(struct ata *a, struct ata_cmd *c)
 		{53, 0x0007},                 /* words 54 to 58, 64 to 70, 88 are there */
 		{63, 0x0007}, {64, 0x0003},   /* DMA and PIO modes */
 		{65, 120}, {66, 120}, {67, 120}, {68, 120},
-		{75, 31},                     /* depth of the queue - 1 */
-		{76, 0x0106},                 /* SATA, 3 Gb/s, NCQ */
 		{80, 0x01f0}, {81, 0},        /* ATA8-ACS */
 		{82, 0x4021},                 /* NOP, write cache, SMART */
 		{83, 0x7400},                 /* FLUSH CACHE (EXT), 48 bits */
 		{84, 0x4060},                 /* WRITE DMA FUA EXT, logs */
 		{86, 0x3400}, {87, 0x4060},
 		{88, 0x203f},                 /* UDMA 5 */
-		{222, 0x1020},                /* SATA */
 	};
 	uint8_t *r = c->reply;
 
@@ -166,6 +194,7 @@ static void identify(struct ata *a, struct ata_cmd *c)
 		le16_put(r + 169 * 2, 1);
 	}
 	le16_put(r + 217 * 2, 1); /* does not rotate */
+	identify_link(a, r);
 	identify_names(a, r, "LODGE DISK");
 	identify_size(a, r);
 	put_sum(r);
@@ -180,7 +209,7 @@ static void identify_packet(struct ata *a, struct ata_cmd *c)
 		{49, 0x0f00}, {50, 0x4000}, {53, 0x0006},
 		{63, 0x0007}, {64, 0x0003},
 		{65, 120}, {66, 120}, {67, 120}, {68, 120},
-		{76, 0x0006}, {80, 0x01f0},
+		{80, 0x01f0},
 		{82, 0x4210}, {83, 0x4000}, {84, 0x4000}, /* NOP, DEVICE RESET, PACKET */
 		{85, 0x4210}, {87, 0x4000},
 	};
@@ -188,6 +217,7 @@ static void identify_packet(struct ata *a, struct ata_cmd *c)
 
 	memset(r, 0, ATA_REPLY_LEN);
 	put_words(r, words, ARRAY_SIZE(words));
+	identify_link(a, r);
 	identify_names(a, r, "LODGE CD-ROM");
 	put_sum(r);
 	c->how = ATA_REPLY;
@@ -200,10 +230,6 @@ static void transfer(struct ata *a, struct ata_cmd *c, enum disk_op op, uint64_t
 {
 	uint64_t all = disk_info(a->disk)->size / DISK_SECTOR;
 
-	if (!(c->regs.device & DEV_LBA)) {
-		ata_fail(c, ATA_ABORTED);
-		return;
-	}
 	if (first > all || n > all - first) {
 		ata_fail(c, ATA_NOT_FOUND);
 		return;
@@ -213,17 +239,36 @@ static void transfer(struct ata *a, struct ata_cmd *c, enum disk_op op, uint64_t
 	c->len = n * DISK_SECTOR; /* SAFE: 65536 sectors at most */
 }
 
+/* The block at a cylinder, head and sector, of which the first is 1; UINT64_MAX: there is none. */
+static uint64_t block_at(const struct ata *a, const struct ata_regs *r)
+{
+	uint64_t sector = r->lba & 0xff, cylinder = r->lba >> 8 & 0xffff, head = r->device & 0xf;
+
+	if (!a->cable || !sector || sector > a->sectors || head >= a->heads)
+		return UINT64_MAX;
+	return (cylinder * a->heads + head) * a->sectors + sector - 1;
+}
+
 /* By commands of 28 bits of address, and of 48. */
 static void transfer_28(struct ata *a, struct ata_cmd *c, enum disk_op op)
 {
-	uint8_t n = (uint8_t)c->regs.count;
+	const struct ata_regs *r = &c->regs;
+	uint8_t n = (uint8_t)r->count;
 
-	transfer(a, c, op, (c->regs.lba & 0xffffff) | (uint64_t)(c->regs.device & 0xf) << 24, n ? n : 256);
+	if (r->device & DEV_LBA)
+		transfer(a, c, op, (r->lba & 0xffffff) | (uint64_t)(r->device & 0xf) << 24, n ? n : 256);
+	else if (a->cable)
+		transfer(a, c, op, block_at(a, r), n ? n : 256);
+	else
+		ata_fail(c, ATA_ABORTED);
 }
 
 static void transfer_48(struct ata *a, struct ata_cmd *c, enum disk_op op)
 {
-	transfer(a, c, op, c->regs.lba, c->regs.count ? c->regs.count : 65536);
+	if (c->regs.device & DEV_LBA)
+		transfer(a, c, op, c->regs.lba, c->regs.count ? c->regs.count : 65536);
+	else
+		ata_fail(c, ATA_ABORTED);
 }
 
 static void read_28(struct ata *a, struct ata_cmd *c)
@@ -268,7 +313,11 @@ static void verify_48(struct ata *a, struct ata_cmd *c)
 /* Queued: the count is where others have features, and the tag where they have the count. */
 static void queued(struct ata *a, struct ata_cmd *c, enum disk_op op)
 {
-	c->queued = true;
+	c->queued = !a->cable;
+	if (a->cable || !(c->regs.device & DEV_LBA)) {
+		ata_fail(c, ATA_ABORTED);
+		return;
+	}
 	transfer(a, c, op, c->regs.lba, c->regs.features ? c->regs.features : 65536);
 	c->io.sync |= op == DISK_WRITE && c->regs.device & DEV_FUA;
 }
@@ -347,6 +396,19 @@ static void set_multiple(struct ata *a, struct ata_cmd *c)
 		ata_fail(c, ATA_ABORTED);
 	else
 		a->multiple = n;
+}
+
+/* INITIALIZE DEVICE PARAMETERS. */
+static void set_geometry(struct ata *a, struct ata_cmd *c)
+{
+	if (!a->cable)
+		return;
+	if (!(uint8_t)c->regs.count) {
+		ata_fail(c, ATA_ABORTED);
+		return;
+	}
+	a->heads = (uint8_t)((c->regs.device & 0xf) + 1);
+	a->sectors = (uint8_t)c->regs.count;
 }
 
 static void check_power(struct ata *a, struct ata_cmd *c)
@@ -478,7 +540,7 @@ static const struct command of_disks[] = {
 	{0x47, read_log, false},      /* READ LOG DMA EXT */
 	{0x60, read_queued, false},   /* READ FPDMA QUEUED */
 	{0x61, write_queued, false},
-	{0x91, done, false},          /* INITIALIZE DEVICE PARAMETERS */
+	{0x91, set_geometry, false},
 	{0xb0, smart, true},
 	{0xc4, read_28, true},        /* READ MULTIPLE */
 	{0xc5, write_28, true},

@@ -49,11 +49,13 @@ struct ata_regs {
 struct ata {
 	struct disk *disk; /* NULL: it is an ATAPI drive */
 	bool is_packet;
+	uint8_t cable; /* 0: it is a SATA drive; else a parallel cable's first or second, and a disk knows addresses by cylinder, head and sector */
 	char serial[ATA_SERIAL + 1];
 	/* the guest's: */
 	bool no_cache;      /* writes are lasting when they are done */
 	bool smart_off;
 	uint8_t multiple;   /* sectors */
+	uint8_t heads, sectors; /* by which such an address is counted */
 	/* The queued command that failed: log page 10h. */
 	bool failed;
 	uint8_t failed_tag;
@@ -67,6 +69,7 @@ struct ata {
 	STATE(struct ata, failed), STATE_UPTO(struct ata, failed_tag, 31),                 \
 	STATE(struct ata, failed_status), STATE(struct ata, failed_error), STATE(struct ata, failed_device), \
 	STATE(struct ata, failed_count), STATE(struct ata, failed_lba)
+#define ATA_CABLE_STATE STATE_UPTO(struct ata, heads, 16), STATE(struct ata, sectors)
 
 enum ata_how { ATA_DONE, ATA_REPLY, ATA_IO, ATA_RANGES, ATA_PACKET };
 

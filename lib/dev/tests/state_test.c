@@ -21,8 +21,10 @@
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
 #include "dev/storage/ahci.h"
+#include "dev/storage/ide.h"
 #include "dev/storage/nvme.h"
 #include "dev/tests/guest.h"
+#include "dev/tests/ide.h"
 #include "dev/tests/nvme.h"
 #include "dev/tests/sata.h"
 #include "dev/uart.h"
@@ -206,6 +208,23 @@ static void use_ahci(struct device *dev)
 	sata_do(SLOT, 1, 0);
 }
 
+/* In the middle of a sector at one cable, and of a command's memory at the other. */
+static void use_ide(struct device *dev)
+{
+	(void)dev;
+	device_reset(g_host);
+	ide_start();
+	ide_task(0, 0, 1, 2);
+	ide_put(0, 7, 0x20);
+	ide_wait(0);
+	ide_in(0, (uint8_t[100]){0}, 100);
+	ide_task_48(1, 1, 3, 1);
+	ide_put(1, 1, 1);
+	ide_put(1, 7, 0xa0);
+	ide_out(1, (const uint8_t[12]){0x28, 0, 0, 0, 0, 3, 0, 0, 2}, 12);
+	bus_write(g_bus, BUS_PORT, ide_bm(1, 4), 4, IDE_TABLE(1));
+}
+
 static void use_nvme(struct device *dev)
 {
 	(void)dev;
@@ -280,7 +299,7 @@ static struct device *make_on_board(const struct device_model *m)
 	const struct {
 		const struct device_model *model;
 		const void *config;
-		uint64_t at[3];
+		uint64_t at[4];
 	} configs[] = {
 		{&uart_model, &(struct uart_config){.output = takes_nothing}, {0x3f8}},
 		{&rtc_model, &(struct rtc_config){.clock = clock_that_stands}, {0x70}},
@@ -298,6 +317,9 @@ static struct device *make_on_board(const struct device_model *m)
 		{&debugcon_model, &(struct debugcon_config){.to = NULL}, {0x402}},
 		{&ahci_model, &(struct ahci_config){.host = g_host, .mem = &g_mem, .devfn = PCI_DEVFN(SLOT, 0),
 						    .drives = {{.disk = disk}, {.is_cd = true, .disk = disk}}}, {0}},
+		{&ide_model, &(struct ide_config){.host = g_host, .mem = &g_mem, .slot = IDE_SLOT,
+						   .drives = {{.disk = disk}, {.disk = NULL}, {.disk = NULL}, {.is_cd = true, .disk = disk}}},
+		 {0x1f0, 0x3f6, 0x170, 0x376}},
 		{&nvme_model, &(struct nvme_config){.host = g_host, .mem = &g_mem, .slot = SLOT, .disk = disk}, {0}},
 		{&virtio_balloon_model, &(struct virtio_balloon_config){.pci = pci}, {0}},
 		{&virtio_blk_model, &(struct virtio_blk_config){.pci = pci, .disk = disk}, {0}},
@@ -349,6 +371,7 @@ static const struct {
 	{&debugcon_model, NULL},
 	{&vga_model, use_vga},
 	{&ahci_model, use_ahci},
+	{&ide_model, use_ide},
 	{&nvme_model, use_nvme},
 	{&virtio_balloon_model, use_balloon},
 	{&virtio_blk_model, use_virtio},
@@ -374,6 +397,7 @@ static const struct {
 	{"/bridge", "self.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/lpc", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/ahci", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
+	{"/ide", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/nvme", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/vga", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/virtio", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A driver that lies to SATA and NVMe controllers for as long as it is let.
+ * A driver that lies to SATA, IDE and NVMe controllers for as long as it is let.
  *
  *	dev_storage_liar_test [ROUNDS]
  *
- * ahci_test and nvme_test have each lie by its name; here they come in any order, and at the worst time: while the device works another
+ * ahci_test, ide_test and nvme_test have each lie by its name; here they come in any order, and at the worst time: while the device works another
  * thread writes over lists, tables, queues and data, so what was read twice would differ. Ports are stopped and reset, and queues
  * deleted, with requests under way.
  *
@@ -14,6 +14,7 @@
 #include "block/disk.h"
 #include "dev/storage/ahci.h"
 #include "dev/storage/nvme.h"
+#include "dev/tests/ide.h"
 #include "dev/tests/nvme.h"
 #include "dev/tests/sata.h"
 #include "tests/tap.h"
@@ -31,7 +32,7 @@ enum { SATA = 1, NVME };
 static volatile bool stop;
 static uint64_t seed = 88172645463325252u;
 static int file;
-static unsigned refused, failed, served, fatal; /* rounds */
+static unsigned refused, failed, served, fatal, ide_failed, ide_served; /* rounds */
 
 static uint64_t rnd(void)
 {
@@ -126,6 +127,85 @@ static void lie_sata(struct device *ahci, struct disk *cd)
 	served += !(port_in(SATA, port, P_IS) & 0x60000000);
 	if (port_in(SATA, port, P_IS) & 0x60000000 || below(20) == 0)
 		sata_start(SATA, port);
+}
+
+/* -- IDE --------------------------------------------------------------------------------------- */
+
+/* Some words of data, as many as there are or fewer or more. */
+static void lie_data(unsigned cable)
+{
+	for (unsigned i = below(4) ? below(1100) : below(8); i; i--) {
+		if (below(2))
+			bus_read(g_bus, BUS_PORT, ide_port(cable, 0), below(2) ? 2 : 4);
+		else
+			bus_write(g_bus, BUS_PORT, ide_port(cable, 0), below(2) ? 2 : 4, rnd());
+		if (below(50) == 0)
+			ide_get(cable, below(8));
+	}
+}
+
+static void lie_command_ide(unsigned cable, unsigned drive)
+{
+	static const uint8_t codes[] = {0x20, 0x24, 0x29, 0x30, 0x34, 0x39, 0xc4, 0xc5, 0xc6, 0xc8, 0xca, 0x25, 0x35, 0x06, 0xec, 0x47, 0x91, 0xef};
+	static const uint8_t packets[] = {0x00, 0x03, 0x12, 0x1b, 0x1e, 0x25, 0x28, 0x43, 0x46, 0x4a, 0x5a, 0xa8, 0xbe};
+	uint8_t cdb[16] = {packets[below(sizeof(packets))]};
+
+	ide_task_48(cable, drive, block(), below(3) ? 1 + below(20) : (unsigned)rnd() & 0xffff);
+	if (below(4) == 0)
+		ide_put(cable, 6, 0xa0 | drive << 4 | below(16));
+	ide_put(cable, 1, below(3));
+	if (below(10))
+		ide_put(cable, 7, drive ? 0xa0 : codes[below(sizeof(codes))]);
+	else
+		ide_put(cable, 7, (unsigned)rnd() & 0xff);
+	for (unsigned i = 1; drive && i < 12; i++)
+		cdb[i] = below(3) ? (uint8_t)below(4) : (uint8_t)rnd();
+	if (drive)
+		ide_out(cable, cdb, below(8) ? 12 : 2 * below(8));
+}
+
+static void lie_ide(struct device *ide, struct disk *cd)
+{
+	unsigned cable = below(2), drive = below(2);
+
+	for (unsigned i = 0; i < 8; i++)
+		ide_entry(cable, i, (uint32_t)address(), below(4) ? 512 * below(9) : (unsigned)rnd() & 0xffff, below(8) == 0);
+	if (below(2))
+		ide_dma(cable, below(2));
+	lie_command_ide(cable, drive);
+	if (below(2))
+		ide_dma(cable, below(2));
+	lie_data(cable);
+	switch (below(30)) {
+	case 0:
+		ide_control(cable, 4 | (unsigned)rnd());
+		if (below(2))
+			ide_control(cable, 0);
+		break;
+	case 1:
+		device_reset(ide);
+		break;
+	case 2:
+		ide_change(ide, 1, below(2) ? cd : NULL, below(2), NULL);
+		break;
+	case 3:
+		device_pause(ide);
+		device_resume(ide);
+		break;
+	case 4:
+		bus_write(g_bus, BUS_PORT, ide_bm(cable, 4), 4, address());
+		ide_put(cable, 7, 0xc8);
+		bus_write(g_bus, BUS_PORT, ide_bm(cable, 0), 1, 9);
+		break;
+	default:
+		break;
+	}
+	if (below(4))
+		ide_stop(cable);
+	ide_failed += ide_alternate(cable) & 1;
+	ide_served += !(ide_alternate(cable) & 0x81);
+	if (ide_alternate(cable) & 0x80 && below(2))
+		ide_control(cable, 0);
 }
 
 /* -- NVMe --------------------------------------------------------------------------------------- */
@@ -225,37 +305,49 @@ int main(int argc, char **argv)
 {
 	unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 8000;
 	struct disk *cd = make_disk(true), *disk = make_disk(false);
-	struct device *ahci, *nvme;
+	struct device *ahci, *ide, *nvme;
 	pthread_t thread;
 
 	g_start();
 	ahci = device_create(&ahci_model, g_bus, NULL, &(struct ahci_config){
 		.host = g_host, .mem = &g_mem, .devfn = PCI_DEVFN(SATA, 0), .drives = {{.disk = disk}, {.is_cd = true, .disk = cd}}}, NULL);
+	ide = ide_make((struct ide_drive[IDE_DRIVES]){{.disk = disk}, {.is_cd = true, .disk = cd}, {.disk = disk}, {.is_cd = true}});
 	nvme = device_create(&nvme_model, g_bus, NULL, &(struct nvme_config){.host = g_host, .mem = &g_mem, .slot = NVME, .disk = disk}, NULL);
 	device_reset(g_host);
 	sata_start(SATA, 0);
 	sata_start(SATA, 1);
+	ide_start();
 	nvme_up();
 	pthread_create(&thread, NULL, scribble, NULL);
 	for (unsigned n = 0; n < rounds; n++) {
 		lie_sata(ahci, cd);
+		lie_ide(ide, cd);
 		lie_nvme(nvme);
 	}
 	stop = true;
 	pthread_join(thread, NULL);
-	ok(true, "%u rounds of lies: by SATA %u refused, %u failed, %u served; %u fatal to NVMe", rounds, refused, failed, served, fatal);
+	ok(true, "%u rounds of lies: by SATA %u refused, %u failed, %u served; by IDE %u failed, %u served; %u fatal to NVMe", rounds, refused,
+	   failed, served, ide_failed, ide_served, fatal);
 	ok(failed > rounds / 20 && served > rounds / 20, "lies are noticed, and some are believed");
+	ok(ide_failed > rounds / 20 && ide_served > rounds / 20, "by IDE, too");
 	ok(is_own(), "what lies behind the disk is as it was");
 	memset(g_ram, 0, sizeof(g_ram));
 	sata_start(SATA, 0);
 	sata_put_command(0, 0, 0x25, 0, 1, FREE_RAM, 512);
 	is_int(sata_do(SATA, 0, 0), 0x50, "an honest driver of SATA is served");
+	ide_control(0, 4);
+	ide_control(0, 0);
+	ide_wait(0);
+	ide_task(0, 0, 0, 1);
+	ide_put(0, 7, 0x20);
+	is_int(ide_wait(0), 0x58, "one of IDE is");
 	nvme_start(NVME);
 	is_int(nvme_make_queues(NVME, 1, 16), 0, "one of NVMe makes its queues");
 	nvme_put(1, 2, 1, FREE_RAM, 0, 0);
 	nvme_ring(NVME, 1);
 	is_int(nvme_wait(NVME, 1), 0, "and is served");
 	device_destroy(ahci);
+	device_destroy(ide);
 	device_destroy(nvme);
 	g_stop();
 	disk_close(disk);

@@ -18,7 +18,7 @@ struct saved {
 	struct json_value *description;
 	struct saved_disk disks[MACHINE_DISKS_MAX];
 	unsigned n_disks;
-	struct saved_disk cds[MACHINE_SATA_MAX];
+	struct saved_disk cds[MACHINE_CDS_MAX];
 	unsigned n_cds;
 };
 

@@ -123,9 +123,9 @@ static int read_word(const char *word, const char *const *words, unsigned n, con
 	return err_set(err, EINVAL, "'%s' is no %s that this lodge knows", word ? word : "", what);
 }
 
-static int read_bus(const struct json_value *v, enum machine_bus *bus, struct err *err)
+static int read_bus(const struct json_value *v, enum machine_bus usual, enum machine_bus *bus, struct err *err)
 {
-	const char *word = machine_buses[MACHINE_VIRTIO];
+	const char *word = machine_buses[usual];
 	unsigned i = 0;
 	int rc = json_find(v, "bus") ? json_get_str(v, "bus", &word, err) : 0;
 
@@ -140,9 +140,14 @@ static int read_cd(struct saved *s, const struct json_value *v, struct err *err)
 	struct saved_disk *d = &s->cds[s->n_cds];
 	int rc = 0;
 
-	if (s->n_cds == MACHINE_SATA_MAX)
-		return err_set(err, EINVAL, "it has more than %d CD drives", MACHINE_SATA_MAX);
+	if (s->n_cds == MACHINE_CDS_MAX)
+		return err_set(err, EINVAL, "it has more than %d CD drives", MACHINE_CDS_MAX);
 	*d = (struct saved_disk){.format = DISK_RAW, .readonly = true};
+	rc = read_bus(v, MACHINE_SATA, &d->bus, err);
+	if (rc < 0)
+		return rc;
+	if (d->bus != MACHINE_SATA && d->bus != MACHINE_IDE)
+		return err_set(err, EINVAL, "a CD drive is at %s, where none can be", machine_buses[d->bus]);
 	if (json_find(v, "path") &&
 	    ((rc = json_get_str(v, "path", &d->path, err)) < 0 || (rc = json_get_uint(v, "size", UINT64_MAX, &d->size, err)) < 0 ||
 	     (rc = json_get_uint(v, "written", UINT64_MAX, &d->written, err)) < 0))
@@ -158,7 +163,7 @@ static int read_disk(struct saved *s, const struct json_value *v, struct err *er
 
 	if (s->n_disks == MACHINE_DISKS_MAX)
 		return err_set(err, EINVAL, "it has more than %d disks", MACHINE_DISKS_MAX);
-	if ((rc = json_get_str(v, "path", &d->path, err)) < 0 || (rc = read_bus(v, &d->bus, err)) < 0 ||
+	if ((rc = json_get_str(v, "path", &d->path, err)) < 0 || (rc = read_bus(v, MACHINE_VIRTIO, &d->bus, err)) < 0 ||
 	    (rc = read_format(v, &d->format, err)) < 0 ||
 	    (rc = json_get_bool(v, "readonly", &d->readonly, err)) < 0 ||
 	    (rc = json_get_uint(v, "size", UINT64_MAX, &d->size, err)) < 0 ||

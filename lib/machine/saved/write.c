@@ -153,7 +153,7 @@ static void describe_disks(const struct machine *m, struct json *j)
 	json_close(j);
 }
 
-/* An empty drive is {}. */
+/* An empty drive is {}, at SATA. */
 static void describe_cds(const struct machine *m, struct json *j)
 {
 	if (!m->config.n_cds)
@@ -168,6 +168,8 @@ static void describe_cds(const struct machine *m, struct json *j)
 			json_uint(j, "size", disk_info(cd)->size);
 			json_uint(j, "written", disk_written(cd));
 		}
+		if (m->config.cd_bus[i] != MACHINE_SATA)
+			json_str(j, "bus", machine_buses[m->config.cd_bus[i]]);
 		json_close(j);
 	}
 	json_close(j);
