@@ -13,6 +13,7 @@
 #include "dev/debugcon.h"
 #include "dev/flash.h"
 #include "dev/fw_cfg.h"
+#include "dev/hpet.h"
 #include "dev/i8042.h"
 #include "dev/pci/function.h"
 #include "dev/pci/lpc.h"
@@ -248,6 +249,7 @@ static inline void make_board(void)
 	devs[n++] = device_create(&uart_model, bus, (uint64_t[]){0x3f8}, &(struct uart_config){0}, NULL);
 	devs[n++] = device_create(&rtc_model, bus, (uint64_t[]){0x70}, &(struct rtc_config){0}, NULL);
 	devs[n++] = device_create(&i8042_model, bus, (uint64_t[]){0x60, 0x64}, &(struct i8042_config){.plugged = true}, NULL);
+	devs[n++] = device_create(&hpet_model, bus, (uint64_t[]){0xfed00000}, &(struct hpet_config){0}, NULL);
 	devs[n++] = device_create(&port92_model, bus, (uint64_t[]){0x92}, &(struct port92_config){0}, NULL);
 	devs[n++] = device_create(&acpi_pm_model, bus, (uint64_t[]){0x600}, &(struct acpi_pm_config){0}, NULL);
 	devs[n++] = device_create(&pvpanic_model, bus, (uint64_t[]){0x505}, &(struct pvpanic_config){0}, NULL);
@@ -315,7 +317,8 @@ static inline void use_board(const uint8_t *data, size_t size)
 	for (; size >= 8; data += 8, size -= 8)
 		do_step(data);
 	uart_input(devs[1], ram, 3);
-	acpi_pm_event(devs[5], 0);
+	acpi_pm_event(devs[6], 0);
+	hpet_look(devs[4]);
 	for (unsigned port = 0; port < VIRTIO_CONSOLE_PORTS; port++) {
 		virtio_console_input(console, port, ram, 3);
 		virtio_console_output_ready(console, port);

@@ -4,6 +4,7 @@
 #include "dev/debugcon.h"
 #include "dev/flash.h"
 #include "dev/fw_cfg.h"
+#include "dev/hpet.h"
 #include "dev/i8042.h"
 #include "dev/pci/lpc.h"
 #include "dev/pci/mch.h"
@@ -26,6 +27,7 @@ const struct device_model *const device_models[] = {
 	&rtc_model,
 	&i8042_model,
 	&port92_model,
+	&hpet_model,
 	&acpi_pm_model,
 	&pvpanic_model,
 	&vmgenid_model,

@@ -22,6 +22,7 @@
 #include "dev/debugcon.h"
 #include "dev/flash.h"
 #include "dev/fw_cfg.h"
+#include "dev/hpet.h"
 #include "dev/i8042.h"
 #include "dev/pci/lpc.h"
 #include "dev/pci/mch.h"
@@ -96,6 +97,37 @@ static struct device *add(struct machine *m, const struct device_model *model, c
 	return dev;
 }
 
+/* The RTC's line, unless the HPET has it. */
+static void rtc_irq(void *ctx, unsigned gsi, bool level)
+{
+	struct machine *m = ctx;
+
+	if (!atomic_load(&m->board.replaced))
+		vm_irq(&m->vm, gsi, level);
+}
+
+static void replace_timers(void *ctx, bool on)
+{
+	struct machine *m = ctx;
+
+	atomic_store(&m->board.replaced, on);
+	if (on) /* nobody pulls it any more */
+		vm_irq(&m->vm, m->map->at[BOARD_RTC].line, false);
+	vm_replace_pit(&m->vm, on);
+}
+
+static bool add_hpet(struct machine *m, struct err *err)
+{
+	struct board *b = &m->board;
+
+	if (!m->config.hpet || !m->map->at[BOARD_HPET].what)
+		return true;
+	b->hpet = add(m, &hpet_model, AT(BOARD_HPET), &(struct hpet_config){
+		.irq = {.set = vm_irq, .ctx = &m->vm}, .replace = replace_timers, .ctx = m, .loop = m->loop,
+	}, err);
+	return b->hpet != NULL;
+}
+
 static bool add_legacy(struct machine *m, struct err *err)
 {
 	struct board *b = &m->board;
@@ -120,7 +152,7 @@ static bool add_legacy(struct machine *m, struct err *err)
 	}, err);
 	return b->uart && b->pm && b->kbc &&
 	       add(m, &rtc_model, AT(BOARD_RTC), &(struct rtc_config){
-			.irq = line(m, BOARD_RTC, 0),
+			.irq = {.set = rtc_irq, .ctx = m, .gsi = m->map->at[BOARD_RTC].line},
 			.loop = m->loop,
 			.ram_low = low,
 			.ram_high = m->config.memory - low,
@@ -442,7 +474,7 @@ int board_create(struct machine *m, struct err *err)
 	b->bus = bus_create();
 	if (!b->bus)
 		return err_set(err, ENOMEM, "no memory for the bus");
-	if (!add_legacy(m, err) || !add_genid(m, err) ||
+	if (!add_legacy(m, err) || !add_hpet(m, err) || !add_genid(m, err) ||
 	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_flash(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err) ||
 	    !add_screen(m, err) || !add_balloon(m, err) || !add_ahci(m, err) || !add_ide(m, err))
 		return err && err->code ? -err->code : -EIO;

@@ -68,6 +68,7 @@ const struct board_map board_q35 = {"q35", {
 	ROW(VGA_WINDOW,    IN_RAM,  0xa0000,    0x20000,        0, 0,  "vga",      "VGA, with --display")
 	ROW(ECAM,          MEMORY,  0xb0000000, 0x10000000,     0, 0,  NULL,       "PCI: configuration space, where firmware puts it")
 	ROW(PCI_LOW,       MEMORY,  0xc0000000, 0x3ec00000,     0, 0,  NULL,       "PCI: BARs")
+	ROW(HPET,          MEMORY,  0xfed00000, 0x400,          20, 4, "hpet",     "HPET")
 	ROW(GENID,         MEMORY,  0xfeffb000, 0x1000,         0, 0,  "vmgenid",  "VM generation ID")
 	ROW(KVM_PAGES,     MEMORY,  0xfeffc000, 0x4000,         0, 0,  NULL,       "pages of the kernel's KVM")
 	ROW(FLASH,         MEMORY,  0xffc00000, 0x84000,        0, 0,  "flash",    "firmware's variables")

@@ -243,7 +243,8 @@ static int read_net(struct firmware *fw, const struct machine *m, struct err *er
 
 int firmware_describe(const struct machine *m, struct firmware *fw, struct err *err)
 {
-	const struct tables_plan plan = {.map = m->map, .cpus = m->config.cpus, .memory = m->config.memory, .screen = m->config.screen};
+	const struct tables_plan plan = {.map = m->map, .cpus = m->config.cpus, .memory = m->config.memory, .screen = m->config.screen,
+					  .hpet = m->config.hpet};
 	int rc;
 
 	le16_put(fw->cpus, (uint16_t)m->config.cpus);

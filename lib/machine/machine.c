@@ -129,6 +129,7 @@ static int load(struct machine *m, struct err *err)
 		.cpus = m->config.cpus,
 		.memory = m->config.memory,
 		.screen = m->config.screen,
+		.hpet = m->config.hpet && m->map->at[BOARD_HPET].what,
 	};
 	int rc;
 

@@ -145,6 +145,7 @@ struct machine_config {
 	struct machine_console console; /* at the other end of COM1 */
 	struct machine_panic panic;     /* nobody listens: zeros */
 	bool virtio_console;            /* at that of a virtio console instead: hvc0 */
+	bool hpet;                      /* on a board that has a place for one */
 	bool screen;                    /* it has a VGA adapter, a keyboard and a mouse: screen.h */
 	struct machine_port port;
 	struct machine_net net;

@@ -34,6 +34,8 @@ struct board {
 	struct device *devices[BOARD_DEVICES_MAX];
 	unsigned n;
 	struct device *uart, *pm, *genid, *pci, *kbc;
+	struct device *hpet; /* NULL: it has none */
+	atomic_bool replaced; /* and that has the lines of PIT and RTC */
 	struct device *lpc; /* of a board with firmware */
 	struct device *nic; /* NULL: there is none */
 	struct device *ahci, *ide; /* the same */

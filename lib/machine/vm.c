@@ -218,6 +218,16 @@ void vm_irq(void *ctx, unsigned gsi, bool level)
 		call(vm, KVM_IRQ_LINE, &line);
 }
 
+void vm_replace_pit(const struct vm *vm, bool on)
+{
+	struct kvm_pit_state2 pit;
+
+	if (vm->fd < 0 || call(vm, KVM_GET_PIT2, &pit) < 0)
+		return;
+	pit.flags = on ? pit.flags | KVM_PIT_FLAGS_HPET_LEGACY : pit.flags & ~(unsigned)KVM_PIT_FLAGS_HPET_LEGACY;
+	call(vm, KVM_SET_PIT2, &pit);
+}
+
 void vm_msi(void *ctx, uint64_t addr, uint32_t data)
 {
 	const struct vm *vm = ctx;

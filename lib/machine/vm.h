@@ -51,6 +51,8 @@ void vm_close(struct vm *vm);
 /* The board's side of irq_line and msi_sink; ctx is a struct vm. Any thread, while the VM is
  * open; without one they do nothing. */
 void vm_irq(void *ctx, unsigned gsi, bool level);
+/* Whether the PIT's interrupt is somebody else's. Any thread; without a VM nothing. */
+void vm_replace_pit(const struct vm *vm, bool on);
 void vm_msi(void *ctx, uint64_t addr, uint32_t data);
 
 #endif

@@ -134,6 +134,7 @@ int firmware_configure(const struct firmware_options *o, struct machine_config *
 	if (o->variables && row >= 0 && !known[row].variables)
 		return err_set(err, ERANGE, "--firmware-vars: %s has none; --firmware uefi has", known[row].is);
 	config->board = &board_q35;
+	config->hpet = true;
 	config->firmware = row >= 0 ? find_image(row, err) : launch_path(o->image);
 	if (!config->firmware)
 		return -ENOENT;

@@ -14,6 +14,7 @@
 #include "dev/debugcon.h"
 #include "dev/flash.h"
 #include "dev/fw_cfg.h"
+#include "dev/hpet.h"
 #include "dev/i8042.h"
 #include "dev/pci/lpc.h"
 #include "dev/pci/mch.h"
@@ -41,6 +42,7 @@
 #define NOW  UINT64_C(1700000000123456789)
 #define SLOT 1u
 #define FLASH 0xffc00000u
+#define HPET 0xfed00000u
 #define MCH_PORTS 0x1cf8 /* there is a host bridge already */
 
 /* -- Each model, made and used ----------------------------------------------------- */
@@ -113,6 +115,19 @@ static void use_i8042(struct device *dev)
 	out(0x60, 0x45);
 	out(0x64, 0xaa);
 	out(0x64, 0xd1);
+}
+
+/* One timer that repeats, and one that is level-triggered and has gone off; in the places of PIT and RTC. */
+static void use_hpet(struct device *dev)
+{
+	bus_write(g_bus, BUS_MMIO, HPET + 0x100, 4, 0x14c);
+	bus_write(g_bus, BUS_MMIO, HPET + 0x108, 4, 5000);
+	bus_write(g_bus, BUS_MMIO, HPET + 0x108, 4, 100000);
+	bus_write(g_bus, BUS_MMIO, HPET + 0x140, 4, 20 << 9 | 6);
+	bus_write(g_bus, BUS_MMIO, HPET + 0x148, 8, 0);
+	bus_write(g_bus, BUS_MMIO, HPET + 0x0f0, 8, 12345);
+	bus_write(g_bus, BUS_MMIO, HPET + 0x010, 4, 3);
+	hpet_look(dev);
 }
 
 static void use_port92(struct device *dev)
@@ -307,6 +322,7 @@ static struct device *make_on_board(const struct device_model *m)
 		{&vga_model, &(struct vga_config){.host = g_host, .slot = SLOT, .vram = vram, .vram_size = sizeof(vram)},
 		 {0x3b0, 0x1ce, 0xa0000}},
 		{&port92_model, &(struct port92_config){.power = {0}}, {0x92}},
+		{&hpet_model, &(struct hpet_config){.clock = clock_that_stands}, {HPET}},
 		{&acpi_pm_model, &(struct acpi_pm_config){.clock = clock_that_stands}, {0x600}},
 		{&pvpanic_model, &(struct pvpanic_config){.ctx = NULL}, {0x505}},
 		{&vmgenid_model, &(struct vmgenid_config){.mem = &g_mem, .at = FREE_RAM}, {0}},
@@ -360,6 +376,7 @@ static const struct {
 	{&rtc_model, use_rtc},
 	{&i8042_model, use_i8042},
 	{&port92_model, use_port92},
+	{&hpet_model, use_hpet},
 	{&acpi_pm_model, use_pm},
 	{&pvpanic_model, NULL},
 	{&vmgenid_model, NULL},

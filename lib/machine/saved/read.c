@@ -383,6 +383,8 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 	    (rc = get_net(s, &config->net, err)) < 0 || (rc = get_boot(s, config, err)) < 0 ||
 	    (rc = get_shares(s, config, err)) < 0 || (rc = get_cid(s, &config->vsock, err)) < 0 ||
 	    (rc = json_get_str(s->description, "console", &console, err)) < 0 ||
+	    (json_find(s->description, "hpet") &&
+	     (rc = json_get_bool(s->description, "hpet", &config->hpet, err)) < 0) ||
 	    (json_find(s->description, "screen") &&
 	     (rc = json_get_bool(s->description, "screen", &config->screen, err)) < 0) ||
 	    (json_find(s->description, "balloon") &&

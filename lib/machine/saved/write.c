@@ -245,6 +245,8 @@ static char *describe(const struct machine *m, size_t *len)
 		json_str(&j, "board", m->map->name);
 	if (m->config.firmware)
 		json_str(&j, "firmware", m->config.firmware);
+	if (m->config.hpet)
+		json_bool(&j, "hpet", true);
 	if (m->config.screen)
 		json_bool(&j, "screen", true);
 	if (m->config.balloon)

@@ -9,6 +9,7 @@
  *	             -> MADT          (processors, IOAPIC, which ISA lines are where)
  *	             -> SSDT          (ssdt.c: devices, with their addresses and lines)
  *	             -> MCFG          (where PCI configuration space is in memory)
+ *	             -> HPET          (where timers are, if there are some)
  *
  * start() makes the common header, finish() fills in length and checksum. All tables lie in one
  * shelf of 64 KiB, each at a multiple of 64 (the FACS wants that, the others do not mind).
@@ -22,6 +23,7 @@
 #include "base/err.h"
 #include "base/macros.h"
 #include "dev/acpi_pm.h"
+#include "dev/hpet.h"
 #include "dev/pci/pci.h"
 #include "machine/board_map.h"
 #include "machine/tables/shelf.h"
@@ -85,13 +87,20 @@ enum fadt_flags {
 
 enum boot_arch { LEGACY_DEVICES = 1u << 0, HAS_8042 = 1u << 1, NO_VGA = 1u << 2 };
 
-/* A generic address: system I/O, bits wide, accessed in units of 1 << (access - 1). */
-static void put_gas(uint8_t *p, uint8_t bits, uint8_t access, uint64_t port)
+enum space { IN_MEMORY, IN_PORTS };
+
+/* A generic address: bits wide, accessed in units of 1 << (access - 1); 0: in any. */
+static void put_address(uint8_t *p, enum space space, uint8_t bits, uint8_t access, uint64_t at)
 {
-	p[0] = 1;
+	p[0] = (uint8_t)space;
 	p[1] = bits;
 	p[3] = access;
-	le64_put(p + 4, port);
+	le64_put(p + 4, at);
+}
+
+static void put_gas(uint8_t *p, uint8_t bits, uint8_t access, uint64_t port)
+{
+	put_address(p, IN_PORTS, bits, access, port);
 }
 
 static void fill_fadt(struct shelf *s, const struct tables_plan *plan, gpa_t facs, gpa_t dsdt)
@@ -211,6 +220,20 @@ static void fill_mcfg(struct shelf *s, const struct board_map *map)
 	shelf_add32(s, 0);
 }
 
+/* -- HPET ----------------------------------------------------------------------------- */
+
+static void fill_hpet(struct shelf *s, const struct board_map *map)
+{
+	uint8_t *address;
+
+	shelf_add32(s, HPET_BLOCK_ID);
+	address = shelf_take(s, 12);
+	put_address(address, IN_MEMORY, 64, 0, map->at[BOARD_HPET].base);
+	shelf_add8(s, 0);  /* its number */
+	shelf_add16(s, 0); /* a tick that a period needs at least: any will do */
+	shelf_add8(s, 0);  /* its page is shared with others */
+}
+
 /* -- The shelf ------------------------------------------------------------------------ */
 
 static uint32_t start(struct shelf *s, const char *signature, uint8_t revision)
@@ -255,7 +278,8 @@ static gpa_t put_dsdt(struct shelf *s)
 
 static gpa_t put_xsdt(struct shelf *s, const struct tables_plan *plan)
 {
-	gpa_t facs = put_facs(s), dsdt = put_dsdt(s), tables[4];
+	gpa_t facs = put_facs(s), dsdt = put_dsdt(s), tables[5];
+	unsigned n = 4;
 	uint32_t at;
 
 	at = start(s, "FACP", 5);
@@ -270,9 +294,14 @@ static gpa_t put_xsdt(struct shelf *s, const struct tables_plan *plan)
 	at = start(s, "MCFG", 1);
 	fill_mcfg(s, plan->map);
 	tables[3] = finish(s, at);
+	if (plan->hpet) {
+		at = start(s, "HPET", 1);
+		fill_hpet(s, plan->map);
+		tables[n++] = finish(s, at);
+	}
 
 	at = start(s, "XSDT", 1);
-	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++) {
+	for (unsigned i = 0; i < n; i++) {
 		shelf_note_pointer(s, s->used, 8);
 		le64_put(shelf_take(s, 8), tables[i]);
 	}

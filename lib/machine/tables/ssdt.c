@@ -6,6 +6,7 @@
  *	\_SB.PCI0._CRS, _PRT     the windows of the PCI bus, and where its pins lead
  *	\_SB.PCI0.COM1, RTC      chips that cannot be found by looking: what they are, ports, line
  *	\_SB.PEVT, VGEN          the same without a bus: pvpanic, VM generation ID
+ *	\_SB.HPET                timers in memory
  *	\_SB.MBRD                what nobody else may be given
  *	\_SB.C00 ..              the processors
  */
@@ -148,6 +149,20 @@ static void add_genid(struct shelf *s, const struct tables_plan *plan)
 	aml_end(s, device);
 }
 
+static void add_hpet(struct shelf *s, const struct tables_plan *plan)
+{
+	const struct board_place *p = at(plan, BOARD_HPET);
+	uint32_t device = aml_device(s, "HPET"), list;
+
+	aml_name(s, "_HID"), aml_eisa_id(s, "PNP0103");
+	add_name_int(s, "_UID", 0);
+	aml_name(s, "_CRS");
+	list = aml_resources(s);
+	aml_memory(s, (uint32_t)p->base, (uint32_t)p->size);
+	aml_resources_end(s, list);
+	aml_end(s, device);
+}
+
 static void add_reserved(struct shelf *s, const struct tables_plan *plan)
 {
 	const struct board_place *pm = at(plan, BOARD_PM), *ecam = at(plan, BOARD_ECAM);
@@ -185,6 +200,8 @@ void ssdt_fill(struct shelf *s, const struct tables_plan *plan)
 	add_pvpanic(s, plan);
 	if (at(plan, BOARD_GENID)->what)
 		add_genid(s, plan);
+	if (plan->hpet)
+		add_hpet(s, plan);
 	add_reserved(s, plan);
 	for (unsigned i = 0; i < plan->cpus; i++)
 		add_processor(s, i);

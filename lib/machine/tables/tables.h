@@ -24,6 +24,7 @@ struct tables_plan {
 	unsigned cpus;   /* their APIC ids are 0 to cpus - 1 */
 	uint64_t memory; /* bytes */
 	bool screen;     /* with a keyboard */
+	bool hpet;
 };
 
 /* Writes the ACPI tables; the RSDP is at BOARD_RSDP then. */
