@@ -16,6 +16,7 @@
 #include "dev/hpet.h"
 #include "dev/i8042.h"
 #include "dev/pci/function.h"
+#include "dev/net/e1000.h"
 #include "dev/pci/lpc.h"
 #include "dev/pci/mch.h"
 #include "dev/pci/pci.h"
@@ -49,6 +50,7 @@
 #define SCSI_SLOT 28
 #define VSOCK_SLOT 27
 #define IDE_SLOT 23
+#define E1000_SLOT 26
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
@@ -112,7 +114,7 @@ static inline void add_place(struct place p)
 static inline void list_places(void)
 {
 	ahci_place = n_places;
-	for (unsigned i = 0; i < 3; i++) /* of AHCI; doorbells, registers of NVMe */
+	for (unsigned i = 0; i < 6; i++) /* of AHCI; doorbells, registers of NVMe; registers and rings of a network card */
 		add_place((struct place){BUS_MMIO, BARS, 0x280});
 	for (size_t i = 0; i < ARRAY_SIZE(pci_places); i++)
 		add_place(pci_places[i]);
@@ -193,6 +195,21 @@ static inline void bring_up_nvme(void)
 	bus_write(bus, BUS_MMIO, base + 0x14, 4, 0x00460001);
 	places[ahci_place + 1] = (struct place){BUS_MMIO, (uint32_t)base + 0x1000, 0x20};
 	places[ahci_place + 2] = (struct place){BUS_MMIO, (uint32_t)base, 0x40};
+}
+
+/* Rings are where queues are. */
+static inline void bring_up_e1000(void)
+{
+	uint64_t base;
+
+	bus_write(bus, BUS_MMIO, ECAM + E1000_SLOT * 0x8000 + 4, 2, 7);
+	base = bus_read(bus, BUS_MMIO, ECAM + E1000_SLOT * 0x8000 + 0x10, 4) & ~15u;
+	bus_write(bus, BUS_MMIO, base + 0x3800, 4, 0x400);
+	bus_write(bus, BUS_MMIO, base + 0x3808, 4, 256);
+	bus_write(bus, BUS_MMIO, base + 0x400, 4, 2);
+	places[ahci_place + 3] = (struct place){BUS_MMIO, (uint32_t)base, 0x120};
+	places[ahci_place + 4] = (struct place){BUS_MMIO, (uint32_t)base + 0x2800, 0x30};
+	places[ahci_place + 5] = (struct place){BUS_MMIO, (uint32_t)base + 0x3800, 0x30};
 }
 
 /* A model that is not on this board would be fuzzed by nobody. */
@@ -278,6 +295,8 @@ static inline void make_board(void)
 	devs[n++] = device_create(&ahci_model, bus, NULL, &(struct ahci_config){
 		.host = pci.host, .mem = &mem, .devfn = PCI_DEVFN(AHCI_SLOT, 0),
 		.drives = {{.disk = disk}, {.is_cd = true}, {.is_cd = true, .disk = disk}}}, NULL);
+	devs[n++] = device_create(&e1000_model, bus, NULL, &(struct e1000_config){
+		.host = pci.host, .mem = &mem, .slot = E1000_SLOT, .port = &cable}, NULL);
 	devs[n++] = device_create(&ide_model, bus, (uint64_t[]){0x1f0, 0x3f6, 0x170, 0x376}, &(struct ide_config){
 		.host = pci.host, .mem = &mem, .slot = IDE_SLOT,
 		.drives = {{.disk = disk}, {.is_cd = true, .disk = disk}, {.is_cd = true}}}, NULL);
@@ -298,6 +317,7 @@ static inline void make_board(void)
 	bring_up(VSOCK_SLOT);
 	bring_up_ahci();
 	bring_up_nvme();
+	bring_up_e1000();
 }
 
 /* What a person does at it, who has other things to do than to look each time: a picture is large. */

@@ -6,6 +6,7 @@
 #include "dev/fw_cfg.h"
 #include "dev/hpet.h"
 #include "dev/i8042.h"
+#include "dev/net/e1000.h"
 #include "dev/pci/lpc.h"
 #include "dev/pci/mch.h"
 #include "dev/pci/pci.h"
@@ -38,6 +39,7 @@ const struct device_model *const device_models[] = {
 	&fw_cfg_model,
 	&debugcon_model,
 	&vga_model,
+	&e1000_model,
 	&ahci_model,
 	&ide_model,
 	&nvme_model,

@@ -24,6 +24,7 @@
 #include "dev/fw_cfg.h"
 #include "dev/hpet.h"
 #include "dev/i8042.h"
+#include "dev/net/e1000.h"
 #include "dev/pci/lpc.h"
 #include "dev/pci/mch.h"
 #include "dev/pci/pci.h"
@@ -315,13 +316,16 @@ static bool add_net(struct machine *m, struct virtio_place place, struct err *er
 {
 	const struct machine_net *net = &m->config.net;
 	struct virtio_net_config config = {.pci = place, .port = net->port, .loop = m->loop, .mtu = net->mtu};
+	struct e1000_config old = {.host = place.host, .mem = place.mem, .port = net->port, .loop = m->loop};
 
 	if (!net->how)
 		return true;
 	if (net->rom && m->firmware)
 		config.pci.rom = (struct pci_rom){.size = FIRMWARE_NET, .bytes = m->firmware->net, .len = m->firmware->net_len};
+	old.rom = config.pci.rom;
 	memcpy(config.mac, net->mac, MAC_LEN);
-	m->board.nic = add(m, &virtio_net_model, NULL, &config, err);
+	memcpy(old.mac, net->mac, MAC_LEN);
+	m->board.nic = net->card == MACHINE_CARD_E1000 ? add(m, &e1000_model, NULL, &old, err) : add(m, &virtio_net_model, NULL, &config, err);
 	return m->board.nic != NULL;
 }
 

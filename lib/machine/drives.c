@@ -21,6 +21,7 @@
 
 const char *const machine_buses[] = {[MACHINE_VIRTIO] = "virtio", [MACHINE_SATA] = "sata", [MACHINE_NVME] = "nvme",
 					    [MACHINE_SCSI] = "scsi", [MACHINE_IDE] = "ide"};
+const char *const machine_cards[] = {[MACHINE_CARD_VIRTIO] = "virtio", [MACHINE_CARD_E1000] = "e1000"};
 const char *const machine_boots[] = {[MACHINE_BOOT_DISK] = "disk", [MACHINE_BOOT_CDROM] = "cdrom", [MACHINE_BOOT_NET] = "net"};
 
 /* -- Places ---------------------------------------------------------------------------- */

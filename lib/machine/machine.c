@@ -21,6 +21,7 @@
 #include "base/thread.h"
 #include "dev/acpi_pm.h"
 #include "dev/device.h"
+#include "dev/net/e1000.h"
 #include "dev/pci/pci.h"
 #include "dev/uart.h"
 #include "dev/virtio/devices.h"
@@ -504,13 +505,13 @@ int machine_plug(struct machine *m, bool in, struct err *err)
 {
 	if (!m->board.nic)
 		return err_set(err, ENOENT, "the guest has no network card");
-	virtio_net_plug(m->board.nic, in);
+	(m->config.net.card == MACHINE_CARD_E1000 ? e1000_plug : virtio_net_plug)(m->board.nic, in);
 	return 0;
 }
 
 bool machine_link(struct machine *m)
 {
-	return m->board.nic && virtio_net_link(m->board.nic);
+	return m->board.nic && (m->config.net.card == MACHINE_CARD_E1000 ? e1000_link : virtio_net_link)(m->board.nic);
 }
 
 static uint64_t sum_exits(const struct machine *m, unsigned reason)

@@ -84,8 +84,14 @@ struct machine_port {
 	struct machine_console end;
 };
 
+/* What a network card is. */
+enum machine_card { MACHINE_CARD_VIRTIO, MACHINE_CARD_E1000, MACHINE_CARDS };
+
+extern const char *const machine_cards[MACHINE_CARDS]; /* "virtio", "e1000" */
+
 /* A network card. */
 struct machine_net {
+	enum machine_card card;
 	const char *how;       /* what is at the other end of its cable, in words of who makes it; NULL: there is no card */
 	struct net_port *port; /* and that, open; the caller's, closed after the machine is destroyed. NULL: no cable */
 	uint8_t mac[MAC_LEN];

@@ -35,8 +35,11 @@ static const struct {
 	[UEFI] = {"uefi", "OVMF", "ovmf", {"/usr/share/OVMF/OVMF_CODE_4M.fd"}, "/usr/share/OVMF/OVMF_VARS_4M.fd"},
 };
 
-/* iPXE, for a virtio network card: by BIOS and UEFI, or by BIOS alone. */
-static const char *const net_roms[] = {"/usr/lib/ipxe/qemu/efi-virtio.rom", "/usr/lib/ipxe/qemu/pxe-virtio.rom"};
+/* iPXE, for each network card: by BIOS and UEFI, or by BIOS alone. */
+static const char *const net_roms[MACHINE_CARDS][2] = {
+	[MACHINE_CARD_VIRTIO] = {"/usr/lib/ipxe/qemu/efi-virtio.rom", "/usr/lib/ipxe/qemu/pxe-virtio.rom"},
+	[MACHINE_CARD_E1000] = {"/usr/lib/ipxe/qemu/efi-e1000.rom", "/usr/lib/ipxe/qemu/pxe-e1000.rom"},
+};
 
 /* The row of a name; -1: it is a file. */
 static int find(const char *image)
@@ -148,15 +151,16 @@ int firmware_configure(const struct firmware_options *o, struct machine_config *
 /* OVMF has drivers of its own; what other images have nobody knows. */
 int firmware_configure_net(const struct firmware_options *o, struct machine_config *config, struct err *err)
 {
+	const char *const *roms = net_roms[o->card];
 	bool wanted = false;
 
 	for (unsigned i = 0; i < config->n_boot; i++)
 		wanted |= config->boot[i] == MACHINE_BOOT_NET;
-	for (unsigned i = 0; wanted && i < ARRAY_SIZE(net_roms) && !config->net.rom; i++)
-		if (access(net_roms[i], R_OK) == 0)
-			config->net.rom = net_roms[i];
+	for (unsigned i = 0; wanted && i < ARRAY_SIZE(net_roms[0]) && !config->net.rom; i++)
+		if (access(roms[i], R_OK) == 0)
+			config->net.rom = roms[i];
 	if (wanted && !config->net.rom && strcmp(o->image, "bios") == 0)
 		return err_set(err, ENOENT, "--boot net: SeaBIOS has a network by iPXE alone, and '%s' is not there (Debian's package is "
-			       "ipxe-qemu)", net_roms[0]);
+			       "ipxe-qemu)", roms[0]);
 	return 0;
 }

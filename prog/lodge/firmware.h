@@ -8,13 +8,15 @@
 #ifndef LODGE_FIRMWARE_H
 #define LODGE_FIRMWARE_H
 
+#include "machine/machine.h"
+
 struct err;
-struct machine_config;
 
 struct firmware_options {
 	const char *image;     /* bios, uefi, or a file; NULL: there is none, and a kernel */
 	const char *variables; /* a file that is made if it is not there; NULL: they end with the guest */
 	const char *log;       /* NULL: none */
+	enum machine_card card; /* what it boots from by the network */
 };
 
 /* Fills in board, firmware, firmware_log, variables and keep_variables, and opens what they need. Nothing without an image. 0, or

@@ -40,6 +40,19 @@ static bool is(const char *how, const char *word)
 	return how && strcmp(how, word) == 0;
 }
 
+static int set_card(struct net_options *o, const char *option, struct err *err)
+{
+	const char *name = after(option, "model=");
+
+	for (unsigned i = 0; name && i < MACHINE_CARDS; i++)
+		if (strcmp(name, machine_cards[i]) == 0) {
+			o->card = (enum machine_card)i;
+			o->has_card = true;
+			return 0;
+		}
+	return err_set(err, EINVAL, "--net: '%s' is not model=virtio|e1000, tftp=DIR or bootfile=NAME", option);
+}
+
 static int set_option(struct net_options *o, const char *option, struct err *err)
 {
 	if (after(option, "tftp="))
@@ -47,7 +60,7 @@ static int set_option(struct net_options *o, const char *option, struct err *err
 	else if (after(option, "bootfile="))
 		o->bootfile = after(option, "bootfile=");
 	else
-		return err_set(err, EINVAL, "--net: '%s' is not tftp=DIR or bootfile=NAME", option);
+		return set_card(o, option, err);
 	return 0;
 }
 
@@ -60,6 +73,8 @@ int net_set_how(void *options, char *value, struct err *err)
 
 	o->how = value;
 	o->tftp = o->bootfile = NULL;
+	o->has_card = false;
+	o->card = MACHINE_CARD_VIRTIO;
 	while ((comma = strrchr(value, ',')) && strchr(comma, '=')) {
 		rc = set_option(o, comma + 1, err);
 		if (rc < 0)
@@ -219,6 +234,8 @@ static int check(const struct net_options *o, const char *how, const struct mach
 
 	if (!has_card && config->saved && how && !is(how, "none"))
 		return err_set(err, ERANGE, "the saved machine has no network card: it was started without --net");
+	if (o->has_card && config->saved)
+		return err_set(err, ERANGE, "--net: model= is for a new machine: a saved one says itself which card it has");
 	if (o->n_forwards && (!has_card || !is(how, "user")))
 		return err_set(err, ERANGE, "-p is for --net user");
 	if (!has_card && (o->capture || o->has_mac))
@@ -242,6 +259,8 @@ int net_open(const struct net_options *o, const char *name, struct machine_confi
 	rc = open_port(o, how, &net->port, nat, err);
 	if (rc < 0)
 		return rc;
+	if (!net->how)
+		net->card = o->card;
 	if (!net->how)
 		net->mtu = net->port ? net->port->mtu : 1500;
 	net->how = how;

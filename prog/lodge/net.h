@@ -9,15 +9,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "machine/machine.h"
 #include "net/mac.h"
 
 struct err;
-struct machine_config;
 
 #define NET_FORWARDS_MAX 64
 
 struct net_options {
 	const char *how; /* none, user, tap=NAME, ...; NULL: nothing was said */
+	enum machine_card card; /* of a new machine; */
+	bool has_card;          /* somebody has said so */
 	const char *tftp, *bootfile; /* of user: a directory to load from, and what a guest that boots from the network is to; NULL: nothing */
 	const char *forwards[NET_FORWARDS_MAX];
 	unsigned n_forwards;

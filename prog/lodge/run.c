@@ -556,6 +556,7 @@ static int run_main(void *parsed)
 		return report_failure(&err);
 	if (r->parts.firmware.image && !r->launch.net.how)
 		r->launch.net.how = "user"; /* a whole PC has a network */
+	r->parts.firmware.card = r->launch.net.card;
 	if (r->incoming)
 		return arrival_run(&r->launch, r->incoming, r->certificates);
 	if (r->parts.cpu_help)

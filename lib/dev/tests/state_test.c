@@ -16,6 +16,7 @@
 #include "dev/fw_cfg.h"
 #include "dev/hpet.h"
 #include "dev/i8042.h"
+#include "dev/net/e1000.h"
 #include "dev/pci/lpc.h"
 #include "dev/pci/mch.h"
 #include "dev/port92.h"
@@ -240,6 +241,25 @@ static void use_ide(struct device *dev)
 	bus_write(g_bus, BUS_PORT, ide_bm(1, 4), 4, IDE_TABLE(1));
 }
 
+static void use_e1000(struct device *dev)
+{
+	device_reset(g_host);
+	cfg_write(SLOT, 4, 2, 7);
+	bar_out(SLOT, 0, 0x3800, 4, 0x2000);
+	bar_out(SLOT, 0, 0x3808, 4, 256);
+	bar_out(SLOT, 0, 0x2808, 4, 128);
+	bar_out(SLOT, 0, 0x2818, 4, 5);
+	bar_out(SLOT, 0, 0xd0, 4, 0x9d);
+	bar_out(SLOT, 0, 0x400, 4, 2);
+	bar_out(SLOT, 0, 0x100, 4, 0x8002);
+	bar_out(SLOT, 0, 0x5208, 4, 0x10);
+	for (unsigned i = 0; i < 5; i++) { /* a part of the EEPROM's command */
+		bar_out(SLOT, 0, 0x10, 4, 6);
+		bar_out(SLOT, 0, 0x10, 4, 7);
+	}
+	e1000_plug(dev, false);
+}
+
 static void use_nvme(struct device *dev)
 {
 	(void)dev;
@@ -333,6 +353,7 @@ static struct device *make_on_board(const struct device_model *m)
 		{&debugcon_model, &(struct debugcon_config){.to = NULL}, {0x402}},
 		{&ahci_model, &(struct ahci_config){.host = g_host, .mem = &g_mem, .devfn = PCI_DEVFN(SLOT, 0),
 						    .drives = {{.disk = disk}, {.is_cd = true, .disk = disk}}}, {0}},
+		{&e1000_model, &(struct e1000_config){.host = g_host, .mem = &g_mem, .slot = SLOT, .port = &port}, {0}},
 		{&ide_model, &(struct ide_config){.host = g_host, .mem = &g_mem, .slot = IDE_SLOT,
 						   .drives = {{.disk = disk}, {.disk = NULL}, {.disk = NULL}, {.is_cd = true, .disk = disk}}},
 		 {0x1f0, 0x3f6, 0x170, 0x376}},
@@ -388,6 +409,7 @@ static const struct {
 	{&debugcon_model, NULL},
 	{&vga_model, use_vga},
 	{&ahci_model, use_ahci},
+	{&e1000_model, use_e1000},
 	{&ide_model, use_ide},
 	{&nvme_model, use_nvme},
 	{&virtio_balloon_model, use_balloon},
@@ -414,6 +436,7 @@ static const struct {
 	{"/bridge", "self.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/lpc", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/ahci", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
+	{"/e1000", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/ide", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/nvme", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/vga", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},

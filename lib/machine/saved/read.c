@@ -301,7 +301,8 @@ static int get_text(const struct saved *s, const char *key, const char **text, s
 static int get_net(const struct saved *s, struct machine_net *net, struct err *err)
 {
 	const struct json_value *v = json_find(s->description, "net");
-	const char *mac;
+	const char *mac, *card = machine_cards[MACHINE_CARD_VIRTIO];
+	unsigned which;
 	uint64_t mtu;
 	int rc;
 
@@ -312,7 +313,11 @@ static int get_net(const struct saved *s, struct machine_net *net, struct err *e
 	    (rc = json_get_uint(v, "mtu", UINT16_MAX, &mtu, err)) < 0)
 		return rc;
 	net->mtu = (unsigned)mtu;
-	rc = json_find(v, "rom") ? json_get_str(v, "rom", &net->rom, err) : 0;
+	if ((json_find(v, "rom") && (rc = json_get_str(v, "rom", &net->rom, err)) < 0) ||
+	    (json_find(v, "model") && (rc = json_get_str(v, "model", &card, err)) < 0))
+		return rc;
+	rc = read_word(card, machine_cards, MACHINE_CARDS, "network card", &which, err);
+	net->card = (enum machine_card)which;
 	return rc < 0 ? rc : mac_parse(net->mac, mac, err);
 }
 

@@ -196,6 +196,8 @@ static void describe_net(const struct machine *m, struct json *j)
 	json_str(j, "how", net->how);
 	json_str(j, "mac", mac_text(mac, net->mac));
 	json_uint(j, "mtu", net->mtu);
+	if (net->card != MACHINE_CARD_VIRTIO)
+		json_str(j, "model", machine_cards[net->card]);
 	if (net->rom)
 		json_str(j, "rom", net->rom);
 	json_close(j);
