@@ -20,6 +20,7 @@
 #include "dev/pci/lpc.h"
 #include "dev/pci/mch.h"
 #include "dev/pci/pci.h"
+#include "dev/pci/port.h"
 #include "dev/port92.h"
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
@@ -51,6 +52,7 @@
 #define VSOCK_SLOT 27
 #define IDE_SLOT 23
 #define E1000_SLOT 26
+#define PORT_SLOT 25
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
@@ -98,6 +100,7 @@ static const struct place pci_places[] = {
 	{BUS_MMIO, BARS + 0x5000, 0x40}, {BUS_MMIO, BARS + 0x8000, 8},
 	{BUS_MMIO, BARS + 0xa000, 0x40}, {BUS_MMIO, BARS + 0xd000, 8},
 	{BUS_MMIO, BARS, 0x10000000},
+	{BUS_MMIO, ECAM + PORT_SLOT * 0x8000, 0x80}, {BUS_MMIO, 0xd0000000, 0x40},
 	{BUS_PORT, 0x1cf8, 8}, {BUS_MMIO, MCH_SHADOW_BASE, 0x40000},
 };
 
@@ -254,6 +257,7 @@ static const struct fw_cfg_item items[] = {
 static inline void make_board(void)
 {
 	struct virtio_place pci = {.mem = &mem};
+	struct device *port;
 	unsigned n = 0;
 
 	if (!disk)
@@ -295,6 +299,9 @@ static inline void make_board(void)
 	devs[n++] = device_create(&ahci_model, bus, NULL, &(struct ahci_config){
 		.host = pci.host, .mem = &mem, .devfn = PCI_DEVFN(AHCI_SLOT, 0),
 		.drives = {{.disk = disk}, {.is_cd = true}, {.is_cd = true, .disk = disk}}}, NULL);
+	port = devs[n++] = device_create(&pci_port_model, bus, NULL, &(struct pci_port_config){
+		.host = pci.host, .devfn = PCI_DEVFN(PORT_SLOT, 0), .number = 1}, NULL);
+	devs[n++] = device_create(&virtio_rng_model, bus, NULL, &(struct virtio_rng_config){.pci = {.host = port, .mem = &mem}}, NULL);
 	devs[n++] = device_create(&e1000_model, bus, NULL, &(struct e1000_config){
 		.host = pci.host, .mem = &mem, .slot = E1000_SLOT, .port = &cable}, NULL);
 	devs[n++] = device_create(&ide_model, bus, (uint64_t[]){0x1f0, 0x3f6, 0x170, 0x376}, &(struct ide_config){
@@ -318,6 +325,13 @@ static inline void make_board(void)
 	bring_up_ahci();
 	bring_up_nvme();
 	bring_up_e1000();
+	bus_write(bus, BUS_MMIO, ECAM + PORT_SLOT * 0x8000 + 4, 2, 7);
+	bus_write(bus, BUS_MMIO, ECAM + PORT_SLOT * 0x8000 + 0x18, 4, 0x10100);
+	bus_write(bus, BUS_MMIO, ECAM + PORT_SLOT * 0x8000 + 0x20, 4, 0xd000d000);
+	bus_write(bus, BUS_PORT, 0xcf8, 4, 0x80010010);
+	bus_write(bus, BUS_PORT, 0xcfc, 4, 0xd0000000);
+	bus_write(bus, BUS_PORT, 0xcf8, 4, 0x80010004);
+	bus_write(bus, BUS_PORT, 0xcfc, 2, 6);
 }
 
 /* What a person does at it, who has other things to do than to look each time: a picture is large. */

@@ -10,6 +10,7 @@
 #include "dev/pci/lpc.h"
 #include "dev/pci/mch.h"
 #include "dev/pci/pci.h"
+#include "dev/pci/port.h"
 #include "dev/port92.h"
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
@@ -35,6 +36,7 @@ const struct device_model *const device_models[] = {
 	&pci_host_model,
 	&mch_model,
 	&lpc_model,
+	&pci_port_model,
 	&flash_model,
 	&fw_cfg_model,
 	&debugcon_model,

@@ -6,6 +6,7 @@
  *	PCI slot 0  host bridge; with firmware, 31 is the LPC bridge
  *	     slot 31 function 2, with firmware: a SATA controller, if a disk or CD drive is at it; without firmware it is function 0
  *	     slot 30 an IDE controller, if a disk or CD drive is at it
+ *	     slot 28, with firmware: PCI Express root ports, a function each
  *	     slot 1  virtio rng
  *	     slot 2  and on: virtio blk or NVMe, a disk each, in the order of the command line; behind
  *	             them a virtio SCSI controller, if a disk is at one, a virtio console, if that or a port is wanted, a virtio network card, virtio
@@ -25,9 +26,11 @@
 #include "dev/hpet.h"
 #include "dev/i8042.h"
 #include "dev/net/e1000.h"
+#include "dev/pci/function.h"
 #include "dev/pci/lpc.h"
 #include "dev/pci/mch.h"
 #include "dev/pci/pci.h"
+#include "dev/pci/port.h"
 #include "dev/port92.h"
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
@@ -232,6 +235,22 @@ static bool add_chipset(struct machine *m, struct err *err)
 			     &(struct debugcon_config){.to = m->config.firmware_log}, err);
 }
 
+_Static_assert(MACHINE_PORTS_MAX <= PCI_PORTS, "a function for each");
+
+static bool add_ports(struct machine *m, struct err *err)
+{
+	struct board *b = &m->board;
+
+	/* SAFE: machine_check() and who reads a saved machine have looked at the number. */
+	for (unsigned i = 0; i < m->config.root_ports; i++) {
+		b->ports[i] = add(m, &pci_port_model, NULL, &(struct pci_port_config){
+			.host = b->pci, .devfn = PCI_DEVFN(BOARD_SLOT_PORTS, i), .number = (uint8_t)(i + 1)}, err);
+		if (!b->ports[i])
+			return false;
+	}
+	return true;
+}
+
 static void show_flash(void *ctx, bool array)
 {
 	struct machine *m = ctx;
@@ -382,7 +401,8 @@ static bool add_disk(struct machine *m, unsigned i, struct virtio_place place, s
 		return add(m, &virtio_blk_model, NULL, &(struct virtio_blk_config){.pci = place, .disk = disk}, err);
 	case MACHINE_NVME:
 		return add(m, &nvme_model, NULL, &(struct nvme_config){
-			.host = place.host, .mem = place.mem, .disk = disk, .number = i}, err);
+			.host = board_is_behind(&m->config, i) ? m->board.ports[board_disk_place(&m->config, i)] : place.host,
+			.mem = place.mem, .disk = disk, .number = i}, err);
 	default:
 		return true;
 	}
@@ -479,7 +499,7 @@ int board_create(struct machine *m, struct err *err)
 	if (!b->bus)
 		return err_set(err, ENOMEM, "no memory for the bus");
 	if (!add_legacy(m, err) || !add_hpet(m, err) || !add_genid(m, err) ||
-	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_flash(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err) ||
+	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_ports(m, err) && add_flash(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err) ||
 	    !add_screen(m, err) || !add_balloon(m, err) || !add_ahci(m, err) || !add_ide(m, err))
 		return err && err->code ? -err->code : -EIO;
 	/* The addresses of all functions are given when the last one is there; or forgotten. */

@@ -2,7 +2,8 @@
 /*
  * Disks and CD drives: at which place of which controller each is, what firmware calls that place, and what is in a CD drive.
  *
- *	virtio, nvme    a PCI function each, from slot BOARD_SLOT_DISK on, in the order of the command line
+ *	virtio, nvme    a PCI function each, from slot BOARD_SLOT_DISK on, in the order of the command line; but the first NVMe disks are
+ *	                behind root ports, if there are some
  *	scsi            a target each, of a virtio controller, which has the slot behind those
  *	sata            a port each; behind the disks come CD drives
  *	ide             the first and second drive of a cable, and of the other; the same
@@ -38,14 +39,21 @@ static unsigned count(const struct machine_config *c, enum machine_bus bus, unsi
 
 static unsigned count_slots(const struct machine_config *c, unsigned n)
 {
-	return count(c, MACHINE_VIRTIO, n) + count(c, MACHINE_NVME, n);
+	unsigned nvme = count(c, MACHINE_NVME, n);
+
+	return count(c, MACHINE_VIRTIO, n) + (nvme > c->root_ports ? nvme - c->root_ports : 0);
+}
+
+bool board_is_behind(const struct machine_config *c, unsigned disk)
+{
+	return c->disk_bus[disk] == MACHINE_NVME && count(c, MACHINE_NVME, disk) < c->root_ports;
 }
 
 unsigned board_disk_place(const struct machine_config *c, unsigned disk)
 {
 	enum machine_bus bus = c->disk_bus[disk];
 
-	return bus == MACHINE_VIRTIO || bus == MACHINE_NVME ? BOARD_SLOT_DISK + count_slots(c, disk) : count(c, bus, disk);
+	return bus == MACHINE_VIRTIO || (bus == MACHINE_NVME && !board_is_behind(c, disk)) ? BOARD_SLOT_DISK + count_slots(c, disk) : count(c, bus, disk);
 }
 
 static unsigned count_cds(const struct machine_config *c, enum machine_bus bus, unsigned n)
@@ -102,6 +110,15 @@ static void put_ide(FILE *out, unsigned place)
 	fprintf(out, "/pci@i0cf8/ide@%x/drive@%x/disk@%x\n", BOARD_SLOT_IDE, place / 2, place % 2);
 }
 
+/* Function 0 has no number. */
+static void put_behind(FILE *out, unsigned port)
+{
+	fprintf(out, "/pci@i0cf8/pci-bridge@%x", BOARD_SLOT_PORTS);
+	if (port)
+		fprintf(out, ",%x", port);
+	fprintf(out, "/pci8086,5845@0/namespace@1,0\n");
+}
+
 static void put_disk(FILE *out, const struct machine_config *c, unsigned i)
 {
 	unsigned place = board_disk_place(c, i);
@@ -110,6 +127,8 @@ static void put_disk(FILE *out, const struct machine_config *c, unsigned i)
 		put_sata(out, place);
 	else if (c->disk_bus[i] == MACHINE_IDE)
 		put_ide(out, place);
+	else if (board_is_behind(c, i))
+		put_behind(out, place);
 	else if (c->disk_bus[i] == MACHINE_NVME)
 		fprintf(out, "/pci@i0cf8/pci8086,5845@%x/namespace@1,0\n", place);
 	else if (c->disk_bus[i] == MACHINE_SCSI)

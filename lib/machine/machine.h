@@ -53,6 +53,7 @@ struct net_port;
 
 #define MACHINE_CPUS_MAX  64
 #define MACHINE_DISKS_MAX 16
+#define MACHINE_PORTS_MAX 8 /* of PCI Express */
 #define MACHINE_SATA_MAX  6 /* disks and CD drives at the SATA controller, */
 #define MACHINE_IDE_MAX   4 /* and at the IDE controller */
 #define MACHINE_CDS_MAX   (MACHINE_SATA_MAX + MACHINE_IDE_MAX)
@@ -151,6 +152,7 @@ struct machine_config {
 	struct machine_console console; /* at the other end of COM1 */
 	struct machine_panic panic;     /* nobody listens: zeros */
 	bool virtio_console;            /* at that of a virtio console instead: hvc0 */
+	unsigned root_ports;            /* on a board with firmware; NVMe disks are behind them, as far as they reach */
 	bool hpet;                      /* on a board that has a place for one */
 	bool screen;                    /* it has a VGA adapter, a keyboard and a mouse: screen.h */
 	struct machine_port port;

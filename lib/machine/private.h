@@ -21,9 +21,10 @@
 #include "machine/vcpu.h"
 #include "machine/vm.h"
 
-#define BOARD_DEVICES_MAX 40
+#define BOARD_DEVICES_MAX 48
 
 #define BOARD_SLOT_DISK   2               /* PCI slot of the first disk that has one */
+#define BOARD_SLOT_PORTS  28 /* where an ICH9 has them, a function each */
 #define BOARD_SLOT_IDE    30
 #define BOARD_AHCI        (31 << 3 | 2)   /* where an ICH9 has its SATA controller: slot 31, function 2; */
 #define BOARD_AHCI_DIRECT (31 << 3)       /* that of the direct board is not part of one */
@@ -36,6 +37,7 @@ struct board {
 	struct device *uart, *pm, *genid, *pci, *kbc;
 	struct device *hpet; /* NULL: it has none */
 	atomic_bool replaced; /* and that has the lines of PIT and RTC */
+	struct device *ports[MACHINE_PORTS_MAX]; /* NULL: it has so many */
 	struct device *lpc; /* of a board with firmware */
 	struct device *nic; /* NULL: there is none */
 	struct device *ahci, *ide; /* the same */
@@ -91,6 +93,9 @@ void board_destroy(struct board *b);
 /* Which place of its controller a disk or CD drive has: virtio's PCI slot, SATA's port, IDE's cable and drive. And the network card's slot. */
 unsigned board_disk_place(const struct machine_config *c, unsigned disk);
 unsigned board_cd_place(const struct machine_config *c, unsigned cd);
+/* Whether an NVMe disk is behind a root port, of which its place is the number. */
+bool board_is_behind(const struct machine_config *c, unsigned disk);
+
 /* How many drives a bus has, disks and CDs. */
 unsigned board_drives(const struct machine_config *c, enum machine_bus bus);
 unsigned board_net_slot(const struct machine_config *c);

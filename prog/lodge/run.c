@@ -37,7 +37,7 @@
 struct parts {
 	const char *kernel, *initrd, *append, *console;
 	struct firmware_options firmware;
-	unsigned cpus;
+	unsigned cpus, root_ports;
 	struct cpu_model cpu;
 	bool cpu_help;           /* instead of a guest */
 	const char *device_help; /* the same; "": of all */
@@ -235,6 +235,8 @@ static const struct option options[] = {
 	 set_cdrom},
 	{"--boot", "disk,cdrom,net", "in which order firmware tries them (default: disk,cdrom)", OPTION_OTHER,
 	 offsetof(struct run, parts), 0, 0, set_boot},
+	{"--root-ports", "N", "PCI Express ports for a guest with firmware; NVMe disks are behind them (default: 0)", OPTION_NUMBER, AT(root_ports), 0,
+	 MACHINE_PORTS_MAX, NULL},
 	{"--snapshot", NULL, "snapshot=on for all disks that are written: what is written is thrown away", OPTION_FLAG,
 	 AT(snapshot), 0, 0, NULL},
 	{"--cloud-init", "FILE|DIR", "user-data for the guest's first boot, or a directory with that, meta-data and network-config", OPTION_TEXT,
@@ -293,6 +295,8 @@ static int configure(void *parts, struct machine_config *config, struct launch_d
 		return -ERANGE;
 	if (r->n_boot && !r->firmware.image)
 		return err_set(err, ERANGE, "--boot is for firmware, which boots from disks: lodge run DISK, or --firmware");
+	if (r->root_ports && !r->firmware.image)
+		return err_set(err, ERANGE, "--root-ports are for a guest with firmware, which numbers what is behind them");
 	if (!r->kernel && !r->firmware.image)
 		return err_set(err, ERANGE, "what is to be booted is missing: lodge run DISK, or lodge run --kernel FILE");
 	rc = firmware_configure(&r->firmware, config, err);
@@ -309,6 +313,7 @@ static int configure(void *parts, struct machine_config *config, struct launch_d
 	config->port.name = r->agent ? AGENT_PORT : NULL;
 	memcpy(config->boot, r->boot, sizeof(config->boot));
 	config->n_boot = r->n_boot;
+	config->root_ports = r->root_ports;
 	rc = firmware_configure_net(&r->firmware, config, err);
 	if (rc < 0)
 		return rc;

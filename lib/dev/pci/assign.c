@@ -76,21 +76,15 @@ static void forget(struct pci_function *fn)
 	pci_update_decoders(fn);
 	if (fn->msix)
 		msix_reset(fn->msix);
+	for (unsigned n = 0; n < PCI_BARS; n++)
+		if (fn->bars[n].size)
+			put_bar(fn, n, 0);
+	le32_put(fn->config + PCI_ROM_BASE, 0);
 }
 
 void pci_forget_locked(struct pci_host *host)
 {
-	for (unsigned i = 0; i < PCI_DEVFNS; i++) {
-		struct pci_function *fn = host->functions[i];
-
-		if (!fn)
-			continue;
-		forget(fn);
-		for (unsigned n = 0; n < PCI_BARS; n++)
-			if (fn->bars[n].size)
-				put_bar(fn, n, 0);
-		le32_put(fn->config + PCI_ROM_BASE, 0);
-	}
+	pci_each(host, forget);
 }
 
 void pci_assign_locked(struct pci_host *host)

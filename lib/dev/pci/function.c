@@ -37,10 +37,16 @@
 
 /* -- Interrupt pins ---------------------------------------------------------------- */
 
+/* Behind a port it is that one's slot's. */
+static unsigned line_of(const struct pci_function *fn)
+{
+	return pci_intx(PCI_SLOT(fn->port ? fn->port->fn.devfn : fn->devfn), fn->pin);
+}
+
 /* Brings the line's count up to date; true if this function has changed its mind. */
 static bool pull(struct pci_function *fn)
 {
-	unsigned *n = &pci_host_of(fn)->intx[pci_intx(PCI_SLOT(fn->devfn), fn->pin)];
+	unsigned *n = &pci_host_of(fn)->intx[line_of(fn)];
 	bool pulls = fn->intx && !(le16_get(fn->config + PCI_COMMAND) & PCI_COMMAND_NO_INTX);
 
 	if (pulls == fn->pulls)
@@ -53,7 +59,7 @@ static bool pull(struct pci_function *fn)
 static void drive_intx(struct pci_function *fn)
 {
 	struct pci_host *host = pci_host_of(fn);
-	unsigned n = pci_intx(PCI_SLOT(fn->devfn), fn->pin), old = host->intx[n];
+	unsigned n = line_of(fn), old = host->intx[n];
 
 	if (!pull(fn) || !old == !host->intx[n])
 		return;
@@ -89,8 +95,11 @@ static uint64_t bar_addr(const struct pci_function *fn, unsigned n)
 
 static bool decodes(const struct pci_function *fn, unsigned n)
 {
-	unsigned bit = fn->bars[n].io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
+	const struct pci_bar *bar = &fn->bars[n];
+	unsigned bit = bar->io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
 
+	if (fn->port && !pci_port_passes(fn->port, bar->io, bar_addr(fn, n), bar->size))
+		return false;
 	return le16_get(fn->config + PCI_COMMAND) & bit && (n != PCI_ROM || fn->config[PCI_ROM_BASE] & ROM_ENABLE);
 }
 
@@ -111,8 +120,10 @@ static void unmap_moved(struct pci_host *host, struct pci_function *fn)
 	}
 }
 
-static void map_missing(struct pci_host *host, struct pci_function *fn)
+static void map_missing(struct pci_function *fn)
 {
+	struct pci_host *host = pci_host_of(fn);
+
 	for (unsigned n = 0; n <= PCI_ROM; n++) {
 		struct pci_bar *bar = &fn->bars[n];
 		struct bus_window w = {
@@ -137,9 +148,17 @@ void pci_update_decoders(struct pci_function *fn)
 	struct pci_host *host = pci_host_of(fn);
 
 	unmap_moved(host, fn);
-	for (unsigned i = 0; i < PCI_DEVFNS; i++)
-		if (host->functions[i])
-			map_missing(host, host->functions[i]);
+	pci_each(host, map_missing);
+}
+
+void pci_update_below(struct pci_port *port)
+{
+	struct pci_host *host = pci_host_of(&port->fn);
+
+	for (unsigned i = 0; i < PCI_BELOW; i++)
+		if (port->below[i])
+			unmap_moved(host, port->below[i]);
+	pci_each(host, map_missing);
 }
 
 static uint64_t read_rom(void *ctx, uint64_t at, unsigned width)
@@ -188,6 +207,8 @@ void pci_init_config(struct pci_function *fn)
 	le16_put(config + 0x00, fn->vendor);
 	le16_put(config + 0x02, fn->device);
 	le32_put(config + 0x08, fn->class_code << 8 | fn->revision);
+	if (fn->bridge)
+		config[PCI_HEADER] = 1;
 	le16_put(config + 0x2c, fn->sub_vendor);
 	le16_put(config + 0x2e, fn->sub_device);
 	config[PCI_PIN] = fn->pin;
@@ -300,6 +321,8 @@ void pci_function_loaded(struct pci_function *fn)
 	if (fn->pin)
 		pull(fn); /* the interrupt controllers know the line's level: nobody is told */
 	pci_update_decoders(fn);
+	if (fn->bridge)
+		pci_update_below(fn->bridge);
 	if (fn->msix)
 		msix_loaded(fn->msix);
 }
@@ -333,6 +356,8 @@ void pci_config_write(struct pci_function *fn, unsigned at, unsigned width,
 	if (touches(at, width, PCI_COMMAND, PCI_COMMAND + 2) ||
 	    touches(at, width, PCI_BAR0, pci_bar_at(PCI_BARS - 1) + 4) || touches(at, width, PCI_ROM_BASE, PCI_ROM_BASE + 4))
 		pci_update_decoders(fn);
+	if (fn->bridge && touches(at, width, PCI_COMMAND, PCI_CAPS))
+		pci_update_below(fn->bridge);
 	if (fn->msix)
 		msix_config_written(fn->msix);
 	if (fn->config_written)

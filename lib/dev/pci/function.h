@@ -33,6 +33,7 @@
 struct device;
 struct err;
 struct msix;
+struct pci_port;
 
 #define PCI_CONFIG_SIZE 4096u
 #define PCI_CONFIG_OLD  256u /* of a function that is not of PCI Express */
@@ -52,6 +53,7 @@ struct msix;
 #define PCI_ROM_BASE        0x30
 #define PCI_HEADER          0x0e
 #define PCI_HEADER_MULTI    0x80u
+#define PCI_SECONDARY       0x19 /* of a bridge: the bus behind it */
 #define PCI_CAPS            0x34
 #define PCI_LINE            0x3c
 #define PCI_PIN             0x3d
@@ -86,6 +88,7 @@ struct pci_function {
 	bool express;        /* it has PCI_CONFIG_SIZE bytes of configuration space */
 	struct pci_bar bars[PCI_BARS + 1]; /* that of the ROM is the host's */
 	struct pci_rom rom;
+	struct pci_port *bridge; /* it is that port's own function, which has a bridge's header; NULL: it is none's */
 	void *ctx; /* for the handlers */
 	/* Called around accesses to capabilities and what lies behind them; may be
 	 * NULL. */
@@ -97,6 +100,7 @@ struct pci_function {
 	uint8_t writable[PCI_CONFIG_SIZE];
 	struct msix *msix;
 	struct device *host;
+	struct pci_port *port; /* behind which it is; NULL: it is on bus 0 */
 	uint8_t devfn;
 	uint16_t last_cap, cap_end, last_ext, ext_end; /* of capabilities; 0: there is none */
 	bool intx;  /* what the device wants of its pin */
@@ -111,6 +115,7 @@ struct pci_function {
 	STATE_ARRAY(type, fn.saved), STATE(type, fn.intx)
 #define PCI_EXPRESS_STATE(type, fn) STATE_ARRAY(type, fn.saved_ext)
 
+/* Fills in what the table names. */
 void pci_function_saving(struct pci_function *fn);
 
 /* Takes what the guest may write of configuration space; BARs are where they were. Before the machine runs. */
@@ -120,8 +125,8 @@ void pci_function_loaded(struct pci_function *fn);
 #define PCI_DEVFN(slot, function) ((slot) << 3 | (function))
 #define PCI_SLOT(devfn)           ((devfn) >> 3)
 
-/* Puts a function into its place (0: function 0 of the first free slot); function 0 of a slot comes first. -EBUSY, -ENOSPC,
- * -EINVAL. The BARs have no addresses before the host is reset. */
+/* Puts a function into its place (0: function 0 of the first free slot); function 0 of a slot comes first. Behind a root port, which is `host`
+ * then, there is slot 0 alone. -EBUSY, -ENOSPC, -EINVAL. The BARs have no addresses before the host is reset. */
 int pci_add(struct device *host, struct pci_function *fn, unsigned devfn,
 	    struct err *err);
 void pci_remove(struct pci_function *fn); /* one that was never added is fine */

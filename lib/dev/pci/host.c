@@ -19,7 +19,7 @@
  * The bridge also owns port 0xcf9 (reset control), which lies inside 0xcf8's four
  * bytes.
  *
- * Left out: buses behind bridges.
+ * Another bus than 0 is behind the root port that has its number (port.c).
  */
 #include "base/bytes.h"
 #include "base/err.h"
@@ -35,10 +35,31 @@
 
 /* -- Ways in ----------------------------------------------------------------------- */
 
+static struct pci_function *find(struct pci_host *host, unsigned bus, unsigned devfn)
+{
+	if (bus == 0)
+		return host->functions[devfn];
+	for (struct pci_port *p = host->ports; p; p = p->next)
+		if (p->fn.config[PCI_SECONDARY] == bus)
+			return devfn < PCI_BELOW ? p->below[devfn] : NULL;
+	return NULL;
+}
+
+void pci_each(struct pci_host *host, void (*visit)(struct pci_function *fn))
+{
+	for (unsigned i = 0; i < PCI_DEVFNS; i++)
+		if (host->functions[i])
+			visit(host->functions[i]);
+	for (struct pci_port *p = host->ports; p; p = p->next)
+		for (unsigned i = 0; i < PCI_BELOW; i++)
+			if (p->below[i])
+				visit(p->below[i]);
+}
+
 static uint32_t read_slot(struct pci_host *host, unsigned bus, unsigned devfn,
 			  unsigned at, unsigned width)
 {
-	struct pci_function *fn = bus == 0 ? host->functions[devfn] : NULL;
+	struct pci_function *fn = find(host, bus, devfn);
 
 	return fn ? pci_config_read(fn, at, width) : UINT32_MAX;
 }
@@ -46,7 +67,7 @@ static uint32_t read_slot(struct pci_host *host, unsigned bus, unsigned devfn,
 static void write_slot(struct pci_host *host, unsigned bus, unsigned devfn, unsigned at,
 		       unsigned width, uint32_t value)
 {
-	struct pci_function *fn = bus == 0 ? host->functions[devfn] : NULL;
+	struct pci_function *fn = find(host, bus, devfn);
 
 	if (fn)
 		pci_config_write(fn, at, width, value);
@@ -148,10 +169,31 @@ static int check_place(const struct pci_host *host, unsigned devfn, struct err *
 	return 0;
 }
 
+static int add_below(struct pci_port *port, struct pci_function *fn, unsigned devfn, struct err *err)
+{
+	scoped_lock(&port->fn.host->lock);
+	if (devfn >= PCI_BELOW || (devfn && !port->below[0]))
+		return err_set(err, EINVAL, "a PCI Express port has slot 0 alone behind it, and function 0 of that comes first");
+	if (port->below[devfn])
+		return err_set(err, EBUSY, "function %u behind a PCI Express port is taken by %s", devfn, port->below[devfn]->name);
+	pci_init_config(fn);
+	fn->host = port->fn.host;
+	fn->port = port;
+	fn->devfn = (uint8_t)devfn;
+	port->below[devfn] = fn;
+	if (devfn)
+		port->below[0]->config[PCI_HEADER] |= PCI_HEADER_MULTI;
+	pci_port_look(port);
+	return 0;
+}
+
 int pci_add(struct device *dev, struct pci_function *fn, unsigned devfn, struct err *err)
 {
 	struct pci_host *host = (struct pci_host *)dev;
 	int rc;
+
+	if (dev->model == &pci_port_model)
+		return add_below((struct pci_port *)dev, fn, devfn, err);
 
 	scoped_lock(&dev->lock);
 	if (devfn == 0)
@@ -163,9 +205,24 @@ int pci_add(struct device *dev, struct pci_function *fn, unsigned devfn, struct 
 	fn->host = dev;
 	fn->devfn = (uint8_t)devfn;
 	host->functions[devfn] = fn;
+	if (fn->bridge) {
+		fn->bridge->next = host->ports;
+		host->ports = fn->bridge;
+	}
 	if (devfn % 8)
 		host->functions[PCI_DEVFN(PCI_SLOT(devfn), 0)]->config[PCI_HEADER] |= PCI_HEADER_MULTI;
 	return 0;
+}
+
+/* Nobody is behind it any more. */
+static void forget_port(struct pci_host *host, const struct pci_port *port)
+{
+	struct pci_port **link = &host->ports;
+
+	while (*link && *link != port)
+		link = &(*link)->next;
+	if (*link)
+		*link = port->next;
 }
 
 void pci_remove(struct pci_function *fn)
@@ -178,7 +235,14 @@ void pci_remove(struct pci_function *fn)
 	scoped_lock(&host->dev.lock);
 	le16_put(fn->config + PCI_COMMAND, 0);
 	pci_update_decoders(fn);
-	host->functions[fn->devfn] = NULL;
+	if (fn->port) {
+		fn->port->below[fn->devfn] = NULL;
+		pci_port_look(fn->port);
+	} else {
+		host->functions[fn->devfn] = NULL;
+	}
+	if (fn->bridge)
+		forget_port(host, fn->bridge);
 	fn->host = NULL;
 }
 

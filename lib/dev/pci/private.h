@@ -6,6 +6,7 @@
 #include "base/macros.h"
 #include "dev/pci/function.h"
 #include "dev/pci/pci.h"
+#include "dev/pci/port.h"
 
 #define PCI_DEVFNS PCI_DEVFN(PCI_SLOTS, 0) /* places on a bus */
 
@@ -13,11 +14,24 @@ struct pci_host {
 	struct device dev;
 	struct pci_host_config config;
 	struct pci_function *functions[PCI_DEVFNS];
+	struct pci_port *ports; /* in no order */
 	struct pci_function self;
 	uint32_t address; /* 0xcf8 */
 	uint8_t rst_cnt;  /* 0xcf9 */
 	pthread_mutex_t intx_lock; /* of the next; innermost */
 	unsigned intx[PCI_INTX];   /* how many functions pull the line */
+};
+
+/* Functions behind a port: of one slot. */
+#define PCI_BELOW 8u
+
+struct pci_port {
+	struct device dev; /* first */
+	struct pci_port_config config;
+	struct pci_function fn;
+	unsigned cap; /* PCI Express's */
+	struct pci_function *below[PCI_BELOW];
+	struct pci_port *next; /* of the host's */
 };
 
 static inline struct pci_host *pci_host_of(const struct pci_function *fn)
@@ -39,9 +53,23 @@ void pci_init_config(struct pci_function *fn);
 /* Brings fn's windows on the bus to where its BARs and command register say. */
 void pci_update_decoders(struct pci_function *fn);
 
+/* The same of all behind a port, whose windows have changed. */
+void pci_update_below(struct pci_port *port);
+
+/* Does it with each function there is. */
+void pci_each(struct pci_host *host, void (*visit)(struct pci_function *fn));
+
 /* MSI-X off, all BARs at fresh addresses, decoding on; or BARs at 0, and off, for firmware to place. */
 void pci_assign_locked(struct pci_host *host);
 void pci_forget_locked(struct pci_host *host);
+
+/* -- port.c ------------------------------------------------------------------------------ */
+
+/* Whether so many bytes there get through a port. */
+bool pci_port_passes(const struct pci_port *port, bool io, uint64_t addr, uint64_t size);
+
+/* Somebody has come or gone. */
+void pci_port_look(struct pci_port *port);
 
 /* -- What the models of a host bridge share: host.c, mch.c ----------------------------- */
 

@@ -4,6 +4,7 @@
  * share a line, MSI-X masks, and the reset port inside 0xcf8.
  */
 #include "dev/pci/msix.h"
+#include "dev/pci/port.h"
 #include "dev/tests/guest.h"
 #include "tests/tap.h"
 
@@ -305,6 +306,73 @@ static void test_look(void)
 	is_int(pci_look(g_host, facts, 1), 3, "where there is room for one they are as many");
 }
 
+/* Configuration space of a function behind a port, whose bus firmware has numbered. */
+static uint32_t behind(unsigned bus, unsigned at)
+{
+	return mech1(0x80000000 | bus << 16 | at, 0, 4);
+}
+
+static void set_behind(unsigned bus, unsigned at, uint32_t value)
+{
+	mech1(0x80000000 | bus << 16 | at, 0, 4);
+	bus_write(g_bus, BUS_PORT, 0xcfc, 4, value);
+}
+
+static void test_port(void)
+{
+	struct pci_function child = {
+		.name = "child", .vendor = 0x4321, .device = 0x8765, .pin = 2, .ctx = &fn,
+		.bars[0] = {.size = 0x1000, .read = bar_read, .write = bar_write},
+		.bars[1] = {.size = 0x20, .io = true, .read = bar_read, .write = bar_write},
+	}, next = {.name = "next", .vendor = 1, .device = 1};
+	struct device *port = device_create(&pci_port_model, g_bus, NULL, &(struct pci_port_config){
+		.host = g_host, .devfn = PCI_DEVFN(28, 0), .number = 3}, NULL);
+	unsigned cap = find_cap(28, 0x10, 0);
+	struct err err = {0};
+
+	is_int(cfg_read(28, 0x0e, 1), 1, "a port has a bridge's header");
+	is_int(cfg_read(28, cap + 2, 2), 0x0142, "and is one of PCI Express, with a slot");
+	is_int(cfg_read(28, cap + 0x1a, 2), 0, "which is empty");
+	is_int(pci_add(port, &child, 0, &err), 0, "a function behind it");
+	is_int(pci_add(port, &next, PCI_DEVFN(1, 0), &err), -EINVAL, "has no neighbour");
+	is_int(pci_add(port, &next, 0, &err), -EBUSY, "and is alone at its place");
+	is_int(cfg_read(28, cap + 0x1a, 2), 0x40, "the slot says that it is there");
+	is_int(cfg_read(28, cap + 0x12, 2) & 0x2000, 0x2000, "its link, too");
+	is_int((int)behind(7, 0), -1, "on a bus without a number it is not found");
+	cfg_write(28, 0x18, 4, 0x00070700);
+	is_int(behind(7, 0), 0x87654321, "but on the one that its port has");
+	is_int((int)mech1(0x80000000 | 7 << 16 | 1 << 11, 0, 4), -1, "as device 0 alone");
+	set_behind(7, 0x10, 0xd0200000);
+	set_behind(7, 0x14, 0xd000);
+	set_behind(7, 4, 3);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0200010, 4), 0xffffffff, "its registers are nowhere");
+	cfg_write(28, 0x20, 4, 0xd020d020);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0200010, 4), 0xffffffff, "until the port passes memory");
+	cfg_write(28, 4, 2, 3);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0200010, 4), 0x1010, "and they are in a window");
+	cfg_write(28, 0x20, 4, 0xd040d030);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0200010, 4), 0xffffffff, "which moves away");
+	cfg_write(28, 0x24, 4, 0xd020d020);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0200010, 4), 0x1010, "or they are in the other window");
+	cfg_write(28, 0x28, 4, 1);
+	is_int(bus_read(g_bus, BUS_MMIO, 0xd0200010, 4), 0xffffffff, "which has 64 bits, and ends before it begins");
+	is_int(bus_read(g_bus, BUS_PORT, 0xd004, 4), 0xffffffff, "ports are nowhere");
+	cfg_write(28, 0x1c, 2, 0xd0d0);
+	is_int(bus_read(g_bus, BUS_PORT, 0xd004, 4), 0x1004, "until they pass");
+	pci_intx_set(&child, true);
+	ok(g_intx[1], "pin B is the port's slot's");
+	pci_intx_set(&child, false);
+	ok(!g_intx[1], "and comes down");
+	device_reset(port);
+	device_reset(g_host);
+	is_int((int)behind(7, 0), -1, "a reset forgets the number");
+	is_int(bus_read(g_bus, BUS_PORT, 0xd004, 4), 0xffffffff, "and the windows");
+	pci_remove(&child);
+	is_int(cfg_read(28, cap + 0x1a, 2), 0, "who is removed is gone");
+	device_destroy(port);
+	is_int((int)cfg_read(28, 0, 4), -1, "as is a port");
+}
+
 static void test_rom(void)
 {
 	static const uint8_t bytes[] = {0x55, 0xaa, 3, 4, 5, 6};
@@ -358,6 +426,7 @@ int main(void)
 	test_pins();
 	test_msix();
 	test_rom();
+	test_port();
 	test_reset_port();
 	test_functions();
 	test_express();

@@ -19,6 +19,7 @@
 #include "dev/net/e1000.h"
 #include "dev/pci/lpc.h"
 #include "dev/pci/mch.h"
+#include "dev/pci/port.h"
 #include "dev/port92.h"
 #include "dev/pvpanic.h"
 #include "dev/rtc.h"
@@ -177,6 +178,19 @@ static void use_lpc(struct device *dev)
 	bus_write(g_bus, BUS_PORT, 0xcf8, 4, 0x8000f860);
 	bus_write(g_bus, BUS_PORT, 0xcfc, 4, 0x0b0b0a8a);
 	lpc_pirq(dev, 1, true);
+}
+
+static void use_port(struct device *dev)
+{
+	unsigned cap = find_cap(SLOT, 0x10, 0);
+
+	(void)dev;
+	device_reset(g_host);
+	cfg_write(SLOT, 4, 2, 7);
+	cfg_write(SLOT, 0x18, 4, 0x00020100);
+	cfg_write(SLOT, 0x20, 4, 0xc010c000);
+	cfg_write(SLOT, 0x28, 4, 5);
+	cfg_write(SLOT, cap + 0x18, 2, 0x3c0);
 }
 
 static void use_flash(struct device *dev)
@@ -348,6 +362,7 @@ static struct device *make_on_board(const struct device_model *m)
 		{&vmgenid_model, &(struct vmgenid_config){.mem = &g_mem, .at = FREE_RAM}, {0}},
 		{&mch_model, &(struct mch_config){.shadow = shadow}, {MCH_PORTS, MCH_PORTS + 4}},
 		{&lpc_model, &(struct lpc_config){.host = g_host, .pm = 0x600}, {0}},
+		{&pci_port_model, &(struct pci_port_config){.host = g_host, .devfn = PCI_DEVFN(SLOT, 0), .number = 1}, {0}},
 		{&flash_model, &(struct flash_config){.bytes = chip, .show = show, .fd = -1}, {FLASH}},
 		{&fw_cfg_model, &(struct fw_cfg_config){.mem = &g_mem, .items = items, .n = 1}, {0x510}},
 		{&debugcon_model, &(struct debugcon_config){.to = NULL}, {0x402}},
@@ -404,6 +419,7 @@ static const struct {
 	{&pci_host_model, use_host},
 	{&mch_model, use_mch},
 	{&lpc_model, use_lpc},
+	{&pci_port_model, use_port},
 	{&flash_model, use_flash},
 	{&fw_cfg_model, use_fw_cfg},
 	{&debugcon_model, NULL},
@@ -437,6 +453,8 @@ static const struct {
 	{"/lpc", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/ahci", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/e1000", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
+	{"/port", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
+	{"/port", "fn.saved_ext", 30720, "the same"},
 	{"/ide", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/nvme", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/vga", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},

@@ -374,7 +374,7 @@ static int get_cid(const struct saved *s, struct machine_vsock *vsock, struct er
 int saved_config(const struct saved *s, struct machine_config *config, struct err *err)
 {
 	const char *console, *board;
-	uint64_t cpus, memory;
+	uint64_t cpus, memory, ports = 0;
 	int rc;
 
 	if ((rc = json_get_uint(s->description, "cpus", MACHINE_CPUS_MAX, &cpus, err)) < 0 ||
@@ -388,6 +388,8 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 	    (rc = get_net(s, &config->net, err)) < 0 || (rc = get_boot(s, config, err)) < 0 ||
 	    (rc = get_shares(s, config, err)) < 0 || (rc = get_cid(s, &config->vsock, err)) < 0 ||
 	    (rc = json_get_str(s->description, "console", &console, err)) < 0 ||
+	    (json_find(s->description, "root-ports") &&
+	     (rc = json_get_uint(s->description, "root-ports", MACHINE_PORTS_MAX, &ports, err)) < 0) ||
 	    (json_find(s->description, "hpet") &&
 	     (rc = json_get_bool(s->description, "hpet", &config->hpet, err)) < 0) ||
 	    (json_find(s->description, "screen") &&
@@ -402,6 +404,9 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 		return err_set(err, EINVAL, "its board and its firmware do not go together");
 	if (memory > MAP_MEMORY_MAX || map_size(config->board, memory, config->screen) != s->memory_len)
 		return err_set(err, EINVAL, "its header and its description disagree about memory");
+	if (ports && !config->firmware)
+		return err_set(err, EINVAL, "it has root ports, and no firmware to number what is behind them");
+	config->root_ports = (unsigned)ports;
 	config->cpus = (unsigned)cpus;
 	config->memory = memory;
 	config->virtio_console = strcmp(console, "virtio") == 0;

@@ -48,7 +48,7 @@ static void add_s5(struct shelf *s)
 
 /* -- PCI ---------------------------------------------------------------------------------- */
 
-/* One bus; all ports but those of its configuration space; where BARs may be. */
+/* Buses, as many as configuration space in memory has; all ports but those of its configuration space; where BARs may be. */
 static void add_pci_windows(struct shelf *s, const struct tables_plan *plan)
 {
 	const struct board_place *low = at(plan, BOARD_PCI_LOW), *high = at(plan, BOARD_PCI_HIGH);
@@ -57,7 +57,7 @@ static void add_pci_windows(struct shelf *s, const struct tables_plan *plan)
 
 	aml_name(s, "_CRS");
 	list = aml_resources(s);
-	aml_passes_buses(s, 0, 0);
+	aml_passes_buses(s, 0, (uint8_t)((at(plan, BOARD_ECAM)->size >> 20) - 1));
 	aml_ports(s, (uint16_t)address->base, (uint8_t)(board_last(data) - address->base + 1));
 	aml_passes_ports(s, 0, (uint16_t)(address->base - 1));
 	aml_passes_ports(s, (uint16_t)(board_last(data) + 1), UINT16_MAX);
