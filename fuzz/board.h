@@ -45,7 +45,7 @@
 #define ECAM     0xe0000000u
 #define BARS     0xc0000000u
 
-#define BOARD_DEVICES_MAX 32u
+#define BOARD_DEVICES_MAX 48u
 #define AHCI_SLOT 30
 #define NVME_SLOT 29
 #define SCSI_SLOT 28
@@ -53,6 +53,7 @@
 #define IDE_SLOT 23
 #define E1000_SLOT 26
 #define PORT_SLOT 25
+#define LEGACY_SLOT 22 /* before all others that have ports */
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
@@ -100,7 +101,7 @@ static const struct place pci_places[] = {
 	{BUS_MMIO, BARS + 0x5000, 0x40}, {BUS_MMIO, BARS + 0x8000, 8},
 	{BUS_MMIO, BARS + 0xa000, 0x40}, {BUS_MMIO, BARS + 0xd000, 8},
 	{BUS_MMIO, BARS, 0x10000000},
-	{BUS_MMIO, ECAM + PORT_SLOT * 0x8000, 0x80}, {BUS_MMIO, 0xd0000000, 0x40},
+	{BUS_PORT, 0xc000, 0x20}, {BUS_MMIO, ECAM + PORT_SLOT * 0x8000, 0x80}, {BUS_MMIO, 0xd0000000, 0x40},
 	{BUS_PORT, 0x1cf8, 8}, {BUS_MMIO, MCH_SHADOW_BASE, 0x40000},
 };
 
@@ -302,6 +303,8 @@ static inline void make_board(void)
 	port = devs[n++] = device_create(&pci_port_model, bus, NULL, &(struct pci_port_config){
 		.host = pci.host, .devfn = PCI_DEVFN(PORT_SLOT, 0), .number = 1}, NULL);
 	devs[n++] = device_create(&virtio_rng_model, bus, NULL, &(struct virtio_rng_config){.pci = {.host = port, .mem = &mem}}, NULL);
+	devs[n++] = device_create(&virtio_net_model, bus, NULL, &(struct virtio_net_config){
+		.pci = {.host = pci.host, .mem = &mem, .slot = LEGACY_SLOT, .transitional = true}, .port = &cable}, NULL);
 	devs[n++] = device_create(&e1000_model, bus, NULL, &(struct e1000_config){
 		.host = pci.host, .mem = &mem, .slot = E1000_SLOT, .port = &cable}, NULL);
 	devs[n++] = device_create(&ide_model, bus, (uint64_t[]){0x1f0, 0x3f6, 0x170, 0x376}, &(struct ide_config){
@@ -325,6 +328,9 @@ static inline void make_board(void)
 	bring_up_ahci();
 	bring_up_nvme();
 	bring_up_e1000();
+	bus_write(bus, BUS_MMIO, ECAM + LEGACY_SLOT * 0x8000 + 4, 2, 7);
+	bus_write(bus, BUS_PORT, 0xc012, 1, 3); /* its queue does not fit into RAM: what is written to it is looked at all the same */
+	bus_write(bus, BUS_PORT, 0xc008, 4, 1);
 	bus_write(bus, BUS_MMIO, ECAM + PORT_SLOT * 0x8000 + 4, 2, 7);
 	bus_write(bus, BUS_MMIO, ECAM + PORT_SLOT * 0x8000 + 0x18, 4, 0x10100);
 	bus_write(bus, BUS_MMIO, ECAM + PORT_SLOT * 0x8000 + 0x20, 4, 0xd000d000);

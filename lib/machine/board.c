@@ -441,7 +441,7 @@ static bool add_vsock(struct machine *m, struct virtio_place place, struct err *
 
 static bool add_virtio(struct machine *m, struct err *err)
 {
-	struct virtio_place place = {.host = m->board.pci, .mem = &m->mem};
+	struct virtio_place place = {.host = m->board.pci, .mem = &m->mem, .transitional = m->config.old_virtio};
 
 	if (!add(m, &virtio_rng_model, NULL, &(struct virtio_rng_config){.pci = place}, err))
 		return false;
@@ -483,7 +483,7 @@ static bool add_balloon(struct machine *m, struct err *err)
 	if (!m->config.balloon)
 		return true;
 	b->balloon = add(m, &virtio_balloon_model, NULL, &(struct virtio_balloon_config){
-		.pci = {.host = b->pci, .mem = &m->mem}, .loop = m->loop,
+		.pci = {.host = b->pci, .mem = &m->mem, .transitional = m->config.old_virtio}, .loop = m->loop,
 	}, err);
 	return b->balloon != NULL;
 }

@@ -160,6 +160,7 @@ struct machine_config {
 	struct machine_share shares[MACHINE_SHARES_MAX];
 	unsigned n_shares;
 	struct machine_vsock vsock;
+	bool old_virtio;                /* drivers of before virtio 1.0 find its virtio devices, too */
 	bool balloon;                   /* it can give memory back */
 	const uint8_t *initrd_more;     /* a cpio archive that the kernel is to find behind its initrd */
 	size_t initrd_more_len;         /* 0: none */

@@ -45,7 +45,7 @@ struct parts {
 	struct launch_disks disks;
 	enum machine_boot boot[MACHINE_BOOTS];
 	unsigned n_boot;
-	bool agent, snapshot, balloon;
+	bool agent, snapshot, balloon, old_virtio;
 	struct cloud_options cloud;
 };
 
@@ -248,6 +248,7 @@ static const struct option options[] = {
 	 0, 0, NULL},
 	{"--balloon", NULL, "the guest can give memory back: what it has free, and what lodge balloon says", OPTION_FLAG, AT(balloon),
 	 0, 0, NULL},
+	{"--old-virtio", NULL, "virtio devices that drivers of before virtio 1.0 know, too", OPTION_FLAG, AT(old_virtio), 0, 0, NULL},
 	{"--agent", NULL, "put lodge-agent behind the initrd, with a port to it", OPTION_FLAG, AT(agent), 0,
 	 0, NULL},
 	{"--incoming", "URI", "the guest comes from `lodge migrate`: unix:PATH, tls:ADDRESS:PORT, or - for stdin", OPTION_TEXT,
@@ -310,6 +311,7 @@ static int configure(void *parts, struct machine_config *config, struct launch_d
 	config->cmdline = r->firmware.image ? NULL : r->append;
 	config->virtio_console = strcmp(r->console, "virtio") == 0;
 	config->balloon = r->balloon;
+	config->old_virtio = r->old_virtio;
 	config->port.name = r->agent ? AGENT_PORT : NULL;
 	memcpy(config->boot, r->boot, sizeof(config->boot));
 	config->n_boot = r->n_boot;
@@ -343,8 +345,8 @@ static char *recipe(const struct parts *r, const char *net, const struct shares 
 
 	if (!out)
 		return NULL;
-	fprintf(out, "lodge %s\ncpus %u\ncpu %s\nmemory %llu\nballoon %d\nconsole %s\nnet %s\nappend %s\nkernel", LODGE_VERSION, r->cpus,
-		r->cpu.text ? r->cpu.text : "host", (unsigned long long)r->memory, r->balloon, r->console, net ? net : "none", r->append);
+	fprintf(out, "lodge %s\ncpus %u\ncpu %s\nmemory %llu\nballoon %d\nold-virtio %d\nconsole %s\nnet %s\nappend %s\nkernel", LODGE_VERSION, r->cpus,
+		r->cpu.text ? r->cpu.text : "host", (unsigned long long)r->memory, r->balloon, r->old_virtio, r->console, net ? net : "none", r->append);
 	put_file(out, r->kernel);
 	put_file(out, r->initrd);
 	for (unsigned i = 0; i < r->disks.n; i++) {

@@ -241,6 +241,7 @@ static void reset(struct virtio *v)
 static const struct virtio_type type = {
 	.name = "virtio-balloon",
 	.id = 5,
+	.legacy = 0x1002,
 	.class_code = 0x00ff00,
 	.n_queues = QUEUES,
 	.queue_size = 128,

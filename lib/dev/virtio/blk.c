@@ -337,6 +337,7 @@ static void fill_config(struct blk *blk, const struct disk_info *info)
 static const struct virtio_type type = {
 	.name = "virtio-blk",
 	.id = 2,
+	.legacy = 0x1001,
 	.class_code = 0x010000,
 	.n_queues = 1,
 	.queue_size = QUEUE_SIZE,

@@ -320,6 +320,7 @@ static void queue_reset(struct virtio *v, unsigned n)
 static const struct virtio_type one_port = {
 	.name = "virtio-console",
 	.id = 3,
+	.legacy = 0x1003,
 	.class_code = 0x078000,
 	.n_queues = 2,
 	.queue_size = 64,
@@ -331,6 +332,7 @@ static const struct virtio_type one_port = {
 static const struct virtio_type with_ports = {
 	.name = "virtio-console",
 	.id = 3,
+	.legacy = 0x1003,
 	.class_code = 0x078000,
 	.n_queues = 2 * (PORTS + 1),
 	.queue_size = 64,

@@ -98,7 +98,7 @@ static void finish_queue_resets(struct virtio *v)
 
 static void finish_reset(struct virtio *v)
 {
-	v->resetting = false;
+	v->resetting = v->legacy = false;
 	v->queue_resets = 0;
 	v->status = v->isr = 0;
 	v->accepted = 0;
@@ -231,7 +231,7 @@ static void write_accepted(void *dev, unsigned at, uint64_t value)
 	unsigned shift = v->accepted_select * 32;
 
 	(void)at;
-	if (v->accepted_select < 2 && !(v->status & VIRTIO_FEATURES_OK) && !any_enabled(v))
+	if (v->accepted_select < 2 && !v->legacy && !(v->status & VIRTIO_FEATURES_OK) && !any_enabled(v))
 		v->accepted = (v->accepted & ~(UINT64_C(0xffffffff) << shift)) |
 			      value << shift;
 }
@@ -291,6 +291,8 @@ static void write_status(void *dev, unsigned at, uint64_t value)
 		start_reset(v);
 		return;
 	}
+	if (v->legacy) /* it has another driver */
+		return;
 	if (status & ~v->status & VIRTIO_FEATURES_OK)
 		status = check_features(v, status);
 	if (!(status & VIRTIO_FEATURES_OK))

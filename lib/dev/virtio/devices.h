@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The virtio devices a board can have, each a PCI function (virtio 1.2, no legacy).
+ * The virtio devices a board can have, each a PCI function (virtio 1.2).
  *
  *	struct device *d = device_create(&virtio_blk_model, bus, NULL, &(struct virtio_blk_config){
  *		.pci = {.host = host, .mem = mem}, .disk = disk }, &err);
@@ -22,6 +22,7 @@ struct virtio_place {
 	const struct guest_mem *mem; /* where its rings are */
 	unsigned slot;               /* 1 to 31; 0 means the first free one */
 	struct pci_rom rom;          /* an expansion ROM, if it has one */
+	bool transitional;           /* drivers of before virtio 1.0 find it, too, if it is as old */
 };
 
 struct virtio_blk_config {

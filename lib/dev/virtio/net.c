@@ -5,7 +5,7 @@
  *	queue 0   the driver's empty buffers, which we fill with frames that have come
  *	queue 1   frames that it sends
  *
- * Each frame has a header of 12 bytes before it, by which the driver leaves work to us and we to it: a checksum that is not
+ * Each frame has a header of 12 bytes before it (of 10, with a driver of before virtio 1.0 that takes a frame in one buffer alone), by which the driver leaves work to us and we to it: a checksum that is not
  * there yet, a TCP segment that is longer than the MTU. What is at the other end of the cable is a port (net/port.h).
  *
  *	a vCPU's thread                                  the loop's thread
@@ -131,6 +131,12 @@ static void plug_in(void *ctx)
 	update_link(n);
 }
 
+/* How long a header is: that of an old driver lacks the number of buffers. */
+static uint64_t header_len(const struct net *n)
+{
+	return n->v.legacy && !virtio_has(&n->v, F_MRG_RXBUF) ? H_BUFFERS : HEADER;
+}
+
 /* -- From the driver --------------------------------------------------------------- */
 
 /* A frame whose checksum is ours to make. The driver's buffer is only read, so its first bytes are copied, to have the checksum in
@@ -151,22 +157,34 @@ static bool send_summed(struct net *n, const uint8_t *header, struct iovec *iov,
 	return true;
 }
 
+/* To a port that wants a header as long as today's. */
+static bool send_with(struct net_port *port, uint8_t *header, const struct iovec *iov, unsigned pieces)
+{
+	struct iovec all[VQ_IOV_MAX + 1];
+
+	all[0] = (struct iovec){header, HEADER};
+	memcpy(all + 1, iov, pieces * sizeof(*iov));
+	return port->type->send(port, all, pieces + 1);
+}
+
 /* False: there is no room for it now. A frame that is none, or to nowhere, is lost, as it would be on a wire. */
 static bool send_frame(struct net *n)
 {
 	struct net_port *port = n->config.port;
 	struct iovec *iov = n->chain.iov;
 	unsigned pieces = n->chain.n_out;
-	uint64_t len = n->chain.out_len - HEADER;
-	uint8_t header[HEADER];
+	uint64_t head = header_len(n), len = n->chain.out_len - head;
+	uint8_t header[HEADER] = {0};
 	bool room = true;
 
 	if (!n->link || len < NET_FRAME_MIN || len > NET_FRAME_MAX)
 		return true;
-	if (port->type->vnet)
+	if (port->type->vnet && head == HEADER)
 		return port->type->send(port, iov, pieces);
-	iov_gather(iov, pieces, header, HEADER);
-	iov = iov_cut_front(iov, &pieces, HEADER);
+	iov_gather(iov, pieces, header, head);
+	iov = iov_cut_front(iov, &pieces, head);
+	if (port->type->vnet)
+		return send_with(port, header, iov, pieces);
 	if (header[H_FLAGS] & NEEDS_CSUM)
 		send_summed(n, header, iov, pieces, &room);
 	else
@@ -202,7 +220,7 @@ static void transmit(struct net *n)
 		return;
 	vq_begin(vq);
 	while ((rc = vq_pop(vq, &n->chain)) > 0) {
-		if (n->chain.out_len < HEADER) {
+		if (n->chain.out_len < header_len(n)) {
 			vq_unpop(vq);
 			vq->broken = "a frame without its header";
 			continue;
@@ -243,8 +261,8 @@ static uint64_t fill_first(struct net *n, const uint8_t *header, const uint8_t *
 	struct iovec *in = n->chain.iov + n->chain.n_out;
 	unsigned pieces = n->chain.n_in;
 
-	iov_scatter(in, pieces, header, HEADER);
-	in = iov_cut_front(in, &pieces, HEADER);
+	iov_scatter(in, pieces, header, header_len(n));
+	in = iov_cut_front(in, &pieces, header_len(n));
 	return iov_scatter(in, pieces, frame, len);
 }
 
@@ -257,7 +275,7 @@ static enum fate deliver(struct net *n, const uint8_t *header, const uint8_t *fr
 {
 	struct vq *vq = &n->v.queues[RX];
 	uint8_t *count[2] = {NULL, NULL};
-	uint64_t done = 0;
+	uint64_t done = 0, head = header_len(n);
 	unsigned used = 0;
 	int rc;
 
@@ -267,23 +285,27 @@ static enum fate deliver(struct net *n, const uint8_t *header, const uint8_t *fr
 		rc = vq_pop(vq, &n->chain);
 		if (rc <= 0)
 			break;
-		if (used == 0 && n->chain.in_len < HEADER) {
+		if (used == 0 && n->chain.in_len < head) {
 			vq->broken = "a buffer without room for a header";
 			return BROKEN;
 		}
 		if (used == 0) {
-			count[0] = byte_at(&n->chain, H_BUFFERS);
-			count[1] = byte_at(&n->chain, H_BUFFERS + 1);
+			if (head == HEADER) {
+				count[0] = byte_at(&n->chain, H_BUFFERS);
+				count[1] = byte_at(&n->chain, H_BUFFERS + 1);
+			}
 			done = fill_first(n, header, frame, len);
 		} else {
 			done += iov_scatter(n->chain.iov + n->chain.n_out, n->chain.n_in, frame + done, len - done);
 		}
-		vq_put(vq, used, n->chain.head, (uint32_t)(done - before + (used ? 0 : HEADER)));
+		vq_put(vq, used, n->chain.head, (uint32_t)(done - before + (used ? 0 : head)));
 		used++;
 	} while (done < len && virtio_has(&n->v, F_MRG_RXBUF));
 	if (done == len) {
-		*count[0] = (uint8_t)used;
-		*count[1] = (uint8_t)(used >> 8);
+		if (count[0]) {
+			*count[0] = (uint8_t)used;
+			*count[1] = (uint8_t)(used >> 8);
+		}
 		vq_publish(vq, used);
 		return TAKEN;
 	}
@@ -437,6 +459,7 @@ static void queue_reset(struct virtio *v, unsigned queue)
 static const struct virtio_type type = {
 	.name = "virtio-net",
 	.id = 1,
+	.legacy = 0x1000,
 	.class_code = 0x020000,
 	.n_queues = 2,
 	.queue_size = 256,

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Virtio over PCI, after section 4.1 of virtio 1.2 (modern only, no legacy interface).
+ * Virtio over PCI, after section 4.1 of virtio 1.2.
  *
  *	BAR 0 +0000  common configuration      features, status, queues: virtio_common_regs[]
  *	      +1000  ISR                       which kind of INTx this is; reading clears it
  *	      +2000  device configuration      the type's bytes
  *	      +3000  notifications             4 bytes a queue; a write kicks it
  *	BAR 1        MSI-X table and pending bits
+ *
+ * A transitional device has the legacy interface (legacy.c) in BAR 0, and this in BAR 4.
  *
  * Five vendor capabilities tell the driver so; the fifth (PCI_CFG) is a small window
  * through which firmware that cannot map BARs reads and writes BAR 0.
@@ -27,7 +29,7 @@
 
 /* -- BAR 0 ------------------------------------------------------------------------- */
 
-static uint64_t read_device_config(struct virtio *v, uint64_t at, unsigned width)
+uint64_t virtio_read_config(struct virtio *v, uint64_t at, unsigned width)
 {
 	uint64_t value = 0;
 
@@ -38,8 +40,8 @@ static uint64_t read_device_config(struct virtio *v, uint64_t at, unsigned width
 	return value;
 }
 
-static void write_device_config(struct virtio *v, uint64_t at, unsigned width,
-				uint64_t value)
+void virtio_write_config(struct virtio *v, uint64_t at, unsigned width,
+			 uint64_t value)
 {
 	for (unsigned i = 0; i < width; i++)
 		if (v->type->config_write && at + i < v->type->config_size)
@@ -57,7 +59,7 @@ static uint64_t bar_read(void *ctx, uint64_t at, unsigned width)
 	if (at < DEVICE_AT)
 		return at == ISR_AT ? virtio_take_isr(v) : 0;
 	if (at < NOTIFY_AT)
-		return read_device_config(v, at - DEVICE_AT, width);
+		return virtio_read_config(v, at - DEVICE_AT, width);
 	return 0;
 }
 
@@ -71,7 +73,7 @@ static void bar_write(void *ctx, uint64_t at, unsigned width, uint64_t value)
 	else if (at >= NOTIFY_AT)
 		virtio_kick(v, (at - NOTIFY_AT) / NOTIFY_STEP);
 	else if (at >= DEVICE_AT)
-		write_device_config(v, at - DEVICE_AT, width, value);
+		virtio_write_config(v, at - DEVICE_AT, width, value);
 }
 
 /* -- Capabilities ------------------------------------------------------------------ */
@@ -104,6 +106,7 @@ static int add_caps(struct virtio *v, struct err *err)
 		uint8_t body[18] = {(uint8_t)len, (uint8_t)caps[i].type};
 		int at;
 
+		body[CAP_BAR - 2] = caps[i].type == CFG_PCI ? 0 : (uint8_t)v->bar;
 		le32_put(body + CAP_OFFSET - 2, caps[i].offset);
 		le32_put(body + CAP_LENGTH - 2, caps[i].length);
 		le32_put(body + CAP_EXTRA - 2, caps[i].extra);
@@ -129,7 +132,7 @@ static bool through_window(struct virtio *v, unsigned at, unsigned width,
 	uint32_t length = le32_get(cap + CAP_LENGTH);
 
 	*offset = le32_get(cap + CAP_OFFSET);
-	return at == v->pci_cfg + CAP_EXTRA && cap[CAP_BAR] == 0 && width == length &&
+	return at == v->pci_cfg + CAP_EXTRA && cap[CAP_BAR] == v->bar && width == length &&
 	       *offset < BAR_SIZE && *offset % width == 0;
 }
 
@@ -174,10 +177,18 @@ int virtio_init(struct device *dev, const struct virtio_type *type, uint64_t ext
 		.vendor = 0x1af4, .device = 0x1040 + type->id, .revision = 1,
 		.sub_vendor = 0x1af4, .sub_device = 0x1100,
 		.class_code = type->class_code, .pin = 1, .ctx = v,
-		.bars[0] = {.size = BAR_SIZE, .read = bar_read, .write = bar_write},
 		.rom = place->rom,
 		.config_read = config_read, .config_written = config_written,
 	};
+	if (place->transitional && type->legacy) {
+		v->fn.device = type->legacy;
+		v->fn.sub_device = type->id;
+		v->fn.revision = 0;
+		v->fn.bars[0] = (struct pci_bar){
+			.size = VIRTIO_LEGACY_SIZE, .io = true, .read = virtio_legacy_read, .write = virtio_legacy_write};
+		v->bar = 4;
+	}
+	v->fn.bars[v->bar] = (struct pci_bar){.size = BAR_SIZE, .read = bar_read, .write = bar_write};
 	msix_init(&v->msix, &v->fn, type->n_queues + 1, 1);
 	rc = pci_add(place->host, &v->fn, PCI_DEVFN(place->slot, 0), err);
 	if (rc == 0)

@@ -47,6 +47,7 @@ static void kick(struct virtio *v, unsigned n)
 static const struct virtio_type type = {
 	.name = "virtio-rng",
 	.id = 4,
+	.legacy = 0x1005,
 	.class_code = 0x00ff00,
 	.n_queues = 1,
 	.queue_size = 64,

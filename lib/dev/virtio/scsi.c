@@ -307,6 +307,7 @@ static void fill_config(struct scsi *s)
 static const struct virtio_type type = {
 	.name = "virtio-scsi",
 	.id = 8,
+	.legacy = 0x1004,
 	.class_code = 0x010000,
 	.n_queues = 3,
 	.queue_size = QUEUE_SIZE,

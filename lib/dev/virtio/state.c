@@ -44,6 +44,8 @@ int virtio_loaded(struct device *dev, uint64_t away, struct err *err)
 	struct virtio *v = (struct virtio *)dev;
 
 	(void)away;
+	if (v->legacy && (v->bar == 0 || v->status & VIRTIO_FEATURES_OK || v->accepted & ~(uint32_t)(v->offered | VIRTIO_F_ANY_LAYOUT)))
+		return err_set(err, EINVAL, "the driver is one of before virtio 1.0, and uses what this device does not offer those");
 	if (v->status & VIRTIO_FEATURES_OK && v->accepted & ~v->offered) /* before, a driver may have said anything */
 		return err_set(err, EINVAL,
 			       "the driver uses features 0x%llx, which this device does not offer",
@@ -84,7 +86,8 @@ static const struct state_field fields[] = {
 	STATE(struct virtio, status),
 	STATE(struct virtio, isr),
 	STATE_PARTS(struct virtio, queues, queue_fields),
+	STATE_SINCE(2, struct virtio, legacy),
 	{0},
 };
 
-const struct state_table virtio_state = {.name = "virtio", .version = 1, .fields = fields};
+const struct state_table virtio_state = {.name = "virtio", .version = 2, .fields = fields};

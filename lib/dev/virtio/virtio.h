@@ -37,6 +37,7 @@
 
 #define VIRTIO_FEATURES_OK 0x08u /* a bit of the status */
 
+#define VIRTIO_F_ANY_LAYOUT    (UINT64_C(1) << 27) /* of the legacy interface */
 #define VIRTIO_F_INDIRECT_DESC (UINT64_C(1) << 28)
 #define VIRTIO_F_EVENT_IDX     (UINT64_C(1) << 29)
 #define VIRTIO_F_VERSION_1     (UINT64_C(1) << 32)
@@ -48,6 +49,7 @@ struct virtio;
 struct virtio_type {
 	const char *name;
 	uint16_t id;         /* virtio's device id: 1 net, 2 block, .. */
+	uint16_t legacy;     /* PCI's device id, if there was one before virtio 1.0; 0: there was none */
 	uint32_t class_code; /* PCI's */
 	unsigned n_queues;
 	uint16_t queue_size; /* a power of two, at most VQ_SIZE_MAX */
@@ -80,6 +82,8 @@ struct virtio {
 	uint16_t queue_select, config_vector;
 	uint8_t status, isr;
 	uint8_t generation;  /* of the configuration: for a device that changes its own, and has it in a table of its own */
+	bool legacy;        /* its driver uses the legacy interface */
+	unsigned bar;       /* where today's registers are */
 	unsigned pci_cfg;   /* where the PCI_CFG capability is */
 	unsigned under_way; /* requests between virtio_begin() and virtio_end() */
 	bool resetting;     /* the driver wrote 0, requests are still under way */
@@ -126,7 +130,16 @@ void virtio_broken(struct virtio *v, const char *why);
 void virtio_begin(struct virtio *v);
 void virtio_end(struct virtio *v);
 
-/* -- Between device.c and pci.c ---------------------------------------------------- */
+/* -- Between device.c, pci.c and legacy.c -------------------------------------------- */
+
+/* The driver reads and writes the configuration. */
+uint64_t virtio_read_config(struct virtio *v, uint64_t at, unsigned width);
+void virtio_write_config(struct virtio *v, uint64_t at, unsigned width, uint64_t value);
+
+/* The legacy interface's BAR. */
+#define VIRTIO_LEGACY_SIZE 128u
+uint64_t virtio_legacy_read(void *ctx, uint64_t at, unsigned width);
+void virtio_legacy_write(void *ctx, uint64_t at, unsigned width, uint64_t value);
 
 extern const struct reg virtio_common_regs[];
 

@@ -388,6 +388,8 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 	    (rc = get_net(s, &config->net, err)) < 0 || (rc = get_boot(s, config, err)) < 0 ||
 	    (rc = get_shares(s, config, err)) < 0 || (rc = get_cid(s, &config->vsock, err)) < 0 ||
 	    (rc = json_get_str(s->description, "console", &console, err)) < 0 ||
+	    (json_find(s->description, "old-virtio") &&
+	     (rc = json_get_bool(s->description, "old-virtio", &config->old_virtio, err)) < 0) ||
 	    (json_find(s->description, "root-ports") &&
 	     (rc = json_get_uint(s->description, "root-ports", MACHINE_PORTS_MAX, &ports, err)) < 0) ||
 	    (json_find(s->description, "hpet") &&

@@ -247,6 +247,8 @@ static char *describe(const struct machine *m, size_t *len)
 		json_str(&j, "board", m->map->name);
 	if (m->config.firmware)
 		json_str(&j, "firmware", m->config.firmware);
+	if (m->config.old_virtio)
+		json_bool(&j, "old-virtio", true);
 	if (m->config.root_ports)
 		json_uint(&j, "root-ports", m->config.root_ports);
 	if (m->config.hpet)
