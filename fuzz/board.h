@@ -46,14 +46,18 @@
 #define NVME_SLOT 29
 #define SCSI_SLOT 28
 #define VSOCK_SLOT 27
+#define KEYBOARD_SLOT 26
+#define TABLET_SLOT 25
+#define GPU_SLOT 24
+#define STORE_SIZE 0x20000u
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
-static struct device *console, *screen, *balloon;
+static struct device *console, *screen, *balloon, *keyboard, *tablet, *gpu;
 static unsigned n_devs;
 static struct disk *disk;
 static struct bus *bus;
-static uint8_t *ram, *vram;
+static uint8_t *ram, *vram, *store_of_pictures;
 
 static inline void open_disk(void)
 {
@@ -97,7 +101,7 @@ static const struct place pci_places[] = {
 };
 
 static struct place places[128];
-static unsigned n_places, ahci_place;
+static unsigned n_places, ahci_place, gpu_place;
 
 static inline void add_place(struct place p)
 {
@@ -119,6 +123,8 @@ static inline void list_places(void)
 
 			add_place((struct place){w->place->space, (uint32_t)w->base, (uint32_t)w->place->size});
 		}
+	gpu_place = n_places;
+	add_place((struct place){BUS_MMIO, BARS, 8}); /* doorbells of the GPU */
 }
 
 /*  [what and width] [place] [offset: 2] [value: 4]  */
@@ -142,12 +148,12 @@ static inline void do_step(const uint8_t *step)
 }
 
 /* What firmware does: decoding on, queues where RAM is, features accepted. */
-static inline void bring_up(unsigned slot)
+static inline uint64_t bring_up_at(unsigned slot, unsigned bar, unsigned at)
 {
 	uint64_t base;
 
 	bus_write(bus, BUS_MMIO, ECAM + slot * 0x8000 + 4, 2, 6);
-	base = bus_read(bus, BUS_MMIO, ECAM + slot * 0x8000 + 0x10, 4);
+	base = (bus_read(bus, BUS_MMIO, ECAM + slot * 0x8000 + 0x10 + bar * 4, 4) & ~15u) + at;
 	bus_write(bus, BUS_MMIO, base + 8, 4, 1);
 	bus_write(bus, BUS_MMIO, base + 12, 4, 1);
 	bus_write(bus, BUS_MMIO, base + 0x14, 1, 11);
@@ -160,6 +166,20 @@ static inline void bring_up(unsigned slot)
 		bus_write(bus, BUS_MMIO, base + 0x1c, 2, 1);
 	}
 	bus_write(bus, BUS_MMIO, base + 0x14, 1, 15);
+	return base;
+}
+
+static inline void bring_up(unsigned slot)
+{
+	bring_up_at(slot, 0, 0);
+}
+
+/* Behind VGA's registers. */
+static inline void bring_up_gpu(void)
+{
+	uint64_t base = bring_up_at(GPU_SLOT, 2, 0x1000);
+
+	places[gpu_place] = (struct place){BUS_MMIO, (uint32_t)base + 0x3000, 8};
 }
 
 /* A port's lists are where queues are. */
@@ -280,6 +300,14 @@ static inline void make_board(void)
 		.pci = {.host = pci.host, .mem = &mem, .slot = SCSI_SLOT}, .disks = {disk}, .n = 1}, NULL);
 	devs[n++] = device_create(&virtio_vsock_model, bus, NULL, &(struct virtio_vsock_config){
 		.pci = {.host = pci.host, .mem = &mem, .slot = VSOCK_SLOT}, .cid = 3}, NULL);
+	devs[n++] = keyboard = device_create(&virtio_keyboard_model, bus, NULL, &(struct virtio_input_config){
+		.pci = {.host = pci.host, .mem = &mem, .slot = KEYBOARD_SLOT}}, NULL);
+	devs[n++] = tablet = device_create(&virtio_tablet_model, bus, NULL, &(struct virtio_input_config){
+		.pci = {.host = pci.host, .mem = &mem, .slot = TABLET_SLOT}}, NULL);
+	store_of_pictures = calloc(1, STORE_SIZE);
+	devs[n++] = gpu = device_create(&virtio_vga_model, bus, (uint64_t[]){0x23b0, 0x21ce, 0x2a0000}, &(struct virtio_vga_config){
+		.pci = {.host = pci.host, .mem = &mem, .slot = GPU_SLOT}, .vga = {.vram = vram, .vram_size = VRAM_SIZE},
+		.store = store_of_pictures, .store_size = STORE_SIZE}, NULL);
 	n_devs = n;
 	see_all();
 	if (!n_places)
@@ -287,10 +315,11 @@ static inline void make_board(void)
 	device_reset(devs[0]);
 	for (unsigned slot = 1; slot <= 6; slot++)
 		bring_up(slot);
-	bring_up(SCSI_SLOT);
-	bring_up(VSOCK_SLOT);
+	for (unsigned slot = TABLET_SLOT; slot <= SCSI_SLOT; slot++)
+		bring_up(slot);
 	bring_up_ahci();
 	bring_up_nvme();
+	bring_up_gpu();
 }
 
 /* What a person does at it, who has other things to do than to look each time: a picture is large. */
@@ -301,8 +330,13 @@ static inline void use_screen(size_t when)
 
 	i8042_key(devs[3], ram[0], ram[1] & 1);
 	i8042_mouse(devs[3], ram[2], -ram[3], 1, ram[4]);
+	virtio_keyboard_key(keyboard, ram[0], ram[1] & 1);
+	virtio_tablet_point(tablet, le16_get(ram + 2), le16_get(ram + 4), ram[1], ram[0]);
+	virtio_vga_resize(gpu, le16_get(ram + 6), le16_get(ram + 8));
 	if (when % 16 == 0)
 		vga_show(screen, &s);
+	if (when % 16 == 8)
+		virtio_vga_show(gpu, &s);
 }
 
 static inline void use_board(const uint8_t *data, size_t size)
@@ -326,6 +360,7 @@ static inline void unmake_board(void)
 	bus_destroy(bus);
 	free(ram);
 	free(vram);
+	free(store_of_pictures);
 }
 
 #endif

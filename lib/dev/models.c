@@ -41,9 +41,12 @@ const struct device_model *const device_models[] = {
 	&virtio_blk_model,
 	&virtio_console_model,
 	&virtio_fs_model,
+	&virtio_keyboard_model,
 	&virtio_net_model,
 	&virtio_rng_model,
 	&virtio_scsi_model,
+	&virtio_tablet_model,
+	&virtio_vga_model,
 	&virtio_vsock_model,
 	NULL,
 };

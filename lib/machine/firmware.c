@@ -9,7 +9,7 @@
  *	etc/smbios/...           the same, by rules of its own
  *	bootorder                disks and CD drives, as Open Firmware would name them (drives.c)
  *	etc/sercon-port          where its screen is, if there is no screen
- *	pci1234,1111.rom         what drives a screen
+ *	pci1234,1111.rom         what drives a screen; pci1af4,1050.rom: of virtio
  *
  * The loader's commands are QEMU's (hw/acpi/bios-linker-loader.c has the form): 128 bytes each, a number and then files' names
  * of 56 bytes.
@@ -197,7 +197,9 @@ static void add_boot(struct firmware *fw, const struct machine *m)
  * driver. */
 static int add_screen(struct firmware *fw, const struct machine *m, struct err *err)
 {
-	static const char name[] = "vgabios-stdvga.bin";
+	static const char *const names[] = {[MACHINE_VGA_STD] = "vgabios-stdvga.bin", [MACHINE_VGA_VIRTIO] = "vgabios-virtio.bin"};
+	static const char *const files[] = {[MACHINE_VGA_STD] = "pci1234,1111.rom", [MACHINE_VGA_VIRTIO] = "pci1af4,1050.rom"};
+	const char *name = names[m->config.vga];
 	const char *slash = strrchr(m->config.firmware, '/');
 	int dir = slash ? (int)(slash + 1 - m->config.firmware) : 0, rc;
 	char path[PATH_MAX];
@@ -212,7 +214,7 @@ static int add_screen(struct firmware *fw, const struct machine *m, struct err *
 	if (rc == 0)
 		rc = blob_read(&rom, 0, fw->screen, rom.size, err);
 	if (rc == 0)
-		add(fw, "pci1234,1111.rom", 0, fw->screen, rom.size);
+		add(fw, files[m->config.vga], 0, fw->screen, rom.size);
 	blob_close(&rom);
 	return rc;
 }

@@ -60,6 +60,11 @@ enum machine_bus { MACHINE_VIRTIO, MACHINE_SATA, MACHINE_NVME, MACHINE_SCSI, MAC
 
 extern const char *const machine_buses[MACHINE_BUSES]; /* "virtio", "sata", "nvme", "scsi" */
 
+/* What its screen is at: a standard VGA, or one that is a virtio GPU, too. */
+enum machine_vga { MACHINE_VGA_STD, MACHINE_VGA_VIRTIO, MACHINE_VGAS };
+
+extern const char *const machine_vgas[MACHINE_VGAS]; /* "std", "virtio" */
+
 /* What firmware boots from. */
 enum machine_boot { MACHINE_BOOT_DISK, MACHINE_BOOT_CDROM, MACHINE_BOOT_NET, MACHINE_BOOTS };
 
@@ -142,6 +147,8 @@ struct machine_config {
 	struct machine_panic panic;     /* nobody listens: zeros */
 	bool virtio_console;            /* at that of a virtio console instead: hvc0 */
 	bool screen;                    /* it has a VGA adapter, a keyboard and a mouse: screen.h */
+	enum machine_vga vga;           /* with a screen */
+	bool virtio_input;              /* with a screen: a virtio keyboard and a virtio tablet besides */
 	struct machine_port port;
 	struct machine_net net;
 	struct machine_share shares[MACHINE_SHARES_MAX];

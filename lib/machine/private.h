@@ -37,6 +37,7 @@ struct board {
 	struct device *nic; /* NULL: there is none */
 	struct device *ahci; /* the same */
 	struct device *vga; /* NULL: it has no screen */
+	struct device *keyboard, *tablet; /* virtio's; NULL: there are none */
 	struct device *balloon; /* NULL: there is none */
 	struct device *hvc; /* a virtio console: of the machine's console or port, or both */
 };
@@ -55,6 +56,7 @@ struct machine {
 	struct firmware *firmware; /* NULL: the board has none */
 	struct boot_entry entry;
 	char boot_text[64];
+	unsigned pointer_x, pointer_y; /* where it was last, for a mouse, which says how it moves */
 	unsigned last_words; /* calls of machine_console_ready() since the end */
 	struct timespec made; /* CLOCK_MONOTONIC, for traces */
 

@@ -35,7 +35,7 @@
 
 /* What makes a new machine. */
 struct parts {
-	const char *kernel, *initrd, *append, *console;
+	const char *kernel, *initrd, *append, *console, *vga;
 	struct firmware_options firmware;
 	unsigned cpus;
 	struct cpu_model cpu;
@@ -61,7 +61,7 @@ static struct document document; /* what the options have said */
 
 static const struct run defaults = {
 	.launch = LAUNCH_DEFAULTS,
-	.parts = {.append = DEFAULT_CMDLINE, .console = "serial", .cpus = 1, .memory = GiB},
+	.parts = {.append = DEFAULT_CMDLINE, .console = "serial", .vga = "std", .cpus = 1, .memory = GiB},
 };
 
 static int set_cpu(void *into, char *value, struct err *err)
@@ -235,6 +235,7 @@ static const struct option options[] = {
 	 set_device},
 	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", OPTION_WORD, AT(console),
 	 0, 0, NULL},
+	{"--vga", "std|virtio", "what the screen of --display is at: a VGA, or one that is a virtio GPU, too (default: std)", OPTION_WORD, AT(vga), 0, 0, NULL},
 	{"--balloon", NULL, "the guest can give memory back: what it has free, and what lodge balloon says", OPTION_FLAG, AT(balloon),
 	 0, 0, NULL},
 	{"--agent", NULL, "put lodge-agent behind the initrd, with a port to it", OPTION_FLAG, AT(agent), 0,
@@ -296,6 +297,7 @@ static int configure(void *parts, struct machine_config *config, struct launch_d
 	config->initrd = r->initrd;
 	config->cmdline = r->firmware.image ? NULL : r->append;
 	config->virtio_console = strcmp(r->console, "virtio") == 0;
+	config->vga = strcmp(r->vga, "virtio") == 0 ? MACHINE_VGA_VIRTIO : MACHINE_VGA_STD;
 	config->balloon = r->balloon;
 	config->port.name = r->agent ? AGENT_PORT : NULL;
 	memcpy(config->boot, r->boot, sizeof(config->boot));
@@ -520,6 +522,8 @@ static int check_usage(const struct run *r, struct err *err)
 				       "remembers: a template needs readonly=on", r->parts.disks.disks[i].path);
 	if (r->template && r->launch.display)
 		return err_set(err, ERANGE, "a template's guest has no screen: --display is for others");
+	if (strcmp(r->parts.vga, defaults.parts.vga) != 0 && !r->launch.display)
+		return err_set(err, ERANGE, "--vga is for a screen, which --display makes");
 	if (r->launch.command && r->incoming)
 		return err_set(err, ERANGE, "a guest that comes from elsewhere runs no command");
 	if (r->launch.command && !r->launch.command[0])

@@ -8,6 +8,8 @@
  *	      +3000  notifications             4 bytes a queue; a write kicks it
  *	BAR 1        MSI-X table and pending bits
  *
+ * (A device with other things in its BARs has these elsewhere: struct virtio_type's `bar`.)
+ *
  * Five vendor capabilities tell the driver so; the fifth (PCI_CFG) is a small window
  * through which firmware that cannot map BARs reads and writes BAR 0.
  *
@@ -21,7 +23,6 @@
 #define ISR_AT    0x1000u
 #define DEVICE_AT 0x2000u
 #define NOTIFY_AT 0x3000u
-#define BAR_SIZE  0x4000u
 #define NOTIFY_STEP 4u
 #define COMMON_SIZE 0x3cu
 
@@ -47,7 +48,7 @@ static void write_device_config(struct virtio *v, uint64_t at, unsigned width,
 					      (uint8_t)(value >> (i * 8)));
 }
 
-static uint64_t bar_read(void *ctx, uint64_t at, unsigned width)
+uint64_t virtio_bar_read(void *ctx, uint64_t at, unsigned width)
 {
 	struct virtio *v = ctx;
 
@@ -61,7 +62,7 @@ static uint64_t bar_read(void *ctx, uint64_t at, unsigned width)
 	return 0;
 }
 
-static void bar_write(void *ctx, uint64_t at, unsigned width, uint64_t value)
+void virtio_bar_write(void *ctx, uint64_t at, unsigned width, uint64_t value)
 {
 	struct virtio *v = ctx;
 
@@ -101,10 +102,11 @@ static int add_caps(struct virtio *v, struct err *err)
 {
 	for (unsigned i = 0; i < sizeof(caps) / sizeof(caps[0]); i++) {
 		unsigned len = caps[i].has_extra ? 20 : 16;
-		uint8_t body[18] = {(uint8_t)len, (uint8_t)caps[i].type};
+		bool is_place = caps[i].type != CFG_PCI;
+		uint8_t body[18] = {(uint8_t)len, (uint8_t)caps[i].type, is_place ? v->type->bar : 0};
 		int at;
 
-		le32_put(body + CAP_OFFSET - 2, caps[i].offset);
+		le32_put(body + CAP_OFFSET - 2, caps[i].offset + (is_place ? v->type->bar_at : 0));
 		le32_put(body + CAP_LENGTH - 2, caps[i].length);
 		le32_put(body + CAP_EXTRA - 2, caps[i].extra);
 		at = pci_add_cap(&v->fn, PCI_CAP_VENDOR, body, len - 2, err);
@@ -128,29 +130,29 @@ static bool through_window(struct virtio *v, unsigned at, unsigned width,
 	const uint8_t *cap = v->fn.config + v->pci_cfg;
 	uint32_t length = le32_get(cap + CAP_LENGTH);
 
-	*offset = le32_get(cap + CAP_OFFSET);
-	return at == v->pci_cfg + CAP_EXTRA && cap[CAP_BAR] == 0 && width == length &&
-	       *offset < BAR_SIZE && *offset % width == 0;
+	*offset = le32_get(cap + CAP_OFFSET) - v->type->bar_at;
+	return at == v->pci_cfg + CAP_EXTRA && cap[CAP_BAR] == v->type->bar && width == length &&
+	       *offset < VIRTIO_BAR_SIZE && *offset % width == 0;
 }
 
-/* The host's lock is held, and bar_read() takes ours inside it. */
+/* The host's lock is held, and virtio_bar_read() takes ours inside it. */
 static void config_read(void *ctx, unsigned at, unsigned width)
 {
 	struct virtio *v = ctx;
 	uint32_t offset;
 
 	if (through_window(v, at, width, &offset))
-		le32_put(v->fn.config + at, (uint32_t)bar_read(v, offset, width));
+		le32_put(v->fn.config + at, (uint32_t)virtio_bar_read(v, offset, width));
 }
 
-static void config_written(void *ctx, unsigned at, unsigned width)
+void virtio_config_written(void *ctx, unsigned at, unsigned width)
 {
 	struct virtio *v = ctx;
 	uint32_t offset;
 
 	if (through_window(v, at, width, &offset))
-		bar_write(v, offset, width,
-			  le32_get(v->fn.config + at) & bus_ones(width));
+		virtio_bar_write(v, offset, width,
+				 le32_get(v->fn.config + at) & bus_ones(width));
 }
 
 /* -- Making one -------------------------------------------------------------------- */
@@ -174,13 +176,15 @@ int virtio_init(struct device *dev, const struct virtio_type *type, uint64_t ext
 		.vendor = 0x1af4, .device = 0x1040 + type->id, .revision = 1,
 		.sub_vendor = 0x1af4, .sub_device = 0x1100,
 		.class_code = type->class_code, .pin = 1, .ctx = v,
-		.bars[0] = {.size = BAR_SIZE, .read = bar_read, .write = bar_write},
-		.config_read = config_read, .config_written = config_written,
+		.config_read = config_read, .config_written = virtio_config_written,
 	};
-	msix_init(&v->msix, &v->fn, type->n_queues + 1, 1);
+	v->fn.bars[type->bar] = (struct pci_bar){.size = VIRTIO_BAR_SIZE, .read = virtio_bar_read, .write = virtio_bar_write};
+	if (type->more)
+		type->more(v);
+	msix_init(&v->msix, &v->fn, type->n_queues + 1, type->bar + 1);
 	rc = pci_add(place->host, &v->fn, PCI_DEVFN(place->slot, 0), err);
 	if (rc == 0)
-		rc = msix_add_cap(&v->msix, 1, err);
+		rc = msix_add_cap(&v->msix, type->bar + 1, err);
 	return rc < 0 ? rc : add_caps(v, err);
 }
 
