@@ -24,6 +24,7 @@
 #include "dev/storage/ahci.h"
 #include "dev/storage/nvme.h"
 #include "dev/uart.h"
+#include "dev/usb/xhci.h"
 #include "dev/vga.h"
 #include "dev/virtio/devices.h"
 #include "dev/vmgenid.h"
@@ -49,11 +50,12 @@
 #define KEYBOARD_SLOT 26
 #define TABLET_SLOT 25
 #define GPU_SLOT 24
+#define XHCI_SLOT 23
 #define STORE_SIZE 0x20000u
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
-static struct device *console, *screen, *balloon, *keyboard, *tablet, *gpu;
+static struct device *console, *screen, *balloon, *keyboard, *tablet, *gpu, *usb;
 static unsigned n_devs;
 static struct disk *disk;
 static struct bus *bus;
@@ -124,7 +126,8 @@ static inline void list_places(void)
 			add_place((struct place){w->place->space, (uint32_t)w->base, (uint32_t)w->place->size});
 		}
 	gpu_place = n_places;
-	add_place((struct place){BUS_MMIO, BARS, 8}); /* doorbells of the GPU */
+	for (unsigned i = 0; i < 4; i++) /* doorbells of the GPU; of xHCI, its runtime registers, ports */
+		add_place((struct place){BUS_MMIO, BARS, 8});
 }
 
 /*  [what and width] [place] [offset: 2] [value: 4]  */
@@ -210,6 +213,30 @@ static inline void bring_up_nvme(void)
 	bus_write(bus, BUS_MMIO, base + 0x14, 4, 0x00460001);
 	places[ahci_place + 1] = (struct place){BUS_MMIO, (uint32_t)base + 0x1000, 0x20};
 	places[ahci_place + 2] = (struct place){BUS_MMIO, (uint32_t)base, 0x40};
+}
+
+/* Its rings are in RAM: commands at 0x1000, events at 0x2000; slot n's context is at 0x3000 + 0x400 * n. */
+static inline void bring_up_xhci(void)
+{
+	uint64_t base;
+
+	bus_write(bus, BUS_MMIO, ECAM + XHCI_SLOT * 0x8000 + 4, 2, 6);
+	base = bus_read(bus, BUS_MMIO, ECAM + XHCI_SLOT * 0x8000 + 0x10, 4) & ~15u;
+	for (unsigned n = 1; n <= 8; n++)
+		le64_put(ram + 0x7000 + 8 * n, 0x3000 + 0x400 * n);
+	le64_put(ram + 0x7100, 0x2000);
+	le32_put(ram + 0x7108, 64);
+	bus_write(bus, BUS_MMIO, base + 0x78, 4, 8);
+	bus_write(bus, BUS_MMIO, base + 0x70, 8, 0x7000);
+	bus_write(bus, BUS_MMIO, base + 0x58, 8, 0x1001);
+	bus_write(bus, BUS_MMIO, base + 0x1028, 4, 1);
+	bus_write(bus, BUS_MMIO, base + 0x1038, 8, 0x2000);
+	bus_write(bus, BUS_MMIO, base + 0x1030, 8, 0x7100);
+	bus_write(bus, BUS_MMIO, base + 0x1020, 4, 2);
+	bus_write(bus, BUS_MMIO, base + 0x40, 4, 5);
+	places[gpu_place + 1] = (struct place){BUS_MMIO, (uint32_t)base + 0x2000, 0x24};
+	places[gpu_place + 2] = (struct place){BUS_MMIO, (uint32_t)base + 0x1020, 0x20};
+	places[gpu_place + 3] = (struct place){BUS_MMIO, (uint32_t)base + 0x440, 0x80};
 }
 
 /* A model that is not on this board would be fuzzed by nobody. */
@@ -308,6 +335,9 @@ static inline void make_board(void)
 	devs[n++] = gpu = device_create(&virtio_vga_model, bus, (uint64_t[]){0x23b0, 0x21ce, 0x2a0000}, &(struct virtio_vga_config){
 		.pci = {.host = pci.host, .mem = &mem, .slot = GPU_SLOT}, .vga = {.vram = vram, .vram_size = VRAM_SIZE},
 		.store = store_of_pictures, .store_size = STORE_SIZE}, NULL);
+	devs[n++] = usb = device_create(&xhci_model, bus, NULL, &(struct xhci_config){
+		.host = pci.host, .mem = &mem, .slot = XHCI_SLOT,
+		.ports = {{XHCI_DISK, disk}, {.kind = XHCI_KEYBOARD}, {.kind = XHCI_TABLET}}}, NULL);
 	n_devs = n;
 	see_all();
 	if (!n_places)
@@ -320,6 +350,7 @@ static inline void make_board(void)
 	bring_up_ahci();
 	bring_up_nvme();
 	bring_up_gpu();
+	bring_up_xhci();
 }
 
 /* What a person does at it, who has other things to do than to look each time: a picture is large. */
@@ -331,6 +362,8 @@ static inline void use_screen(size_t when)
 	i8042_key(devs[3], ram[0], ram[1] & 1);
 	i8042_mouse(devs[3], ram[2], -ram[3], 1, ram[4]);
 	virtio_keyboard_key(keyboard, ram[0], ram[1] & 1);
+	xhci_key(usb, ram[2], ram[3] & 1);
+	xhci_point(usb, le16_get(ram + 2), le16_get(ram + 4), ram[1], ram[0]);
 	virtio_tablet_point(tablet, le16_get(ram + 2), le16_get(ram + 4), ram[1], ram[0]);
 	virtio_vga_resize(gpu, le16_get(ram + 6), le16_get(ram + 8));
 	if (when % 16 == 0)

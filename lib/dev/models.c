@@ -14,6 +14,7 @@
 #include "dev/storage/ahci.h"
 #include "dev/storage/nvme.h"
 #include "dev/uart.h"
+#include "dev/usb/xhci.h"
 #include "dev/virtio/devices.h"
 #include "dev/vga.h"
 #include "dev/vmgenid.h"
@@ -37,6 +38,7 @@ const struct device_model *const device_models[] = {
 	&vga_model,
 	&ahci_model,
 	&nvme_model,
+	&xhci_model,
 	&virtio_balloon_model,
 	&virtio_blk_model,
 	&virtio_console_model,

@@ -31,6 +31,7 @@
 #include "dev/storage/ahci.h"
 #include "dev/storage/nvme.h"
 #include "dev/uart.h"
+#include "dev/usb/xhci.h"
 #include "dev/vga.h"
 #include "dev/virtio/devices.h"
 #include "dev/vmgenid.h"
@@ -427,6 +428,29 @@ static bool add_input(struct machine *m, struct err *err)
 	return b->tablet != NULL;
 }
 
+_Static_assert(MACHINE_USB_MAX + 2 <= XHCI_PORTS, "a place for each disk, a keyboard and a tablet");
+
+static bool add_usb(struct machine *m, struct err *err)
+{
+	const struct machine_config *c = &m->config;
+	struct xhci_config config = {.host = m->board.pci, .mem = &m->mem, .slot = BOARD_SLOT_USB};
+	bool any = c->screen && c->usb;
+
+	/* SAFE: machine_check_drives() has counted them. */
+	for (unsigned i = 0; i < c->n_disks; i++)
+		if (c->disk_bus[i] == MACHINE_USB) {
+			config.ports[board_disk_place(c, i)] = (struct xhci_port_config){XHCI_DISK, c->disks[i]};
+			any = true;
+		}
+	if (c->screen && c->usb) {
+		config.ports[MACHINE_USB_MAX].kind = XHCI_KEYBOARD;
+		config.ports[MACHINE_USB_MAX + 1].kind = XHCI_TABLET;
+	}
+	if (any)
+		m->board.xhci = add(m, &xhci_model, NULL, &config, err);
+	return !any || m->board.xhci;
+}
+
 static bool add_balloon(struct machine *m, struct err *err)
 {
 	struct board *b = &m->board;
@@ -451,7 +475,7 @@ int board_create(struct machine *m, struct err *err)
 		return err_set(err, ENOMEM, "no memory for the bus");
 	if (!add_legacy(m, err) || !add_genid(m, err) ||
 	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_flash(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err) ||
-	    !add_screen(m, err) || !add_input(m, err) || !add_balloon(m, err) || !add_ahci(m, err))
+	    !add_screen(m, err) || !add_input(m, err) || !add_usb(m, err) || !add_balloon(m, err) || !add_ahci(m, err))
 		return err && err->code ? -err->code : -EIO;
 	/* The addresses of all functions are given when the last one is there; or forgotten. */
 	device_reset(b->pci);

@@ -5,6 +5,7 @@
  *	virtio, nvme    a PCI function each, from slot BOARD_SLOT_DISK on, in the order of the command line
  *	scsi            a target each, of a virtio controller, which has the slot behind those
  *	sata            a port each; behind the disks come CD drives
+ *	usb             a port each
  *
  * Firmware is told in which order to boot by names that Open Firmware would have for the places, a line each, the first one first.
  */
@@ -18,7 +19,7 @@
 #include <stdio.h>
 
 const char *const machine_buses[] = {[MACHINE_VIRTIO] = "virtio", [MACHINE_SATA] = "sata", [MACHINE_NVME] = "nvme",
-					    [MACHINE_SCSI] = "scsi"};
+					    [MACHINE_SCSI] = "scsi", [MACHINE_USB] = "usb"};
 const char *const machine_boots[] = {[MACHINE_BOOT_DISK] = "disk", [MACHINE_BOOT_CDROM] = "cdrom", [MACHINE_BOOT_NET] = "net"};
 
 /* -- Places ---------------------------------------------------------------------------- */
@@ -42,7 +43,9 @@ unsigned board_disk_place(const struct machine_config *c, unsigned disk)
 {
 	enum machine_bus bus = c->disk_bus[disk];
 
-	return bus == MACHINE_SATA || bus == MACHINE_SCSI ? count(c, bus, disk) : BOARD_SLOT_DISK + count_slots(c, disk);
+	if (bus == MACHINE_VIRTIO || bus == MACHINE_NVME)
+		return BOARD_SLOT_DISK + count_slots(c, disk);
+	return count(c, bus, disk);
 }
 
 unsigned board_cd_place(const struct machine_config *c, unsigned cd)
@@ -68,6 +71,9 @@ int machine_check_drives(const struct machine_config *c, struct err *err)
 		return err_set(err, ERANGE, "%u disks: a machine has at most %u", c->n_disks, MACHINE_DISKS_MAX);
 	if (n > MACHINE_SATA_MAX)
 		return err_set(err, ERANGE, "%u disks and CD drives at SATA: its controller has %u ports", n, MACHINE_SATA_MAX);
+	n = count(c, MACHINE_USB, c->n_disks);
+	if (n > MACHINE_USB_MAX)
+		return err_set(err, ERANGE, "%u disks at USB: its controller has %u ports for them", n, MACHINE_USB_MAX);
 	return 0;
 }
 
@@ -84,6 +90,8 @@ static void put_disk(FILE *out, const struct machine_config *c, unsigned i)
 
 	if (c->disk_bus[i] == MACHINE_SATA)
 		put_sata(out, place);
+	else if (c->disk_bus[i] == MACHINE_USB)
+		fprintf(out, "/pci@i0cf8/usb@%x/storage@%x/channel@0/disk@0,0\n", BOARD_SLOT_USB, place + 1);
 	else if (c->disk_bus[i] == MACHINE_NVME)
 		fprintf(out, "/pci@i0cf8/pci8086,5845@%x/namespace@1,0\n", place);
 	else if (c->disk_bus[i] == MACHINE_SCSI)

@@ -54,11 +54,12 @@ struct net_port;
 #define MACHINE_CPUS_MAX  64
 #define MACHINE_DISKS_MAX 16
 #define MACHINE_SATA_MAX  6 /* disks and CD drives at the SATA controller */
+#define MACHINE_USB_MAX   6 /* disks at the USB controller */
 
 /* What a disk is at. */
-enum machine_bus { MACHINE_VIRTIO, MACHINE_SATA, MACHINE_NVME, MACHINE_SCSI, MACHINE_BUSES };
+enum machine_bus { MACHINE_VIRTIO, MACHINE_SATA, MACHINE_NVME, MACHINE_SCSI, MACHINE_USB, MACHINE_BUSES };
 
-extern const char *const machine_buses[MACHINE_BUSES]; /* "virtio", "sata", "nvme", "scsi" */
+extern const char *const machine_buses[MACHINE_BUSES]; /* "virtio", "sata", "nvme", "scsi", "usb" */
 
 /* What its screen is at: a standard VGA, or one that is a virtio GPU, too. */
 enum machine_vga { MACHINE_VGA_STD, MACHINE_VGA_VIRTIO, MACHINE_VGAS };
@@ -148,6 +149,7 @@ struct machine_config {
 	bool virtio_console;            /* at that of a virtio console instead: hvc0 */
 	bool screen;                    /* it has a VGA adapter, a keyboard and a mouse: screen.h */
 	enum machine_vga vga;           /* with a screen */
+	bool usb;                       /* with a screen: a USB keyboard and a USB tablet besides */
 	bool virtio_input;              /* with a screen: a virtio keyboard and a virtio tablet besides */
 	struct machine_port port;
 	struct machine_net net;

@@ -25,6 +25,7 @@
 
 #define BOARD_SLOT_DISK   2               /* PCI slot of the first disk that has one */
 #define BOARD_AHCI        (31 << 3 | 2)   /* where an ICH9 has its SATA controller: slot 31, function 2; */
+#define BOARD_SLOT_USB    29              /* where an ICH9 has USB, too */
 #define BOARD_AHCI_DIRECT (31 << 3)       /* that of the direct board is not part of one */
 
 /* The devices of a board, in the order in which they were made. */
@@ -37,6 +38,7 @@ struct board {
 	struct device *nic; /* NULL: there is none */
 	struct device *ahci; /* the same */
 	struct device *vga; /* NULL: it has no screen */
+	struct device *xhci; /* NULL: it has no USB */
 	struct device *keyboard, *tablet; /* virtio's; NULL: there are none */
 	struct device *balloon; /* NULL: there is none */
 	struct device *hvc; /* a virtio console: of the machine's console or port, or both */

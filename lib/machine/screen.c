@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "dev/i8042.h"
+#include "dev/usb/xhci.h"
 #include "dev/vga.h"
 #include "dev/virtio/devices.h"
 #include "machine/private.h"
@@ -89,6 +90,8 @@ bool machine_key(struct machine *m, uint8_t key, bool down)
 	if (!takes_input(m))
 		return false;
 	rc = b->keyboard ? virtio_keyboard_key(b->keyboard, key, down) : 0;
+	if (!rc && b->xhci)
+		rc = xhci_key(b->xhci, key, down);
 	return rc ? rc > 0 : i8042_key(b->kbc, key, down);
 }
 
@@ -106,6 +109,7 @@ static uint16_t on_axis(unsigned n, unsigned of)
 bool machine_point(struct machine *m, const struct machine_pointer *p)
 {
 	struct board *b = &m->board;
+	uint16_t at_x, at_y;
 	unsigned x, y;
 	int dx, dy;
 
@@ -117,7 +121,10 @@ bool machine_point(struct machine *m, const struct machine_pointer *p)
 	dy = (int)y - (int)m->pointer_y;
 	m->pointer_x = x;
 	m->pointer_y = y;
-	if (b->tablet && virtio_tablet_point(b->tablet, on_axis(x, p->width), on_axis(y, p->height), p->dz, p->buttons))
+	at_x = on_axis(x, p->width);
+	at_y = on_axis(y, p->height);
+	if ((b->tablet && virtio_tablet_point(b->tablet, at_x, at_y, p->dz, p->buttons)) ||
+	    (b->xhci && xhci_point(b->xhci, at_x, at_y, p->dz, p->buttons)))
 		i8042_mouse(b->kbc, 0, 0, 0, 0); /* and lets go what was held there */
 	else
 		i8042_mouse(b->kbc, dx, dy, p->dz, p->buttons);

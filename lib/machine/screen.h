@@ -7,8 +7,8 @@
  *	machine_key(m, 0x1e, false);
  *	machine_point(m, &(struct machine_pointer){.x = 100, .y = 50, .width = 1024, .height = 768, .buttons = 1});
  *
- * A guest has two keyboards and two pointers: PS/2's, which firmware and boot loaders know, and virtio's. A virtio device whose driver is
- * ready takes what comes, else it is PS/2's: so a guest sees each thing once, and what has no driver is no hole that keys fall into. A key
+ * A guest has two keyboards and two pointers: PS/2's, which firmware and boot loaders know, and virtio's; and perhaps USB's. A virtio device
+ * whose driver is ready takes what comes, else a USB device that is configured, else it is PS/2's: so a guest sees each thing once, and what has no driver is no hole that keys fall into. A key
  * goes up where it went down.
  */
 #ifndef MACHINE_SCREEN_H

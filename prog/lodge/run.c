@@ -45,7 +45,7 @@ struct parts {
 	struct launch_disks disks;
 	enum machine_boot boot[MACHINE_BOOTS];
 	unsigned n_boot;
-	bool agent, snapshot, balloon;
+	bool agent, snapshot, balloon, usb;
 	struct cloud_options cloud;
 };
 
@@ -137,7 +137,7 @@ static int set_disk(void *into, char *value, struct err *err)
 		    !is_switch(comma + 1, "snapshot", &d->throw_away) && !is_format(comma + 1, &d->format) &&
 		    !is_bus(comma + 1, &disks->bus[disks->n]))
 			return err_set(err, EINVAL, "--disk: '%s' is not readonly=on|off, snapshot=on|off, format=raw|qcow2 or "
-				       "bus=virtio|sata|nvme|scsi", comma + 1);
+				       "bus=virtio|sata|nvme|scsi|usb", comma + 1);
 		*comma = 0;
 	}
 	if (!value[0])
@@ -220,7 +220,7 @@ static const struct option options[] = {
 	 offsetof(struct run, parts), 0, 0, set_cpu},
 	{"--memory", "SIZE", "with a unit: 512M, 2G (default: 1G)", OPTION_SIZE, AT(memory), 0, 0,
 	 NULL},
-	{"--disk", "FILE[,OPTION]...", "an image, raw or qcow2; once for each disk: readonly=on, snapshot=on, format=raw|qcow2, bus=virtio|sata|nvme|scsi",
+	{"--disk", "FILE[,OPTION]...", "an image, raw or qcow2; once for each disk: readonly=on, snapshot=on, format=raw|qcow2, bus=virtio|sata|nvme|scsi|usb",
 	 OPTION_OTHER, AT(disks), 0, 0, set_disk},
 	{"--cdrom", "FILE|none", "a CD drive, with this image in it or empty; once for each drive", OPTION_OTHER, AT(disks), 0, 0,
 	 set_cdrom},
@@ -236,6 +236,7 @@ static const struct option options[] = {
 	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", OPTION_WORD, AT(console),
 	 0, 0, NULL},
 	{"--vga", "std|virtio", "what the screen of --display is at: a VGA, or one that is a virtio GPU, too (default: std)", OPTION_WORD, AT(vga), 0, 0, NULL},
+	{"--usb", NULL, "with --display: a USB keyboard and a USB tablet besides", OPTION_FLAG, AT(usb), 0, 0, NULL},
 	{"--balloon", NULL, "the guest can give memory back: what it has free, and what lodge balloon says", OPTION_FLAG, AT(balloon),
 	 0, 0, NULL},
 	{"--agent", NULL, "put lodge-agent behind the initrd, with a port to it", OPTION_FLAG, AT(agent), 0,
@@ -298,6 +299,7 @@ static int configure(void *parts, struct machine_config *config, struct launch_d
 	config->cmdline = r->firmware.image ? NULL : r->append;
 	config->virtio_console = strcmp(r->console, "virtio") == 0;
 	config->vga = strcmp(r->vga, "virtio") == 0 ? MACHINE_VGA_VIRTIO : MACHINE_VGA_STD;
+	config->usb = r->usb;
 	config->balloon = r->balloon;
 	config->port.name = r->agent ? AGENT_PORT : NULL;
 	memcpy(config->boot, r->boot, sizeof(config->boot));
@@ -524,6 +526,8 @@ static int check_usage(const struct run *r, struct err *err)
 		return err_set(err, ERANGE, "a template's guest has no screen: --display is for others");
 	if (strcmp(r->parts.vga, defaults.parts.vga) != 0 && !r->launch.display)
 		return err_set(err, ERANGE, "--vga is for a screen, which --display makes");
+	if (r->parts.usb && !r->launch.display)
+		return err_set(err, ERANGE, "--usb is for a screen, which --display makes");
 	if (r->launch.command && r->incoming)
 		return err_set(err, ERANGE, "a guest that comes from elsewhere runs no command");
 	if (r->launch.command && !r->launch.command[0])

@@ -24,6 +24,7 @@
 #include "dev/storage/nvme.h"
 #include "dev/tests/guest.h"
 #include "dev/tests/nvme.h"
+#include "dev/tests/xhci.h"
 #include "dev/tests/sata.h"
 #include "dev/uart.h"
 #include "dev/vga.h"
@@ -317,6 +318,32 @@ static void use_gpu(struct device *dev)
 	vga_set_linear(dev, 800, 600);
 }
 
+/* A keyboard with a key down that was not asked for, a disk in the middle of a command, and a control transfer, too. */
+static void use_xhci(struct device *dev)
+{
+	uint8_t *p = g_ram + U_DATA + 0x800;
+
+	device_reset(g_host);
+	cfg_write(SLOT, find_cap(SLOT, 5, 0) + 2, 2, 1);
+	usb_start(SLOT);
+	usb_address(SLOT, 1, 2, 1);
+	usb_control(SLOT, 1, 0x00, 9, 1, 0, 0);
+	xhci_key(dev, 0x1e, true);
+	usb_address(SLOT, 2, 1, 3);
+	usb_control(SLOT, 2, 0x00, 9, 1, 0, 0);
+	usb_configure(SLOT, 2, 4, 2, 512);
+	memset(p, 0, 31);
+	le32_put(p, 0x43425355);
+	p[9] = 2;
+	p[12] = 0x80;
+	p[14] = 6;
+	p[15] = 0x12;
+	usb_put(2, 4, U_DATA + 0x800, 31, 1u << 10 | 0x20);
+	usb_ring(SLOT, 2, 4);
+	usb_put(2, 1, 0x01000680 | UINT64_C(18) << 48, 8, 2u << 10 | 0x40);
+	usb_ring(SLOT, 2, 1);
+}
+
 static void use_balloon(struct device *dev)
 {
 	device_reset(g_host);
@@ -358,6 +385,8 @@ static struct device *make_on_board(const struct device_model *m)
 		{&ahci_model, &(struct ahci_config){.host = g_host, .mem = &g_mem, .devfn = PCI_DEVFN(SLOT, 0),
 						    .drives = {{.disk = disk}, {.is_cd = true, .disk = disk}}}, {0}},
 		{&nvme_model, &(struct nvme_config){.host = g_host, .mem = &g_mem, .slot = SLOT, .disk = disk}, {0}},
+		{&xhci_model, &(struct xhci_config){.host = g_host, .mem = &g_mem, .slot = SLOT,
+						    .ports = {{XHCI_DISK, disk}, {.kind = XHCI_KEYBOARD}, {.kind = XHCI_TABLET}}}, {0}},
 		{&virtio_balloon_model, &(struct virtio_balloon_config){.pci = pci}, {0}},
 		{&virtio_blk_model, &(struct virtio_blk_config){.pci = pci, .disk = disk}, {0}},
 		{&virtio_console_model, &(struct virtio_console_config){
@@ -414,6 +443,7 @@ static const struct {
 	{&vga_model, use_vga},
 	{&ahci_model, use_ahci},
 	{&nvme_model, use_nvme},
+	{&xhci_model, use_xhci},
 	{&virtio_balloon_model, use_balloon},
 	{&virtio_blk_model, use_virtio},
 	{&virtio_console_model, use_virtio},
@@ -441,6 +471,7 @@ static const struct {
 	{"/bridge", "self.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/lpc", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/ahci", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
+	{"/xhci", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/nvme", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/vga", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/virtio", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},

@@ -393,6 +393,7 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 	    (json_find(s->description, "screen") &&
 	     (rc = json_get_bool(s->description, "screen", &config->screen, err)) < 0) ||
 	    (rc = get_vga(s, config, err)) < 0 ||
+	    (json_find(s->description, "usb") && (rc = json_get_bool(s->description, "usb", &config->usb, err)) < 0) ||
 	    (json_find(s->description, "virtio-input") &&
 	     (rc = json_get_bool(s->description, "virtio-input", &config->virtio_input, err)) < 0) ||
 	    (json_find(s->description, "balloon") &&
