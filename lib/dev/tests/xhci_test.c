@@ -368,6 +368,12 @@ static void test_rings(void)
 	usb_ring(SLOT, 1, 1);
 	is_int(usb_transferred(SLOT, 1, 1), TRB_ERROR, "data that go to no memory do not");
 	usb_start(SLOT);
+	is_int(usb_address(SLOT, 1, KEYBOARD_PORT, 1), SUCCESS, "a keyboard");
+	for (unsigned i = 0; i < 64; i++)
+		usb_put(1, 1, FREE_RAM, 0x10001, 1u << 10 | (i < 63 ? 0x10 : 0x20));
+	usb_ring(SLOT, 1, 1);
+	is_int(usb_transferred(SLOT, 1, 1), TRB_ERROR, "nor is one of more than 4 MiB");
+	usb_start(SLOT);
 	for (unsigned i = 0; i < 150; i++)
 		usb_trb(U_COMMAND + i * 16, 0, 0, 23u << 10 | 1);
 	bar_out(SLOT, 0, U_DOOR, 4, 0);

@@ -3,7 +3,7 @@
  * The rings of an xHCI controller: events, and transfers of endpoints (xHCI 1.2, sections 4.9 to 4.11).
  *
  * All of a ring is the guest's memory, which it changes while we read. So a TRB is copied once; links are followed LINKS_MAX times and
- * then lead nowhere; a TD has TD_MAX TRBs, or is none. A TD that its device does not take at once is read again later, from its beginning,
+ * then lead nowhere; a TD has TD_MAX TRBs and BYTES_MAX bytes, or is none. A TD that its device does not take at once is read again later, from its beginning,
  * and only how many bytes of it are done is remembered: a guest that has changed it meanwhile gets something else, in its own memory.
  *
  * Nothing is done that needs an event when there is no room for one. When the driver has made room all goes on.
@@ -17,7 +17,8 @@
 
 #define TRB_SIZE     16u
 #define LINKS_MAX    16u
-#define TDS_MAX      256u /* at once, of one endpoint */
+#define TDS_MAX      256u /* at once, of one endpoint; */
+#define BYTES_MAX    (4u << 20) /* in one: the lock is held while they move */
 #define ERDP_BUSY    8u
 #define STS_EVENT    0x08u
 #define IMAN_PENDING 1u
@@ -298,6 +299,8 @@ static bool run_one(struct xhci *x, unsigned slot, unsigned ep)
 
 	if (n == 0)
 		return false;
+	if (n > 0 && total(x, (unsigned)n) > BYTES_MAX)
+		n = -1;
 	if (n < 0 || !u) {
 		n = n < 0 ? 1 : n;
 		return finish(x, slot, ep, (unsigned)n, u ? CODE_TRB : CODE_TRANSACTION, &behind);
