@@ -28,6 +28,7 @@
 #include "dev/storage/ide.h"
 #include "dev/storage/nvme.h"
 #include "dev/uart.h"
+#include "dev/usb/xhci.h"
 #include "dev/vga.h"
 #include "dev/virtio/devices.h"
 #include "dev/vmgenid.h"
@@ -50,18 +51,23 @@
 #define NVME_SLOT 29
 #define SCSI_SLOT 28
 #define VSOCK_SLOT 27
-#define IDE_SLOT 23
-#define E1000_SLOT 26
-#define PORT_SLOT 25
-#define LEGACY_SLOT 22 /* before all others that have ports */
+#define KEYBOARD_SLOT 26
+#define TABLET_SLOT 25
+#define GPU_SLOT 24
+#define XHCI_SLOT 23
+#define STORE_SIZE 0x20000u
+#define IDE_SLOT 22
+#define E1000_SLOT 21
+#define PORT_SLOT 20
+#define LEGACY_SLOT 19 /* before all others that have ports */
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
-static struct device *console, *screen, *balloon;
+static struct device *console, *screen, *balloon, *keyboard, *tablet, *gpu, *usb;
 static unsigned n_devs;
 static struct disk *disk;
 static struct bus *bus;
-static uint8_t *ram, *vram;
+static uint8_t *ram, *vram, *store_of_pictures;
 
 static inline void open_disk(void)
 {
@@ -106,7 +112,7 @@ static const struct place pci_places[] = {
 };
 
 static struct place places[128];
-static unsigned n_places, ahci_place;
+static unsigned n_places, ahci_place, gpu_place;
 
 static inline void add_place(struct place p)
 {
@@ -128,6 +134,9 @@ static inline void list_places(void)
 
 			add_place((struct place){w->place->space, (uint32_t)w->base, (uint32_t)w->place->size});
 		}
+	gpu_place = n_places;
+	for (unsigned i = 0; i < 4; i++) /* doorbells of the GPU; of xHCI, its runtime registers, ports */
+		add_place((struct place){BUS_MMIO, BARS, 8});
 }
 
 /*  [what and width] [place] [offset: 2] [value: 4]  */
@@ -151,12 +160,12 @@ static inline void do_step(const uint8_t *step)
 }
 
 /* What firmware does: decoding on, queues where RAM is, features accepted. */
-static inline void bring_up(unsigned slot)
+static inline uint64_t bring_up_at(unsigned slot, unsigned bar, unsigned at)
 {
 	uint64_t base;
 
 	bus_write(bus, BUS_MMIO, ECAM + slot * 0x8000 + 4, 2, 6);
-	base = bus_read(bus, BUS_MMIO, ECAM + slot * 0x8000 + 0x10, 4);
+	base = (bus_read(bus, BUS_MMIO, ECAM + slot * 0x8000 + 0x10 + bar * 4, 4) & ~15u) + at;
 	bus_write(bus, BUS_MMIO, base + 8, 4, 1);
 	bus_write(bus, BUS_MMIO, base + 12, 4, 1);
 	bus_write(bus, BUS_MMIO, base + 0x14, 1, 11);
@@ -169,6 +178,20 @@ static inline void bring_up(unsigned slot)
 		bus_write(bus, BUS_MMIO, base + 0x1c, 2, 1);
 	}
 	bus_write(bus, BUS_MMIO, base + 0x14, 1, 15);
+	return base;
+}
+
+static inline void bring_up(unsigned slot)
+{
+	bring_up_at(slot, 0, 0);
+}
+
+/* Behind VGA's registers. */
+static inline void bring_up_gpu(void)
+{
+	uint64_t base = bring_up_at(GPU_SLOT, 2, 0x1000);
+
+	places[gpu_place] = (struct place){BUS_MMIO, (uint32_t)base + 0x3000, 8};
 }
 
 /* A port's lists are where queues are. */
@@ -214,6 +237,30 @@ static inline void bring_up_e1000(void)
 	places[ahci_place + 3] = (struct place){BUS_MMIO, (uint32_t)base, 0x120};
 	places[ahci_place + 4] = (struct place){BUS_MMIO, (uint32_t)base + 0x2800, 0x30};
 	places[ahci_place + 5] = (struct place){BUS_MMIO, (uint32_t)base + 0x3800, 0x30};
+}
+
+/* Its rings are in RAM: commands at 0x1000, events at 0x2000; slot n's context is at 0x3000 + 0x400 * n. */
+static inline void bring_up_xhci(void)
+{
+	uint64_t base;
+
+	bus_write(bus, BUS_MMIO, ECAM + XHCI_SLOT * 0x8000 + 4, 2, 6);
+	base = bus_read(bus, BUS_MMIO, ECAM + XHCI_SLOT * 0x8000 + 0x10, 4) & ~15u;
+	for (unsigned n = 1; n <= 8; n++)
+		le64_put(ram + 0x7000 + 8 * n, 0x3000 + 0x400 * n);
+	le64_put(ram + 0x7100, 0x2000);
+	le32_put(ram + 0x7108, 64);
+	bus_write(bus, BUS_MMIO, base + 0x78, 4, 8);
+	bus_write(bus, BUS_MMIO, base + 0x70, 8, 0x7000);
+	bus_write(bus, BUS_MMIO, base + 0x58, 8, 0x1001);
+	bus_write(bus, BUS_MMIO, base + 0x1028, 4, 1);
+	bus_write(bus, BUS_MMIO, base + 0x1038, 8, 0x2000);
+	bus_write(bus, BUS_MMIO, base + 0x1030, 8, 0x7100);
+	bus_write(bus, BUS_MMIO, base + 0x1020, 4, 2);
+	bus_write(bus, BUS_MMIO, base + 0x40, 4, 5);
+	places[gpu_place + 1] = (struct place){BUS_MMIO, (uint32_t)base + 0x2000, 0x24};
+	places[gpu_place + 2] = (struct place){BUS_MMIO, (uint32_t)base + 0x1020, 0x20};
+	places[gpu_place + 3] = (struct place){BUS_MMIO, (uint32_t)base + 0x440, 0x80};
 }
 
 /* A model that is not on this board would be fuzzed by nobody. */
@@ -316,6 +363,17 @@ static inline void make_board(void)
 		.pci = {.host = pci.host, .mem = &mem, .slot = SCSI_SLOT}, .disks = {disk}, .n = 1}, NULL);
 	devs[n++] = device_create(&virtio_vsock_model, bus, NULL, &(struct virtio_vsock_config){
 		.pci = {.host = pci.host, .mem = &mem, .slot = VSOCK_SLOT}, .cid = 3}, NULL);
+	devs[n++] = keyboard = device_create(&virtio_keyboard_model, bus, NULL, &(struct virtio_input_config){
+		.pci = {.host = pci.host, .mem = &mem, .slot = KEYBOARD_SLOT}}, NULL);
+	devs[n++] = tablet = device_create(&virtio_tablet_model, bus, NULL, &(struct virtio_input_config){
+		.pci = {.host = pci.host, .mem = &mem, .slot = TABLET_SLOT}}, NULL);
+	store_of_pictures = calloc(1, STORE_SIZE);
+	devs[n++] = gpu = device_create(&virtio_vga_model, bus, (uint64_t[]){0x23b0, 0x21ce, 0x2a0000}, &(struct virtio_vga_config){
+		.pci = {.host = pci.host, .mem = &mem, .slot = GPU_SLOT}, .vga = {.vram = vram, .vram_size = VRAM_SIZE},
+		.store = store_of_pictures, .store_size = STORE_SIZE}, NULL);
+	devs[n++] = usb = device_create(&xhci_model, bus, NULL, &(struct xhci_config){
+		.host = pci.host, .mem = &mem, .slot = XHCI_SLOT,
+		.ports = {{XHCI_DISK, disk}, {.kind = XHCI_KEYBOARD}, {.kind = XHCI_TABLET}}}, NULL);
 	n_devs = n;
 	see_all();
 	if (!n_places)
@@ -323,8 +381,8 @@ static inline void make_board(void)
 	device_reset(devs[0]);
 	for (unsigned slot = 1; slot <= 6; slot++)
 		bring_up(slot);
-	bring_up(SCSI_SLOT);
-	bring_up(VSOCK_SLOT);
+	for (unsigned slot = TABLET_SLOT; slot <= SCSI_SLOT; slot++)
+		bring_up(slot);
 	bring_up_ahci();
 	bring_up_nvme();
 	bring_up_e1000();
@@ -338,6 +396,8 @@ static inline void make_board(void)
 	bus_write(bus, BUS_PORT, 0xcfc, 4, 0xd0000000);
 	bus_write(bus, BUS_PORT, 0xcf8, 4, 0x80010004);
 	bus_write(bus, BUS_PORT, 0xcfc, 2, 6);
+	bring_up_gpu();
+	bring_up_xhci();
 }
 
 /* What a person does at it, who has other things to do than to look each time: a picture is large. */
@@ -348,8 +408,15 @@ static inline void use_screen(size_t when)
 
 	i8042_key(devs[3], ram[0], ram[1] & 1);
 	i8042_mouse(devs[3], ram[2], -ram[3], 1, ram[4]);
+	virtio_keyboard_key(keyboard, ram[0], ram[1] & 1);
+	xhci_key(usb, ram[2], ram[3] & 1);
+	xhci_point(usb, le16_get(ram + 2), le16_get(ram + 4), ram[1], ram[0]);
+	virtio_tablet_point(tablet, le16_get(ram + 2), le16_get(ram + 4), ram[1], ram[0]);
+	virtio_vga_resize(gpu, le16_get(ram + 6), le16_get(ram + 8));
 	if (when % 16 == 0)
 		vga_show(screen, &s);
+	if (when % 16 == 8)
+		virtio_vga_show(gpu, &s);
 }
 
 static inline void use_board(const uint8_t *data, size_t size)
@@ -374,6 +441,7 @@ static inline void unmake_board(void)
 	bus_destroy(bus);
 	free(ram);
 	free(vram);
+	free(store_of_pictures);
 }
 
 #endif

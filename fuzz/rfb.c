@@ -30,10 +30,17 @@ static void on_key(void *ctx, uint8_t key, bool down)
 	must(key != 0);
 }
 
-static void on_pointer(void *ctx, unsigned x, unsigned y, unsigned buttons)
+static void on_pointer(void *ctx, const struct rfb_pointer *p)
 {
 	(void)ctx;
-	must(x < 65536 && y < 65536 && buttons < 256);
+	must(p->width && p->width <= SURFACE_WIDTH_MAX && p->height && p->height <= SURFACE_HEIGHT_MAX);
+}
+
+static bool on_resize(void *ctx, uint16_t width, uint16_t height)
+{
+	(void)ctx;
+	must(width && width <= SURFACE_WIDTH_MAX && height && height <= SURFACE_HEIGHT_MAX);
+	return width & 1;
 }
 
 static void challenge(void *ctx, uint8_t question[RFB_CHALLENGE], uint8_t answer[RFB_CHALLENGE])
@@ -76,7 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	bool password = size && data[0] & 0x40;
 	struct rfb *v = rfb_open(&(struct rfb_config){
-		.name = "fuzz", .screen = &screen, .challenge = password ? challenge : NULL, .key = on_key, .pointer = on_pointer});
+		.name = "fuzz", .screen = &screen, .challenge = password ? challenge : NULL, .key = on_key, .pointer = on_pointer,
+		.resize = on_resize});
 	int rc = 0;
 
 	must(v != NULL);

@@ -18,6 +18,7 @@
 #include "dev/storage/ide.h"
 #include "dev/storage/nvme.h"
 #include "dev/uart.h"
+#include "dev/usb/xhci.h"
 #include "dev/virtio/devices.h"
 #include "dev/vga.h"
 #include "dev/vmgenid.h"
@@ -45,13 +46,17 @@ const struct device_model *const device_models[] = {
 	&ahci_model,
 	&ide_model,
 	&nvme_model,
+	&xhci_model,
 	&virtio_balloon_model,
 	&virtio_blk_model,
 	&virtio_console_model,
 	&virtio_fs_model,
+	&virtio_keyboard_model,
 	&virtio_net_model,
 	&virtio_rng_model,
 	&virtio_scsi_model,
+	&virtio_tablet_model,
+	&virtio_vga_model,
 	&virtio_vsock_model,
 	NULL,
 };

@@ -26,8 +26,12 @@
 #define FEW      16u    /* colours on a tile that has a palette */
 
 enum { SECURITY_NONE = 1, SECURITY_VNC = 2 };
-enum { RAW = 0, ZRLE = 16, DESKTOP_SIZE = -223, QEMU_KEYS = -258 };
-enum { SET_FORMAT = 0, SET_ENCODINGS = 2, ASK_UPDATE = 3, KEY = 4, POINTER = 5, CUT_TEXT = 6, QEMU = 255 };
+enum { RAW = 0, ZRLE = 16, DESKTOP_SIZE = -223, QEMU_KEYS = -258, EXTENDED_SIZE = -308 };
+enum { SET_FORMAT = 0, SET_ENCODINGS = 2, ASK_UPDATE = 3, KEY = 4, POINTER = 5, CUT_TEXT = 6, SET_SIZE = 251, QEMU = 255 };
+
+/* Who has asked for a size, and what became of it: EXTENDED_SIZE's x and y. */
+enum { ASKED_BY_NOBODY = 0, ASKED_BY_VIEWER = 1 };
+enum { SIZE_FINE = 0, SIZE_PROHIBITED = 1, SIZE_NONE = 3, SIZE_FORWARDED = 4 };
 
 /* What comes next from the viewer, and how long that is. */
 enum stage { VERSION, SECURITY, RESPONSE, INIT, MESSAGE, BODY, ENCODING, STAGES };
@@ -40,7 +44,7 @@ static const uint8_t stage_bytes[STAGES] = {
 static const struct {
 	uint8_t type, bytes;
 } bodies[] = {
-	{SET_FORMAT, 19}, {SET_ENCODINGS, 3}, {ASK_UPDATE, 9}, {KEY, 7}, {POINTER, 5}, {CUT_TEXT, 7}, {QEMU, 11},
+	{SET_FORMAT, 19}, {SET_ENCODINGS, 3}, {ASK_UPDATE, 9}, {KEY, 7}, {POINTER, 5}, {CUT_TEXT, 7}, {SET_SIZE, 7}, {QEMU, 11},
 };
 
 struct format {
@@ -65,8 +69,10 @@ struct rfb {
 	uint8_t answer[RFB_CHALLENGE];
 
 	struct format format;
-	bool zrle, resizes, qemu_keys; /* it understands */
+	bool zrle, resizes, extended, qemu_keys; /* it understands */
 	bool owes_qemu_keys;  /* it has not been told that we do */
+	bool owes_size;       /* nor what became of what it asked for: */
+	uint8_t asked_by, status;
 	bool in_now, over;    /* it has passed the handshake; it has to go */
 	bool wants;           /* an update */
 	uint32_t width, height; /* as it was told */
@@ -327,7 +333,19 @@ static void put_zrle(struct rfb *v, const struct tile *t)
 
 static bool is_resized(const struct rfb *v)
 {
-	return v->resizes && (v->width != v->config.screen->width || v->height != v->config.screen->height);
+	return (v->resizes || v->extended) && (v->width != v->config.screen->width || v->height != v->config.screen->height);
+}
+
+/* With a list of one monitor, which has all of it. */
+static void put_extended_size(struct rfb *v, uint8_t asked_by, uint8_t status)
+{
+	put_rectangle(v, asked_by, status, v->width, v->height, EXTENDED_SIZE);
+	put32(v, 1u << 24);
+	put32(v, 0);
+	put32(v, 0);
+	put16(v, v->width);
+	put16(v, v->height);
+	put32(v, 0);
 }
 
 static void put_size(struct rfb *v)
@@ -335,7 +353,10 @@ static void put_size(struct rfb *v)
 	v->width = v->config.screen->width;
 	v->height = v->config.screen->height;
 	v->damage = all_tiles(v->width, v->height);
-	put_rectangle(v, 0, 0, v->width, v->height, DESKTOP_SIZE);
+	if (v->extended)
+		put_extended_size(v, ASKED_BY_NOBODY, SIZE_FINE);
+	else
+		put_rectangle(v, 0, 0, v->width, v->height, DESKTOP_SIZE);
 }
 
 static void begin_update(struct rfb *v)
@@ -349,16 +370,18 @@ static void begin_update(struct rfb *v)
 	shown = resized ? v->damage : all_tiles(v->width, v->height);
 	for (unsigned y = 0; y < RFB_ROWS; y++)
 		v->damage.row[y] &= shown.row[y];
-	n = count_tiles(&v->damage) + resized + v->owes_qemu_keys;
+	n = count_tiles(&v->damage) + resized + v->owes_qemu_keys + v->owes_size;
 	if (!n)
 		return;
 	put16(v, 0); /* FramebufferUpdate */
 	put16(v, n);
 	if (v->owes_qemu_keys)
 		put_rectangle(v, 0, 0, v->width, v->height, QEMU_KEYS);
+	if (v->owes_size)
+		put_extended_size(v, v->asked_by, v->status);
 	if (resized)
 		put_size(v);
-	v->owes_qemu_keys = v->wants = false;
+	v->owes_qemu_keys = v->owes_size = v->wants = false;
 	v->sending = v->damage;
 	v->damage = (struct rfb_tiles){{0}};
 }
@@ -598,6 +621,13 @@ static int set_format(struct rfb *v, struct err *err)
 	return 0;
 }
 
+static void owe_size(struct rfb *v, uint8_t asked_by, uint8_t status)
+{
+	v->owes_size = true;
+	v->asked_by = asked_by;
+	v->status = status;
+}
+
 static void set_encoding(struct rfb *v, int encoding)
 {
 	switch (encoding) {
@@ -607,11 +637,30 @@ static void set_encoding(struct rfb *v, int encoding)
 	case DESKTOP_SIZE:
 		v->resizes = true;
 		break;
+	case EXTENDED_SIZE: /* that there is a first one says that we have it */
+		if (!v->extended)
+			owe_size(v, ASKED_BY_NOBODY, SIZE_FINE);
+		v->extended = true;
+		break;
 	case QEMU_KEYS:
 		v->owes_qemu_keys |= !v->qemu_keys;
 		v->qemu_keys = true;
 		break;
 	}
+}
+
+/* Where its monitors are to be on it is passed over: there is one. */
+static void take_size(struct rfb *v)
+{
+	uint16_t width = be16_get(v->in + 1), height = be16_get(v->in + 3);
+	uint8_t status = SIZE_NONE;
+
+	v->pass = v->in[5] * 16u;
+	if (!v->extended)
+		return;
+	if (width && height && width <= SURFACE_WIDTH_MAX && height <= SURFACE_HEIGHT_MAX)
+		status = v->config.resize && v->config.resize(v->config.ctx, width, height) ? SIZE_FORWARDED : SIZE_PROHIBITED;
+	owe_size(v, ASKED_BY_VIEWER, status);
 }
 
 /* All of the area again, if it has lost what it had. */
@@ -653,7 +702,7 @@ static int take_body(struct rfb *v, struct err *err)
 		return set_format(v, err);
 	case SET_ENCODINGS:
 		v->encodings = be16_get(v->in + 1);
-		v->zrle = v->resizes = false;
+		v->zrle = v->resizes = false; /* of the others it has been told, and they stay */
 		if (v->encodings)
 			next(v, ENCODING);
 		return 0;
@@ -664,10 +713,15 @@ static int take_body(struct rfb *v, struct err *err)
 		press(v, keys_of_symbol(be32_get(v->in + 3)), v->in[0]);
 		return 0;
 	case POINTER:
-		v->config.pointer(v->config.ctx, be16_get(v->in + 1), be16_get(v->in + 3), v->in[0]);
+		v->config.pointer(v->config.ctx, &(struct rfb_pointer){
+			.x = be16_get(v->in + 1), .y = be16_get(v->in + 3), .width = (uint16_t)v->width,
+			.height = (uint16_t)v->height, .buttons = v->in[0]});
 		return 0;
 	case CUT_TEXT:
 		v->pass = be32_get(v->in + 3);
+		return 0;
+	case SET_SIZE:
+		take_size(v);
 		return 0;
 	case QEMU:
 		take_qemu_key(v);

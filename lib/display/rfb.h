@@ -12,7 +12,8 @@
  * viewer has a bit: to be sent. So one that is slow has what there is at the moment when its tile's turn comes, nothing is queued for it but
  * one piece of 64 KiB, and it holds up nobody.
  *
- * Versions 3.3, 3.7, 3.8; no password or VNC's (DES of a challenge). Encodings raw and ZRLE; DesktopSize; QEMU's extended key events. Pixels
+ * Versions 3.3, 3.7, 3.8; no password or VNC's (DES of a challenge). Encodings raw and ZRLE; DesktopSize and ExtendedDesktopSize, by which a viewer asks for a size
+ * (the RFB protocol as its community keeps it); QEMU's extended key events. Pixels
  * of any true-colour format of 8, 16 or 32 bits.
  */
 #ifndef DISPLAY_RFB_H
@@ -40,14 +41,21 @@ struct rfb_tiles {
 /* Copies what has changed of one picture to the other, which gets its size, too. Those tiles are set; true if there are any. */
 bool rfb_compare(struct surface *seen, const struct surface *now, struct rfb_tiles *changed);
 
+/* Where a viewer's pointer is, on a screen as large as it was told. Buttons from bit 0 on: left, middle, right, wheel up, wheel down. */
+struct rfb_pointer {
+	uint16_t x, y, width, height;
+	uint8_t buttons;
+};
+
 struct rfb_config {
 	const char *name;             /* of the desktop */
 	const struct surface *screen; /* may change between calls */
 	/* What a viewer who knows the password makes of a challenge, that is drawn there. NULL: there is no password. */
 	void (*challenge)(void *ctx, uint8_t challenge[RFB_CHALLENGE], uint8_t answer[RFB_CHALLENGE]);
 	void (*key)(void *ctx, uint8_t key, bool down); /* by its number (dev/ps2.h) */
-	/* Buttons from bit 0 on: left, middle, right, wheel up, wheel down. */
-	void (*pointer)(void *ctx, unsigned x, unsigned y, unsigned buttons);
+	void (*pointer)(void *ctx, const struct rfb_pointer *p);
+	/* A viewer wants a screen of that size. False: it cannot be had. */
+	bool (*resize)(void *ctx, uint16_t width, uint16_t height);
 	void *ctx;
 };
 

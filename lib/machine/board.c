@@ -10,7 +10,7 @@
  *	     slot 1  virtio rng
  *	     slot 2  and on: virtio blk or NVMe, a disk each, in the order of the command line; behind
  *	             them a virtio SCSI controller, if a disk is at one, a virtio console, if that or a port is wanted, a virtio network card, virtio
- *	             file systems, a VGA adapter, if there is a screen, and a virtio balloon
+ *	             file systems, a VGA adapter, virtio keyboard and tablet, if there is a screen, and a virtio balloon
  *
  * The timer chip and the interrupt controllers are not here: they are the engine's
  * (machine/vm.c). A wire is a callback with m->vm as its context, and m->vm is re-opened at
@@ -38,6 +38,7 @@
 #include "dev/storage/ide.h"
 #include "dev/storage/nvme.h"
 #include "dev/uart.h"
+#include "dev/usb/xhci.h"
 #include "dev/vga.h"
 #include "dev/virtio/devices.h"
 #include "dev/vmgenid.h"
@@ -49,6 +50,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { EVENT_GENID = 0 }; /* of GPE0: \_GPE._E00 in dsdt.asl */
 
@@ -464,16 +466,71 @@ static void place_screen(void *ctx, uint64_t at)
 		machine_change_region(m, m->ram.screen, at, m->ram.vram, false, NULL);
 }
 
+static void picture_written(void *ctx, const uint8_t *bytes, uint64_t len)
+{
+	machine_mark_written(ctx, bytes, len);
+}
+
+/* Whole pages, which are zeros when somebody looks; or what they were. */
+static void picture_forgotten(void *ctx, uint8_t *bytes, uint64_t len)
+{
+	(void)ctx;
+	madvise(bytes, len, MADV_REMOVE);
+}
+
 static bool add_screen(struct machine *m, struct err *err)
 {
+	const struct parts *parts = AT(BOARD_VGA, BOARD_DISPI, BOARD_VGA_WINDOW);
 	struct board *b = &m->board;
+	struct vga_config vga = {
+		.host = b->pci, .vram = m->ram.vram, .vram_size = MAP_VRAM, .placed = place_screen, .ctx = m,
+	};
 
 	if (!m->config.screen)
 		return true;
-	b->vga = add(m, &vga_model, AT(BOARD_VGA, BOARD_DISPI, BOARD_VGA_WINDOW), &(struct vga_config){
-		.host = b->pci, .vram = m->ram.vram, .vram_size = MAP_VRAM, .placed = place_screen, .ctx = m,
-	}, err);
+	if (m->config.vga == MACHINE_VGA_VIRTIO)
+		b->vga = add(m, &virtio_vga_model, parts, &(struct virtio_vga_config){
+			.pci = {.host = b->pci, .mem = &m->mem}, .vga = vga, .store = m->ram.pictures, .store_size = MAP_PICTURES,
+			.wrote = picture_written, .forget = picture_forgotten,
+		}, err);
+	else
+		b->vga = add(m, &vga_model, parts, &vga, err);
 	return b->vga != NULL;
+}
+
+static bool add_input(struct machine *m, struct err *err)
+{
+	struct board *b = &m->board;
+	struct virtio_input_config config = {.pci = {.host = b->pci, .mem = &m->mem}};
+
+	if (!m->config.screen || !m->config.virtio_input)
+		return true;
+	b->keyboard = add(m, &virtio_keyboard_model, NULL, &config, err);
+	b->tablet = b->keyboard ? add(m, &virtio_tablet_model, NULL, &config, err) : NULL;
+	return b->tablet != NULL;
+}
+
+_Static_assert(MACHINE_USB_MAX + 2 <= XHCI_PORTS, "a place for each disk, a keyboard and a tablet");
+
+static bool add_usb(struct machine *m, struct err *err)
+{
+	const struct machine_config *c = &m->config;
+	struct xhci_config config = {.host = m->board.pci, .mem = &m->mem, .slot = BOARD_SLOT_USB};
+	bool any = c->screen && c->usb;
+
+	/* SAFE: machine_check_drives() has counted them. */
+	for (unsigned i = 0; i < c->n_disks; i++)
+		if (c->disk_bus[i] == MACHINE_USB) {
+			config.ports[board_disk_place(c, i)] = (struct xhci_port_config){XHCI_DISK, c->disks[i]};
+			any = true;
+		}
+	if (c->screen && c->usb) {
+		config.ports[MACHINE_USB_MAX].kind = XHCI_KEYBOARD;
+		config.ports[MACHINE_USB_MAX + 1].kind = XHCI_TABLET;
+	}
+	if (any)
+		m->board.xhci = add(m, &xhci_model, NULL, &config, err);
+	return !any || m->board.xhci;
 }
 
 static bool add_balloon(struct machine *m, struct err *err)
@@ -500,7 +557,7 @@ int board_create(struct machine *m, struct err *err)
 		return err_set(err, ENOMEM, "no memory for the bus");
 	if (!add_legacy(m, err) || !add_hpet(m, err) || !add_genid(m, err) ||
 	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_ports(m, err) && add_flash(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err) ||
-	    !add_screen(m, err) || !add_balloon(m, err) || !add_ahci(m, err) || !add_ide(m, err))
+	    !add_screen(m, err) || !add_input(m, err) || !add_usb(m, err) || !add_balloon(m, err) || !add_ahci(m, err) || !add_ide(m, err))
 		return err && err->code ? -err->code : -EIO;
 	/* The addresses of all functions are given when the last one is there; or forgotten. */
 	device_reset(b->pci);

@@ -160,13 +160,18 @@ void board_print(const struct board_map *map, FILE *to)
 	print_space(map, true, to);
 }
 
+bool board_is_of(const struct board_place *p, const char *model)
+{
+	return p->model && (strcmp(p->model, model) == 0 || (strcmp(p->model, "vga") == 0 && strcmp(model, "virtio-vga") == 0));
+}
+
 static void print_model(const struct board_map *map, const char *model, FILE *to)
 {
 	static const char *const spaces[BOARD_SPACES] = {"memory", "memory", "ports"};
 	char line[16];
 
 	for (const struct board_place *p = map->at; p < map->at + BOARD_PARTS; p++) {
-		if (!p->model || strcmp(p->model, model))
+		if (!board_is_of(p, model))
 			continue;
 		fprintf(to, "on the board %s: %s %#" PRIx64 " to %#" PRIx64, map->name, spaces[p->space], p->base, board_last(p));
 		fprintf(to, p->n_lines ? ", line %s\n" : "\n", lines(p, line));

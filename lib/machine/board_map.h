@@ -12,6 +12,7 @@
 #ifndef MACHINE_BOARD_MAP_H
 #define MACHINE_BOARD_MAP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -93,6 +94,9 @@ int board_check(const struct board_map *map, struct err *err);
 
 /* The tables of docs/board.md. */
 void board_print(const struct board_map *map, FILE *to);
+
+/* Whether it is a place of that model's: a virtio-vga is where a vga is, of which a board has one. */
+bool board_is_of(const struct board_place *p, const char *model);
 
 /* Where the devices of a model are on each board, a line each. */
 void board_print_model(const char *model, FILE *to);

@@ -7,6 +7,7 @@
  *	scsi            a target each, of a virtio controller, which has the slot behind those
  *	sata            a port each; behind the disks come CD drives
  *	ide             the first and second drive of a cable, and of the other; the same
+ *	usb             a port each
  *
  * Firmware is told in which order to boot by names that Open Firmware would have for the places, a line each, the first one first.
  */
@@ -21,7 +22,7 @@
 #include <stdio.h>
 
 const char *const machine_buses[] = {[MACHINE_VIRTIO] = "virtio", [MACHINE_SATA] = "sata", [MACHINE_NVME] = "nvme",
-					    [MACHINE_SCSI] = "scsi", [MACHINE_IDE] = "ide"};
+					    [MACHINE_SCSI] = "scsi", [MACHINE_USB] = "usb", [MACHINE_IDE] = "ide"};
 const char *const machine_cards[] = {[MACHINE_CARD_VIRTIO] = "virtio", [MACHINE_CARD_E1000] = "e1000"};
 const char *const machine_boots[] = {[MACHINE_BOOT_DISK] = "disk", [MACHINE_BOOT_CDROM] = "cdrom", [MACHINE_BOOT_NET] = "net"};
 
@@ -95,6 +96,9 @@ int machine_check_drives(const struct machine_config *c, struct err *err)
 		return err_set(err, ERANGE, "%u disks and CD drives at SATA: its controller has %u ports", n, MACHINE_SATA_MAX);
 	if (ide > MACHINE_IDE_MAX)
 		return err_set(err, ERANGE, "%u disks and CD drives at IDE: its cables have room for %u", ide, MACHINE_IDE_MAX);
+	n = count(c, MACHINE_USB, c->n_disks);
+	if (n > MACHINE_USB_MAX)
+		return err_set(err, ERANGE, "%u disks at USB: its controller has %u ports for them", n, MACHINE_USB_MAX);
 	return 0;
 }
 
@@ -129,6 +133,8 @@ static void put_disk(FILE *out, const struct machine_config *c, unsigned i)
 		put_ide(out, place);
 	else if (board_is_behind(c, i))
 		put_behind(out, place);
+	else if (c->disk_bus[i] == MACHINE_USB)
+		fprintf(out, "/pci@i0cf8/usb@%x/storage@%x/channel@0/disk@0,0\n", BOARD_SLOT_USB, place + 1);
 	else if (c->disk_bus[i] == MACHINE_NVME)
 		fprintf(out, "/pci@i0cf8/pci8086,5845@%x/namespace@1,0\n", place);
 	else if (c->disk_bus[i] == MACHINE_SCSI)

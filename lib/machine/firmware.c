@@ -9,7 +9,7 @@
  *	etc/smbios/...           the same, by rules of its own
  *	bootorder                disks and CD drives, as Open Firmware would name them (drives.c)
  *	etc/sercon-port          where its screen is, if there is no screen
- *	pci1234,1111.rom         what drives a screen
+ *	pci1234,1111.rom         what drives a screen; pci1af4,1050.rom: of virtio
  *
  * What boots from a network card is in the card's own ROM, where all firmware looks for it.
  *
@@ -221,7 +221,9 @@ static int read_rom(const char *path, uint8_t *to, size_t room, uint32_t *len, s
  * driver. */
 static int add_screen(struct firmware *fw, const struct machine *m, struct err *err)
 {
-	static const char name[] = "vgabios-stdvga.bin";
+	static const char *const names[] = {[MACHINE_VGA_STD] = "vgabios-stdvga.bin", [MACHINE_VGA_VIRTIO] = "vgabios-virtio.bin"};
+	static const char *const files[] = {[MACHINE_VGA_STD] = "pci1234,1111.rom", [MACHINE_VGA_VIRTIO] = "pci1af4,1050.rom"};
+	const char *name = names[m->config.vga];
 	const char *slash = strrchr(m->config.firmware, '/');
 	int dir = slash ? (int)(slash + 1 - m->config.firmware) : 0, rc;
 	char path[PATH_MAX];
@@ -231,7 +233,7 @@ static int add_screen(struct firmware *fw, const struct machine *m, struct err *
 		return 0;
 	rc = read_rom(path, fw->screen, sizeof(fw->screen), &len, err);
 	if (len)
-		add(fw, "pci1234,1111.rom", 0, fw->screen, len);
+		add(fw, files[m->config.vga], 0, fw->screen, len);
 	return rc;
 }
 

@@ -33,6 +33,7 @@
 #include "machine/layer.h"
 #include "machine/saved.h"
 #include "machine/saved/parts.h"
+#include "machine/screen.h"
 #include "machine/tables/tables.h"
 #include "state/state.h"
 
@@ -236,7 +237,7 @@ static int build(struct machine *m, struct err *err)
 	if ((rc = check_config(&m->config, err)) < 0 ||
 	    (!m->loop && (rc = loop_create(&m->loop, err)) < 0) ||
 	    (rc = saved ? open_files_for_reset(m) : open_files(m, err)) < 0 ||
-	    (rc = map_ram_create(&m->ram, m->map, m->config.memory, m->config.screen, incoming ? incoming->ram : -1, &m->mem, err)) < 0 ||
+	    (rc = map_ram_create(&m->ram, m->map, m->config.memory, machine_video(&m->config), incoming ? incoming->ram : -1, &m->mem, err)) < 0 ||
 	    (rc = saved ? machine_load_memory(m, err) : load(m, err)) < 0 ||
 	    (rc = vm_engine_open(&m->vm, m->config.face, err)) < 0 ||
 	    (rc = open_vm(m, err)) < 0 ||

@@ -56,12 +56,18 @@ struct net_port;
 #define MACHINE_PORTS_MAX 8 /* of PCI Express */
 #define MACHINE_SATA_MAX  6 /* disks and CD drives at the SATA controller, */
 #define MACHINE_IDE_MAX   4 /* and at the IDE controller */
+#define MACHINE_USB_MAX   6 /* disks at the USB controller */
 #define MACHINE_CDS_MAX   (MACHINE_SATA_MAX + MACHINE_IDE_MAX)
 
 /* What a disk is at. */
-enum machine_bus { MACHINE_VIRTIO, MACHINE_SATA, MACHINE_NVME, MACHINE_SCSI, MACHINE_IDE, MACHINE_BUSES };
+enum machine_bus { MACHINE_VIRTIO, MACHINE_SATA, MACHINE_NVME, MACHINE_SCSI, MACHINE_USB, MACHINE_IDE, MACHINE_BUSES };
 
-extern const char *const machine_buses[MACHINE_BUSES]; /* "virtio", "sata", "nvme", "scsi", "ide" */
+extern const char *const machine_buses[MACHINE_BUSES]; /* "virtio", "sata", "nvme", "scsi", "usb", "ide" */
+
+/* What its screen is at: a standard VGA, or one that is a virtio GPU, too. */
+enum machine_vga { MACHINE_VGA_STD, MACHINE_VGA_VIRTIO, MACHINE_VGAS };
+
+extern const char *const machine_vgas[MACHINE_VGAS]; /* "std", "virtio" */
 
 /* What firmware boots from. */
 enum machine_boot { MACHINE_BOOT_DISK, MACHINE_BOOT_CDROM, MACHINE_BOOT_NET, MACHINE_BOOTS };
@@ -155,6 +161,9 @@ struct machine_config {
 	unsigned root_ports;            /* on a board with firmware; NVMe disks are behind them, as far as they reach */
 	bool hpet;                      /* on a board that has a place for one */
 	bool screen;                    /* it has a VGA adapter, a keyboard and a mouse: screen.h */
+	enum machine_vga vga;           /* with a screen */
+	bool usb;                       /* with a screen: a USB keyboard and a USB tablet besides */
+	bool virtio_input;              /* with a screen: a virtio keyboard and a virtio tablet besides */
 	struct machine_port port;
 	struct machine_net net;
 	struct machine_share shares[MACHINE_SHARES_MAX];

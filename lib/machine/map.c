@@ -84,12 +84,11 @@ unsigned map_phys_bits(const struct board_map *board, uint64_t memory)
 	return bits;
 }
 
-uint64_t map_size(const struct board_map *board, uint64_t memory, bool screen)
+uint64_t map_size(const struct board_map *board, uint64_t memory, uint64_t video)
 {
 	const struct board_place *at = board->at;
 
-	return memory + (at[BOARD_ROM].what ? at[BOARD_FLASH].size + at[BOARD_ROM].size + at[BOARD_GENID].size : 0) +
-	       (screen ? MAP_VRAM : 0);
+	return memory + (at[BOARD_ROM].what ? at[BOARD_FLASH].size + at[BOARD_ROM].size + at[BOARD_GENID].size : 0) + video;
 }
 
 gpa_t map_shadow_base(unsigned n)
@@ -205,10 +204,10 @@ static void *map(void *at, uint64_t size, int fd)
 	return host;
 }
 
-int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t memory, bool screen, int fd,
+int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t memory, uint64_t video, int fd,
 		   struct guest_mem *mem, struct err *err)
 {
-	uint64_t size = map_size(board, memory, screen);
+	uint64_t size = map_size(board, memory, video);
 	struct stat st;
 	int rc;
 
@@ -239,8 +238,10 @@ int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t 
 		ram->rom = ram->flash + board->at[BOARD_FLASH].size;
 		ram->genid = ram->rom + board->at[BOARD_ROM].size;
 	}
-	if (screen)
-		ram->vram = ram->host + size - MAP_VRAM;
+	if (video)
+		ram->vram = ram->host + size - video;
+	if (video > MAP_VRAM)
+		ram->pictures = ram->vram + MAP_VRAM;
 	rc = add_regions(ram, board, memory, mem, err);
 	if (rc < 0)
 		map_ram_destroy(ram);

@@ -13,7 +13,7 @@
  *	4 GiB             the rest of RAM
  *
  * A board with firmware has other memory besides: a flash chip, a ROM, and a page with the VM generation ID; and one with a screen
- * has video memory. All of it is in one file, RAM first, so that what saves, forks and migrates a guest needs to know of no other.
+ * has video memory, and behind that pictures of a virtio GPU. All of it is in one file, RAM first, so that what saves, forks and migrates a guest needs to know of no other.
  */
 #ifndef MACHINE_MAP_H
 #define MACHINE_MAP_H
@@ -41,6 +41,7 @@ struct err;
 
 #define MAP_HIGH        (4 * GiB)
 #define MAP_VRAM        (16 * MiB)
+#define MAP_PICTURES    (128 * MiB) /* of a virtio GPU */
 
 #define MAP_MEMORY_MIN  (32 * MiB)
 #define MAP_MEMORY_MAX  (512 * GiB)
@@ -65,10 +66,11 @@ unsigned map_phys_bits(const struct board_map *board, uint64_t memory);
 /* Where RAM below the hole ends. */
 gpa_t map_low_end(const struct board_map *board, uint64_t memory);
 
-/* How many bytes such a guest's memory is, with what is no RAM. */
-uint64_t map_size(const struct board_map *board, uint64_t memory, bool screen);
+/* How many bytes such a guest's memory is, with what is no RAM. `video`, here and below, is how many of them belong to its screen: 0,
+ * MAP_VRAM, or MAP_PICTURES more. */
+uint64_t map_size(const struct board_map *board, uint64_t memory, uint64_t video);
 
-#define MAP_SIZE_MAX (MAP_MEMORY_MAX + 64 * MiB) /* at most */
+#define MAP_SIZE_MAX (MAP_MEMORY_MAX + 256 * MiB) /* at most */
 
 /* The memory of this process: one memfd, mapped once, seen by the guest as some regions. */
 struct map_ram {
@@ -78,6 +80,7 @@ struct map_ram {
 	uint64_t memory;           /* of which that much, from its beginning, is RAM */
 	uint8_t *flash, *rom, *genid; /* NULL: there is none, or it is in RAM */
 	uint8_t *vram;             /* MAP_VRAM bytes; NULL: there is no screen */
+	uint8_t *pictures;         /* MAP_PICTURES bytes; NULL: there is no virtio GPU */
 	unsigned screen;           /* the region that leads there; it is nowhere until the adapter says where */
 	unsigned shadow;           /* the first of MCH_SHADOWS regions, if there is a ROM */
 	unsigned variables;        /* the flash's region */
@@ -88,7 +91,7 @@ struct map_ram {
 /* Makes the memory of a guest with `memory` bytes of RAM, and adds its regions to mem. Nothing is reserved: pages come as the guest
  * touches them. On failure there is nothing to undo. `fd` is a memfd of map_size(), of which it takes a duplicate; -1: a
  * new one. */
-int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t memory, bool screen, int fd,
+int map_ram_create(struct map_ram *ram, const struct board_map *board, uint64_t memory, uint64_t video, int fd,
 		   struct guest_mem *mem, struct err *err);
 
 /* Where shadow region n is (dev/pci/mch.h: what a board with a ROM has below 1 MiB, each RAM or ROM), and what is there after a reset: the end of the ROM, or nothing (NULL). */

@@ -27,6 +27,7 @@
 #define BOARD_SLOT_PORTS  28 /* where an ICH9 has them, a function each */
 #define BOARD_SLOT_IDE    30
 #define BOARD_AHCI        (31 << 3 | 2)   /* where an ICH9 has its SATA controller: slot 31, function 2; */
+#define BOARD_SLOT_USB    29              /* where an ICH9 has USB, too */
 #define BOARD_AHCI_DIRECT (31 << 3)       /* that of the direct board is not part of one */
 
 /* The devices of a board, in the order in which they were made. */
@@ -42,6 +43,8 @@ struct board {
 	struct device *nic; /* NULL: there is none */
 	struct device *ahci, *ide; /* the same */
 	struct device *vga; /* NULL: it has no screen */
+	struct device *xhci; /* NULL: it has no USB */
+	struct device *keyboard, *tablet; /* virtio's; NULL: there are none */
 	struct device *balloon; /* NULL: there is none */
 	struct device *hvc; /* a virtio console: of the machine's console or port, or both */
 };
@@ -60,6 +63,7 @@ struct machine {
 	struct firmware *firmware; /* NULL: the board has none */
 	struct boot_entry entry;
 	char boot_text[64];
+	unsigned pointer_x, pointer_y; /* where it was last, for a mouse, which says how it moves */
 	unsigned last_words; /* calls of machine_console_ready() since the end */
 	struct timespec made; /* CLOCK_MONOTONIC, for traces */
 

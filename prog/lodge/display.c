@@ -312,6 +312,7 @@ static void draw(struct display *d)
 	machine_show(d->machine, &d->picture);
 	m.width = d->picture.width;
 	m.height = d->picture.height;
+	m.down = machine_can_resize(d->machine);
 	say(d, &m); /* it has room for one, or is gone */
 }
 
@@ -335,8 +336,11 @@ static void serve(void *ctx, const struct pollfd *p)
 		draw(d);
 	else if (m.what == LINK_KEY)
 		machine_key(d->machine, m.key, m.down);
-	else if (m.what == LINK_MOUSE)
-		machine_mouse(d->machine, m.dx, m.dy, m.dz, m.buttons);
+	else if (m.what == LINK_RESIZE)
+		machine_resize(d->machine, m.width, m.height);
+	else if (m.what == LINK_POINTER)
+		machine_point(d->machine, &(struct machine_pointer){
+			.x = m.x, .y = m.y, .width = m.of_x, .height = m.of_y, .dz = m.dz, .buttons = m.buttons});
 	else
 		give_up(d);
 }

@@ -182,6 +182,7 @@ static int open_display(const struct launch *l, struct session *s, struct machin
 	if (config->saved && !config->screen)
 		return err_set(err, ERANGE, "--display: this machine has no screen, for it was started without --display");
 	config->screen = true;
+	config->virtio_input |= !config->saved;
 	rc = display_open(&s->display, l->display, l->password, err);
 	if (rc == 0 && s->display)
 		log_note("display", "VNC at %s", display_place(s->display));

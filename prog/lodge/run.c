@@ -35,7 +35,7 @@
 
 /* What makes a new machine. */
 struct parts {
-	const char *kernel, *initrd, *append, *console;
+	const char *kernel, *initrd, *append, *console, *vga;
 	struct firmware_options firmware;
 	unsigned cpus, root_ports;
 	struct cpu_model cpu;
@@ -45,7 +45,7 @@ struct parts {
 	struct launch_disks disks;
 	enum machine_boot boot[MACHINE_BOOTS];
 	unsigned n_boot;
-	bool agent, snapshot, balloon, old_virtio;
+	bool agent, snapshot, balloon, old_virtio, usb;
 	struct cloud_options cloud;
 };
 
@@ -61,7 +61,7 @@ static struct document document; /* what the options have said */
 
 static const struct run defaults = {
 	.launch = LAUNCH_DEFAULTS,
-	.parts = {.append = DEFAULT_CMDLINE, .console = "serial", .cpus = 1, .memory = GiB},
+	.parts = {.append = DEFAULT_CMDLINE, .console = "serial", .vga = "std", .cpus = 1, .memory = GiB},
 };
 
 static int set_cpu(void *into, char *value, struct err *err)
@@ -137,7 +137,7 @@ static int set_disk(void *into, char *value, struct err *err)
 		    !is_switch(comma + 1, "snapshot", &d->throw_away) && !is_format(comma + 1, &d->format) &&
 		    !is_bus(comma + 1, &disks->bus[disks->n]))
 			return err_set(err, EINVAL, "--disk: '%s' is not readonly=on|off, snapshot=on|off, format=raw|qcow2 or "
-				       "bus=virtio|sata|nvme|scsi|ide", comma + 1);
+				       "bus=virtio|sata|nvme|scsi|usb|ide", comma + 1);
 		*comma = 0;
 	}
 	if (!value[0])
@@ -229,7 +229,7 @@ static const struct option options[] = {
 	 offsetof(struct run, parts), 0, 0, set_cpu},
 	{"--memory", "SIZE", "with a unit: 512M, 2G (default: 1G)", OPTION_SIZE, AT(memory), 0, 0,
 	 NULL},
-	{"--disk", "FILE[,OPTION]...", "an image, raw or qcow2; once for each disk: readonly=on, snapshot=on, format=raw|qcow2, bus=virtio|sata|nvme|scsi|ide",
+	{"--disk", "FILE[,OPTION]...", "an image, raw or qcow2; once for each disk: readonly=on, snapshot=on, format=raw|qcow2, bus=virtio|sata|nvme|scsi|usb|ide",
 	 OPTION_OTHER, AT(disks), 0, 0, set_disk},
 	{"--cdrom", "FILE|none[,OPTION]", "a CD drive, with this image in it or empty; once for each drive: bus=sata|ide", OPTION_OTHER, AT(disks), 0, 0,
 	 set_cdrom},
@@ -246,6 +246,8 @@ static const struct option options[] = {
 	 set_device},
 	{"--console", "serial|virtio", "ttyS0 or hvc0 (default: serial)", OPTION_WORD, AT(console),
 	 0, 0, NULL},
+	{"--vga", "std|virtio", "what the screen of --display is at: a VGA, or one that is a virtio GPU, too (default: std)", OPTION_WORD, AT(vga), 0, 0, NULL},
+	{"--usb", NULL, "with --display: a USB keyboard and a USB tablet besides", OPTION_FLAG, AT(usb), 0, 0, NULL},
 	{"--balloon", NULL, "the guest can give memory back: what it has free, and what lodge balloon says", OPTION_FLAG, AT(balloon),
 	 0, 0, NULL},
 	{"--old-virtio", NULL, "virtio devices that drivers of before virtio 1.0 know, too", OPTION_FLAG, AT(old_virtio), 0, 0, NULL},
@@ -310,6 +312,8 @@ static int configure(void *parts, struct machine_config *config, struct launch_d
 	config->initrd = r->initrd;
 	config->cmdline = r->firmware.image ? NULL : r->append;
 	config->virtio_console = strcmp(r->console, "virtio") == 0;
+	config->vga = strcmp(r->vga, "virtio") == 0 ? MACHINE_VGA_VIRTIO : MACHINE_VGA_STD;
+	config->usb = r->usb;
 	config->balloon = r->balloon;
 	config->old_virtio = r->old_virtio;
 	config->port.name = r->agent ? AGENT_PORT : NULL;
@@ -544,6 +548,10 @@ static int check_usage(const struct run *r, struct err *err)
 				       "remembers: a template needs readonly=on", r->parts.disks.disks[i].path);
 	if (r->template && r->launch.display)
 		return err_set(err, ERANGE, "a template's guest has no screen: --display is for others");
+	if (strcmp(r->parts.vga, defaults.parts.vga) != 0 && !r->launch.display)
+		return err_set(err, ERANGE, "--vga is for a screen, which --display makes");
+	if (r->parts.usb && !r->launch.display)
+		return err_set(err, ERANGE, "--usb is for a screen, which --display makes");
 	if (r->launch.command && r->incoming)
 		return err_set(err, ERANGE, "a guest that comes from elsewhere runs no command");
 	if (r->launch.command && !r->launch.command[0])

@@ -43,7 +43,8 @@ struct session {
 	bool reset, reset_paused; /* it was stopped to begin anew, and stood still before */
 	bool told_paused;        /* clients of the control socket think that it stands still, */
 	uint32_t told_open;      /* and that these CD drives are open */
-	uint8_t buttons;         /* of the mouse, that one of them holds */
+	uint8_t buttons;         /* of the mouse, that one of them holds; */
+	unsigned at_x, at_y;     /* and where it has put the pointer (qmp/input.c) */
 	int ready;               /* gets `number` when the machine runs, and is closed; -1: nobody waits */
 	int made, go;            /* see launch.h */
 	uint32_t number;

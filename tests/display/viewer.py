@@ -12,7 +12,7 @@ import socket
 import struct
 import zlib
 
-RAW, ZRLE, DESKTOP_SIZE, QEMU_KEYS = 0, 16, -223, -258
+RAW, ZRLE, DESKTOP_SIZE, QEMU_KEYS, EXTENDED_SIZE = 0, 16, -223, -258, -308
 RETURN, SHIFT = 0xff0d, 0xffe1
 SHIFTED = '~!@#$%^&*()_+{}|:"<>?ABCDEFGHIJKLMNOPQRSTUVWXYZ'
 
@@ -89,6 +89,7 @@ class Viewer:
         self.socket.connect(where)
         self.inflate = zlib.decompressobj()
         self.updates = 0
+        self.sizes = []  # (who has asked, what became of it) of each EXTENDED_SIZE
         try:
             self._shake_hands(password)
         except BaseException:
@@ -183,6 +184,11 @@ class Viewer:
             x, y, width, height, encoding = struct.unpack(">HHHHi", self.read(12))
             if encoding == DESKTOP_SIZE:
                 self._resize(width, height)
+            elif encoding == EXTENDED_SIZE:
+                self.read(16 * self.read(4)[0])
+                self.sizes.append((x, y))
+                if (width, height) != (self.width, self.height):
+                    self._resize(width, height)
             elif encoding == RAW:
                 self._take(x, y, width, self._raw(width, height))
             elif encoding == ZRLE:
@@ -212,6 +218,39 @@ class Viewer:
 
     def point(self, x, y, buttons=0):
         self.say(struct.pack(">BBHH", 5, buttons, x, y))
+
+
+    def resize(self, width, height):
+        """Asks for a screen of that size."""
+        self.say(struct.pack(">BxHHBxIHHHHI", 251, width, height, 1, 0, 0, 0, width, height, 0))
+
+
+# -- Letters on a console: known by a list of them that the guest draws first, so no font is needed here.
+
+LETTERS = [chr(c) for c in range(32, 127)]
+LIST_LETTERS = ("exec 3<>/dev/tty1; printf '\\033[?25l\\033[0;37;40m\\033[2J\\033[H' >&3; for i in $(seq 32 126); do "
+                "printf \"\\\\$(printf %o $i)\" >&3; done; echo >&3; echo listed $((1 + 1))\n")
+
+
+def size_and_pixels(picture):
+    return picture if isinstance(picture, tuple) else (picture.width, picture.height, picture.pixels)
+
+
+def cell(pixels, width, column, row):
+    at = row * 16 * width + column * 8
+    return tuple(p for y in range(16) for p in pixels[at + y * width:at + y * width + 8])
+
+
+def read_font(picture):
+    """Of a viewer, or of what read_png() has returned."""
+    width, _, pixels = size_and_pixels(picture)
+    return {cell(pixels, width, i, 0): c for i, c in enumerate(LETTERS)}
+
+
+def read_screen(picture, font):
+    width, height, pixels = size_and_pixels(picture)
+    return "\n".join("".join(font.get(cell(pixels, width, c, r), "?") for c in range(width // 8)).rstrip()
+                     for r in range(height // 16)).strip()
 
 
 def read_png(path):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Guests that firmware boots from a disk: what the tests of this directory share."""
+import hashlib
 import os
 import re
 import subprocess
@@ -30,6 +31,15 @@ def disk(name, more="", efi=False, kernel="cloud"):
 
 def boot(image, *options, **more):
     return Guest(instead=("run", image), options=("--engine", "soft", *options), env=ENV, **more)
+
+
+def from_usb(firmware, name, image):
+    """Firmware, boot loader and kernel read the same disk at USB, each with its own driver."""
+    g = Guest(instead=("run",), options=("--engine", "soft", "--firmware", firmware, "--disk", image + ",bus=usb"), env=ENV)
+    got = ask(g, "until [ -b /dev/sda ]; do sleep 0.1; done; head -c 1048576 /dev/sda | md5sum")
+    with open(image, "rb") as f:
+        want = hashlib.md5(f.read(1 << 20)).hexdigest()
+    ok(got == [want + "  -"], name + ", GRUB, Linux, from a USB disk", g.story())
 
 
 def run(*words):

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A driver that lies to entropy, console, disk, network card, SCSI controller, file system and balloon for as long as it is let. And what
+ * A driver that lies to entropy, console, disk, network card, SCSI controller, file system, balloon, keyboard, tablet and GPU for as long as it is let. And what
  * has the file system's files lies, too: its answers are too long, or nobody's.
  *
  *	dev_liar_test [ROUNDS]
@@ -16,6 +16,7 @@
 #include "block/disk.h"
 #include "dev/virtio/fs_link.h"
 #include "dev/tests/guest.h"
+#include "display/surface.h"
 #include "loop/loop.h"
 #include "net/port.h"
 #include "state/state.h"
@@ -33,9 +34,13 @@
 #define RAM_AT 0x100000u /* guest-physical: what is below is no RAM */
 #define LIAR_RAM 0x8000u
 
-enum { RNG = 1, CONSOLE, DISK, NET, SCSI, FS, BALLOON, VSOCK, SLOTS };
+enum { RNG = 1, CONSOLE, DISK, NET, SCSI, FS, BALLOON, VSOCK, KEYBOARD, TABLET, GPU, SLOTS };
 
-static uint8_t *ram;
+#define PICTURES 0x20000u
+
+static uint8_t *ram, *pictures, vram[0x40000];
+static uint32_t dots[640 * 480];
+static struct surface screen = {.pixels = dots, .room = 640 * 480};
 static volatile bool stop;
 static uint64_t seed = 88172645463325252u;
 
@@ -107,6 +112,22 @@ static void lie_command(uint8_t *at)
 		at[i] = (uint8_t)(below(3) ? below(2) : rnd());
 }
 
+/* A command of a GPU, with numbers that are small, or have no sense; one of few pictures is of a size that there can be. */
+static void lie_picture(uint8_t *at)
+{
+	static const uint16_t types[] = {0x100, 0x101, 0x101, 0x102, 0x103, 0x104, 0x105, 0x105, 0x106, 0x106, 0x107, 0x10a, 0x300, 0x301, 0x999};
+
+	memset(at, 0, 24);
+	le32_put(at, types[below(15)]);
+	at[4] = below(2) == 0;
+	for (unsigned i = 24; i < 64; i += 4)
+		le32_put(at + i, below(10) ? below(below(2) ? 4 : 80) : (uint32_t)rnd());
+	if (le32_get(at) == 0x106) { /* it has memory */
+		le64_put(at + 32, address());
+		le32_put(at + 40, length());
+	}
+}
+
 /* A control message of a console's, somewhere. */
 static void lie_message(uint8_t *at)
 {
@@ -127,26 +148,50 @@ static struct rings place_rings(void)
 	return (struct rings){below(0x800) & ~15u, below(0x1000) & ~1u, below(0x1000) & ~3u};
 }
 
+/* The GPU has VGA's things before virtio's. */
+static void reg_out(unsigned slot, unsigned at, unsigned width, uint64_t value)
+{
+	if (slot == GPU)
+		bar_out(slot, 2, 0x1000 + at, width, value);
+	else
+		bar_out(slot, 0, at, width, value);
+}
+
+static uint64_t reg_in(unsigned slot, unsigned at, unsigned width)
+{
+	return slot == GPU ? bar_in(slot, 2, 0x1000 + at, width) : bar_in(slot, 0, at, width);
+}
+
+/* Some of those that are offered. */
+static void accept_some(unsigned slot, uint64_t features)
+{
+	for (unsigned half = 0; half < 2; half++) {
+		reg_out(slot, 0, 4, half);
+		reg_out(slot, 8, 4, half);
+		reg_out(slot, 12, 4, reg_in(slot, 4, 4) & (features >> 32 * half | half));
+	}
+}
+
 static void bring_up(unsigned slot, struct rings *r, uint64_t features)
 {
 	*r = place_rings();
 	cfg_write(slot, 4, 2, 6);
-	bar_out(slot, 0, STATUS, 1, 0);
-	while (bar_in(slot, 0, STATUS, 1))
+	reg_out(slot, STATUS, 1, 0);
+	while (reg_in(slot, STATUS, 1))
 		sched_yield();
-	bar_out(slot, 0, STATUS, 1, 3);
-	accept_features(slot, offered(slot) & (features | UINT64_C(1) << 32));
-	bar_out(slot, 0, STATUS, 1, 11);
+	reg_out(slot, STATUS, 1, 3);
+	accept_some(slot, features);
+	reg_out(slot, STATUS, 1, 11);
 	for (unsigned n = 0; n < QUEUES; n++) {
-		bar_out(slot, 0, 0x16, 2, n);
-		bar_out(slot, 0, 0x18, 2, SIZE);
-		bar_out(slot, 0, 0x20, 8, RAM_AT + r->desc);
-		bar_out(slot, 0, 0x28, 8, RAM_AT + r->avail);
-		bar_out(slot, 0, 0x30, 8, RAM_AT + r->used);
-		bar_out(slot, 0, 0x1c, 2, 1);
+		reg_out(slot, 0x16, 2, n);
+		reg_out(slot, 0x18, 2, SIZE);
+		reg_out(slot, 0x20, 8, RAM_AT + r->desc);
+		reg_out(slot, 0x28, 8, RAM_AT + r->avail);
+		reg_out(slot, 0x30, 8, RAM_AT + r->used);
+		reg_out(slot, 0x1c, 2, 1);
 	}
 	memset(ram, 0, 0x1000);
-	bar_out(slot, 0, STATUS, 1, 15);
+	reg_out(slot, STATUS, 1, 15);
 }
 
 static void lie(unsigned slot, const struct rings *r)
@@ -160,15 +205,17 @@ static void lie(unsigned slot, const struct rings *r)
 	lie_header(ram + below(LIAR_RAM - 16));
 	lie_message(ram + below(LIAR_RAM - 8));
 	le64_put(ram + r->desc, RAM_AT + 0x2000);
-	le32_put(ram + r->desc + 8, slot == SCSI ? 51 : 16);
+	le32_put(ram + r->desc + 8, slot == SCSI ? 51 : slot == GPU ? 64 : 16);
 	if (slot == SCSI)
 		lie_command(ram + 0x2000);
+	else if (slot == GPU)
+		lie_picture(ram + 0x2000);
 	else
 		lie_header(ram + 0x2000);
 	for (unsigned i = 0; i < SIZE; i++)
 		le16_put(ram + r->avail + 4 + 2 * i, (uint16_t)(below(20) ? below(SIZE) : rnd()));
 	le16_put(idx, (uint16_t)(le16_get(idx) + more));
-	kick(slot, below(QUEUES));
+	reg_out(slot, 0x3000 + 4 * below(QUEUES), 2, 0);
 }
 
 static void *scribble(void *arg)
@@ -360,6 +407,13 @@ static void make_devices(struct device *dev[SLOTS], struct disk *disk)
 		.pci = {.host = g_host, .mem = &g_mem, .slot = BALLOON}}, NULL);
 	dev[VSOCK] = device_create(&virtio_vsock_model, g_bus, NULL, &(struct virtio_vsock_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = VSOCK}, .cid = 3, .port = wires[1].port, .loop = loop}, NULL);
+	dev[KEYBOARD] = device_create(&virtio_keyboard_model, g_bus, NULL, &(struct virtio_input_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = KEYBOARD}}, NULL);
+	dev[TABLET] = device_create(&virtio_tablet_model, g_bus, NULL, &(struct virtio_input_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = TABLET}}, NULL);
+	dev[GPU] = device_create(&virtio_vga_model, g_bus, (uint64_t[]){0x3b0, 0x1ce, 0xa0000}, &(struct virtio_vga_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = GPU}, .vga = {.vram = vram, .vram_size = 0x40000},
+		.store = pictures, .store_size = PICTURES}, NULL);
 	g_mem.drop = drop;
 	device_reset(g_host);
 }
@@ -403,6 +457,7 @@ int main(int argc, char **argv)
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, files) < 0 || pthread_create(&server, NULL, serve_files, NULL))
 		abort();
 	ram = between_guards(LIAR_RAM);
+	pictures = between_guards(PICTURES);
 	make_wires();
 	make_devices(dev, disk);
 	pthread_create(&thread, NULL, scribble, NULL);
@@ -417,6 +472,12 @@ int main(int argc, char **argv)
 				virtio_console_input(dev[CONSOLE], below(2), (const uint8_t *)"hello", 5);
 			if (slot == CONSOLE && below(2))
 				virtio_console_output_ready(dev[CONSOLE], below(2));
+			if (slot == KEYBOARD)
+				virtio_keyboard_key(dev[KEYBOARD], (uint8_t)below(256), below(2));
+			if (slot == TABLET)
+				virtio_tablet_point(dev[TABLET], (uint16_t)rnd(), (uint16_t)rnd(), (int)below(3) - 1, (uint8_t)below(8));
+			if (slot == GPU)
+				virtio_vga_show(dev[GPU], &screen);
 			if (slot == NET || slot == FS || slot == VSOCK)
 				use_wire(&wires[slot == VSOCK]);
 			if ((slot == FS || slot == VSOCK) && below(20) == 0) {
@@ -426,7 +487,7 @@ int main(int argc, char **argv)
 				device_resume(dev[slot]);
 			}
 		}
-		broken += bar_in(slot, 0, STATUS, 1) >> 6 & 1;
+		broken += reg_in(slot, STATUS, 1) >> 6 & 1;
 	}
 	stop = true;
 	pthread_join(thread, NULL);

@@ -29,6 +29,7 @@
 #include "dev/tests/guest.h"
 #include "dev/tests/ide.h"
 #include "dev/tests/nvme.h"
+#include "dev/tests/xhci.h"
 #include "dev/tests/sata.h"
 #include "dev/uart.h"
 #include "dev/vga.h"
@@ -50,7 +51,7 @@
 /* -- Each model, made and used ----------------------------------------------------- */
 
 static struct disk *disk;
-static uint8_t vram[256 << 10];
+static uint8_t pictures[0x20000], vram[256 << 10];
 
 static uint64_t now(void *ctx)
 {
@@ -326,6 +327,91 @@ static void use_virtio(struct device *dev)
 	}
 }
 
+/* Some of what there is to tell has no buffer. */
+static void use_input(struct device *dev)
+{
+	device_reset(g_host);
+	drive(SLOT, ~(UINT64_C(1) << 34), 2, 16);
+	bar_out(SLOT, 0, 0x2000, 2, 0x0111);
+	for (unsigned i = 0; i < 3; i++) {
+		put_desc(0, i, FREE_RAM + 8 * i, 8, F_WRITE, 0);
+		offer(0, 16, i);
+	}
+	kick(SLOT, 0);
+	if (dev->model == &virtio_tablet_model) {
+		virtio_tablet_point(dev, 1000, 20000, -1, 5);
+		return;
+	}
+	virtio_keyboard_key(dev, 0x1e, true);
+	virtio_keyboard_key(dev, 0xd3, true);
+	virtio_keyboard_key(dev, 0x1e, false);
+}
+
+/* A command of the GPU's, in its queue 0: words behind its header. */
+static void command_gpu(uint32_t type, unsigned n, const uint32_t *words)
+{
+	memset(g_ram + FREE_RAM, 0, 24);
+	le32_put(g_ram + FREE_RAM, type);
+	for (unsigned i = 0; i < n; i++)
+		le32_put(g_ram + FREE_RAM + 24 + 4 * i, words[i]);
+	put_desc(0, 0, FREE_RAM, 24 + 4 * n, F_NEXT, 1);
+	put_desc(0, 1, FREE_RAM + 0x400, 24, F_WRITE, 0);
+	offer(0, 16, 0);
+	bar_out(SLOT, 2, 0x1000 + 0x3000, 2, 0);
+}
+
+#define COMMAND_GPU(type, ...) command_gpu(type, sizeof((uint32_t[]){__VA_ARGS__}) / 4, (uint32_t[]){__VA_ARGS__})
+
+/* Two pictures with memory of their own; one is shown, and the other is its cursor. */
+static void use_gpu(struct device *dev)
+{
+	device_reset(g_host);
+	cfg_write(SLOT, 4, 2, 6);
+	cfg_write(SLOT, find_cap(SLOT, PCI_CAP_MSIX, 0) + 2, 2, 0x8000);
+	bar_out(SLOT, 2, 0x1000 + 8, 4, 1);
+	bar_out(SLOT, 2, 0x1000 + 12, 4, 1);
+	bar_out(SLOT, 2, 0x1000 + STATUS, 1, 11);
+	bar_out(SLOT, 2, 0x1000 + 0x18, 2, 16);
+	bar_out(SLOT, 2, 0x1000 + 0x20, 8, DESC(0));
+	bar_out(SLOT, 2, 0x1000 + 0x28, 8, AVAIL(0));
+	bar_out(SLOT, 2, 0x1000 + 0x30, 8, USED(0));
+	bar_out(SLOT, 2, 0x1000 + 0x1c, 2, 1);
+	bar_out(SLOT, 2, 0x1000 + STATUS, 1, 15);
+	COMMAND_GPU(0x101, 5, 2, 100, 50);
+	COMMAND_GPU(0x101, 6, 1, 64, 64);
+	COMMAND_GPU(0x106, 5, 2, 0x20000, 0, 0x3000, 0, 0x30000, 0, 0x3000, 0);
+	COMMAND_GPU(0x106, 6, 1, 0x40000, 0, 0x4000, 0);
+	COMMAND_GPU(0x103, 1, 2, 90, 40, 0, 5);
+	virtio_vga_resize(dev, 800, 600);
+	vga_set_linear(dev, 800, 600);
+}
+
+/* A keyboard with a key down that was not asked for, a disk in the middle of a command, and a control transfer, too. */
+static void use_xhci(struct device *dev)
+{
+	uint8_t *p = g_ram + U_DATA + 0x800;
+
+	device_reset(g_host);
+	cfg_write(SLOT, find_cap(SLOT, 5, 0) + 2, 2, 1);
+	usb_start(SLOT);
+	usb_address(SLOT, 1, 2, 1);
+	usb_control(SLOT, 1, 0x00, 9, 1, 0, 0);
+	xhci_key(dev, 0x1e, true);
+	usb_address(SLOT, 2, 1, 3);
+	usb_control(SLOT, 2, 0x00, 9, 1, 0, 0);
+	usb_configure(SLOT, 2, 4, 2, 512);
+	memset(p, 0, 31);
+	le32_put(p, 0x43425355);
+	p[9] = 2;
+	p[12] = 0x80;
+	p[14] = 6;
+	p[15] = 0x12;
+	usb_put(2, 4, U_DATA + 0x800, 31, 1u << 10 | 0x20);
+	usb_ring(SLOT, 2, 4);
+	usb_put(2, 1, 0x01000680 | UINT64_C(18) << 48, 8, 2u << 10 | 0x40);
+	usb_ring(SLOT, 2, 1);
+}
+
 static void use_balloon(struct device *dev)
 {
 	device_reset(g_host);
@@ -373,16 +459,23 @@ static struct device *make_on_board(const struct device_model *m)
 						   .drives = {{.disk = disk}, {.disk = NULL}, {.disk = NULL}, {.is_cd = true, .disk = disk}}},
 		 {0x1f0, 0x3f6, 0x170, 0x376}},
 		{&nvme_model, &(struct nvme_config){.host = g_host, .mem = &g_mem, .slot = SLOT, .disk = disk}, {0}},
+		{&xhci_model, &(struct xhci_config){.host = g_host, .mem = &g_mem, .slot = SLOT,
+						    .ports = {{XHCI_DISK, disk}, {.kind = XHCI_KEYBOARD}, {.kind = XHCI_TABLET}}}, {0}},
 		{&virtio_balloon_model, &(struct virtio_balloon_config){.pci = pci}, {0}},
 		{&virtio_blk_model, &(struct virtio_blk_config){.pci = pci, .disk = disk}, {0}},
 		{&virtio_console_model, &(struct virtio_console_config){
 			.pci = pci, .ports = {{.output = takes_nothing},
 					      {.name = "org.test.0", .output = takes_nothing}}}, {0}},
 		{&virtio_fs_model, &(struct virtio_fs_config){.pci = pci, .tag = "tag", .fd = -1}, {0}},
+		{&virtio_keyboard_model, &(struct virtio_input_config){.pci = pci}, {0}},
 		{&virtio_net_model, &(struct virtio_net_config){.pci = pci, .port = &port, .mtu = 1500}, {0}},
 		{&virtio_rng_model, &(struct virtio_rng_config){.pci = pci}, {0}},
 		{&virtio_scsi_model, &(struct virtio_scsi_config){.pci = pci, .disks = {disk}, .n = 1}, {0}},
 		{&virtio_vsock_model, &(struct virtio_vsock_config){.pci = pci, .cid = 3}, {0}},
+		{&virtio_tablet_model, &(struct virtio_input_config){.pci = pci}, {0}},
+		{&virtio_vga_model, &(struct virtio_vga_config){
+			.pci = pci, .vga = {.vram = vram, .vram_size = sizeof(vram)}, .store = pictures, .store_size = sizeof(pictures)},
+		 {0x3b0, 0x1ce, 0xa0000}},
 	};
 
 	for (size_t i = 0; i < sizeof(configs) / sizeof(configs[0]); i++)
@@ -428,14 +521,18 @@ static const struct {
 	{&e1000_model, use_e1000},
 	{&ide_model, use_ide},
 	{&nvme_model, use_nvme},
+	{&xhci_model, use_xhci},
 	{&virtio_balloon_model, use_balloon},
 	{&virtio_blk_model, use_virtio},
 	{&virtio_console_model, use_virtio},
 	{&virtio_fs_model, use_virtio},
+	{&virtio_keyboard_model, use_input},
 	{&virtio_net_model, use_virtio},
 	{&virtio_rng_model, use_virtio},
 	{&virtio_scsi_model, use_virtio},
 	{&virtio_vsock_model, use_virtio},
+	{&virtio_tablet_model, use_input},
+	{&virtio_vga_model, use_gpu},
 };
 
 /* -- What is not taken as it is ---------------------------------------------------- */
@@ -456,6 +553,7 @@ static const struct {
 	{"/port", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/port", "fn.saved_ext", 30720, "the same"},
 	{"/ide", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
+	{"/xhci", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/nvme", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/vga", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},
 	{"/virtio", "fn.saved", 2048, "what the guest cannot write of configuration space is the model's"},

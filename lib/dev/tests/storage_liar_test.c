@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A driver that lies to SATA, IDE and NVMe controllers for as long as it is let.
+ * A driver that lies to SATA, IDE, NVMe and USB controllers for as long as it is let.
  *
  *	dev_storage_liar_test [ROUNDS]
  *
- * ahci_test, ide_test and nvme_test have each lie by its name; here they come in any order, and at the worst time: while the device works another
+ * ahci_test, ide_test, nvme_test and xhci_test have each lie by its name; here they come in any order, and at the worst time: while the device works another
  * thread writes over lists, tables, queues and data, so what was read twice would differ. Ports are stopped and reset, and queues
  * deleted, with requests under way.
  *
@@ -17,6 +17,7 @@
 #include "dev/tests/ide.h"
 #include "dev/tests/nvme.h"
 #include "dev/tests/sata.h"
+#include "dev/tests/xhci.h"
 #include "tests/tap.h"
 
 #include <pthread.h>
@@ -27,12 +28,13 @@
 #define DISK_SIZE (128u << 10)
 #define BEHIND    (64u << 10)
 
-enum { SATA = 1, NVME };
+enum { SATA = 1, NVME, USB };
 
 static volatile bool stop;
 static uint64_t seed = 88172645463325252u;
 static int file;
 static unsigned refused, failed, served, fatal, ide_failed, ide_served; /* rounds */
+static unsigned usb_served; /* transfers */
 
 static uint64_t rnd(void)
 {
@@ -259,6 +261,92 @@ static void lie_nvme(struct device *nvme)
 		nvme_up();
 }
 
+/* -- USB --------------------------------------------------------------------------------------- */
+
+/* A disk, a keyboard and a tablet, which a driver has found. */
+static void usb_up(void)
+{
+	usb_start(USB);
+	for (unsigned slot = 1; slot <= 3; slot++) {
+		usb_address(USB, slot, slot, slot == 1 ? 3 : 1);
+		usb_control(USB, slot, 0x00, 9, 1, 0, 0);
+		usb_configure(USB, slot, 3, slot == 1 ? 6 : 7, slot == 1 ? 512 : 8);
+	}
+	usb_configure(USB, 1, 4, 2, 512);
+}
+
+static uint64_t usb_place(void)
+{
+	return below(3) ? address() : U_DCBAA + (below(0x40000) & ~15u);
+}
+
+static void lie_usb_command(void)
+{
+	for (unsigned i = 0; i < 0x200; i += 4)
+		if (below(3) == 0)
+			le32_put(g_ram + U_INPUT + i, below(2) ? below(16) : (uint32_t)rnd());
+	usb_command(USB, below(10) ? 9 + below(9) : below(64), below(3) ? U_INPUT : usb_place(), below(9) << 24 | below(8) << 16 | below(2) << 9);
+}
+
+/* To the disk, perhaps, as it is to be. */
+static void lie_usb_transfer(void)
+{
+	unsigned slot = 1 + below(3), ep = 1 + below(4);
+	uint8_t *p = g_ram + U_DATA + 0x800;
+
+	if (slot == 1 && below(2)) {
+		static const uint8_t codes[] = {0x00, 0x12, 0x25, 0x28, 0x2a, 0x35, 0x42, 0x41, 0x5a};
+
+		memset(p, 0, 31);
+		le32_put(p, 0x43425355);
+		le32_put(p + 8, below(5) ? 512 * below(300) : (uint32_t)rnd());
+		p[12] = below(2) ? 0x80 : 0;
+		p[14] = 10;
+		p[15] = codes[below(sizeof(codes))];
+		p[20] = (uint8_t)below(64);
+		p[23] = (uint8_t)below(below(2) ? 4 : 256);
+		usb_put(1, 4, U_DATA + 0x800, 31, 1u << 10 | 0x20);
+		usb_ring(USB, 1, 4);
+	}
+	for (unsigned i = 1 + below(6); i; i--)
+		usb_put(slot, ep, usb_place(), below(6) ? 512 * below(40) : (uint32_t)rnd(),
+			(below(8) ? ep == 1 ? 2 + below(3) : 1 : below(64)) << 10 | below(128));
+	usb_ring(USB, slot, ep);
+}
+
+static void lie_usb(struct device *usb)
+{
+	static bool is_up;
+
+	if (!is_up || below(30) == 0)
+		usb_up();
+	is_up = true;
+	lie_usb_transfer();
+	if (below(3) == 0)
+		lie_usb_command();
+	xhci_key(usb, (uint8_t)below(256), below(2));
+	xhci_point(usb, (uint16_t)rnd(), (uint16_t)rnd(), 1, (uint8_t)below(8));
+	for (unsigned i = 0; i < 200 && usb_take_event(USB); i++)
+		usb_served += usb_type() == 32 && (usb_code() == 1 || usb_code() == 13);
+	switch (below(60)) {
+	case 0:
+		device_reset(usb);
+		is_up = false;
+		break;
+	case 1:
+		device_pause(usb);
+		device_resume(usb);
+		break;
+	case 2:
+		bar_out(USB, 0, below(0x2100) & ~3u, 4, rnd());
+		is_up = false;
+		break;
+	default:
+		break;
+	}
+	bar_in(USB, 0, below(0x3000), 1u << below(4));
+}
+
 /* -- The machine ---------------------------------------------------------------------------------- */
 
 static void *scribble(void *arg)
@@ -305,7 +393,7 @@ int main(int argc, char **argv)
 {
 	unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 8000;
 	struct disk *cd = make_disk(true), *disk = make_disk(false);
-	struct device *ahci, *ide, *nvme;
+	struct device *ahci, *ide, *nvme, *usb;
 	pthread_t thread;
 
 	g_start();
@@ -313,6 +401,8 @@ int main(int argc, char **argv)
 		.host = g_host, .mem = &g_mem, .devfn = PCI_DEVFN(SATA, 0), .drives = {{.disk = disk}, {.is_cd = true, .disk = cd}}}, NULL);
 	ide = ide_make((struct ide_drive[IDE_DRIVES]){{.disk = disk}, {.is_cd = true, .disk = cd}, {.disk = disk}, {.is_cd = true}});
 	nvme = device_create(&nvme_model, g_bus, NULL, &(struct nvme_config){.host = g_host, .mem = &g_mem, .slot = NVME, .disk = disk}, NULL);
+	usb = device_create(&xhci_model, g_bus, NULL, &(struct xhci_config){.host = g_host, .mem = &g_mem, .slot = USB,
+		.ports = {{XHCI_DISK, disk}, {.kind = XHCI_KEYBOARD}, {.kind = XHCI_TABLET}}}, NULL);
 	device_reset(g_host);
 	sata_start(SATA, 0);
 	sata_start(SATA, 1);
@@ -323,6 +413,7 @@ int main(int argc, char **argv)
 		lie_sata(ahci, cd);
 		lie_ide(ide, cd);
 		lie_nvme(nvme);
+		lie_usb(usb);
 	}
 	stop = true;
 	pthread_join(thread, NULL);
@@ -348,6 +439,10 @@ int main(int argc, char **argv)
 	is_int(nvme_wait(NVME, 1), 0, "and is served");
 	device_destroy(ahci);
 	device_destroy(ide);
+	usb_start(USB);
+	is_int(usb_address(USB, 1, 1, 3), 1, "and one of USB finds its disk");
+	ok(usb_served > rounds / 20, "%u transfers of USB were served", usb_served);
+	device_destroy(usb);
 	device_destroy(nvme);
 	g_stop();
 	disk_close(disk);

@@ -10,11 +10,13 @@
 
 #include "dev/device.h"
 #include "dev/pci/function.h"
+#include "dev/vga.h"
 #include "net/mac.h"
 
 struct disk;
 struct loop;
 struct net_port;
+struct surface;
 
 /* Where a virtio function lives. */
 struct virtio_place {
@@ -100,6 +102,22 @@ struct virtio_vsock_config {
 	struct loop *loop;     /* which waits for it; NULL: nobody does */
 };
 
+struct virtio_input_config {
+	struct virtio_place pci;
+};
+
+#define VIRTIO_TABLET_RANGE 0x8000u /* its axes go from 0 to one less */
+
+struct virtio_vga_config {
+	struct virtio_place pci;
+	struct vga_config vga; /* of which host and slot are in `pci` */
+	uint8_t *store;        /* for pictures: the owner's, and so many bytes, whole pages */
+	uint64_t store_size;
+	/* With the device's lock held: these bytes of the store were written; nobody wants what is in these. May be NULL. */
+	void (*wrote)(void *ctx, const uint8_t *bytes, uint64_t len);
+	void (*forget)(void *ctx, uint8_t *bytes, uint64_t len);
+};
+
 struct virtio_rng_config {
 	struct virtio_place pci;
 };
@@ -108,14 +126,32 @@ extern const struct device_model virtio_balloon_model;
 extern const struct device_model virtio_blk_model;
 extern const struct device_model virtio_console_model;
 extern const struct device_model virtio_fs_model;
+extern const struct device_model virtio_keyboard_model;
 extern const struct device_model virtio_net_model;
 extern const struct device_model virtio_rng_model;
 extern const struct device_model virtio_scsi_model;
+extern const struct device_model virtio_tablet_model;
+extern const struct device_model virtio_vga_model;
 extern const struct device_model virtio_vsock_model;
 
 /* As uart_input() and uart_output_ready(). Port 1 takes all or nothing. */
 size_t virtio_console_input(struct device *console, unsigned port, const uint8_t *bytes, size_t n);
 void virtio_console_output_ready(struct device *console, unsigned port);
+
+/* A key goes down or up (dev/ps2.h has the numbers): 1; 0: this keyboard has nothing to do with it, for its driver is not there, or that key
+ * was not pressed here; -EAGAIN: it is dropped, for the driver has not taken what came before. Any thread. */
+int virtio_keyboard_key(struct device *keyboard, uint8_t key, bool down);
+
+/* The pointer is there, its wheel was turned down by dz, and these buttons are down: left, right, middle from bit 0 on. False: the driver is
+ * not there. Any thread. */
+bool virtio_tablet_point(struct device *tablet, uint16_t x, uint16_t y, int dz, uint8_t buttons);
+
+/* What the monitor of a virtio-vga shows. Any thread; and so are the others. */
+void virtio_vga_show(struct device *dev, struct surface *s);
+
+/* Whether its guest would hear that the monitor is of another size; it is now: false, if it would not, or there is no such size. */
+bool virtio_vga_can_resize(struct device *dev);
+bool virtio_vga_resize(struct device *dev, unsigned width, unsigned height);
 
 /* How many bytes the guest is to give up; what is known of it. */
 void virtio_balloon_set(struct device *balloon, uint64_t bytes);

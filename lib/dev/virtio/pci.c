@@ -9,6 +9,7 @@
  *	BAR 1        MSI-X table and pending bits
  *
  * A transitional device has the legacy interface (legacy.c) in BAR 0, and this in BAR 4.
+ * (A device with other things in its BARs has these elsewhere: struct virtio_type's `bar`.)
  *
  * Five vendor capabilities tell the driver so; the fifth (PCI_CFG) is a small window
  * through which firmware that cannot map BARs reads and writes BAR 0.
@@ -23,7 +24,6 @@
 #define ISR_AT    0x1000u
 #define DEVICE_AT 0x2000u
 #define NOTIFY_AT 0x3000u
-#define BAR_SIZE  0x4000u
 #define NOTIFY_STEP 4u
 #define COMMON_SIZE 0x3cu
 
@@ -49,7 +49,7 @@ void virtio_write_config(struct virtio *v, uint64_t at, unsigned width,
 					      (uint8_t)(value >> (i * 8)));
 }
 
-static uint64_t bar_read(void *ctx, uint64_t at, unsigned width)
+uint64_t virtio_bar_read(void *ctx, uint64_t at, unsigned width)
 {
 	struct virtio *v = ctx;
 
@@ -63,7 +63,7 @@ static uint64_t bar_read(void *ctx, uint64_t at, unsigned width)
 	return 0;
 }
 
-static void bar_write(void *ctx, uint64_t at, unsigned width, uint64_t value)
+void virtio_bar_write(void *ctx, uint64_t at, unsigned width, uint64_t value)
 {
 	struct virtio *v = ctx;
 
@@ -103,11 +103,11 @@ static int add_caps(struct virtio *v, struct err *err)
 {
 	for (unsigned i = 0; i < sizeof(caps) / sizeof(caps[0]); i++) {
 		unsigned len = caps[i].has_extra ? 20 : 16;
-		uint8_t body[18] = {(uint8_t)len, (uint8_t)caps[i].type};
+		bool is_place = caps[i].type != CFG_PCI;
+		uint8_t body[18] = {(uint8_t)len, (uint8_t)caps[i].type, is_place ? (uint8_t)v->bar : 0};
 		int at;
 
-		body[CAP_BAR - 2] = caps[i].type == CFG_PCI ? 0 : (uint8_t)v->bar;
-		le32_put(body + CAP_OFFSET - 2, caps[i].offset);
+		le32_put(body + CAP_OFFSET - 2, caps[i].offset + (is_place ? v->type->bar_at : 0));
 		le32_put(body + CAP_LENGTH - 2, caps[i].length);
 		le32_put(body + CAP_EXTRA - 2, caps[i].extra);
 		at = pci_add_cap(&v->fn, PCI_CAP_VENDOR, body, len - 2, err);
@@ -131,29 +131,29 @@ static bool through_window(struct virtio *v, unsigned at, unsigned width,
 	const uint8_t *cap = v->fn.config + v->pci_cfg;
 	uint32_t length = le32_get(cap + CAP_LENGTH);
 
-	*offset = le32_get(cap + CAP_OFFSET);
+	*offset = le32_get(cap + CAP_OFFSET) - v->type->bar_at;
 	return at == v->pci_cfg + CAP_EXTRA && cap[CAP_BAR] == v->bar && width == length &&
-	       *offset < BAR_SIZE && *offset % width == 0;
+	       *offset < VIRTIO_BAR_SIZE && *offset % width == 0;
 }
 
-/* The host's lock is held, and bar_read() takes ours inside it. */
+/* The host's lock is held, and virtio_bar_read() takes ours inside it. */
 static void config_read(void *ctx, unsigned at, unsigned width)
 {
 	struct virtio *v = ctx;
 	uint32_t offset;
 
 	if (through_window(v, at, width, &offset))
-		le32_put(v->fn.config + at, (uint32_t)bar_read(v, offset, width));
+		le32_put(v->fn.config + at, (uint32_t)virtio_bar_read(v, offset, width));
 }
 
-static void config_written(void *ctx, unsigned at, unsigned width)
+void virtio_config_written(void *ctx, unsigned at, unsigned width)
 {
 	struct virtio *v = ctx;
 	uint32_t offset;
 
 	if (through_window(v, at, width, &offset))
-		bar_write(v, offset, width,
-			  le32_get(v->fn.config + at) & bus_ones(width));
+		virtio_bar_write(v, offset, width,
+				 le32_get(v->fn.config + at) & bus_ones(width));
 }
 
 /* -- Making one -------------------------------------------------------------------- */
@@ -178,8 +178,9 @@ int virtio_init(struct device *dev, const struct virtio_type *type, uint64_t ext
 		.sub_vendor = 0x1af4, .sub_device = 0x1100,
 		.class_code = type->class_code, .pin = 1, .ctx = v,
 		.rom = place->rom,
-		.config_read = config_read, .config_written = config_written,
+		.config_read = config_read, .config_written = virtio_config_written,
 	};
+	v->bar = type->bar;
 	if (place->transitional && type->legacy) {
 		v->fn.device = type->legacy;
 		v->fn.sub_device = type->id;
@@ -188,11 +189,13 @@ int virtio_init(struct device *dev, const struct virtio_type *type, uint64_t ext
 			.size = VIRTIO_LEGACY_SIZE, .io = true, .read = virtio_legacy_read, .write = virtio_legacy_write};
 		v->bar = 4;
 	}
-	v->fn.bars[v->bar] = (struct pci_bar){.size = BAR_SIZE, .read = bar_read, .write = bar_write};
-	msix_init(&v->msix, &v->fn, type->n_queues + 1, 1);
+	v->fn.bars[v->bar] = (struct pci_bar){.size = VIRTIO_BAR_SIZE, .read = virtio_bar_read, .write = virtio_bar_write};
+	if (type->more)
+		type->more(v);
+	msix_init(&v->msix, &v->fn, type->n_queues + 1, type->bar + 1);
 	rc = pci_add(place->host, &v->fn, PCI_DEVFN(place->slot, 0), err);
 	if (rc == 0)
-		rc = msix_add_cap(&v->msix, 1, err);
+		rc = msix_add_cap(&v->msix, type->bar + 1, err);
 	return rc < 0 ? rc : add_caps(v, err);
 }
 

@@ -55,6 +55,11 @@ struct virtio_type {
 	uint16_t queue_size; /* a power of two, at most VQ_SIZE_MAX */
 	uint64_t features;   /* besides what all have */
 	unsigned config_size;
+	/* Where the registers are: BAR `bar` from bar_at on, and MSI-X's in the next one. A device that has other things in its BARs adds them
+	 * and itself to v->fn in more(), before the function is on the bus, and may be NULL. */
+	uint8_t bar;
+	uint16_t bar_at;
+	void (*more)(struct virtio *v);
 	/* The driver kicked queue n, or memory became free: work on it. */
 	void (*kick)(struct virtio *v, unsigned n);
 	/* The driver reads byte `at` of the configuration, or writes it; NULL: zeroes,
@@ -142,6 +147,12 @@ uint64_t virtio_legacy_read(void *ctx, uint64_t at, unsigned width);
 void virtio_legacy_write(void *ctx, uint64_t at, unsigned width, uint64_t value);
 
 extern const struct reg virtio_common_regs[];
+
+/* What the function's handlers do, for more(): the registers, counted from bar_at; and after a write to configuration space. */
+#define VIRTIO_BAR_SIZE 0x4000u
+uint64_t virtio_bar_read(void *ctx, uint64_t at, unsigned width);
+void virtio_bar_write(void *ctx, uint64_t at, unsigned width, uint64_t value);
+void virtio_config_written(void *ctx, unsigned at, unsigned width);
 
 /* The driver rang for queue n, which may not exist. */
 void virtio_kick(struct virtio *v, uint64_t n);

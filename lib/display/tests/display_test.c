@@ -102,7 +102,7 @@ static uint32_t screen_pixels[BIG * BIG], got[BIG * BIG];
 static struct surface screen = {.width = W, .height = H, .pixels = screen_pixels, .room = BIG * BIG};
 static uint8_t stream[1 << 21];
 static size_t n_stream, at;
-static unsigned keys_down, keys_up, last_key, pointer_x, pointer_y, pointer_buttons;
+static unsigned keys_down, keys_up, last_key, pointer_x, pointer_y, pointer_buttons, pointer_of;
 static z_stream inflater;
 static bool raw_seen, zrle_seen, keys_told;
 static unsigned got_width, got_height, tiles_seen[3]; /* one colour, few, many */
@@ -116,12 +116,13 @@ static void on_key(void *ctx, uint8_t key, bool down)
 	keys_up += !down;
 }
 
-static void on_pointer(void *ctx, unsigned x, unsigned y, unsigned buttons)
+static void on_pointer(void *ctx, const struct rfb_pointer *p)
 {
 	(void)ctx;
-	pointer_x = x;
-	pointer_y = y;
-	pointer_buttons = buttons;
+	pointer_x = p->x;
+	pointer_y = p->y;
+	pointer_buttons = p->buttons;
+	pointer_of = p->width;
 }
 
 static void challenge(void *ctx, uint8_t question[RFB_CHALLENGE], uint8_t answer[RFB_CHALLENGE])
@@ -511,7 +512,7 @@ static void test_input(void)
 	say(v, qemu, sizeof(qemu));
 	ok(keys_down == 2 && keys_up == 2 && last_key == 0x9d, "a key by its number, in two ways");
 	say(v, pointer, sizeof(pointer));
-	ok(pointer_x == 258 && pointer_y == 7 && pointer_buttons == 5, "the pointer");
+	ok(pointer_x == 258 && pointer_y == 7 && pointer_buttons == 5 && pointer_of == screen.width, "the pointer, and how wide the screen is");
 	say(v, cut, sizeof(cut));
 	say(v, "\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377\377", 20);
 	say(v, pointer, sizeof(pointer));

@@ -13,6 +13,7 @@
 #include "machine/map.h"
 #include "machine/saved/form.h"
 #include "machine/saved/inside.h"
+#include "machine/screen.h"
 #include "state/state.h"
 
 #include <errno.h>
@@ -371,6 +372,18 @@ static int get_cid(const struct saved *s, struct machine_vsock *vsock, struct er
 								       (unsigned long long)cid);
 }
 
+static int get_vga(const struct saved *s, struct machine_config *config, struct err *err)
+{
+	const char *word;
+	unsigned i = MACHINE_VGA_STD;
+	int rc = get_text(s, "vga", &word, err);
+
+	if (rc == 0 && word)
+		rc = read_word(word, machine_vgas, MACHINE_VGAS, "screen", &i, err);
+	config->vga = (enum machine_vga)i;
+	return rc;
+}
+
 int saved_config(const struct saved *s, struct machine_config *config, struct err *err)
 {
 	const char *console, *board;
@@ -396,6 +409,10 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 	     (rc = json_get_bool(s->description, "hpet", &config->hpet, err)) < 0) ||
 	    (json_find(s->description, "screen") &&
 	     (rc = json_get_bool(s->description, "screen", &config->screen, err)) < 0) ||
+	    (rc = get_vga(s, config, err)) < 0 ||
+	    (json_find(s->description, "usb") && (rc = json_get_bool(s->description, "usb", &config->usb, err)) < 0) ||
+	    (json_find(s->description, "virtio-input") &&
+	     (rc = json_get_bool(s->description, "virtio-input", &config->virtio_input, err)) < 0) ||
 	    (json_find(s->description, "balloon") &&
 	     (rc = json_get_bool(s->description, "balloon", &config->balloon, err)) < 0))
 		return rc;
@@ -404,7 +421,7 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 		return err_set(err, EINVAL, "it has the board '%s', which this lodge does not know", board);
 	if (!config->board->at[BOARD_ROM].what != !config->firmware)
 		return err_set(err, EINVAL, "its board and its firmware do not go together");
-	if (memory > MAP_MEMORY_MAX || map_size(config->board, memory, config->screen) != s->memory_len)
+	if (memory > MAP_MEMORY_MAX || map_size(config->board, memory, machine_video(config)) != s->memory_len)
 		return err_set(err, EINVAL, "its header and its description disagree about memory");
 	if (ports && !config->firmware)
 		return err_set(err, EINVAL, "it has root ports, and no firmware to number what is behind them");

@@ -255,6 +255,12 @@ static char *describe(const struct machine *m, size_t *len)
 		json_bool(&j, "hpet", true);
 	if (m->config.screen)
 		json_bool(&j, "screen", true);
+	if (m->config.vga != MACHINE_VGA_STD)
+		json_str(&j, "vga", machine_vgas[m->config.vga]);
+	if (m->config.usb)
+		json_bool(&j, "usb", true);
+	if (m->config.virtio_input)
+		json_bool(&j, "virtio-input", true);
 	if (m->config.balloon)
 		json_bool(&j, "balloon", true);
 	json_str(&j, "kernel", m->kernel.path);

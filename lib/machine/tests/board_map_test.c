@@ -62,7 +62,7 @@ static unsigned count_parts(const char *model, enum bus_space space, uint64_t si
 
 	for (size_t i = 0; i < ARRAY_SIZE(boards); i++)
 		for (const struct board_place *p = boards[i]->at; p < boards[i]->at + BOARD_PARTS; p++)
-			n += p->model && !strcmp(p->model, model) && p->size == size &&
+			n += board_is_of(p, model) && p->size == size &&
 			     (p->space == BOARD_PORTS) == (space == BUS_PORT);
 	return n;
 }

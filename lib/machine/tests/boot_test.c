@@ -184,7 +184,7 @@ static void test_layout(const struct layout *l)
 	file[0x234] = !l->fixed;
 	le64_put(file + 0x258, l->pref);
 	le32_put(file + 0x260, l->init_size);
-	if (map_ram_create(&own, &board_direct, l->memory, false, -1, &own_mem, &err) < 0) {
+	if (map_ram_create(&own, &board_direct, l->memory, 0, -1, &own_mem, &err) < 0) {
 		ok(false, "guest memory %s", err.text);
 		return;
 	}
@@ -412,7 +412,7 @@ int main(void)
 {
 	struct err err = {0};
 
-	if (!is_int(map_ram_create(&ram, &board_direct, MEMORY, false, -1, &mem, &err), 0, "guest memory %s",
+	if (!is_int(map_ram_create(&ram, &board_direct, MEMORY, 0, -1, &mem, &err), 0, "guest memory %s",
 		    err.text))
 		return done_testing();
 	for (unsigned way = 0; way < 2; way++) { /* through the mapping, through the file */

@@ -283,7 +283,7 @@ int main(void)
 
 	close(mkstemp(dsdt_path));
 	close(mkstemp(ssdt_path));
-	if (!is_int(map_ram_create(&ram, &board_direct, 64 * MiB, false, -1, &mem, &err), 0, "guest memory %s",
+	if (!is_int(map_ram_create(&ram, &board_direct, 64 * MiB, 0, -1, &mem, &err), 0, "guest memory %s",
 		    err.text))
 		return done_testing();
 	test_acpi(1);

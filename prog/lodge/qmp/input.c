@@ -3,7 +3,8 @@
  * Keys and the mouse. All of a command's keys and movements are understood before the first one is sent: the table's check has seen to
  * it, but for numbers.
  *
- * A button stays down until it is said to be up, from one command to the next: so the session notes which are.
+ * A button stays down until it is said to be up, and the pointer where it was put on one axis while it moves on the other, from one command to
+ * the next: so the session notes it. What moves by a way ("rel") is the PS/2 mouse, what is put somewhere ("abs") a tablet.
  */
 #include "base/err.h"
 #include "base/json_read.h"
@@ -19,6 +20,7 @@
 
 #define KEY_MAX  0xff
 #define MOVE_MAX 32767
+#define RANGE    32768u /* of an axis of QMP's, on which "abs" has its place */
 
 static int check_keyboard(struct call *c, struct err *err)
 {
@@ -77,7 +79,7 @@ int do_send_key(struct call *c, struct err *err)
 
 struct move {
 	int dx, dy, dz;
-	bool any;
+	bool any, put;
 };
 
 static bool is_down(const struct json_value *data)
@@ -111,6 +113,22 @@ static void take_movement(const struct json_value *data, struct move *move)
 	move->any = true;
 }
 
+static void take_place(struct session *s, const struct json_value *data, struct move *move)
+{
+	unsigned *at = json_find(data, "axis")->text[0] == 'x' ? &s->at_x : &s->at_y;
+	int value = bounded(strtoll(json_find(data, "value")->text, NULL, 10));
+
+	*at = value > 0 ? (unsigned)value : 0;
+	move->put = true;
+}
+
+static int check_tablet(const struct machine_config *config, struct err *err)
+{
+	if (config->virtio_input || config->usb)
+		return 0;
+	return err_set(err, ENOENT, "the guest has no tablet, and a mouse knows no places");
+}
+
 static int take_event(struct call *c, const struct json_value *event, struct move *move, bool dry, struct err *err)
 {
 	const struct json_value *data = json_find(event, "data");
@@ -123,12 +141,24 @@ static int take_event(struct call *c, const struct json_value *event, struct mov
 		return rc < 0 || dry || machine_key(c->session->machine, key, is_down(data)) ? rc : not_read(err);
 	}
 	if (dry)
-		return 0;
+		return strcmp(type, "abs") == 0 && c->session->config->screen ? check_tablet(c->session->config, err) : 0;
 	if (strcmp(type, "btn") == 0)
 		take_button(c->session, data, move);
+	else if (strcmp(type, "abs") == 0)
+		take_place(c->session, data, move);
 	else
 		take_movement(data, move);
 	return 0;
+}
+
+/* Buttons go with the place, if there is one. */
+static void send_movement(struct session *s, const struct move *move)
+{
+	if (move->put)
+		machine_point(s->machine, &(struct machine_pointer){.x = s->at_x, .y = s->at_y, .width = RANGE, .height = RANGE,
+								    .dz = move->dz, .buttons = s->buttons});
+	else if (move->any)
+		machine_mouse(s->machine, move->dx, move->dy, move->dz, s->buttons);
 }
 
 int do_input(struct call *c, struct err *err)
@@ -143,7 +173,7 @@ int do_input(struct call *c, struct err *err)
 		rc = check_keyboard(c, err);
 	for (const struct json_value *e = list->first; e && rc == 0; e = e->next)
 		rc = take_event(c, e, &move, false, err);
-	if (rc == 0 && move.any)
-		machine_mouse(c->session->machine, move.dx, move.dy, move.dz, c->session->buttons);
+	if (rc == 0)
+		send_movement(c->session, &move);
 	return rc;
 }

@@ -214,16 +214,27 @@ int do_vnc(struct call *c, struct err *err)
 	return 0;
 }
 
+static void write_mouse(struct json *j, const char *name, unsigned index, bool absolute)
+{
+	json_open(j, NULL, '{');
+	json_str(j, "name", name);
+	json_uint(j, "index", index);
+	json_bool(j, "current", true);
+	json_bool(j, "absolute", absolute);
+	json_close(j);
+}
+
+/* All that there are: which one takes a movement its driver decides. */
 int do_mice(struct call *c, struct err *err)
 {
+	const struct machine_config *config = c->session->config;
+
 	(void)err;
-	if (!c->session->config->screen)
-		return 0;
-	json_open(c->answer, NULL, '{');
-	json_str(c->answer, "name", "PS/2 mouse");
-	json_uint(c->answer, "index", 0);
-	json_bool(c->answer, "current", true);
-	json_bool(c->answer, "absolute", false);
-	json_close(c->answer);
+	if (config->screen)
+		write_mouse(c->answer, "PS/2 mouse", 0, false);
+	if (config->screen && config->usb)
+		write_mouse(c->answer, "USB tablet", 1, true);
+	if (config->screen && config->virtio_input)
+		write_mouse(c->answer, "virtio tablet", 2, true);
 	return 0;
 }

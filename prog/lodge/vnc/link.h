@@ -6,7 +6,8 @@
  *	          <-- PASSWORD --                   first of all; eight zeros: there is none
  *	          --- SHOW ------>                  draws the screen into the picture
  *	          <-- SHOWN ------                  how large it is; it stays as it is until the next SHOW
- *	          --- KEY, MOUSE ->
+ *	          --- KEY, POINTER ->
+ *	          --- RESIZE ---->                  a viewer would like the screen to be of that size
  *
  * lodge-vnc listens to strangers, and whoever takes it over can say what is said here: type, and look at the screen.
  */
@@ -22,23 +23,24 @@
 
 #define LINK_PASSWORD_MAX 8 /* of which VNC takes no more */
 
-enum link_what { LINK_PASSWORD = 1, LINK_SHOW, LINK_SHOWN, LINK_KEY, LINK_MOUSE };
+enum link_what { LINK_PASSWORD = 1, LINK_SHOW, LINK_SHOWN, LINK_KEY, LINK_POINTER, LINK_RESIZE };
 
 struct link_message {
 	uint16_t what;
-	uint8_t down;    /* of KEY */
-	uint8_t buttons; /* of MOUSE */
+	uint8_t down;    /* of KEY; of SHOWN: the screen can have another size */
+	uint8_t buttons; /* of POINTER */
 	union {
 		char password[LINK_PASSWORD_MAX];
 		struct {
-			uint32_t width, height; /* of SHOWN */
+			uint32_t width, height; /* of SHOWN, RESIZE */
 		};
 		uint8_t key;
 		struct {
-			int16_t dx, dy, dz;
+			uint16_t x, y, of_x, of_y; /* of POINTER: where, on a picture how large */
 		};
 	};
-	uint32_t nothing;
+	int16_t dz; /* the same: clicks of the wheel, down */
+	uint16_t nothing;
 };
 
 _Static_assert(sizeof(struct link_message) == 16, "as it is sent");

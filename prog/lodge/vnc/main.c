@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lodge-vnc: viewers at one side, a guest's screen, keyboard and mouse at the other.
+ * lodge-vnc: viewers at one side, a guest's screen, keyboard and pointer at the other.
  *
  * lodge starts it for --display vnc=..., and gives it all that it has: a socket to lodge, the picture, a socket that listens (link.h).
  * It opens nothing, and has shut itself in before the first stranger's byte (lib/sandbox, role "vnc"). It ends when lodge does.
@@ -51,11 +51,12 @@ static struct {
 	char password[LINK_PASSWORD_MAX];
 	struct surface shown, seen; /* what lodge draws; what viewers are shown of it */
 	bool asked;                 /* lodge is drawing */
+	bool resizes;               /* the guest's screen can have another size, as lodge said last */
 	uint64_t next, pause;       /* when it is asked again, how long that was */
 	uint64_t deaf_until;
 	struct link_message events[EVENTS];
 	unsigned n_events, first_event;
-	unsigned x, y, buttons; /* of the pointer, as it was told last */
+	unsigned buttons; /* of the pointer, as they were told last */
 	unsigned notes;
 } d;
 
@@ -83,20 +84,26 @@ static void on_key(void *ctx, uint8_t key, bool down)
 	add_event((struct link_message){.what = LINK_KEY, .key = key, .down = down});
 }
 
-/* Viewers say where the pointer is, a mouse how it moves. Its buttons are left, right, middle; the wheel's two are clicks here. */
-static void on_pointer(void *ctx, unsigned x, unsigned y, unsigned buttons)
+/* Its buttons are left, right, middle for lodge; the wheel's two are clicks here. */
+static void on_pointer(void *ctx, const struct rfb_pointer *p)
 {
-	unsigned pressed = buttons & ~d.buttons;
+	unsigned buttons = p->buttons, pressed = buttons & ~d.buttons;
 
 	(void)ctx;
 	add_event((struct link_message){
-		.what = LINK_MOUSE, .dx = (int16_t)(x - d.x), .dy = (int16_t)(y - d.y),
+		.what = LINK_POINTER, .x = p->x, .y = p->y, .of_x = p->width, .of_y = p->height,
 		.dz = (int16_t)((pressed & 16 ? 1 : 0) - (pressed & 8 ? 1 : 0)),
 		.buttons = (uint8_t)((buttons & 1) | (buttons & 4) >> 1 | (buttons & 2) << 1),
 	});
-	d.x = x;
-	d.y = y;
 	d.buttons = buttons;
+}
+
+static bool on_resize(void *ctx, uint16_t width, uint16_t height)
+{
+	(void)ctx;
+	if (d.resizes)
+		add_event((struct link_message){.what = LINK_RESIZE, .width = width, .height = height});
+	return d.resizes;
 }
 
 /* False: it takes no more now. */
@@ -172,7 +179,7 @@ static void let_in(void)
 {
 	const struct rfb_config config = {
 		.name = "lodge", .screen = &d.seen, .challenge = d.password[0] ? make_challenge : NULL,
-		.key = on_key, .pointer = on_pointer,
+		.key = on_key, .pointer = on_pointer, .resize = on_resize,
 	};
 	int fd = accept4(LINK_LISTEN, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct viewer *w = find_place();
@@ -228,6 +235,7 @@ static void take_picture(const struct link_message *m)
 	d.asked = false;
 	if (!m->width || !m->height || m->width > SURFACE_WIDTH_MAX || m->height > SURFACE_HEIGHT_MAX)
 		exit(1);
+	d.resizes = m->down;
 	d.shown.width = m->width;
 	d.shown.height = m->height;
 	if (!rfb_compare(&d.seen, &d.shown, &changed)) {
