@@ -98,6 +98,8 @@
 #define MTA   128u
 #define RA    16u
 #define BURST 64u       /* frames at once, from there; and four times as many to there */
+#define MSS_MIN    64u   /* less, and a frame would be thousands */
+#define PIECES_MAX 1024u
 #define PARTS 512u      /* descriptors of a frame, at most */
 #define PULLED_NS UINT64_C(1000000000)
 
@@ -394,16 +396,16 @@ static void fix_headers(const struct e1000 *n, uint8_t *s, uint32_t len, uint32_
 /* SAFE: what fix_headers() touches is in the header, and that is in the frame. */
 static bool can_cut(const struct context *c, uint32_t len)
 {
-	return c->mss && c->header <= len && c->header + c->mss <= JUMBO && c->ip_start + 20u <= c->header && c->start + 14u <= c->header &&
+	return c->mss >= MSS_MIN && c->header <= len && c->header + c->mss <= JUMBO && c->ip_start + 20u <= c->header && c->start + 14u <= c->header &&
 	       c->at + 2u <= c->header && c->ip_at + 2u <= c->header;
 }
 
-/* In pieces, from where it has come to. */
+/* In pieces, from where it has come to. So many at once; then it is as if there was no room, and others have their turn. */
 static bool send_cut(struct e1000 *n, const struct packet *p)
 {
 	const struct context *c = &n->context;
 	uint8_t *s = n->segment;
-
+	unsigned left = PIECES_MAX;
 	uint32_t all;
 
 	if (!can_cut(c, p->len))
@@ -418,7 +420,7 @@ static bool send_cut(struct e1000 *n, const struct packet *p)
 		memcpy(s + c->header, n->frame + c->header + n->gone, part);
 		fix_headers(n, s, c->header + part, n->gone, n->gone + part == all);
 		put_sums(n, p, s, c->header + part);
-		if (!send_bytes(n, p, s, c->header + part))
+		if (!left-- || !send_bytes(n, p, s, c->header + part))
 			return false;
 		n->gone += part;
 		if (!all)

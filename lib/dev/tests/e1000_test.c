@@ -259,7 +259,7 @@ static void test_cutting(void)
 	is_int(seen, whole, "that is all");
 	is_int(sent(), 0, "and no more");
 	is_int(in(TDH), 3, "the context is done, too");
-	put_context(3, 0);
+	put_context(3, 63); /* thousands of pieces */
 	put(4, OUT, 200, 0x2d)[10] |= 0x10;
 	put_context(5, 1000);
 	g_ram[TX_RING + 5 * 16 + 13] = 20; /* a header without room for TCP */

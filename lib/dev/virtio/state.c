@@ -44,7 +44,7 @@ int virtio_loaded(struct device *dev, uint64_t away, struct err *err)
 	struct virtio *v = (struct virtio *)dev;
 
 	(void)away;
-	if (v->legacy && (v->bar == 0 || v->status & VIRTIO_FEATURES_OK || v->accepted & ~(uint32_t)(v->offered | VIRTIO_F_ANY_LAYOUT)))
+	if (v->legacy && (v->bar == 0 || v->status & VIRTIO_FEATURES_OK || v->accepted & ~(uint64_t)(uint32_t)(v->offered | VIRTIO_F_ANY_LAYOUT)))
 		return err_set(err, EINVAL, "the driver is one of before virtio 1.0, and uses what this device does not offer those");
 	if (v->status & VIRTIO_FEATURES_OK && v->accepted & ~v->offered) /* before, a driver may have said anything */
 		return err_set(err, EINVAL,
