@@ -460,6 +460,8 @@ static void place_screen(void *ctx, uint64_t at)
 	struct machine *m = ctx;
 	struct err err = {0};
 
+	if (m->mem.regions[m->ram.screen].base == at) /* another register was written */
+		return;
 	if (machine_change_region(m, m->ram.screen, GUEST_NOWHERE, m->ram.vram, false, &err) < 0)
 		machine_fail(m, &err);
 	else if (at != GUEST_NOWHERE)

@@ -102,6 +102,7 @@
 #define PIECES_MAX 1024u
 #define PARTS 512u      /* descriptors of a frame, at most */
 #define PULLED_NS UINT64_C(1000000000)
+#define PULLED_MAX 10u
 
 /* Of a ring: registers 0x00 to 0x18 behind its beginning. */
 struct ring {
@@ -122,6 +123,8 @@ struct e1000 {
 	struct loop_source source;
 	struct loop_timer call, plug;
 	bool pulled, unplugged, paused;
+	bool seen;       /* the driver has looked while the cable was pulled */
+	unsigned waited; /* seconds for that */
 	bool full;      /* the cable takes no more now */
 	bool starved;   /* a frame waits for buffers */
 	bool listening;
@@ -159,10 +162,11 @@ static void interrupt(struct e1000 *n, uint32_t why)
 enum { PHY_CONTROL = 0, PHY_STATUS = 1, PHY_ID = 2, PHY_OWN = 4, PHY_PARTNER = 5, PHY_GIGABIT = 9, PHY_GIGABIT_STATUS = 10, PHY_STATE = 17 };
 
 /* Of a link of 1000 Mb/s, or of none. */
-static uint16_t read_phy(const struct e1000 *n, unsigned reg)
+static uint16_t read_phy(struct e1000 *n, unsigned reg)
 {
 	switch (reg) {
 	case PHY_STATUS:
+		n->seen = n->seen || !n->link;
 		return n->link ? 0x796d : 0x7949;
 	case PHY_PARTNER:
 		return n->link ? 0x45e1 : 0;
@@ -206,6 +210,10 @@ static void plug_in(void *ctx)
 	struct e1000 *n = ctx;
 
 	scoped_lock(&n->dev.lock);
+	if (n->pulled && !n->paused && !n->seen && ++n->waited < PULLED_MAX) {
+		loop_timer_set(&n->plug, loop_now() + PULLED_NS); /* a driver that looks each other second, and has a slow host */
+		return;
+	}
 	n->pulled = n->pulled && n->paused; /* resume sets the timer again */
 	update_link(n);
 }
@@ -1203,6 +1211,8 @@ static int loaded(struct device *dev, uint64_t away, struct err *err)
 	if (n->rx.len & ~0xfff80u || n->tx.len & ~0xfff80u)
 		return err_set(err, EINVAL, "rings of %u and %u bytes: they are multiples of 128", n->rx.len, n->tx.len);
 	n->pulled = n->link = true; /* resume tells the driver that it is not */
+	n->seen = false;
+	n->waited = 0;
 	pci_function_loaded(&n->fn);
 	return 0;
 }

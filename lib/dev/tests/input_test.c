@@ -99,7 +99,8 @@ static void test_keyboard_config(void)
 	ok(answer(0) == 6 && !answer(1), "of a bus that is none");
 	ok(has(EV_KEY, KEY_A) && has(EV_KEY, KEY_F12) && has(EV_KEY, KEY_102ND) && has(EV_KEY, KEY_DELETE) && has(EV_KEY, KEY_RIGHTMETA),
 	   "it has keys");
-	ok(!has(EV_KEY, 0) && !has(EV_KEY, BTN_LEFT), "and no buttons");
+	ok(has(EV_KEY, KEY_UP) && has(EV_KEY, KEY_DOWN) && has(EV_KEY, KEY_LEFT) && has(EV_KEY, KEY_RIGHT), "all four arrows");
+	ok(!has(EV_KEY, 0) && !has(EV_KEY, BTN_LEFT) && !has(EV_KEY, BTN_0), "and no buttons");
 	ok(has(EV_LED, LED_CAPSL) && has(EV_REP, REP_DELAY), "LEDs, and it repeats");
 	is_int(ask(0x11, EV_ABS), 0, "no axes");
 	is_int(ask(0x12, 0), 0, "of which nothing is known");

@@ -625,14 +625,16 @@ static void flip(struct device *dev, struct state_out *state, const struct field
 }
 
 /* One device takes them all, as making one takes long; that a new one does is seen before. */
+static size_t stride = 1; /* each bit, or each so manieth, from another one on in each field */
+
 static void flip_all(const struct device_model *m, struct state_out *state, const char *which)
 {
 	struct device *dev = make(m);
 	struct field f = {0};
 	struct tally t = {0};
 
-	for (; next_field(state->bytes, state->len, &f); t.of_field = 0)
-		for (size_t bit = 0; bit < (size_t)f.count * f.width * 8; bit++)
+	for (size_t n = 0; next_field(state->bytes, state->len, &f); t.of_field = 0, n++)
+		for (size_t bit = n % stride; bit < (size_t)f.count * f.width * 8; bit += stride)
 			flip(dev, state, &f, bit, &t);
 	unmake(dev);
 	is_int(t.wrong, 0, "%s, %s: of its bits %u are kept, %u refused with a sentence, %u normalised",
@@ -734,6 +736,8 @@ int main(int argc, char **argv)
 
 	if (argc < 2)
 		return 2;
+	if (argc > 2 && !freeze)
+		stride = (size_t)atoi(argv[1]);
 	open_disk();
 	for (const struct device_model *const *m = device_models; *m; m++)
 		ok(is_listed(*m), "%s is tested here", (*m)->name);

@@ -297,20 +297,26 @@ static void test_disk(void)
 	move(3, U_DATA, 512, 512);
 	ok(le32_get(g_ram + U_DATA) == 0 && le32_get(g_ram + U_DATA + 508) == 0, "and are zeros");
 	take_status(9, 0);
+	put_command(10, 512, false, CDB(0x41, 0, 0, 0, 0, 20, 0, 0, 3, 0));
+	memset(g_ram + U_DATA, 0, 512);
+	is_int(move(4, U_DATA, 512, 512), SUCCESS, "WRITE SAME's sector");
+	is_int(take_status(10, 0), 0, "is written three times");
+	put_command(11, 3 * 512, true, CDB(0x28, 0, 0, 0, 0, 21, 0, 0, 3, 0));
+	move(3, U_DATA, 3 * 512, 512);
+	ok(le32_get(g_ram + U_DATA) == 0 && le32_get(g_ram + U_DATA + 2 * 512 - 4) == 0 && is_sector(g_ram + U_DATA + 2 * 512, 785), "and no more often");
+	take_status(11, 0);
 }
 
-/* In the middle of a command's data, and into another controller. */
-static void test_moment(void)
+/* Saved, and loaded into another one. */
+static void save_and_load(const char *name)
 {
 	struct state_out out = {0};
 	struct state_in in;
 	struct err err = {0};
 	unsigned used = 0;
 
-	put_command(20, 100 * 512, true, CDB(0x28, 0, 0, 0, 4, 0, 0, 0, 100, 0));
-	is_int(move(3, FREE_RAM, 1024, 1000), SUCCESS, "a part of what is read");
 	device_pause(dev);
-	is_int(device_save(dev, "xhci", &out), 0, "then it is saved");
+	is_int(device_save(dev, "xhci", &out), 0, "%s: it is saved", name);
 	device_destroy(dev);
 	dev = device_create(&xhci_model, g_bus, NULL, &(struct xhci_config){
 		.host = g_host, .mem = &g_mem, .slot = SLOT,
@@ -320,11 +326,26 @@ static void test_moment(void)
 	is_int(device_load(dev, "xhci", &in, 0, &used, &err), 0, "and loaded into another one %s", err.text);
 	cfg_write(SLOT, 4, 2, 6);
 	device_resume(dev);
+	free(out.bytes);
+}
+
+/* In the middle of a command's data, and after commands of each kind. */
+static void test_moment(void)
+{
+	put_command(18, 0, true, CDB(0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+	is_int(take_status(18, 0), 0, "it is flushed");
+	save_and_load("after a flush");
+	put_command(19, 512, false, CDB(0x41, 0, 0, 0, 0, 20, 0, 0, 1, 0));
+	is_int(move(4, FREE_RAM + 0x80000, 512, 512), SUCCESS, "zeros");
+	is_int(take_status(19, 0), 0, "are written");
+	save_and_load("after zeros");
+	put_command(20, 100 * 512, true, CDB(0x28, 0, 0, 0, 4, 0, 0, 0, 100, 0));
+	is_int(move(3, FREE_RAM, 1024, 1000), SUCCESS, "a part of what is read");
+	save_and_load("in the middle of a command");
 	is_int(move(3, FREE_RAM + 1024, 100 * 512 - 1024, 5000), SUCCESS, "which goes on");
 	ok(is_sector(g_ram + FREE_RAM, 1024) && is_sector(g_ram + FREE_RAM + 512, 1025) && is_sector(g_ram + FREE_RAM + 99 * 512, 1123),
 	   "with what comes then");
 	is_int(take_status(20, 0), 0, "and ends it");
-	free(out.bytes);
 }
 
 static void test_lost(void)

@@ -47,7 +47,16 @@ static bool submit(struct usb_storage *s, enum disk_op op, uint64_t at, uint64_t
 {
 	s->iov = (struct iovec){s->buffer, len};
 	s->asked = (uint32_t)len; /* SAFE: the buffer is no larger */
-	s->req = (struct disk_req){.op = op, .at = at, .iov = &s->iov, .n_iov = op == DISK_FLUSH ? 0 : 1, .sync = s->cmd.io.sync, .done = done};
+	s->req = (struct disk_req){.op = op, .at = at, .iov = &s->iov, .n_iov = 1, .sync = s->cmd.io.sync, .done = done};
+	s->busy = !disk_submit(s->unit.disk, &s->req);
+	return s->busy;
+}
+
+/* What the command says as a whole, without data of its own: a flush, zeros. */
+static bool submit_whole(struct usb_storage *s)
+{
+	s->req = s->cmd.io;
+	s->req.done = done;
 	s->busy = !disk_submit(s->unit.disk, &s->req);
 	return s->busy;
 }
@@ -147,7 +156,7 @@ static void begin(struct usb_storage *s)
 		s->op = (uint8_t)s->cmd.io.op;
 		s->at = s->cmd.io.at;
 		s->io_left = s->cmd.len;
-		if (s->op != DISK_READ && s->op != DISK_WRITE && !submit(s, s->cmd.io.op, s->at, 0))
+		if (s->op != DISK_READ && s->op != DISK_WRITE && !submit_whole(s))
 			end(s);
 		break;
 	case SCSI_RANGES:
@@ -352,7 +361,7 @@ const struct state_field usb_storage_fields[] = {
 	STATE_PART(struct usb_storage, cmd, cmd_fields),
 	STATE_UPTO(struct usb_storage, phase, STORAGE_PHASES - 1),
 	STATE_UPTO(struct usb_storage, status, 1),
-	STATE_UPTO(struct usb_storage, op, DISK_WRITE),
+	STATE_UPTO(struct usb_storage, op, DISK_ZERO), /* only reads and writes move data */
 	STATE(struct usb_storage, collects),
 	STATE(struct usb_storage, tag),
 	STATE(struct usb_storage, left),

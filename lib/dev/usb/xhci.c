@@ -543,6 +543,7 @@ static void fini(struct device *dev)
 	struct xhci *x = (struct xhci *)dev;
 
 	pthread_mutex_lock(&dev->lock);
+	x->paused = true; /* what has ended begins nothing more: rings may have no end */
 	wait_all(x);
 	pthread_mutex_unlock(&dev->lock);
 	for (unsigned n = 1; n <= XHCI_PORTS; n++)

@@ -185,7 +185,8 @@ static unsigned transfer(struct xhci *x, struct usb_device *u, struct endpoint *
 {
 	uint64_t all = total(x, n);
 	uint8_t packet[USB_PACKET_MAX];
-	unsigned number = ep / 2, most = e->packet && e->packet < USB_PACKET_MAX ? e->packet : USB_PACKET_MAX;
+	/* What is sent is in packets of our own descriptors' size, for the lock is held for each of them. */
+	unsigned number = ep / 2, most = ep & 1 && e->packet && e->packet < USB_PACKET_MAX ? e->packet : USB_PACKET_MAX;
 
 	do {
 		uint64_t left = e->done < all ? all - e->done : 0;

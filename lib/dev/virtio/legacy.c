@@ -65,7 +65,7 @@ static void write_queue(struct virtio *v, uint32_t page)
 	unsigned n = v->queue_select;
 	uint16_t vector;
 
-	if (!vq || v->resetting)
+	if (!vq || v->resetting || !v->legacy) /* a driver says what it is first: ACKNOWLEDGE */
 		return;
 	if (page) {
 		if (!vq->enabled)
@@ -90,24 +90,29 @@ static uint32_t read_queue(struct virtio *v)
 
 /* -- Status ---------------------------------------------------------------------------------- */
 
-static void write_status(struct virtio *v, uint8_t value)
-{
-	if (!value) {
-		virtio_reset(&v->dev);
-		return;
-	}
-	v->legacy = true;
-	if (value & ~v->status & STATUS_DRIVER_OK && v->type->negotiated)
-		v->type->negotiated(v);
-	v->status = (uint8_t)((value & ~(VIRTIO_FEATURES_OK | STATUS_NEEDS_RESET)) | (v->status & STATUS_NEEDS_RESET));
-}
-
 static bool any_enabled(const struct virtio *v)
 {
 	for (unsigned n = 0; n < v->type->n_queues; n++)
 		if (v->queues[n].enabled)
 			return true;
 	return false;
+}
+
+/* What a driver of today's has said is no word of one of before. One that has queues must reset first. */
+static void write_status(struct virtio *v, uint8_t value)
+{
+	if (!value) {
+		virtio_reset(&v->dev);
+		return;
+	}
+	if (!v->legacy && any_enabled(v))
+		return;
+	if (!v->legacy)
+		v->accepted = 0;
+	v->legacy = true;
+	if (value & ~v->status & STATUS_DRIVER_OK && v->type->negotiated)
+		v->type->negotiated(v);
+	v->status = (uint8_t)((value & ~(VIRTIO_FEATURES_OK | STATUS_NEEDS_RESET)) | (v->status & STATUS_NEEDS_RESET));
 }
 
 /* -- Registers -------------------------------------------------------------------------------- */

@@ -416,7 +416,8 @@ static enum step repeat(struct vcpu *c, const struct op *op, const struct string
 			break;
 		if (c->rflags & RFLAGS_TF)
 			return between_iterations(c, STEP_OK);
-		if (atomic_load_explicit(&c->requests, memory_order_relaxed))
+		/* A client that kicks it while it has an exit of ours would else get the next one, and the next. */
+		if (atomic_load_explicit(&c->requests, memory_order_relaxed) || c->run->immediate_exit)
 			return between_iterations(c, STEP_AGAIN);
 	}
 	return op_done(c, op);

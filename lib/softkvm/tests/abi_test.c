@@ -300,6 +300,29 @@ static void test_kick(void)
 	run->immediate_exit = 0;
 }
 
+/* A client that stops the vCPU while it serves an exit: what has begun is ended, and no more of it begins. */
+static void test_kick_in_rep(void)
+{
+	struct kvm_regs g;
+
+	start(CODE(0xf3, 0x6e, 0xf4)); /* rep outsb */
+	call(cpu, KVM_GET_REGS, &g);
+	g.rcx = 0xffff;
+	g.rsi = 0;
+	g.rdx = 0x80;
+	call(cpu, KVM_SET_REGS, &g);
+	is_int(call(cpu, KVM_RUN, 0), 0, "a long instruction");
+	is_int(run->exit_reason, KVM_EXIT_IO, "exits");
+	softkvm_kick(cpu);
+	run->immediate_exit = 1;
+	is_int(call(cpu, KVM_RUN, 0), -EINTR, "kicked meanwhile, it does not go on");
+	run->immediate_exit = 0;
+	call(cpu, KVM_GET_REGS, &g);
+	is_int((long long)g.rcx, 0xffff - run->io.count, "and has done what it had begun");
+	is_int(call(cpu, KVM_RUN, 0), 0, "it does later");
+	ok(run->exit_reason == KVM_EXIT_IO || run->exit_reason == KVM_EXIT_MMIO, "by the next exit"); /* its bytes may be nobody's memory */
+}
+
 static uint64_t host_ns(void)
 {
 	struct timespec t;
@@ -521,6 +544,7 @@ int main(void)
 	test_interrupt();
 	test_nmi();
 	test_kick();
+	test_kick_in_rep();
 	test_clock();
 	test_stats();
 	test_irqchip();

@@ -75,8 +75,8 @@ static int add_forwards(struct router *r, char **words, struct err *err)
 
 int main(int argc, char **argv)
 {
-	struct router_config config = {.restricted = false};
-	struct router *router;
+	static struct router_config config; /* static: what they lead to is not lost when we end */
+	static struct router *router;
 	struct err err = {0};
 
 	closefrom(STDERR_FILENO + 1); /* whatever who has started lodge had open */

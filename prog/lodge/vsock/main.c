@@ -33,9 +33,9 @@ static void shut_in(void)
 
 int main(int argc, char **argv)
 {
-	struct net_port *lodge;
+	static struct net_port *lodge; /* static: what they lead to is not lost when we end */
+	static struct mux *m;
 	struct err err = {0};
-	struct mux *m;
 
 	closefrom(BESIDE_GIVEN + 1); /* whatever who has started lodge had open */
 	signal(SIGPIPE, SIG_IGN);
