@@ -194,9 +194,11 @@ static int read_line(int fd, char **text, size_t *len, struct client_files *file
 		n = peek(fd, *text + *len, room - *len);
 		if (n > 0)
 			n = receive(fd, *text + *len, (size_t)n, files);
-		if (n == 0 || is_impatient(fd, begin))
+		if (n > 0 && is_impatient(fd, begin))
+			n = 0;
+		if (n == 0)
 			errno = EPIPE;
-		if (n <= 0 || is_impatient(fd, begin))
+		if (n <= 0)
 			return tell_gone(err);
 		*len += (size_t)n;
 	} while ((*text)[*len - 1] != '\n' && *len <= JSON_TEXT_MAX);

@@ -4,17 +4,13 @@
  * taken; what waits; EEPROM and PHY; and rings that lie.
  */
 #include "dev/net/e1000.h"
+#include "dev/tests/cable.h"
 #include "dev/tests/guest.h"
-#include "loop/loop.h"
 #include "net/checksum.h"
-#include "net/port.h"
 #include "state/state.h"
 #include "tests/tap.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define SLOT 1u
 #define SIZE 16u /* descriptors of a ring */
@@ -26,24 +22,6 @@ enum { ICR = 0xc0, ICS = 0xc8, IMS = 0xd0, IMC = 0xd8, RCTL = 0x100, TCTL = 0x40
        TDH = 0x3810, TDT = 0x3818 };
 
 static const uint8_t mac[MAC_LEN] = {0x52, 0x54, 0, 1, 2, 3};
-static struct loop *loop;
-static struct loop_timer soon;
-static struct net_port *port;
-static struct device *nic;
-static int wire; /* the other end of the port's socket */
-static uint8_t bytes[NET_FRAME_MAX + 4];
-
-static void nothing(void *ctx)
-{
-	(void)ctx;
-}
-
-/* A round of the loop, which does not wait. */
-static void turn(void)
-{
-	loop_call(&soon);
-	loop_once(loop);
-}
 
 static uint32_t in(unsigned at)
 {
@@ -62,25 +40,6 @@ static void plug(struct net_port *p)
 	memcpy(config.mac, mac, MAC_LEN);
 	nic = device_create(&e1000_model, g_bus, NULL, &config, NULL);
 	device_reset(g_host);
-}
-
-static void make(void)
-{
-	int ends[2], small = 1;
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) < 0 ||
-	    net_stream(&port, &(struct net_stream_config){.fd = ends[0], .mtu = 1500}, NULL) < 0)
-		abort();
-	setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
-	wire = ends[1];
-	plug(port);
-}
-
-static void unmake(void)
-{
-	device_destroy(nic);
-	port->type->close(port);
-	close(wire);
 }
 
 /* Both rings, and buffers of 2 KiB for what comes. */
@@ -108,33 +67,19 @@ static void come(unsigned len, const uint8_t *to)
 	for (unsigned i = 0; i < len; i++)
 		bytes[4 + i] = (uint8_t)i;
 	memcpy(bytes + 4, to, MAC_LEN);
-	bytes[0] = 0;
-	bytes[1] = (uint8_t)(len >> 16);
-	bytes[2] = (uint8_t)(len >> 8);
-	bytes[3] = (uint8_t)len;
-	if (write(wire, bytes, len + 4) != (ssize_t)len + 4)
-		abort();
+	write_frame(len);
 	turn();
 }
 
 /* The length of what was sent, in bytes[4...]; 0: nothing. */
 static unsigned sent(void)
 {
-	unsigned len;
-	ssize_t n = 0;
-
 	for (unsigned i = 0; read(wire, bytes, 4) != 4; i++) {
 		if (i == 2)
 			return 0;
 		turn(); /* there is room now for what waited */
 	}
-	len = (unsigned)(bytes[1] << 16 | bytes[2] << 8 | bytes[3]);
-	for (unsigned got = 0; got < len; got += n > 0 ? (unsigned)n : 0) {
-		n = read(wire, bytes + 4 + got, len - got);
-		if (n < 0)
-			turn();
-	}
-	return len;
+	return read_frame();
 }
 
 static uint8_t *put(unsigned i, uint64_t at, unsigned len, uint8_t command)

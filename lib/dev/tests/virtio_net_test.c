@@ -3,15 +3,12 @@
  * The virtio network card from both sides: a driver's rings, and the other end of the cable; what waits, what is lost, what the link's
  * state is, and a driver that lies.
  */
+#include "dev/tests/cable.h"
 #include "dev/tests/guest.h"
-#include "loop/loop.h"
-#include "net/port.h"
 #include "state/state.h"
 #include "tests/tap.h"
 
 #include <fcntl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define SLOT 1u
 #define SIZE 16u /* of the queues */
@@ -28,24 +25,6 @@
 
 enum { RX, TX };
 
-static struct loop *loop;
-static struct loop_timer soon;
-static struct net_port *port;
-static struct device *nic;
-static int wire; /* the other end of the port's socket */
-
-static void nothing(void *ctx)
-{
-	(void)ctx;
-}
-
-/* A round of the loop, which does not wait. */
-static void turn(void)
-{
-	loop_call(&soon);
-	loop_once(loop);
-}
-
 static void plug(struct net_port *p)
 {
 	nic = device_create(&virtio_net_model, g_bus, NULL, &(struct virtio_net_config){
@@ -54,57 +33,22 @@ static void plug(struct net_port *p)
 	device_reset(g_host);
 }
 
-static void make(void)
-{
-	int ends[2], small = 1;
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) < 0 ||
-	    net_stream(&port, &(struct net_stream_config){.fd = ends[0], .mtu = 1500}, NULL) < 0)
-		abort();
-	setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
-	wire = ends[1];
-	plug(port);
-}
-
-static void unmake(void)
-{
-	device_destroy(nic);
-	port->type->close(port);
-	close(wire);
-}
-
 /* -- Frames ------------------------------------------------------------------------ */
-
-static uint8_t bytes[NET_FRAME_MAX + 4];
 
 /* A frame that comes. */
 static void come(unsigned len, uint8_t first)
 {
 	for (unsigned i = 0; i < len; i++)
 		bytes[4 + i] = (uint8_t)(first + i);
-	bytes[0] = 0;
-	bytes[1] = (uint8_t)(len >> 16);
-	bytes[2] = (uint8_t)(len >> 8);
-	bytes[3] = (uint8_t)len;
-	if (write(wire, bytes, len + 4) != (ssize_t)len + 4)
-		abort();
+	write_frame(len);
 }
 
 /* The length of what was sent, in bytes[4...]; 0: nothing. */
 static unsigned sent(void)
 {
-	unsigned len;
-	ssize_t n = 0;
-
 	if (read(wire, bytes, 4) != 4)
 		return 0;
-	len = (unsigned)(bytes[1] << 16 | bytes[2] << 8 | bytes[3]);
-	for (unsigned got = 0; got < len; got += n > 0 ? (unsigned)n : 0) {
-		n = read(wire, bytes + 4 + got, len - got);
-		if (n < 0)
-			turn();
-	}
-	return len;
+	return read_frame();
 }
 
 /* Buffer i of the driver's for what comes. */
