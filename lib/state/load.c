@@ -153,6 +153,10 @@ static int get_field(void *ctx, const struct state_place *place)
 	if (!take_field(&l->c, &f))
 		return refuse(l, "it is cut, or makes no sense, at", place->name);
 	rc = check_shape(l, place, &f);
+	if (rc == 0 && width == 1 && !max) {
+		memcpy(place->at, f.data, f.count); /* there may be many */
+		return 0;
+	}
 	for (uint32_t i = 0; rc == 0 && i < f.count; i++) {
 		uint64_t value = element(&f, i);
 

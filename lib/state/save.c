@@ -39,16 +39,19 @@ static int walk_part(const struct walk *w, const struct state_place *place)
 static int walk_fields(const struct walk *w, const struct state_field *fields,
 		       const char *prefix, uint8_t *object)
 {
+	size_t before = strlen(prefix);
 	int rc = 0;
 
 	for (const struct state_field *f = fields; rc == 0 && f->name; f++) {
 		struct state_place place = {.field = f, .at = object + f->offset, .object = object};
+		size_t own = strlen(f->name) + 1;
 
 		if (f->since > w->version)
 			continue;
-		if (snprintf(place.name, sizeof(place.name), "%s%s", prefix, f->name) >=
-		    (int)sizeof(place.name))
+		if (before + own > sizeof(place.name))
 			return -ENAMETOOLONG;
+		memcpy(place.name, prefix, before);
+		memcpy(place.name + before, f->name, own);
 		rc = f->part ? walk_part(w, &place) : w->visit(w->ctx, &place);
 	}
 	return rc;
@@ -106,6 +109,10 @@ static int put_field(void *ctx, const struct state_place *place)
 	*to++ = (uint8_t)width;
 	le32_put(to, (uint32_t)n);
 	to += 4;
+	if (width == 1) {
+		memcpy(to, place->at, n); /* there may be many */
+		return 0;
+	}
 	for (size_t i = 0; i < n; i++, to += width) {
 		uint8_t bytes[8];
 
