@@ -34,7 +34,7 @@ SEED  := 1
 SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all help setup run test check asan clang fuzz bench bench-ways bench-before bench-handoff bench-life bench-firmware bench-moves bench-net hosts hostile oracle \
+.PHONY: all help setup run test guests check asan clang fuzz bench bench-ways bench-before bench-handoff bench-life bench-firmware bench-moves bench-net hosts hostile oracle \
 	soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
@@ -84,22 +84,23 @@ run: all
 		--append "console=ttyS0"
 
 # Behaviour is tested on gcc's build; units on that and on clang's with sanitizers. clang's without them is in `make long`.
-test: all asan
+# While that one is built, guests are: they wait for the network.
+test: all
+	@$(MAKE) --no-print-directory -j 2 asan guests
+	@tools/run-tests $(BUILD)/gcc $(BUILD)/asan:unit
+
+guests: all
 	@tools/guest/fetch
 	@tools/guest/disk || echo "make: tests that need it will be skipped"
 	@tools/guest/image $(LODGE) || echo "make: tests that need it will be skipped"
-	@tools/run-tests $(BUILD)/gcc $(BUILD)/asan:unit
 
 # While working: what is quick and needs no guest, on one build.
 check: all
 	@tools/run-tests $(BUILD)/gcc:unit,tree
 
-long: all clang
-	@tools/guest/fetch
-	@tools/guest/disk
+long: all clang guests
 	@tools/guest/disk dev
 	@tools/guest/others
-	@tools/guest/image $(LODGE)
 	@tools/run-tests -j 1 $(BUILD)/gcc:long $(BUILD)/clang:unit
 
 hosts: all
