@@ -41,6 +41,7 @@ const struct verb *const verbs[] = {
 	&verb_screenshot,
 	&verb_send_key,
 	&verb_stop,
+	&verb_nbd,
 	&verb_doctor,
 	&verb_help,
 	&verb_version,
