@@ -29,7 +29,7 @@ struct nbd_server;
 
 struct nbd_server_config {
 	struct loop *loop;
-	int listening;    /* a socket, which stays the caller's; NULL loop or -1: nobody comes but by nbd_server_let_in() */
+	int listening;    /* a socket, which stays the caller's; -1: nobody comes but by nbd_server_let_in() */
 	struct disk *disk;
 	const char *name; /* of the export; a client that names none gets it, too */
 	void (*left)(void *ctx); /* the last client has gone; or NULL */
@@ -42,8 +42,8 @@ int nbd_server_create(struct nbd_server **server, const struct nbd_server_config
 /* Ends all connections, and waits for what they have asked of the disk. NULL is fine. */
 void nbd_server_destroy(struct nbd_server *server);
 
-/* A connection more, on a socket that does not block, which is the server's from here on. False: there are NBD_CLIENTS_MAX already,
- * and it is closed. */
+/* A connection more, on a socket that does not block, which is the server's from here on. -EBUSY: there are NBD_CLIENTS_MAX already,
+ * or the disk still works for who has left; -ENOMEM. Then it is closed. */
 int nbd_server_let_in(struct nbd_server *server, int fd);
 
 /* How many there are. */
