@@ -46,7 +46,7 @@ struct loop {
 			       * the process may have descriptors */
 	pthread_mutex_t lock; /* of all below */
 	struct loop_timer *timers;
-	uint64_t wakes;
+	uint64_t wakes, round;
 };
 
 uint64_t loop_now(void)
@@ -165,7 +165,7 @@ void loop_timer_set(struct loop_timer *t, uint64_t at)
 	ring(loop);
 }
 
-/* The earliest whose time has come, which goes off now; NULL: none. */
+/* The earliest whose time has come, and which has not gone off in this round; it does now. NULL: none. */
 static struct loop_timer *take_due(struct loop *loop, uint64_t now)
 {
 	struct loop_timer *due = NULL;
@@ -173,20 +173,22 @@ static struct loop_timer *take_due(struct loop *loop, uint64_t now)
 	scoped_lock(&loop->lock);
 	loop->wakes = 0;
 	for (struct loop_timer *t = loop->timers; t; t = t->next)
-		if (t->at <= now && (!due || t->at < due->at))
+		if (t->at <= now && t->round != loop->round && (!due || t->at < due->at))
 			due = t;
-	if (due)
+	if (due) {
 		due->at = LOOP_NEVER;
+		due->round = loop->round;
+	}
 	return due;
 }
 
-/* At most so many, for one may set itself again to a time that is past: sources have their turn. */
 static void fire_timers(struct loop *loop)
 {
 	uint64_t now = loop_now();
 	struct loop_timer *t;
 
-	for (unsigned left = 64; left && (t = take_due(loop, now)); left--)
+	loop->round++; /* only this thread looks */
+	while ((t = take_due(loop, now)))
 		t->fire(t->ctx);
 }
 

@@ -14,7 +14,8 @@
  * is waited for follows from the owner's state, and nobody forgets to say that it has changed. Sources belong to the loop's thread.
  *
  * A *timer* is what other threads can set: a device's, by a vCPU that writes a register. It goes off once, in the loop's thread. A
- * deferred call is a timer whose time has come already.
+ * deferred call is a timer whose time has come already. One that sets itself again goes off after all others have had their turn, so work
+ * without an end is done in pieces by that.
  *
  * Times are nanoseconds of CLOCK_MONOTONIC.
  */
@@ -45,7 +46,7 @@ struct loop_timer {
 	/* the loop's */
 	struct loop *loop; /* NULL: it was never made, and can be set and ended all the same */
 	struct loop_timer *next;
-	uint64_t at;
+	uint64_t at, round; /* when it is to go off; the last round in which it has */
 };
 
 /* -ENOMEM, -EMFILE, ... with err. */
