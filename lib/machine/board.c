@@ -492,7 +492,7 @@ static bool add_screen(struct machine *m, struct err *err)
 		return true;
 	if (m->config.vga == MACHINE_VGA_VIRTIO)
 		b->vga = add(m, &virtio_vga_model, parts, &(struct virtio_vga_config){
-			.pci = {.host = b->pci, .mem = &m->mem}, .vga = vga, .store = m->ram.pictures, .store_size = MAP_PICTURES,
+			.pci = {.host = b->pci, .mem = &m->mem}, .vga = vga, .loop = m->loop, .store = m->ram.pictures, .store_size = MAP_PICTURES,
 			.wrote = picture_written, .forget = picture_forgotten,
 		}, err);
 	else
@@ -517,7 +517,7 @@ _Static_assert(MACHINE_USB_MAX + 2 <= XHCI_PORTS, "a place for each disk, a keyb
 static bool add_usb(struct machine *m, struct err *err)
 {
 	const struct machine_config *c = &m->config;
-	struct xhci_config config = {.host = m->board.pci, .mem = &m->mem, .slot = BOARD_SLOT_USB};
+	struct xhci_config config = {.host = m->board.pci, .mem = &m->mem, .loop = m->loop, .slot = BOARD_SLOT_USB};
 	bool any = c->screen && c->usb;
 
 	/* SAFE: machine_check_drives() has counted them. */

@@ -4,6 +4,7 @@
 #include "dev/tests/guest.h"
 #include "dev/vga/edid.h"
 #include "display/surface.h"
+#include "loop/loop.h"
 #include "tests/tap.h"
 
 #include <stdlib.h>
@@ -22,6 +23,7 @@ enum { OK = 0x1100, NO_MEMORY = 0x1201, NO_SCANOUT, NO_RESOURCE, NO_PARAMETER = 
 
 static uint8_t vram[0x40000], store[STORE];
 static struct device *dev;
+static struct loop *loop;
 static uint64_t written, forgotten;
 static uint32_t pixels[1024 * 768];
 static struct surface screen = {.pixels = pixels, .room = 1024 * 768};
@@ -66,9 +68,11 @@ static void drive_gpu(void)
 static void start(void)
 {
 	g_start();
+	if (loop_create(&loop, NULL) < 0)
+		abort();
 	dev = device_create(&virtio_vga_model, g_bus, (uint64_t[]){0x3b0, 0x1ce, 0xa0000}, &(struct virtio_vga_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = SLOT}, .vga = {.vram = vram, .vram_size = sizeof(vram)},
-		.store = store, .store_size = STORE, .wrote = wrote, .forget = forget}, NULL);
+		.loop = loop, .store = store, .store_size = STORE, .wrote = wrote, .forget = forget}, NULL);
 	device_reset(g_host);
 	drive_gpu();
 }
@@ -375,6 +379,43 @@ static void test_fence(void)
 	ok(le32_get(g_ram + REPLY + 4) == 1 && le64_get(g_ram + REPLY + 8) == UINT64_C(0x123456789a), "a fence comes back");
 }
 
+/* As many transfers as the ring has room for, of 1 MiB each, by one kick; how many of them it does. */
+static unsigned kick_many(void)
+{
+	uint16_t before = used_idx(0);
+
+	for (unsigned i = 0; i < SIZE; i++)
+		offer(0, SIZE, 0);
+	bar_out(SLOT, 2, VIRTIO + 0x3000, 2, 0);
+	return (uint16_t)(used_idx(0) - before);
+}
+
+static void test_long(void)
+{
+	uint32_t words[2 + 16 * 4] = {1, 16};
+	uint16_t end;
+	unsigned n;
+
+	UNREF(1);
+	is_int(CREATE(1, 2, 512, 512), OK, "a picture as large as all");
+	for (unsigned i = 0; i < 16; i++)
+		words[2 + i * 4] = i % 2 ? FRAME : FRAME + 0x20000, words[2 + i * 4 + 2] = 0x10000;
+	is_int(send(0, 0x106, 2 + 16 * 4, words), OK, "of the same memory again and again");
+	is_int(TRANSFER(0, 0, 512, 512, 0, 0, 1), OK, "is copied");
+	end = (uint16_t)(used_idx(0) + SIZE);
+	n = kick_many();
+	ok(n && n < SIZE, "of 16 MiB a kick copies a part: %u", n);
+	loop_once(loop);
+	is_int(used_idx(0), end, "and the loop the rest");
+	n = kick_many();
+	device_pause(dev);
+	loop_once(loop);
+	is_int(used_idx(0), (uint16_t)(end + n), "which waits while all stands still");
+	device_resume(dev);
+	is_int(used_idx(0), (uint16_t)(end + SIZE), "and no longer");
+	is_int(UNREF(1), OK, "it goes");
+}
+
 static void test_end(void)
 {
 	CREATE(5, 2, 8, 8);
@@ -402,8 +443,10 @@ int main(void)
 	test_bounds();
 	test_lies();
 	test_fence();
+	test_long();
 	test_end();
 	device_destroy(dev);
+	loop_destroy(loop);
 	g_stop();
 	return done_testing();
 }

@@ -2,6 +2,7 @@
 /* The USB controller and its devices, as a driver finds and uses them; and as one that lies does. */
 #include "block/disk.h"
 #include "dev/tests/xhci.h"
+#include "loop/loop.h"
 #include "state/state.h"
 #include "tests/tap.h"
 
@@ -21,6 +22,8 @@ enum { SUCCESS = 1, TRB_ERROR = 5, STALL = 6, NO_SLOTS = 9, NO_SLOT = 11, SHORT 
 
 static struct device *dev;
 static struct disk *disk;
+static struct loop *loop;
+static struct loop_timer nudge; /* one round of the loop, whatever it waits for */
 
 static void open_disk(void)
 {
@@ -40,11 +43,25 @@ static void open_disk(void)
 		abort();
 }
 
+static void nothing(void *ctx)
+{
+	(void)ctx;
+}
+
+static void turn(void)
+{
+	loop_call(&nudge);
+	loop_once(loop);
+}
+
 static void start(void)
 {
 	g_start();
+	if (loop_create(&loop, NULL) < 0)
+		abort();
+	loop_timer_init(&nudge, loop, nothing, NULL);
 	dev = device_create(&xhci_model, g_bus, NULL, &(struct xhci_config){
-		.host = g_host, .mem = &g_mem, .slot = SLOT,
+		.host = g_host, .mem = &g_mem, .loop = loop, .slot = SLOT,
 		.ports = {{.kind = XHCI_DISK, .disk = disk}, {.kind = XHCI_KEYBOARD}, {.kind = XHCI_TABLET}}}, NULL);
 	device_reset(g_host);
 	usb_start(SLOT);
@@ -53,6 +70,8 @@ static void start(void)
 static void stop(void)
 {
 	device_destroy(dev);
+	loop_timer_fini(&nudge);
+	loop_destroy(loop);
 	g_stop();
 }
 
@@ -319,7 +338,7 @@ static void save_and_load(const char *name)
 	is_int(device_save(dev, "xhci", &out), 0, "%s: it is saved", name);
 	device_destroy(dev);
 	dev = device_create(&xhci_model, g_bus, NULL, &(struct xhci_config){
-		.host = g_host, .mem = &g_mem, .slot = SLOT,
+		.host = g_host, .mem = &g_mem, .loop = loop, .slot = SLOT,
 		.ports = {{.kind = XHCI_DISK, .disk = disk}, {.kind = XHCI_KEYBOARD}, {.kind = XHCI_TABLET}}}, NULL);
 	device_reset(g_host);
 	in = (struct state_in){.bytes = out.bytes, .len = out.len};
@@ -367,6 +386,69 @@ static void test_lost(void)
 	ok(true, "and so is the controller");
 }
 
+/* -- Work without an end ------------------------------------------------------------------------------------ */
+
+#define TARGET 0x90000u
+#define MIB    0x100000u
+
+/* The endpoint begins anew with its ring. */
+static void rewind_ring(unsigned ep)
+{
+	usb_command(SLOT, 15, 0, 1u << 24 | ep << 16);
+	memset(g_ram + U_RING(1, ep), 0, 0x1000);
+	u_at[1][ep] = 0;
+	is_int(usb_command(SLOT, 16, U_RING(1, ep) | 1, 1u << 24 | ep << 16), SUCCESS, "endpoint %u begins anew", ep);
+}
+
+/* A command of which 32 MiB are wanted, and which has 36 bytes: the others are zeros. */
+static void test_long(void)
+{
+	unsigned turns = 0;
+
+	usb_start(SLOT);
+	plug_disk();
+	put_command(40, 32 * MIB, true, CDB(0x12, 0, 0, 0, 36, 0));
+	for (unsigned i = 0; i < 64; i++)
+		usb_put(1, 3, TARGET, 0x10000, 1u << 10 | (i < 63 ? 0x10 : 0x20));
+	usb_ring(SLOT, 1, 3);
+	is_int(usb_transferred(SLOT, 1, 3), 0, "4 MiB are too long for a doorbell");
+	while (turns < 100 && !usb_transferred(SLOT, 1, 3))
+		turn(), turns++;
+	ok(turns >= 3 && turns < 100 && usb_code() == SUCCESS, "and go on in the loop: %u turns", turns);
+
+	rewind_ring(3);
+	usb_put(1, 3, TARGET, 0x10000, 1u << 10);
+	usb_trb(U_RING(1, 3) + 16, U_RING(1, 3), 0, 6u << 10 | 1);
+	usb_ring(SLOT, 1, 3);
+	for (turns = 0; turns < 3; turns++)
+		turn();
+	device_pause(dev);
+	memset(g_ram + TARGET, 0xee, 16);
+	turn();
+	is_int(g_ram[TARGET], 0xee, "a ring that is a circle stands still in a pause");
+	device_resume(dev);
+	is_int(g_ram[TARGET], 0, "and goes on behind it");
+	while (turns < 100 && le32_get(g_ram + TARGET) != 0x53425355)
+		turn(), turns++;
+	ok(turns > 10 && turns < 100, "until the command has no more: %u turns", turns);
+	rewind_ring(3);
+	put_command(41, 0, true, CDB(0, 0, 0, 0, 0, 0));
+	is_int(take_status(41, 0), 0, "there can be another one");
+}
+
+/* Packets are as long as the device says, not as the driver does: of a byte each a command would be none. */
+static void test_packets(void)
+{
+	usb_start(SLOT);
+	plug_disk();
+	is_int(usb_configure(SLOT, 1, 4, 2, 1), SUCCESS, "a driver that thinks of packets of a byte");
+	u_at[1][4] = 0;
+	memset(g_ram + U_RING(1, 4), 0, 0x1000);
+	put_command(50, 512, false, CDB(0x2a, 0, 0, 0, 0, 30, 0, 0, 1, 0));
+	is_int(move(4, FREE_RAM, 512, 512), SUCCESS, "it writes");
+	is_int(take_status(50, 0), 0, "all the same");
+}
+
 /* -- Lies ------------------------------------------------------------------------------------------------ */
 
 static void test_rings(void)
@@ -375,6 +457,12 @@ static void test_rings(void)
 	usb_trb(U_COMMAND, U_COMMAND, 0, 6u << 10 | 1); /* a link to itself */
 	bar_out(SLOT, 0, U_DOOR, 4, 0);
 	ok(true, "a ring that is a link to itself is left");
+	usb_start(SLOT);
+	is_int(usb_address(SLOT, 1, KEYBOARD_PORT, 1), SUCCESS, "a keyboard");
+	for (unsigned i = 0; i < 8; i++)
+		usb_trb(U_RING(1, 1) + i * 16, U_RING(1, 1) + (i + 1) % 8 * 16, 0, 6u << 10 | 1 | (i & 2));
+	usb_ring(SLOT, 1, 1);
+	ok(!usb_transferred(SLOT, 1, 1), "so is one of links in a circle");
 	usb_start(SLOT);
 	is_int(usb_address(SLOT, 1, KEYBOARD_PORT, 1), SUCCESS, "a keyboard");
 	for (unsigned i = 0; i < 200; i++)
@@ -422,6 +510,8 @@ int main(void)
 	test_disk();
 	test_moment();
 	test_lost();
+	test_long();
+	test_packets();
 	test_rings();
 	stop();
 	disk_close(disk);

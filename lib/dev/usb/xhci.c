@@ -9,7 +9,8 @@
  *	       0x2000  doorbells
  *
  * Devices are plugged in before the machine runs, at ports of USB 2. A doorbell is served on the vCPU's thread that rings it. What a
- * device has to say later (a key, sectors of a disk) comes by wake(), with the controller's lock, and runs its port's endpoints again.
+ * device has to say later (a key, sectors of a disk) comes by wake(), with the controller's lock, and runs its port's endpoints again. What
+ * is too long to be done at once goes on in the loop's thread.
  *
  * Left out: streams, isochronous transfers, several interrupters and segments of event rings, hubs, power management of ports, scratchpads.
  */
@@ -313,13 +314,23 @@ static uint64_t read_interrupter(void *dev, unsigned at)
 	return words[at / 4 % 8];
 }
 
-/* There is room again: for ports, commands, and what endpoints have. */
+/* There is room again, or time: for ports, commands, and what endpoints have. */
 static void go_on(struct xhci *x)
 {
 	tell_ports(x);
 	commands_run(x);
 	for (unsigned n = 1; n <= XHCI_PORTS; n++)
 		port_run(x, n);
+}
+
+/* In the loop's thread. */
+static void go_on_later(void *ctx)
+{
+	struct xhci *x = ctx;
+
+	scoped_lock(&x->dev.lock);
+	if (x->cmd & CMD_RUN && !x->paused)
+		go_on(x);
 }
 
 /* What was put while the driver looked is news. */
@@ -525,6 +536,8 @@ static int init(struct device *dev, const void *config, struct err *err)
 	if (rc < 0)
 		return rc;
 	x->msi = (unsigned)rc;
+	if (x->config.loop)
+		loop_timer_init(&x->call, x->config.loop, go_on_later, x);
 	x->fn.config[0x60] = 0x30; /* SBRN: USB 3.0 */
 	return 0;
 }
@@ -549,6 +562,7 @@ static void fini(struct device *dev)
 	for (unsigned n = 1; n <= XHCI_PORTS; n++)
 		if (x->ports[n].usb && kind_of(x, n) == XHCI_DISK)
 			usb_storage_fini(&x->ports[n].storage);
+	loop_timer_fini(&x->call);
 	pci_remove(&x->fn);
 }
 

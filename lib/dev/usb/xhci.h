@@ -13,6 +13,7 @@
 
 struct disk;
 struct guest_mem;
+struct loop;
 
 #define XHCI_PORTS 8u
 
@@ -26,6 +27,7 @@ struct xhci_port_config {
 struct xhci_config {
 	struct device *host; /* the PCI host */
 	const struct guest_mem *mem;
+	struct loop *loop;   /* where long transfers go on */
 	unsigned slot;       /* 0: the first free one */
 	struct xhci_port_config ports[XHCI_PORTS];
 };

@@ -8,6 +8,7 @@
 #include "dev/pci/function.h"
 #include "dev/usb/devices.h"
 #include "dev/usb/xhci.h"
+#include "loop/loop.h"
 
 #define XHCI_SLOTS 8u
 /* Of a slot, from 1 on: 2 * number, and 1 more for IN; 1 is endpoint 0, both ways. No device of ours has one above 3. */
@@ -98,6 +99,8 @@ struct xhci {
 	uint64_t event_base;      /* the segment that it is in; */
 	uint32_t event_n;         /* so many TRBs; 0: there is none */
 	bool paused;
+	uint32_t left;            /* bytes that may move until others have their turn */
+	struct loop_timer call;   /* they have had it */
 	uint16_t changed;         /* ports of which there is an event to come */
 	uint32_t n_slots, n_ports; /* of those below: up to the last one that was enabled since a reset; at which something is */
 	struct slot slots[XHCI_SLOTS + 1];
@@ -117,7 +120,8 @@ void event_put(struct xhci *x, uint64_t parameter, uint32_t status, uint32_t con
 /* The driver has set the event ring's table. */
 void event_begin(struct xhci *x);
 
-/* Does what is in an endpoint's ring, as far as its device goes; in those of a port's device. */
+/* Does what is in an endpoint's ring, as far as its device goes, or so much of it that the rest has to wait for the loop; in those of a
+ * port's device. */
 void endpoint_run(struct xhci *x, unsigned slot, unsigned ep);
 void port_run(struct xhci *x, unsigned port);
 

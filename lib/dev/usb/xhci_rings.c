@@ -5,6 +5,7 @@
  * All of a ring is the guest's memory, which it changes while we read. So a TRB is copied once; links are followed LINKS_MAX times and
  * then lead nowhere; a TD has TD_MAX TRBs and BYTES_MAX bytes, or is none. A TD that its device does not take at once is read again later, from its beginning,
  * and only how many bytes of it are done is remembered: a guest that has changed it meanwhile gets something else, in its own memory.
+ * So it is with one of which RUN_MAX is done: the lock is held, a ring may be a circle, and the rest is the loop's.
  *
  * Nothing is done that needs an event when there is no room for one. When the driver has made room all goes on.
  */
@@ -17,8 +18,8 @@
 
 #define TRB_SIZE     16u
 #define LINKS_MAX    16u
-#define TDS_MAX      256u /* at once, of one endpoint; */
-#define BYTES_MAX    (4u << 20) /* in one: the lock is held while they move */
+#define BYTES_MAX    (4u << 20) /* in a TD */
+#define RUN_MAX      (1u << 20) /* bytes that move at once, where each packet and each TRB is as much as a full packet */
 #define ERDP_BUSY    8u
 #define STS_EVENT    0x08u
 #define IMAN_PENDING 1u
@@ -180,12 +181,17 @@ static void report(struct xhci *x, unsigned slot, unsigned ep, unsigned n, unsig
 	}
 }
 
+static void spend(struct xhci *x, uint32_t bytes)
+{
+	x->left -= bytes < x->left ? bytes : x->left;
+}
+
 /* What became of a TD: 0 for "not yet". */
 static unsigned transfer(struct xhci *x, struct usb_device *u, struct endpoint *e, unsigned ep, unsigned n)
 {
 	uint64_t all = total(x, n);
 	uint8_t packet[USB_PACKET_MAX];
-	/* What is sent is in packets of our own descriptors' size, for the lock is held for each of them. */
+	/* What is sent is in packets of our own descriptors' size, whatever the driver says theirs is. */
 	unsigned number = ep / 2, most = ep & 1 && e->packet && e->packet < USB_PACKET_MAX ? e->packet : USB_PACKET_MAX;
 
 	do {
@@ -206,8 +212,9 @@ static unsigned transfer(struct xhci *x, struct usb_device *u, struct endpoint *
 		e->done += (uint32_t)(ep & 1 ? rc : len);
 		if (ep & 1 && (unsigned)rc < most && e->done < all)
 			return CODE_SHORT;
-	} while (e->done < all);
-	return CODE_SUCCESS;
+		spend(x, USB_PACKET_MAX);
+	} while (e->done < all && x->left);
+	return e->done < all ? 0 : CODE_SUCCESS;
 }
 
 /* -- Control transfers ------------------------------------------------------------------------------ */
@@ -300,6 +307,7 @@ static bool run_one(struct xhci *x, unsigned slot, unsigned ep)
 
 	if (n == 0)
 		return false;
+	spend(x, (n > 0 ? (unsigned)n : TD_MAX) * USB_PACKET_MAX);
 	if (n > 0 && total(x, (unsigned)n) > BYTES_MAX)
 		n = -1;
 	if (n < 0 || !u) {
@@ -313,18 +321,29 @@ static bool run_one(struct xhci *x, unsigned slot, unsigned ep)
 	return code && finish(x, slot, ep, (unsigned)n, code, &behind);
 }
 
-void endpoint_run(struct xhci *x, unsigned slot, unsigned ep)
+static void run(struct xhci *x, unsigned slot, unsigned ep)
 {
 	const struct endpoint *e = &x->slots[slot].ep[ep];
 
-	for (unsigned i = 0; i < TDS_MAX && e->state == EP_RUNNING && event_has_room(x); i++)
-		if (!run_one(x, slot, ep))
-			return;
+	while (x->left && e->state == EP_RUNNING && event_has_room(x) && run_one(x, slot, ep))
+		;
 }
 
+void endpoint_run(struct xhci *x, unsigned slot, unsigned ep)
+{
+	x->left = RUN_MAX;
+	run(x, slot, ep);
+	if (!x->left)
+		loop_call(&x->call);
+}
+
+/* A device has its share, at however many slots a driver says that it is. */
 void port_run(struct xhci *x, unsigned port)
 {
+	x->left = RUN_MAX;
 	for (unsigned slot = 1; slot <= XHCI_SLOTS; slot++)
 		for (unsigned ep = 1; x->slots[slot].enabled && x->slots[slot].port == port && ep < ENDPOINTS; ep++)
-			endpoint_run(x, slot, ep);
+			run(x, slot, ep);
+	if (!x->left)
+		loop_call(&x->call);
 }

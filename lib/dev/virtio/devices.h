@@ -111,6 +111,7 @@ struct virtio_input_config {
 struct virtio_vga_config {
 	struct virtio_place pci;
 	struct vga_config vga; /* of which host and slot are in `pci` */
+	struct loop *loop;     /* where the commands of a long kick go on */
 	uint8_t *store;        /* for pictures: the owner's, and so many bytes, whole pages */
 	uint64_t store_size;
 	/* With the device's lock held: these bytes of the store were written; nobody wants what is in these. May be NULL. */

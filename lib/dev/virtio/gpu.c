@@ -15,7 +15,8 @@
  * Pictures are in the machine's memory behind the VGA's, which no address of the guest's leads to: it is saved, forked and migrated with
  * the rest, and is all that a guest can make lodge keep for it.
  *
- * A command is done on the vCPU's thread that kicked, so nothing is under way when a kick returns.
+ * A command is done on the vCPU's thread that kicked; so is the next one, until so much was done that the rest waits for the loop: there are
+ * kicks of 2 GiB, and the lock is held.
  */
 #include "base/bytes.h"
 #include "base/err.h"
@@ -23,6 +24,7 @@
 #include "dev/vga/card.h"
 #include "dev/virtio/gpu.h"
 #include "dev/virtio/virtio.h"
+#include "loop/loop.h"
 #include "state/state.h"
 
 #include <errno.h>
@@ -34,12 +36,15 @@ enum { COMMANDS, CURSOR, QUEUES };
 #define CONFIG_SIZE   16u
 #define WIDTH         1024u
 #define HEIGHT        768u
+#define WORK_MAX      (12u << 20) /* bytes of a kick, and a command more: a picture of 1920 x 1080 dots, and what is done with it */
 
 struct virtio_vga {
 	struct virtio v; /* first */
 	struct vga_card card;
 	struct virtio_vga_config config;
 	uint32_t events; /* that the driver has not cleared */
+	struct loop_timer call; /* a kick goes on */
+	bool paused;
 	struct vq_chain chain;
 	struct gpu_2d gpu;
 };
@@ -56,16 +61,29 @@ static void kick(struct virtio *v, unsigned n)
 	struct virtio_vga *d = (struct virtio_vga *)v;
 	struct vq *vq = &v->queues[n];
 	struct vq_chain *c = &d->chain;
-	int rc;
+	int rc = 0;
 
 	vq_begin(vq);
-	while ((rc = vq_pop(vq, c)) > 0) {
+	d->gpu.work = 0;
+	while (d->gpu.work < WORK_MAX && (rc = vq_pop(vq, c)) > 0) {
 		gpu_command(&d->gpu, c->iov, c->n_out, n == CURSOR);
 		vq_push(vq, c->head, (uint32_t)iov_scatter(c->iov + c->n_out, c->n_in, d->gpu.reply.bytes, d->gpu.reply.len));
 	}
 	if (rc < 0)
 		virtio_broken(v, vq->broken);
+	if (d->gpu.work >= WORK_MAX)
+		loop_call(&d->call);
 	virtio_signal(v, n);
+}
+
+/* In the loop's thread. */
+static void go_on(void *ctx)
+{
+	struct virtio_vga *d = ctx;
+
+	scoped_lock(&d->v.dev.lock);
+	for (unsigned n = 0; n < QUEUES && !d->paused; n++)
+		virtio_kick(&d->v, n);
 }
 
 /* events_read, events_clear, num_scanouts, num_capsets. */
@@ -166,6 +184,8 @@ static int init(struct device *dev, const void *config, struct err *err)
 	d->gpu.wrote = c->wrote;
 	d->gpu.forget = c->forget;
 	d->gpu.ctx = c->vga.ctx;
+	if (c->loop)
+		loop_timer_init(&d->call, c->loop, go_on, d);
 	rc = vga_card_init(&d->card, &c->vga, &d->v.fn, err);
 	resize(d, WIDTH, HEIGHT);
 	return rc < 0 ? rc : virtio_init(dev, &type, 0, &c->pci, err);
@@ -178,6 +198,25 @@ static void reset(struct device *dev)
 	virtio_reset(dev);
 	vga_reset(&d->card.vga);
 	d->events = 0;
+}
+
+static void fini(struct device *dev)
+{
+	loop_timer_fini(&((struct virtio_vga *)dev)->call);
+	virtio_fini(dev);
+}
+
+/* Commands that wait stay in their queue. */
+static void pause_gpu(struct device *dev)
+{
+	((struct virtio_vga *)dev)->paused = true;
+	virtio_pause(dev);
+}
+
+static void resume(struct device *dev)
+{
+	((struct virtio_vga *)dev)->paused = false;
+	virtio_resume(dev);
 }
 
 static int loaded(struct device *dev, uint64_t away, struct err *err)
@@ -251,9 +290,9 @@ const struct device_model virtio_vga_model = {
 	.state = state,
 	.init = init,
 	.reset = reset,
-	.fini = virtio_fini,
-	.pause = virtio_pause,
-	.resume = virtio_resume,
+	.fini = fini,
+	.pause = pause_gpu,
+	.resume = resume,
 	.saving = virtio_saving,
 	.loaded = loaded,
 };

@@ -73,6 +73,7 @@ struct gpu_2d {
 	uint32_t width, height; /* of the monitor, as somebody wants it */
 	uint8_t edid[EDID_SIZE];
 	struct gpu_scene scene;
+	uint64_t work; /* that commands have been: bytes which they moved, or what takes as long. Whoever wants to know begins with 0 */
 	uint32_t n_resources, n_entries;
 	struct gpu_resource resources[GPU_RESOURCES];
 	struct gpu_entry entries[GPU_ENTRIES];

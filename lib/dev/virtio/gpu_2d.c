@@ -22,6 +22,8 @@
 #define PAGE        4096u
 #define COMMAND_MAX 72u
 #define FLAG_FENCE  1u
+#define ENTRY_WORK  64u /* an entry that is looked at; */
+#define INDEX_WORK  8u  /* that is only counted */
 
 enum {
 	GET_DISPLAY_INFO = 0x100, RESOURCE_CREATE_2D, RESOURCE_UNREF, SET_SCANOUT, RESOURCE_FLUSH, TRANSFER_TO_HOST_2D,
@@ -115,6 +117,7 @@ static bool index_entries(struct gpu_2d *g)
 {
 	struct gpu_resource *r = NULL;
 
+	g->work += (uint64_t)g->n_entries * INDEX_WORK;
 	for (unsigned i = 0; i < g->n_resources; i++)
 		g->resources[i].first = g->resources[i].n = 0, g->resources[i].backed = 0;
 	for (uint32_t i = 0; i < g->n_entries; i++) {
@@ -180,6 +183,7 @@ static uint32_t attach(struct gpu_2d *g, const struct command *c)
 		return ERR_RESOURCE;
 	if (count > GPU_ENTRIES)
 		return ERR_OUT_OF_MEMORY;
+	g->work += (uint64_t)count * ENTRY_WORK;
 	memcpy(pieces, c->iov, n * sizeof(*pieces)); /* SAFE: a chain has no more */
 	iov = iov_cut_front(pieces, &n, 32);
 	for (uint32_t i = 0; i < count; i++) {
@@ -209,6 +213,7 @@ static uint32_t unref(struct gpu_2d *g, const struct command *c)
 
 	if (!r)
 		return ERR_RESOURCE;
+	g->work += size_of(r);
 	detach(g, r);
 	if (g->scene.scanout == r->id)
 		g->scene.scanout = 0;
@@ -264,6 +269,7 @@ static uint32_t transfer(struct gpu_2d *g, const struct command *c)
 		return ERR_RESOURCE;
 	if (!is_in(&area, r) || from > r->backed || (area.height - 1) * row + area.width * UINT64_C(4) > r->backed - from)
 		return ERR_PARAMETER;
+	g->work += area.height * UINT64_C(4) * area.width + (uint64_t)r->n * ENTRY_WORK;
 	reader = (struct reader){.entry = g->entries + r->first, .end = g->entries + r->first + r->n};
 	first = r->at + area.y * row + area.x * UINT64_C(4);
 	for (uint32_t y = 0; all && y < area.height; y++)
