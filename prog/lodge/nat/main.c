@@ -91,7 +91,7 @@ int main(int argc, char **argv)
 	router = router_create(&config);
 	add_forwards(router, argv + 3, &err);
 	beside_answer(&err);
-	if (err.code || open("/dev/null", O_WRONLY) != STDOUT_FILENO) /* so that no connection is what libraries write to */
+	if (err.code || openat(AT_FDCWD, "/dev/null", O_WRONLY) != STDOUT_FILENO) /* so that no connection is what libraries write to */
 		return 1;
 	shut_in(config.tftp);
 	router_run(router);

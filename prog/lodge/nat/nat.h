@@ -10,6 +10,7 @@
  *
  *	nat/main.c      the program
  *	nat/router.c    libslirp, its timers, and what it waits for
+ *	nat/tftp.c      which files it may read for the guest
  *	nat/forward.c   what -p says; lodge reads it, too, to have a sentence before anything is started
  */
 #ifndef LODGE_NAT_H
@@ -44,6 +45,9 @@ int router_forward(struct router *r, const struct forward *f, const char *text, 
 
 /* A frame of the guest's. */
 void router_input(struct router *r, const uint8_t *frame, size_t len);
+
+/* Before the first frame: of this directory, or none. */
+void tftp_serve(const char *path);
 
 /* Until lodge has hung up. */
 void router_run(struct router *r);

@@ -137,6 +137,7 @@ struct router *router_create(const struct router_config *c)
 	inet_pton(AF_INET6, "fec0::", &config.vprefix_addr6);
 	inet_pton(AF_INET6, "fec0::2", &config.vhost6);
 	inet_pton(AF_INET6, "fec0::3", &config.vnameserver6);
+	tftp_serve(c->tftp);
 	r->lodge = c->lodge;
 	r->slirp = slirp_new(&config, &callbacks, r);
 	return r;
