@@ -12,6 +12,10 @@
  * for the host, or for another request, says so first (pool_wait()), and another may begin. Measured on two cores, 1 MiB writes at
  * a virtio disk: 5.1 GiB/s, with four threads at once 3.8.
  *
+ * Some do not know that they are going to wait: a host that has too many dirty pages makes who writes sleep. So while requests are queued
+ * one of the idle threads watches, and who has worked for PATIENCE_NS is taken to sleep: the watcher takes its place. (A request's copy
+ * of 1 MiB takes a fiftieth of that.)
+ *
  * A request can be alone: it begins when all before it have ended, and those behind it when it has.
  *
  * `under_way` counts a request until its done has returned; pool_drain() waits for
@@ -23,12 +27,46 @@
 #include "base/thread.h"
 #include "block/disk.h"
 
+#include <errno.h>
+#include <time.h>
+
+#define PATIENCE_NS 10000000
+
 static __thread struct pool *working; /* the calling thread, on a request of this one; NULL once it has said that it waits */
+static __thread unsigned my_turn;
 
 /* Whether the first request must wait for others: one works, or it is to be alone, or one that is running is. Lock held. */
 static bool must_wait(const struct pool *pool)
 {
 	return pool->works || (pool->running && (pool->alone || pool->first->alone));
+}
+
+static struct timespec until(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_nsec += PATIENCE_NS;
+	t.tv_sec += t.tv_nsec / 1000000000;
+	t.tv_nsec %= 1000000000;
+	return t;
+}
+
+/* Until things have changed. Who watches sees to it that they do. Lock held. */
+static void wait_locked(struct pool *pool)
+{
+	unsigned turn = pool->turn;
+	struct timespec t;
+
+	if (!pool->first || !pool->works || pool->watched) {
+		pthread_cond_wait(&pool->work, &pool->lock);
+		return;
+	}
+	t = until();
+	pool->watched = true;
+	if (pthread_cond_timedwait(&pool->work, &pool->lock, &t) == ETIMEDOUT && pool->turn == turn)
+		pool->works = false;
+	pool->watched = false;
 }
 
 /* The next request, or NULL when the pool ends. Lock held. */
@@ -37,7 +75,7 @@ static struct disk_req *next_locked(struct pool *pool)
 	struct disk_req *req;
 
 	while (pool->first ? must_wait(pool) : !pool->leave)
-		pthread_cond_wait(&pool->work, &pool->lock);
+		wait_locked(pool);
 	req = pool->first;
 	if (req) {
 		pool->first = req->next;
@@ -47,6 +85,9 @@ static struct disk_req *next_locked(struct pool *pool)
 		pool->works = true;
 		pool->alone = req->alone;
 		working = pool;
+		my_turn = ++pool->turn;
+		if (pool->first && !pool->watched)
+			pthread_cond_signal(&pool->work);
 	}
 	return req;
 }
@@ -55,7 +96,7 @@ static struct disk_req *next_locked(struct pool *pool)
 static void end_locked(struct pool *pool)
 {
 	pool->running--;
-	if (working)
+	if (working && pool->turn == my_turn)
 		pool->works = false; /* and this thread takes the next */
 	working = NULL;
 	if (pool->alone || (pool->first && pool->first->alone))
@@ -87,8 +128,13 @@ int pool_init(struct pool *pool, unsigned max,
 {
 	int rc = 0;
 
+	pthread_condattr_t attr;
+
 	pthread_mutex_init(&pool->lock, NULL);
-	pthread_cond_init(&pool->work, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&pool->work, &attr);
+	pthread_condattr_destroy(&attr);
 	pthread_cond_init(&pool->idle, NULL);
 	pool->run = run;
 	pool->ctx = ctx;
@@ -123,6 +169,8 @@ void pool_wait(void)
 		return;
 	working = NULL;
 	scoped_lock(&pool->lock);
+	if (pool->turn != my_turn)
+		return; /* somebody has its place already */
 	pool->works = false;
 	if (pool->first)
 		pthread_cond_signal(&pool->work);
@@ -135,7 +183,7 @@ void pool_add(struct pool *pool, struct disk_req *req)
 	*pool->last = req;
 	pool->last = &req->next;
 	pool->under_way++;
-	if (!pool->works)
+	if (!pool->works || !pool->watched)
 		pthread_cond_signal(&pool->work);
 }
 

@@ -23,7 +23,9 @@ struct pool {
 	unsigned under_way; /* requests queued or running */
 	unsigned running;
 	bool alone;         /* the one that is running */
-	bool works;         /* one of those that are running does not wait */
+	bool works;         /* one of those that are running does not wait: */
+	unsigned turn;      /* the one that was the so many-th to begin */
+	bool watched;       /* a thread looks whether that has come to an end */
 	bool leave;
 	unsigned n_threads; /* not under lock: they do not change */
 	pthread_t threads[POOL_THREADS_MAX];

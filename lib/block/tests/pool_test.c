@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A disk's threads: one works at a time, others begin when it waits.
+ * A disk's threads: one works at a time, others begin when it waits, or sleeps without a word.
  */
 #include "block/pool.h"
 
@@ -32,7 +32,7 @@ static void enter(void)
 		;
 }
 
-/* A write works, a read waits until somebody lets it end, a flush waits for nothing. */
+/* A write works, a read waits until somebody lets it end, a flush waits for nothing, and who zeroes sleeps as who writes too much does. */
 static void run(void *ctx, struct disk_req *req)
 {
 	(void)ctx;
@@ -41,6 +41,10 @@ static void run(void *ctx, struct disk_req *req)
 	if (req->op == DISK_READ) {
 		pool_wait();
 		pool_wait(); /* once said is enough */
+		sem_wait(&may_end);
+		return;
+	}
+	if (req->op == DISK_ZERO) {
 		sem_wait(&may_end);
 		return;
 	}
@@ -95,6 +99,30 @@ static void test_others(void)
 	pool_fini(&pool);
 }
 
+/* The same where nobody says that they wait: one after the other they are found to. */
+static void test_sleepers(void)
+{
+	start();
+	for (unsigned i = 0; i < 3; i++)
+		add(i, DISK_ZERO);
+	for (unsigned i = 3; i < N; i++)
+		add(i, DISK_WRITE);
+	while (atomic_load(&ended) < N - 3)
+		sched_yield();
+	ok(true, "while some sleep others are done");
+	add(3, DISK_WRITE);
+	while (atomic_load(&ended) < N - 2)
+		sched_yield();
+	ok(true, "those that come later, too");
+	for (unsigned i = 0; i < 3; i++)
+		sem_post(&may_end);
+	for (unsigned i = 3; i < N; i++)
+		add(i, DISK_WRITE);
+	pool_drain(&pool);
+	is_int((long)atomic_load(&ended), 2 * N - 2, "and those that sleep, in the end");
+	pool_fini(&pool);
+}
+
 /* Those that wait and those that work, and now and then one that is to be alone. */
 static void test_mixed(void)
 {
@@ -112,6 +140,7 @@ int main(void)
 {
 	test_one();
 	test_others();
+	test_sleepers();
 	test_mixed();
 	pool_wait();
 	ok(true, "outside of a pool it says nothing to nobody");
