@@ -298,9 +298,11 @@ uint32_t pci_config_read(struct pci_function *fn, unsigned at, unsigned width)
 	return value;
 }
 
+/* The interrupt bit follows from `intx`: it is not kept as what it was when the guest last looked. */
 void pci_function_saving(struct pci_function *fn)
 {
 	memcpy(fn->saved, fn->config, sizeof(fn->saved));
+	fn->saved[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTX;
 	memcpy(fn->saved_ext, fn->config + PCI_CONFIG_OLD, sizeof(fn->saved_ext));
 }
 

@@ -176,6 +176,14 @@ static void test_pins(void)
 	ok(g_intx[line], "and again");
 	pci_intx_set(&other, false);
 	ok(!g_intx[line], "nobody pulls");
+	pci_intx_set(&fn, true);
+	is_int(cfg_read(5, 6, 2) & 8, 8, "the status has the pin");
+	pci_function_saving(&fn);
+	is_int(fn.saved[6] & 8, 0, "what is saved has not, whoever has looked when: it follows");
+	pci_function_loaded(&fn);
+	ok(cfg_read(5, 6, 2) & 8 && fn.pulls, "and is there when it is loaded");
+	pci_intx_set(&fn, false);
+	is_int(cfg_read(5, 6, 2) & 8, 0, "until it is let go");
 }
 
 static void test_msix(void)
