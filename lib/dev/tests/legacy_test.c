@@ -264,6 +264,53 @@ static void test_headers(void)
 	}
 }
 
+/* Saved, and loaded into another one: 0, if that is well. */
+static int move(void)
+{
+	struct state_out state = {0};
+	struct state_in saved;
+	unsigned n = 0;
+	int rc;
+
+	device_pause(dev);
+	rc = device_save(dev, "rng", &state);
+	device_destroy(dev);
+	dev = device_create(&virtio_rng_model, g_bus, NULL, &(struct virtio_rng_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = SLOT, .transitional = true}}, NULL);
+	device_reset(g_host);
+	saved = (struct state_in){.bytes = state.bytes, .len = state.len};
+	if (rc == 0)
+		rc = device_load(dev, "rng", &saved, 0, &n, NULL);
+	device_resume(dev);
+	free(state.bytes);
+	return rc;
+}
+
+/* A driver that says it uses what there is not. */
+static void test_features(void)
+{
+	unsigned bar = 4;
+
+	make_rng();
+	begin(0);
+	out(LSTATUS, 1, 0);
+	out(LSTATUS, 1, 3);
+	out(ACCEPTED, 4, UINT32_MAX);
+	is_int(in(ACCEPTED, 4), in(FEATURES, 4), "of what a driver accepts counts what it was offered");
+	is_int(move(), 0, "and it is loaded elsewhere");
+	cfg_write(SLOT, 4, 2, 7);
+	is_int(in(ACCEPTED, 4), in(FEATURES, 4), "as it was");
+	out(LSTATUS, 1, 0);
+	for (unsigned half = 0; half < 2; half++) {
+		bar_out(SLOT, bar, 8, 4, half);
+		bar_out(SLOT, bar, 12, 4, UINT32_MAX);
+	}
+	out(LSTATUS, 1, 1);
+	is_int(in(ACCEPTED, 4), 0, "what today's driver has said is no word of an old one's");
+	is_int(move(), 0, "nor does it keep that from being loaded");
+	unmake();
+}
+
 static void test_saved(void)
 {
 	struct state_out state = {0};
@@ -272,22 +319,16 @@ static void test_saved(void)
 
 	make_rng();
 	begin(0);
-	device_pause(dev);
-	is_int(device_save(dev, "rng", &state), 0, "it is saved");
-	device_destroy(dev);
-	dev = device_create(&virtio_rng_model, g_bus, NULL, &(struct virtio_rng_config){
-		.pci = {.host = g_host, .mem = &g_mem, .slot = SLOT, .transitional = true}}, NULL);
-	device_reset(g_host);
-	saved = (struct state_in){.bytes = state.bytes, .len = state.len};
-	is_int(device_load(dev, "rng", &saved, 0, &n, NULL), 0, "and loaded");
-	device_resume(dev);
+	is_int(move(), 0, "it is saved, and loaded");
 	put_desc_at(Q_DESC, BUFFER, 32, F_WRITE, 0);
 	offer_at(0);
 	out(NOTIFY, 2, 0);
 	is_int(used(), 1, "and goes on");
+	is_int(device_save(dev, "rng", &state), 0, "it is saved once more");
 	device_destroy(dev);
 	dev = device_create(&virtio_rng_model, g_bus, NULL, &(struct virtio_rng_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = SLOT}}, NULL);
+	saved = (struct state_in){.bytes = state.bytes, .len = state.len};
 	ok(device_load(dev, "rng", &saved, 0, &n, &(struct err){0}) < 0, "but not as a device of today alone");
 	free(state.bytes);
 	unmake();
@@ -301,6 +342,7 @@ int main(void)
 	test_owners();
 	test_reset();
 	test_headers();
+	test_features();
 	test_saved();
 	disk_close(disk);
 	return done_testing();
