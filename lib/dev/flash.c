@@ -18,6 +18,7 @@
 #include "dev/flash.h"
 
 #include "base/err.h"
+#include "base/log.h"
 #include "base/scoped.h"
 #include "loop/loop.h"
 #include "state/state.h"
@@ -43,6 +44,7 @@ struct flash {
 	struct flash_config config;
 	struct loop_timer writer;
 	uint32_t dirty, dirty_end; /* bytes that the file does not have; equal: it has all */
+	bool complained;
 	uint8_t mode;    /* what reads are: READ_ARRAY, READ_STATUS or READ_ID */
 	uint8_t pending; /* the command whose second write is to come; 0: none */
 	uint8_t status;
@@ -65,13 +67,20 @@ static void note(struct flash *f, uint32_t at, uint32_t len)
 	loop_call(&f->writer);
 }
 
-/* What cannot be written now is tried again with the next change, and at the end. */
+/* What cannot be written now is tried again with the next change, and at the end; the first time somebody hears of it. */
 static void write_file(struct flash *f)
 {
 	uint32_t len = f->dirty_end - f->dirty;
+	ssize_t n = len ? pwrite(f->config.fd, f->config.bytes + f->dirty, len, (off_t)f->dirty) : 0;
 
-	if (len && pwrite(f->config.fd, f->config.bytes + f->dirty, len, (off_t)f->dirty) == (ssize_t)len)
+	if (n == (ssize_t)len) {
 		f->dirty = f->dirty_end = 0;
+		return;
+	}
+	if (!f->complained)
+		log_warn("firmware", "its variables have changed, and cannot be written to their file: %s; with each change that is tried again",
+			 strerror(n < 0 ? errno : ENOSPC));
+	f->complained = true;
 }
 
 static void fire(void *ctx)

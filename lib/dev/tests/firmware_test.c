@@ -15,6 +15,7 @@
 #include "loop/loop.h"
 #include "tests/tap.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -350,6 +351,28 @@ static void test_flash(struct loop *loop)
 	close(fd);
 }
 
+/* Into a file that is full, or goes: that is said, once. */
+static void test_failed_write(struct loop *loop)
+{
+	int fd = open("/dev/full", O_RDWR | O_CLOEXEC), heard = memfd_create("stderr", MFD_CLOEXEC), before = dup(STDERR_FILENO);
+	struct flash_config c = {.bytes = chip, .show = show, .fd = fd, .loop = loop};
+	struct device *dev = device_create(&flash_model, bus, (uint64_t[]){0xffc00000}, &c, NULL);
+	char text[1024] = {0}, *once;
+
+	dup2(heard, STDERR_FILENO);
+	for (unsigned i = 0; i < 2; i++) {
+		chip_out(7, 0x10);
+		chip_out(7, 0x77);
+		loop_once(loop);
+	}
+	device_destroy(dev);
+	dup2(before, STDERR_FILENO);
+	ok(pread(heard, text, sizeof(text) - 1, 0) > 0, "what cannot be written is said: %s", text);
+	once = strstr(text, "No space left");
+	ok(once && !strchr(once, '\n')[1], "why, and once");
+	close(before), close(heard), close(fd);
+}
+
 /* -- The debug console -------------------------------------------------------------------- */
 
 static void test_debugcon(void)
@@ -398,6 +421,7 @@ int main(void)
 	test_debugcon();
 	is_int(loop_create(&loop, NULL), 0, "a loop");
 	test_flash(loop);
+	test_failed_write(loop);
 	loop_destroy(loop);
 	bus_destroy(bus);
 	return done_testing();
