@@ -38,6 +38,7 @@ struct transfer {
 	uint64_t whole;   /* how long that is, by an answer that has no part of it */
 	char validator[VALIDATOR_MAX], had_validator[VALIDATOR_MAX];
 	int write_error;
+	struct err full;  /* its file system is */
 };
 
 /* -- Bytes -------------------------------------------------------------------------------- */
@@ -81,6 +82,8 @@ static bool begin(struct transfer *t)
 		t->all += (uint64_t)t->at;
 	if (t->at == 0 && ftruncate(PULL_PART, 0) < 0)
 		return false;
+	if (fetch_room(PULL_PART, t->all ? t->all - (uint64_t)t->at : 1, &t->full) < 0)
+		return false;
 	if (t->status != 206 || t->validator[0]) /* a part need not say it again */
 		keep_validator(t);
 	return true;
@@ -116,9 +119,10 @@ static size_t on_body(char *bytes, size_t one, size_t n, void *ctx)
 		done += now > 0 ? (size_t)now : 0;
 		t->at += now > 0 ? now : 0;
 	}
-	if (before >> 20 != t->at >> 20)
-		show(t);
-	return n;
+	if (before >> 20 == t->at >> 20)
+		return n;
+	show(t);
+	return fetch_room(PULL_PART, 1, &t->full) < 0 ? 0 : n;
 }
 
 /* -- Headers ------------------------------------------------------------------------------- */
@@ -242,10 +246,20 @@ static int judge_status(const struct transfer *t, struct err *err)
 	return t->begun ? 0 : t->had ? begin_anew("the server has sent nothing", err) : err_set(err, EIO, "the server has sent nothing");
 }
 
+/* What has no length may have no end. */
+static int no_room(const struct transfer *t, struct err *err)
+{
+	if (!t->all && ftruncate(PULL_PART, 0) < 0)
+		return err_sys(err, errno, "what was fetched");
+	return err_set(err, ENOSPC, "%s", t->full.text);
+}
+
 static int judge(const struct transfer *t, CURLcode rc, struct err *err)
 {
 	if (t->write_error)
 		return err_sys(err, t->write_error, "what is fetched cannot be kept");
+	if (t->full.code)
+		return no_room(t, err);
 	if (t->begun && is_other(t))
 		return begin_anew("the server goes on with another version", err);
 	if (rc != CURLE_OK)

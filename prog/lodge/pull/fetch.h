@@ -10,6 +10,9 @@ struct err;
 /* How far it is, for lodge. */
 void fetch_say(unsigned percent, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Whether so much more fits onto the file system of a file, and leaves something for others: -ENOSPC. */
+int fetch_room(int fd, uint64_t bytes, struct err *err);
+
 /* Goes on where PULL_PART ends, if the server still has what that is of, or from the beginning. 0; 1: it leads elsewhere, which was said; or -errno.
  * Calls shut_in() before the first byte of the server's is read. */
 int fetch(const char *url, void (*shut_in)(void), struct err *err);

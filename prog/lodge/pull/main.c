@@ -11,6 +11,7 @@
 #include "fetch.h"
 
 #include "base/err.h"
+#include "base/macros.h"
 #include "prog/lodge/image/pull.h"
 #include "sandbox/sandbox.h"
 
@@ -20,7 +21,10 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+#define RESERVE (64 * MiB) /* bytes that stay free */
 
 void fetch_say(unsigned percent, const char *fmt, ...)
 {
@@ -31,6 +35,20 @@ void fetch_say(unsigned percent, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	dprintf(STDOUT_FILENO, "%u %s\n", percent, text);
+}
+
+int fetch_room(int fd, uint64_t bytes, struct err *err)
+{
+	struct statvfs fs;
+	uint64_t left;
+
+	if (fstatvfs(fd, &fs) < 0)
+		return 0;
+	left = (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (left >= RESERVE && bytes <= left - RESERVE)
+		return 0;
+	return err_set(err, ENOSPC, "%llu MiB more do not fit: the file system has room for %llu, of which %llu stay free",
+		       (unsigned long long)((bytes + MiB - 1) / MiB), (unsigned long long)(left / MiB), (unsigned long long)(RESERVE / MiB));
 }
 
 static void shut_in(void)

@@ -46,6 +46,8 @@ static int put(size_t n, struct err *err)
 {
 	if (out_at + n > IMAGE_MAX)
 		return err_set(err, EINVAL, "it unpacks to more than %llu TiB", IMAGE_MAX >> 40);
+	if (out_at >> 20 != (out_at + n) >> 20 && fetch_room(PULL_IMAGE, n, err) < 0)
+		return -ENOSPC;
 	for (size_t done = 0; n && !is_all_zero(out, n) && done < n;) {
 		ssize_t now = pwrite(PULL_IMAGE, out + done, n - done, (off_t)(out_at + done));
 
