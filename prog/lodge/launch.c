@@ -347,7 +347,7 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 	    net_open(&l->net, l->name, config, &nat, &err) < 0 || shares_open(&l->shares, disks.known, config, &err) < 0 ||
 	    vsock_open(&l->vsock, config, &err) < 0 ||
 	    launch_choose(l, config, &err) < 0 || create(s, config, &err) < 0 ||
-	    net_wait(nat, &err) < 0 || go_back(&disks, config, &err) < 0)
+	    net_wait(&l->net, nat, &err) < 0 || go_back(&disks, config, &err) < 0)
 		code = refuse(l, &err);
 	else
 		code = run_machine(l, s);

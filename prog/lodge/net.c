@@ -273,9 +273,13 @@ int net_open(const struct net_options *o, const char *name, struct machine_confi
 	return rc < 0 ? err_at(err, rc, "--capture") : 0;
 }
 
-int net_wait(int nat, struct err *err)
+int net_wait(const struct net_options *o, int nat, struct err *err)
 {
-	return nat < 0 ? 0 : beside_hear(nat, "lodge-nat", err);
+	int rc = nat < 0 ? 0 : beside_hear(nat, "lodge-nat", err);
+
+	if (o->holds)
+		close(o->holds);
+	return rc;
 }
 
 void net_close(struct machine_config *config)

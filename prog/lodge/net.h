@@ -26,6 +26,7 @@ struct net_options {
 	const char *capture;
 	bool has_mac;
 	uint8_t mac[MAC_LEN];
+	int holds; /* a socket at a port of `forwards` that we have chosen, so that nobody else chooses it; 0: there is none */
 };
 
 /* Their values. -EINVAL. */
@@ -37,8 +38,8 @@ int net_set_mac(void *options, char *value, struct err *err);
  * NULL. *nat is for net_wait(). What was opened net_close() closes, after the machine is destroyed. */
 int net_open(const struct net_options *options, const char *name, struct machine_config *config, int *nat, struct err *err);
 
-/* lodge-nat starts while the machine is made: whether it has its ports. */
-int net_wait(int nat, struct err *err);
+/* lodge-nat starts while the machine is made: whether it has its ports. Nothing has to be held any more then. */
+int net_wait(const struct net_options *options, int nat, struct err *err);
 void net_close(struct machine_config *config);
 
 #endif

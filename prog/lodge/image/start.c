@@ -85,15 +85,19 @@ static void give_name(const char *name, struct launch *l)
 		l->name = name;
 }
 
-/* A port that nobody has at the moment; 0. */
-static unsigned free_port(void)
+/* A port that nobody has, and nobody who looks for one as we do gets, while *holds is open: lodge-nat can have it all the same, for both
+ * say SO_REUSEADDR and this one does not listen. 0: there is none. */
+static unsigned free_port(int *holds)
 {
 	scoped_fd int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(at);
+	int on = 1;
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || getsockname(fd, (struct sockaddr *)&at, &len) < 0)
+	if (fd <= 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || getsockname(fd, (struct sockaddr *)&at, &len) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
 		return 0;
+	*holds = keep_fd(&fd);
 	return ntohs(at.sin_port);
 }
 
@@ -116,7 +120,7 @@ static void give_port(struct net_options *net)
 
 	if ((net->how && strcmp(net->how, "user") != 0) || has_ssh(net) || net->n_forwards == NET_FORWARDS_MAX)
 		return;
-	port = free_port();
+	port = free_port(&net->holds);
 	if (!port)
 		return;
 	snprintf(text, sizeof(text), "%u:%d", port, SSH);
