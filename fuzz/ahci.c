@@ -7,47 +7,17 @@
  *
  * Nothing may crash, hang, or touch a byte outside of guest RAM, which is an allocation of its own; the disk stays as long as it was.
  */
-#include "base/bytes.h"
-#include "block/disk.h"
-#include "dev/pci/function.h"
-#include "dev/pci/pci.h"
 #include "dev/storage/ahci.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include "fuzz/storage.h"
 
 #define RAM_SIZE 0x10000u
 #define ABAR     0xc0000000u
-#define ECAM     0xe0000000u
-#define SLOT     1
-#define DISK_SIZE 65536
 #define PORTS    3u
 #define LIST(port)  ((port) * 0x2000u)
 #define FIS(port)   (LIST(port) + 0x400u)
 #define TABLE(port, tag) (LIST(port) + 0x800u + (tag) * 0x100u)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static struct disk *disk, *cd;
-static int file;
-static struct bus *bus;
-static uint8_t *ram;
-
-static struct disk *open_disk(bool readonly)
-{
-	struct disk *d;
-	char path[64];
-
-	file = memfd_create("disk", MFD_CLOEXEC);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-	if (ftruncate(file, DISK_SIZE) < 0 ||
-	    disk_open(&d, &(struct disk_config){.path = path, .readonly = readonly, .threads = 2}, NULL) < 0)
-		abort();
-	return d;
-}
 
 static void out(unsigned at, uint32_t value)
 {
@@ -158,18 +128,10 @@ static void do_step(struct device *ahci, const uint8_t *step)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	size_t tables = size / 4 < 0x1000 ? size / 4 : 0x1000;
-	struct guest_mem mem = {.n = 1, .regions[0] = {.size = RAM_SIZE}};
-	struct device *host, *ahci;
+	struct device *ahci;
 
-	if (!disk) {
-		cd = open_disk(true);
-		disk = open_disk(false); /* `file` is its */
-	}
-	ram = mem.regions[0].host = calloc(1, RAM_SIZE);
-	memcpy(ram, data, tables);
-	bus = bus_create();
-	host = device_create(&pci_host_model, bus, (uint64_t[]){0xcf8, 0xcfc, ECAM}, &(struct pci_host_config){
-		.mem_base = ABAR, .mem_size = 0x100000}, NULL);
+	open_disks();
+	make_bus(RAM_SIZE, data, tables, &(struct pci_host_config){.mem_base = ABAR, .mem_size = 0x100000});
 	ahci = device_create(&ahci_model, bus, NULL, &(struct ahci_config){
 		.host = host, .mem = &mem, .devfn = PCI_DEVFN(SLOT, 0),
 		.drives = {{.disk = disk}, {.is_cd = true, .disk = cd}, {.is_cd = true}}}, NULL);
@@ -179,10 +141,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (data += tables, size -= tables; size >= 8; data += 8, size -= 8)
 		do_step(ahci, data);
 	device_destroy(ahci);
-	device_destroy(host);
-	bus_destroy(bus);
-	free(ram);
-	if (lseek(file, 0, SEEK_END) != DISK_SIZE)
-		abort();
+	unmake_bus();
 	return 0;
 }

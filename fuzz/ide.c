@@ -8,44 +8,14 @@
  *
  * Nothing may crash, hang, or touch a byte outside of guest RAM, which is an allocation of its own; the disk stays as long as it was.
  */
-#include "base/bytes.h"
-#include "block/disk.h"
-#include "dev/pci/function.h"
-#include "dev/pci/pci.h"
 #include "dev/storage/ide.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include "fuzz/storage.h"
 
 #define RAM_SIZE  0x4000u
 #define BMBA      0xc000u
-#define ECAM      0xe0000000u
-#define SLOT      1
-#define DISK_SIZE 65536
 #define TABLE(cable) ((cable) * 0x100u)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static struct disk *disk, *cd;
-static int file;
-static struct bus *bus;
-static uint8_t *ram;
-
-static struct disk *open_disk(bool readonly)
-{
-	struct disk *d;
-	char path[64];
-
-	file = memfd_create("disk", MFD_CLOEXEC);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-	if (ftruncate(file, DISK_SIZE) < 0 ||
-	    disk_open(&d, &(struct disk_config){.path = path, .readonly = readonly, .threads = 2}, NULL) < 0)
-		abort();
-	return d;
-}
 
 static void out(unsigned port, unsigned width, uint64_t value)
 {
@@ -148,18 +118,10 @@ static void do_step(struct device *ide, const uint8_t *step)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	size_t tables = size / 4 < 0x800 ? size / 4 : 0x800;
-	struct guest_mem mem = {.n = 1, .regions[0] = {.size = RAM_SIZE}};
-	struct device *host, *ide;
+	struct device *ide;
 
-	if (!disk) {
-		cd = open_disk(true);
-		disk = open_disk(false); /* `file` is its */
-	}
-	ram = mem.regions[0].host = calloc(1, RAM_SIZE);
-	memcpy(ram, data, tables);
-	bus = bus_create();
-	host = device_create(&pci_host_model, bus, (uint64_t[]){0xcf8, 0xcfc, ECAM}, &(struct pci_host_config){
-		.io_base = BMBA, .io_size = 0x1000}, NULL);
+	open_disks();
+	make_bus(RAM_SIZE, data, tables, &(struct pci_host_config){.io_base = BMBA, .io_size = 0x1000});
 	ide = device_create(&ide_model, bus, (uint64_t[]){0x1f0, 0x3f6, 0x170, 0x376}, &(struct ide_config){
 		.host = host, .mem = &mem, .slot = SLOT,
 		.drives = {{.disk = disk}, {.is_cd = true, .disk = cd}, {.disk = disk}, {.is_cd = true}}}, NULL);
@@ -167,10 +129,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (data += tables, size -= tables; size >= 8; data += 8, size -= 8)
 		do_step(ide, data);
 	device_destroy(ide);
-	device_destroy(host);
-	bus_destroy(bus);
-	free(ram);
-	if (lseek(file, 0, SEEK_END) != DISK_SIZE)
-		abort();
+	unmake_bus();
 	return 0;
 }

@@ -7,23 +7,11 @@
  *
  * Nothing may crash, hang, or touch a byte outside of guest RAM, which is an allocation of its own; the disk stays as long as it was.
  */
-#include "base/bytes.h"
-#include "block/disk.h"
-#include "dev/pci/function.h"
-#include "dev/pci/pci.h"
 #include "dev/storage/nvme.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include "fuzz/storage.h"
 
 #define RAM_SIZE 0x10000u
 #define BAR      0xc0000000u
-#define ECAM     0xe0000000u
-#define SLOT     1
-#define DISK_SIZE 65536
 #define QUEUES   3u
 #define SQ(n)    ((n) * 0x1000u)
 #define CQ(n)    ((n) * 0x1000u + 0x8000u)
@@ -31,21 +19,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct disk *disk;
-static int file;
-static struct bus *bus;
-static uint8_t *ram;
 static unsigned tail[QUEUES];
-
-static void open_disk(void)
-{
-	char path[64];
-
-	file = memfd_create("disk", MFD_CLOEXEC);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-	if (ftruncate(file, DISK_SIZE) < 0 || disk_open(&disk, &(struct disk_config){.path = path, .threads = 2}, NULL) < 0)
-		abort();
-}
 
 static void out(unsigned at, unsigned width, uint64_t value)
 {
@@ -134,15 +108,10 @@ static void do_step(const uint8_t *step)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	size_t bytes = size / 4 < 0x1000 ? size / 4 : 0x1000;
-	struct guest_mem mem = {.n = 1, .regions[0] = {.size = RAM_SIZE}};
-	struct device *host, *nvme;
+	struct device *nvme;
 
-	if (!disk)
-		open_disk();
-	ram = mem.regions[0].host = calloc(1, RAM_SIZE);
-	bus = bus_create();
-	host = device_create(&pci_host_model, bus, (uint64_t[]){0xcf8, 0xcfc, ECAM}, &(struct pci_host_config){
-		.mem_base = BAR, .mem_size = 0x100000}, NULL);
+	open_disks();
+	make_bus(RAM_SIZE, data, 0, &(struct pci_host_config){.mem_base = BAR, .mem_size = 0x100000});
 	nvme = device_create(&nvme_model, bus, NULL, &(struct nvme_config){.host = host, .mem = &mem, .slot = SLOT, .disk = disk}, NULL);
 	device_reset(host);
 	start();
@@ -150,10 +119,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (data += bytes, size -= bytes; size >= 8; data += 8, size -= 8)
 		do_step(data);
 	device_destroy(nvme);
-	device_destroy(host);
-	bus_destroy(bus);
-	free(ram);
-	if (lseek(file, 0, SEEK_END) != DISK_SIZE)
-		abort();
+	unmake_bus();
 	return 0;
 }
