@@ -34,8 +34,7 @@
 
 #define BAR_SIZE 0x20000u
 #define IO_SIZE  0x40u
-#define PULLED_NS UINT64_C(1000000000)
-#define PULLED_MAX 10u
+#define PATIENCE 9u /* seconds: a driver looks each other one, and may have a slow host */
 
 /* -- Interrupts ------------------------------------------------------------------------------- */
 
@@ -54,12 +53,8 @@ void e1000_interrupt(struct e1000 *n, uint32_t why)
 
 void e1000_update_link(struct e1000 *n)
 {
-	bool up = n->config.port && n->config.port->up && !n->unplugged && !n->pulled;
-
-	if (n->paused || up == n->link)
-		return;
-	n->link = up;
-	e1000_interrupt(n, ICR_LSC);
+	if (net_link_changed(&n->link))
+		e1000_interrupt(n, ICR_LSC);
 }
 
 void e1000_plug(struct device *dev, bool in)
@@ -67,7 +62,7 @@ void e1000_plug(struct device *dev, bool in)
 	struct e1000 *n = (struct e1000 *)dev;
 
 	scoped_lock(&dev->lock);
-	n->unplugged = !in;
+	n->link.unplugged = !in;
 	e1000_update_link(n);
 	loop_call(&n->call);
 }
@@ -75,7 +70,7 @@ void e1000_plug(struct device *dev, bool in)
 bool e1000_link(struct device *dev)
 {
 	scoped_lock(&dev->lock);
-	return ((struct e1000 *)dev)->link;
+	return ((struct e1000 *)dev)->link.up;
 }
 
 static void plug_in(void *ctx)
@@ -83,11 +78,7 @@ static void plug_in(void *ctx)
 	struct e1000 *n = ctx;
 
 	scoped_lock(&n->dev.lock);
-	if (n->pulled && !n->paused && !n->seen && ++n->waited < PULLED_MAX) {
-		loop_timer_set(&n->plug, loop_now() + PULLED_NS); /* a driver that looks each other second, and has a slow host */
-		return;
-	}
-	n->pulled = n->pulled && n->paused; /* resume sets the timer again */
+	net_link_wait_over(&n->link);
 	e1000_update_link(n);
 }
 
@@ -142,7 +133,7 @@ static int init(struct device *dev, const void *config, struct err *err)
 	int rc;
 
 	n->config = *(const struct e1000_config *)config;
-	n->link = n->config.port && n->config.port->up;
+	net_link_init(&n->link, n->config.port, n->config.loop, plug_in, n);
 	e1000_fill_eeprom(n);
 	n->fn = (struct pci_function){
 		.name = "e1000", .vendor = 0x8086, .device = 0x100e, .revision = 2, .class_code = 0x020000,
@@ -154,7 +145,6 @@ static int init(struct device *dev, const void *config, struct err *err)
 	if (rc < 0 || !n->config.loop)
 		return rc;
 	loop_timer_init(&n->call, n->config.loop, look_again, n);
-	loop_timer_init(&n->plug, n->config.loop, plug_in, n);
 	n->source = (struct loop_source){prepare, serve, n};
 	if (n->config.port && loop_add(n->config.loop, &n->source) < 0)
 		return err_set(err, ENOMEM, "out of memory");
@@ -175,7 +165,7 @@ static void fini(struct device *dev)
 	if (n->config.loop)
 		loop_remove(n->config.loop, &n->source);
 	loop_timer_fini(&n->call);
-	loop_timer_fini(&n->plug);
+	net_link_fini(&n->link);
 	pci_remove(&n->fn);
 }
 
@@ -184,7 +174,7 @@ static void pause_card(struct device *dev)
 	struct e1000 *n = (struct e1000 *)dev;
 
 	n->paused = true;
-	loop_timer_set(&n->plug, LOOP_NEVER);
+	net_link_pause(&n->link);
 }
 
 static void resume(struct device *dev)
@@ -192,8 +182,7 @@ static void resume(struct device *dev)
 	struct e1000 *n = (struct e1000 *)dev;
 
 	n->paused = false;
-	if (n->pulled)
-		loop_timer_set(&n->plug, loop_now() + PULLED_NS);
+	net_link_resume(&n->link);
 	e1000_update_link(n);
 	e1000_transmit(n);
 	loop_call(&n->call);
@@ -211,9 +200,7 @@ static int loaded(struct device *dev, uint64_t away, struct err *err)
 	(void)away;
 	if (n->rx.len & ~0xfff80u || n->tx.len & ~0xfff80u)
 		return err_set(err, EINVAL, "rings of %u and %u bytes: they are multiples of 128", n->rx.len, n->tx.len);
-	n->pulled = n->link = true; /* resume tells the driver that it is not */
-	n->seen = false;
-	n->waited = 0;
+	net_link_moved(&n->link, PATIENCE);
 	pci_function_loaded(&n->fn);
 	return 0;
 }

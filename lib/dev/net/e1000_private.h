@@ -6,6 +6,7 @@
 #include "bus/guest.h"
 #include "dev/net/e1000.h"
 #include "loop/loop.h"
+#include "net/link.h"
 #include "net/port.h"
 
 #define CTRL_VME (1u << 30)
@@ -47,17 +48,15 @@ struct e1000 {
 	struct e1000_config config;
 	struct pci_function fn;
 	struct loop_source source;
-	struct loop_timer call, plug;
-	bool pulled, unplugged, paused;
-	bool seen;       /* the driver has looked while the cable was pulled */
-	unsigned waited; /* seconds for that */
+	struct loop_timer call;
+	bool paused;
 	bool full;      /* the cable takes no more now */
 	bool starved;   /* a frame waits for buffers */
 	bool listening;
 	uint16_t eeprom[EE_WORDS];
 	uint8_t frame[NET_FRAME_MAX], segment[JUMBO];
+	struct net_link link;
 	/* the guest's: */
-	bool link;
 	uint32_t io_at;
 	uint32_t ctrl, eecd, eerd, mdic, icr, ims, rctl, tctl, rxcsum;
 	uint16_t ee_in, ee_bits, ee_out; /* what the EEPROM has heard, of how many bits; which bit it says */

@@ -108,7 +108,7 @@ static bool deliver(struct e1000 *n, const uint8_t *frame, uint32_t len)
 
 bool e1000_can_receive(const struct e1000 *n)
 {
-	return n->link && n->rctl & RCTL_EN && ours(&n->rx);
+	return n->link.up && n->rctl & RCTL_EN && ours(&n->rx);
 }
 
 void e1000_receive(struct e1000 *n)

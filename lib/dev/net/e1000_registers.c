@@ -100,14 +100,14 @@ static uint16_t read_phy(struct e1000 *n, unsigned reg)
 {
 	switch (reg) {
 	case PHY_STATUS:
-		n->seen = n->seen || !n->link;
-		return n->link ? 0x796d : 0x7949;
+		net_link_seen(&n->link);
+		return n->link.up ? 0x796d : 0x7949;
 	case PHY_PARTNER:
-		return n->link ? 0x45e1 : 0;
+		return n->link.up ? 0x45e1 : 0;
 	case PHY_GIGABIT_STATUS:
-		return n->link ? 0x3c00 : 0;
+		return n->link.up ? 0x3c00 : 0;
 	case PHY_STATE:
-		return n->link ? 0xac08 : 0x8000;
+		return n->link.up ? 0xac08 : 0x8000;
 	default:
 		return n->phy[reg];
 	}
@@ -124,7 +124,7 @@ static void write_phy(struct e1000 *n, unsigned reg, uint16_t value)
 		n->phy[reg] = value & 0x3d40; /* resets and negotiations are over at once */
 	else if (may_write_phy(reg))
 		n->phy[reg] = value;
-	if (reg == PHY_CONTROL && value & 0x200 && n->link)
+	if (reg == PHY_CONTROL && value & 0x200 && n->link.up)
 		e1000_interrupt(n, ICR_LSC);
 }
 
@@ -185,7 +185,7 @@ static void write_ctrl(void *dev, unsigned at, uint64_t value)
 static uint64_t read_status(void *dev, unsigned at)
 {
 	(void)at;
-	return STATUS_FULL | STATUS_1000 | (((struct e1000 *)dev)->link ? STATUS_LINK : 0);
+	return STATUS_FULL | STATUS_1000 | (((struct e1000 *)dev)->link.up ? STATUS_LINK : 0);
 }
 
 static uint64_t read_icr(void *dev, unsigned at)

@@ -141,7 +141,7 @@ static bool send_bytes(struct e1000 *n, const struct packet *p, uint8_t *frame, 
 	struct iovec iov[4];
 	unsigned k = 0;
 
-	if (len < NET_FRAME_MIN || !n->link)
+	if (len < NET_FRAME_MIN || !n->link.up)
 		return true;
 	if (port->type->vnet)
 		iov[k++] = (struct iovec){(void *)none, sizeof(none)}; /* SAFE: it is only read */

@@ -34,6 +34,7 @@
 #include "dev/virtio/virtio.h"
 #include "loop/loop.h"
 #include "net/checksum.h"
+#include "net/link.h"
 #include "net/port.h"
 #include "state/state.h"
 
@@ -72,7 +73,6 @@ enum { RX, TX };
 
 #define HEAD_MAX 512u /* as many bytes of a frame are copied to put a checksum into them */
 #define BURST    64u  /* frames that are taken before the loop looks at something else */
-#define PULLED_NS UINT64_C(1000000000)
 #define LITTLE    4096u /* bytes of a kick */
 #define LATER_NS  UINT64_C(1000000)
 
@@ -83,10 +83,7 @@ struct net {
 	struct loop_timer call;  /* has the loop look again, also at what the port has read already */
 	struct loop_timer sent;  /* the driver is to be told of what was sent */
 	bool sent_set;
-	struct loop_timer plug;  /* a cable that was pulled by moving is plugged in */
-	bool pulled;             /* it is, until then */
-	bool unplugged;          /* by virtio_net_plug() */
-	bool link;               /* what the driver is told */
+	struct net_link link;
 	bool paused;
 	bool full;     /* the port takes no more: queue 1 waits */
 	bool starved;  /* a frame has come, and the driver has no buffers */
@@ -98,12 +95,8 @@ struct net {
 
 static void update_link(struct net *n)
 {
-	bool up = n->config.port && n->config.port->up && !n->unplugged && !n->pulled;
-
-	if (n->paused || up == n->link)
-		return;
-	n->link = up;
-	virtio_config_changed(&n->v);
+	if (net_link_changed(&n->link))
+		virtio_config_changed(&n->v);
 }
 
 void virtio_net_plug(struct device *dev, bool in)
@@ -111,7 +104,7 @@ void virtio_net_plug(struct device *dev, bool in)
 	struct net *n = (struct net *)dev;
 
 	scoped_lock(&dev->lock);
-	n->unplugged = !in;
+	n->link.unplugged = !in;
 	update_link(n);
 	loop_call(&n->call);
 }
@@ -119,7 +112,7 @@ void virtio_net_plug(struct device *dev, bool in)
 bool virtio_net_link(struct device *dev)
 {
 	scoped_lock(&dev->lock);
-	return ((struct net *)dev)->link;
+	return ((struct net *)dev)->link.up;
 }
 
 static void plug_in(void *ctx)
@@ -127,7 +120,7 @@ static void plug_in(void *ctx)
 	struct net *n = ctx;
 
 	scoped_lock(&n->v.dev.lock);
-	n->pulled = n->pulled && n->paused; /* resume sets the timer again */
+	net_link_wait_over(&n->link);
 	update_link(n);
 }
 
@@ -177,7 +170,7 @@ static bool send_frame(struct net *n)
 	uint8_t header[HEADER] = {0};
 	bool room = true;
 
-	if (!n->link || len < NET_FRAME_MIN || len > NET_FRAME_MAX)
+	if (!n->link.up || len < NET_FRAME_MIN || len > NET_FRAME_MAX)
 		return true;
 	if (port->type->vnet && head == HEADER)
 		return port->type->send(port, iov, pieces);
@@ -334,7 +327,7 @@ static void receive(struct net *n)
 	unsigned left;
 	size_t len;
 
-	if (n->paused || n->starved || !n->link || !virtio_ready(v, RX))
+	if (n->paused || n->starved || !n->link.up || !virtio_ready(v, RX))
 		return;
 	vq_begin(&v->queues[RX]);
 	for (left = BURST; left && fate <= LOST && (frame = port->type->peek(port, &len)); left--) {
@@ -360,7 +353,7 @@ static uint64_t prepare(void *ctx, struct pollfd *p)
 	scoped_lock(&n->v.dev.lock);
 	if (n->paused)
 		return LOOP_NEVER;
-	n->listening = n->link && !n->starved && virtio_ready(&n->v, RX);
+	n->listening = n->link.up && !n->starved && virtio_ready(&n->v, RX);
 	port->type->wants(port, n->listening, n->full, p);
 	return LOOP_NEVER;
 }
@@ -422,7 +415,7 @@ static uint8_t config_read(struct virtio *v, unsigned at)
 	if (at < CONFIG_STATUS)
 		return n->config.mac[at];
 	if (at == CONFIG_STATUS)
-		return n->link;
+		return n->link.up;
 	if (at == CONFIG_MTU || at == CONFIG_MTU + 1)
 		return (uint8_t)(mtu_of(n) >> (at - CONFIG_MTU) * 8);
 	return 0;
@@ -479,13 +472,12 @@ static int init(struct device *dev, const void *config, struct err *err)
 	int rc;
 
 	n->config = *(const struct virtio_net_config *)config;
-	n->link = n->config.port && n->config.port->up;
+	net_link_init(&n->link, n->config.port, n->config.loop, plug_in, n);
 	rc = virtio_init(dev, &type, n->config.mtu ? F_MTU : 0, &n->config.pci, err);
 	if (rc < 0 || !n->config.loop)
 		return rc;
 	loop_timer_init(&n->call, n->config.loop, look_again, n);
 	loop_timer_init(&n->sent, n->config.loop, tell_sent, n);
-	loop_timer_init(&n->plug, n->config.loop, plug_in, n);
 	n->source = (struct loop_source){prepare, serve, n};
 	if (n->config.port && loop_add(n->config.loop, &n->source) < 0)
 		return err_set(err, ENOMEM, "out of memory");
@@ -500,7 +492,7 @@ static void fini(struct device *dev)
 		loop_remove(n->config.loop, &n->source);
 	loop_timer_fini(&n->call);
 	loop_timer_fini(&n->sent);
-	loop_timer_fini(&n->plug);
+	net_link_fini(&n->link);
 	virtio_fini(dev);
 }
 
@@ -511,7 +503,7 @@ static void pause_net(struct device *dev)
 	n->paused = true;
 	n->sent_set = false;
 	loop_timer_set(&n->sent, LOOP_NEVER);
-	loop_timer_set(&n->plug, LOOP_NEVER);
+	net_link_pause(&n->link);
 	virtio_pause(dev);
 }
 
@@ -520,8 +512,7 @@ static void resume_net(struct device *dev)
 	struct net *n = (struct net *)dev;
 
 	n->paused = false;
-	if (n->pulled)
-		loop_timer_set(&n->plug, loop_now() + PULLED_NS);
+	net_link_resume(&n->link);
 	update_link(n);
 	virtio_resume(dev);
 	if (virtio_ready(&n->v, TX))
@@ -534,7 +525,7 @@ static int loaded(struct device *dev, uint64_t away, struct err *err)
 	struct net *n = (struct net *)dev;
 	int rc = virtio_loaded(dev, away, err);
 
-	n->pulled = n->link = true; /* resume tells the driver that it is not */
+	net_link_moved(&n->link, 0);
 	if (rc == 0)
 		negotiated(&n->v);
 	return rc;

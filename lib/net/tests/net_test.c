@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "loop/loop.h"
 #include "net/checksum.h"
+#include "net/link.h"
 #include "net/mac.h"
 #include "net/port.h"
 #include "net/segment.h"
@@ -370,9 +371,52 @@ static void test_bad_options(void)
 	}
 }
 
+/* -- Cables ------------------------------------------------------------------------- */
+
+static void plugged_in(void *ctx)
+{
+	(void)ctx;
+}
+
+static void test_link(void)
+{
+	struct net_port port = {.up = true};
+	struct net_link l;
+	unsigned rounds = 0;
+
+	net_link_init(&l, NULL, NULL, plugged_in, NULL);
+	ok(!l.up && !net_link_changed(&l), "without a cable a link is down");
+	net_link_init(&l, &port, NULL, plugged_in, NULL);
+	ok(l.up && !net_link_changed(&l), "with one it is up");
+	l.unplugged = true;
+	ok(net_link_changed(&l) && !l.up && !net_link_changed(&l), "it is taken out, which is told once");
+	l.unplugged = false;
+	net_link_pause(&l);
+	ok(!net_link_changed(&l), "in a pause nothing is told");
+	net_link_resume(&l);
+	ok(net_link_changed(&l) && l.up, "but behind it");
+	port.up = false;
+	ok(net_link_changed(&l) && !l.up, "the other end is gone");
+	port.up = true;
+	net_link_moved(&l, 3);
+	ok(net_link_changed(&l) && !l.up, "who has moved finds it pulled");
+	for (; l.pulled && rounds < 10; rounds++)
+		net_link_wait_over(&l);
+	is_int(rounds, 4, "a driver that does not look is waited for");
+	net_link_moved(&l, 3);
+	net_link_seen(&l);
+	is_int(l.patience, 3, "before it was told a driver has seen nothing");
+	ok(net_link_changed(&l) && !l.up, "then it is");
+	net_link_seen(&l);
+	net_link_wait_over(&l);
+	ok(!l.pulled && net_link_changed(&l) && l.up, "one that has looked is not waited for");
+	net_link_fini(&l);
+}
+
 int main(void)
 {
 	test_checksum();
+	test_link();
 	test_mac();
 	test_stream();
 	test_nonsense();
