@@ -11,7 +11,6 @@
 #include "dev/vga.h"
 
 #include "base/err.h"
-#include "base/scoped.h"
 #include "dev/pci/function.h"
 #include "dev/vga/card.h"
 #include "state/state.h"
@@ -28,22 +27,6 @@ struct vga_device {
 struct vga_card *vga_device_card(struct device *dev)
 {
 	return &((struct vga_device *)dev)->card;
-}
-
-static uint64_t mmio_read(void *ctx, uint64_t at, unsigned width)
-{
-	struct vga_device *d = ctx;
-
-	scoped_lock(&d->dev.lock);
-	return regs_read(vga_mmio_regs, d, at, width);
-}
-
-static void mmio_write(void *ctx, uint64_t at, unsigned width, uint64_t value)
-{
-	struct vga_device *d = ctx;
-
-	scoped_lock(&d->dev.lock);
-	regs_write(vga_mmio_regs, d, at, width, value);
 }
 
 static void config_written(void *ctx, unsigned at, unsigned width)
@@ -65,7 +48,7 @@ static int init(struct device *dev, const void *config, struct err *err)
 		.name = dev->model->name, .vendor = 0x1234, .device = 0x1111, .sub_vendor = 0x1af4, .sub_device = 0x1100,
 		.class_code = 0x030000, .ctx = d, .config_written = config_written,
 		.bars[0] = {.size = c->vram_size, .prefetch = true, .read = vga_frame_read, .write = vga_frame_write},
-		.bars[2] = {.size = VGA_MMIO_SIZE, .read = mmio_read, .write = mmio_write},
+		.bars[2] = {.size = VGA_MMIO_SIZE, .regs = vga_mmio_regs},
 	};
 	return pci_add(c->host, &d->fn, PCI_DEVFN(c->slot, 0), err);
 }

@@ -120,6 +120,22 @@ static void unmap_moved(struct pci_host *host, struct pci_function *fn)
 	}
 }
 
+static uint64_t read_regs(void *ctx, uint64_t at, unsigned width)
+{
+	const struct pci_bar *bar = ctx;
+
+	scoped_lock(&bar->dev->lock);
+	return regs_read(bar->regs, bar->dev, at, width);
+}
+
+static void write_regs(void *ctx, uint64_t at, unsigned width, uint64_t value)
+{
+	const struct pci_bar *bar = ctx;
+
+	scoped_lock(&bar->dev->lock);
+	regs_write(bar->regs, bar->dev, at, width, value);
+}
+
 static void map_missing(struct pci_function *fn)
 {
 	struct pci_host *host = pci_host_of(fn);
@@ -138,6 +154,12 @@ static void map_missing(struct pci_function *fn)
 
 		if (bar->size == 0 || bar->mapped || !decodes(fn, n))
 			continue;
+		if (bar->regs) {
+			bar->dev = fn->ctx;
+			w.read = read_regs;
+			w.write = write_regs;
+			w.ctx = bar;
+		}
 		bar->addr = w.base;
 		bar->mapped = bus_add(host->dev.bus, &w, NULL) == 0;
 	}

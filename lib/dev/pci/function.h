@@ -64,12 +64,15 @@ struct pci_port;
 struct pci_bar {
 	uint64_t size; /* a power of two, at least 16; 0: this BAR does not exist */
 	bool io, wide /* 64 bits: takes the next BAR's place too */, prefetch;
+	/* What is in it: registers of the device that is the function's ctx, with its lock held; or else these two. */
+	const struct reg *regs;
 	uint64_t (*read)(void *ctx, uint64_t at, unsigned width);
 	void (*write)(void *ctx, uint64_t at, unsigned width, uint64_t value);
 	void *ctx; /* NULL: the function's */
 	/* the host's */
 	bool mapped;
 	uint64_t addr; /* where it is mapped */
+	struct device *dev; /* whose registers they are */
 };
 
 /* An expansion ROM: code for firmware, which switches it on, copies it and switches it off. */

@@ -225,7 +225,7 @@ static int init(struct device *dev, const void *config, struct err *err)
 	ide->fn = (struct pci_function){
 		.name = "ide", .vendor = 0x8086, .device = 0x7010, .class_code = 0x010180,
 		.sub_vendor = 0x1af4, .sub_device = 0x1100, .ctx = ide,
-		.bars[BMBA] = {.size = BMBA_SIZE, .io = true, .read = ide_bar_read, .write = ide_bar_write},
+		.bars[BMBA] = {.size = BMBA_SIZE, .io = true, .regs = ide_bus_master},
 	};
 	rc = pci_add(ide->config.host, &ide->fn, PCI_DEVFN(ide->config.slot, 0), err);
 	if (rc < 0)

@@ -125,10 +125,6 @@ void ide_done(struct disk_req *req);
 
 extern const struct reg ide_task_0[], ide_control_0[], ide_task_1[], ide_control_1[], ide_bus_master[];
 
-/* BAR 4. */
-uint64_t ide_bar_read(void *ctx, uint64_t at, unsigned width);
-void ide_bar_write(void *ctx, uint64_t at, unsigned width, uint64_t value);
-
 /* -- ide_commands.c ------------------------------------------------------------------------------- */
 
 /* The guest has written a command, or 12 bytes of one; has read a block, or written one. */

@@ -2,8 +2,6 @@
 /* The ports of the IDE controller: a command's, the same for each cable, and the bus master's. See ide.c. */
 #include "dev/storage/ide_private.h"
 
-#include "base/scoped.h"
-
 /* -- Registers of a command --------------------------------------------------------------------------- */
 
 static uint64_t read_data(struct cable *c, unsigned width)
@@ -211,19 +209,3 @@ const struct reg ide_bus_master[] = {
 	{.at = 0xc, .width = 4, .name = "BMIDTP, secondary", .read = read_table, .write = write_table},
 	{0},
 };
-
-uint64_t ide_bar_read(void *ctx, uint64_t at, unsigned width)
-{
-	struct ide *ide = ctx;
-
-	scoped_lock(&ide->dev.lock);
-	return regs_read(ide_bus_master, ide, at, width);
-}
-
-void ide_bar_write(void *ctx, uint64_t at, unsigned width, uint64_t value)
-{
-	struct ide *ide = ctx;
-
-	scoped_lock(&ide->dev.lock);
-	regs_write(ide_bus_master, ide, at, width, value);
-}

@@ -421,22 +421,6 @@ static const struct reg regs[] = {
 	{0},
 };
 
-static uint64_t bar_read(void *ctx, uint64_t at, unsigned width)
-{
-	struct xhci *x = ctx;
-
-	scoped_lock(&x->dev.lock);
-	return regs_read(regs, x, at, width);
-}
-
-static void bar_write(void *ctx, uint64_t at, unsigned width, uint64_t value)
-{
-	struct xhci *x = ctx;
-
-	scoped_lock(&x->dev.lock);
-	regs_write(regs, x, at, width, value);
-}
-
 /* MSI may have been switched on or off. The host's lock is held, and ours is taken inside it. */
 static void config_written(void *ctx, unsigned at, unsigned width)
 {
@@ -528,7 +512,7 @@ static int init(struct device *dev, const void *config, struct err *err)
 	x->fn = (struct pci_function){
 		.name = dev->model->name, .vendor = 0x1b36, .device = 0x000d, .revision = 1, .class_code = 0x0c0330,
 		.sub_vendor = 0x1af4, .sub_device = 0x1100, .pin = 1, .ctx = x, .config_written = config_written,
-		.bars[0] = {.size = BAR_SIZE, .wide = true, .read = bar_read, .write = bar_write},
+		.bars[0] = {.size = BAR_SIZE, .wide = true, .regs = regs},
 	};
 	rc = pci_add(x->config.host, &x->fn, PCI_DEVFN(x->config.slot, 0), err);
 	if (rc == 0)
