@@ -14,7 +14,8 @@
 
 /* -- Into a file --------------------------------------------------------------------------- */
 
-/* What can be seeked in is no pipe, and nobody can hold us up with it. */
+/* What can be seeked in is no pipe. A file system that hangs (FUSE, NFS) holds the main thread up as long as it does, while the guest stands
+ * still anyway; that is left to who has opened the file, for the same client may end the guest. */
 static int save_to(const struct call *c, int file, struct err *err)
 {
 	const struct machine_config *config = c->session->config;

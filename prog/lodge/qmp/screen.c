@@ -91,7 +91,8 @@ static char *make_picture(const struct surface *s, bool png, size_t *len, struct
 	return NULL;
 }
 
-/* What can be seeked in is no pipe, and nobody can hold us up with it. */
+/* What can be seeked in is no pipe. A file system that hangs (FUSE, NFS) holds the main thread up as long as it does; that is left to who has
+ * opened the file, for the same client may stop the guest, or end it. */
 static int write_file(int fd, const char *bytes, size_t len, struct err *err)
 {
 	if (lseek(fd, 0, SEEK_SET) != 0)
