@@ -42,7 +42,7 @@ int fetch_room(int fd, uint64_t bytes, struct err *err)
 	struct statvfs fs;
 	uint64_t left;
 
-	if (fstatvfs(fd, &fs) < 0)
+	if (fstatvfs(fd, &fs) < 0 || !fs.f_blocks) /* it does not know */
 		return 0;
 	left = (uint64_t)fs.f_bavail * fs.f_frsize;
 	if (left >= RESERVE && bytes <= left - RESERVE)
