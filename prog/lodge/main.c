@@ -42,6 +42,7 @@ const struct verb *const verbs[] = {
 	&verb_send_key,
 	&verb_stop,
 	&verb_nbd,
+	&verb_kvm,
 	&verb_doctor,
 	&verb_help,
 	&verb_version,
