@@ -374,6 +374,7 @@ struct engine {
 	uint64_t timer_thread; /* that the POSIX timer signals; 0: there is none */
 	int timer;
 	bool in_run;        /* GS base is ours */
+	bool abandoned;     /* its thread ended in KVM_RUN */
 	bool translates;    /* it has: views that are selected are begun */
 	uint64_t paging[4]; /* CR0, CR3, CR4, EFER when KVM_RUN was left */
 	uint64_t armed;     /* deadline of the armed host timer, 0: none */

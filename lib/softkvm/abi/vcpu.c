@@ -81,6 +81,43 @@ static int run(struct vcpu *c, void *arg)
 	return rc;
 }
 
+/*
+ * A client's handler of a signal may end its thread in the middle of KVM_RUN, where the kernel's has returned by
+ * then: by pthread_exit(), or because the thread was cancelled. What the thread held is given back by the
+ * last code that runs in it.
+ */
+static __thread struct object *running CURRENT_TLS;
+static pthread_key_t ending;
+
+static void thread_ends(void *unused)
+{
+	struct object *o = running;
+
+	(void)unused;
+	if (!o)
+		return;
+	running = NULL;
+	vcpu_abandon(o->vcpu);
+	pthread_mutex_unlock(&vcpu_abi(o->vcpu)->lock);
+	object_put(o);
+}
+
+static void make_key(void)
+{
+	pthread_key_create(&ending, thread_ends);
+}
+
+static void watch_thread(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	static __thread bool watched CURRENT_TLS;
+
+	if (watched)
+		return;
+	pthread_once(&once, make_key);
+	watched = !pthread_setspecific(ending, &ending);
+}
+
 /* The kernel's sigset is 8 bytes; the C library's is longer and begins with it. */
 static int set_signal_mask(struct vcpu *c, void *arg)
 {
@@ -447,14 +484,21 @@ static const struct vcpu_request requests[] = {
 	{KVM_SET_GUEST_DEBUG, set_guest_debug},
 };
 
-static int locked_call(int (*call)(struct vcpu *c, void *arg), struct vcpu *c, void *arg)
+static int locked_call(int (*call)(struct vcpu *c, void *arg), struct object *o, void *arg)
 {
+	struct vcpu *c = o->vcpu;
 	int rc;
 
 	if (current_vcpu == c) /* a handler that interrupts KVM_RUN, which has the lock */
 		return -EBUSY;
+	if (call == run)
+		watch_thread();
 	pthread_mutex_lock(&vcpu_abi(c)->lock);
+	if (call == run && !current_vcpu)
+		running = o;
 	rc = call(c, arg);
+	if (running == o)
+		running = NULL;
 	pthread_mutex_unlock(&vcpu_abi(c)->lock);
 	return rc;
 }
@@ -464,6 +508,6 @@ int vcpu_ioctl(struct object *o, unsigned long request, void *arg)
 	request &= 0xffffffff;
 	for (unsigned i = 0; i < ARRAY_SIZE(requests); i++)
 		if (requests[i].request == request)
-			return locked_call(requests[i].call, o->vcpu, arg);
+			return locked_call(requests[i].call, o, arg);
 	return -EINVAL;
 }

@@ -12,6 +12,7 @@
  *	close, dup*, fcntl         the table of descriptors follows
  *	mmap, poll                 nothing: the descriptors are real (abi/object.c)
  *	sigaction, signal          handlers are wrapped
+ *	pthread_cancel             reaches a thread in KVM_RUN when it has left that
  *
  * The kernel's KVM_RUN returns -EINTR when a signal arrives, and clients rely on it to call a
  * vCPU's thread out of the guest. Here a signal interrupts translated code and returns to it; so
@@ -33,6 +34,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -77,12 +79,16 @@ static bool is_kvm(const char *path)
 	return path && !strcmp(path, "/dev/kvm");
 }
 
+static _Atomic bool is_open;
+
 /* The client knows no more than a number, and QEMU for one tells "Could not access KVM kernel module". */
 static int open_engine(void)
 {
 	char why[256];
 	int fd = softkvm_open();
 
+	if (fd >= 0 && !signals_install())
+		atomic_store(&is_open, true);
 	if (fd < 0) {
 		softkvm_check(why, sizeof(why));
 		fprintf(stderr, "softkvm: %s\n", why[0] ? why : strerror(-fd));
@@ -138,6 +144,29 @@ API int __open64_2(const char *path, int flags)
 
 /* -- using ------------------------------------------------------------------------------------ */
 
+/*
+ * A thread can be cancelled in the middle of anything, if it wants that (PTHREAD_CANCEL_ASYNCHRONOUS). In the kernel's
+ * KVM_RUN that is a signal, which ends it first; so it waits here until KVM_RUN has been left.
+ */
+static int run_vcpu(int fd, void *arg)
+{
+	int type, rc;
+
+	pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
+	rc = result(softkvm_ioctl(fd, KVM_RUN, arg));
+	pthread_setcanceltype(type, NULL);
+	return rc;
+}
+
+API int pthread_cancel(pthread_t thread)
+{
+	int rc = NEXT(pthread_cancel)(thread);
+
+	if (!rc && atomic_load(&is_open))
+		thread_kick(thread);
+	return rc;
+}
+
 API int ioctl(int fd, unsigned long request, ...)
 {
 	va_list ap;
@@ -147,7 +176,7 @@ API int ioctl(int fd, unsigned long request, ...)
 	arg = va_arg(ap, void *);
 	va_end(ap);
 	if (_IOC_TYPE(request) == KVMIO && is_ours(fd))
-		return result(softkvm_ioctl(fd, request, arg));
+		return (uint32_t)request == KVM_RUN ? run_vcpu(fd, arg) : result(softkvm_ioctl(fd, request, arg));
 	return NEXT(ioctl)(fd, request, arg);
 }
 

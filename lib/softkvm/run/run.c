@@ -132,7 +132,7 @@ static void sleep_once(struct vcpu *c)
 	uint64_t deadline = c->lapic ? irqchip_deadline(c) : UINT64_MAX;
 
 	atomic_store(&e->running, 0);
-	if (!atomic_load(&c->requests) && !c->run->immediate_exit)
+	if (!atomic_load(&c->requests))
 		sys_futex_wait_until(&c->wake, word, deadline);
 	atomic_store(&e->running, 1);
 	gs_select(e);
@@ -205,6 +205,13 @@ static int interrupted(struct vcpu *c)
 	return -EINTR;
 }
 
+/* Before anything was run: as the kernel does it, the reason stays that of the last exit. */
+static int not_begun(struct vcpu *c)
+{
+	c->stat.exit_intr++;
+	return -EINTR;
+}
+
 static void count_exit(struct vcpu *c)
 {
 	switch (c->run->exit_reason) {
@@ -260,7 +267,7 @@ static int after(struct vcpu *c, enum step step)
 
 static int loop(struct vcpu *c)
 {
-	bool delivered = false, leave = false;
+	bool delivered = false, leave = false, begun = false;
 	enum step step;
 	int rc = 1;
 
@@ -270,8 +277,13 @@ static int loop(struct vcpu *c)
 		leave |= serve_requests(c);
 		/* An access that the client answered is completed before anybody is heard:
 		 * clients set immediate_exit to get just that, before they read the state. */
-		if ((leave || c->run->immediate_exit) && !c->io.n)
-			return interrupted(c);
+		if (!c->io.n) {
+			if (leave)
+				return interrupted(c);
+			if (c->run->immediate_exit && !begun)
+				return not_begun(c);
+			begun = true;
+		}
 		if (c->event.tpr_lowered) {
 			c->event.tpr_lowered = false;
 			return client_exit(c, KVM_EXIT_SET_TPR);
@@ -319,6 +331,15 @@ static void remember_paging(struct vcpu *c)
 	e->paging[3] = c->efer;
 }
 
+/* Its registers were the thread's, and are gone. */
+void vcpu_abandon(struct vcpu *c)
+{
+	c->engine->abandoned = true;
+	c->engine->in_run = false;
+	atomic_store(&c->engine->running, 0);
+	current_vcpu = NULL;
+}
+
 int vcpu_run(struct vcpu *c)
 {
 	struct engine *e = c->engine;
@@ -326,6 +347,8 @@ int vcpu_run(struct vcpu *c)
 
 	if (current_vcpu) /* from a signal handler */
 		return -EBUSY;
+	if (e->abandoned)
+		return -EIO;
 	rc = timer_begin(e);
 	if (!rc)
 		rc = gs_begin(e);

@@ -5,6 +5,7 @@
 #ifndef SOFTKVM_RUN_H
 #define SOFTKVM_RUN_H
 
+#include <pthread.h>
 #include <signal.h>
 
 #include "softkvm/vcpu.h"
@@ -14,6 +15,13 @@ struct engine;
 /* KVM_RUN, c->run being the shared page: 0, -EINTR, or another -errno. The caller holds the
  * vCPU's lock, so that no other ioctl sees it half way. */
 int vcpu_run(struct vcpu *c);
+
+/* The thread ends that is in this vCPU's KVM_RUN (a handler of a signal has ended it). Nobody waits for the vCPU any
+ * more; vcpu_run() is -EIO from now on. In that thread. */
+void vcpu_abandon(struct vcpu *c);
+
+/* Makes a thread that is in KVM_RUN leave it, as vcpu_kick() does. signals_install() must have been called. */
+void thread_kick(pthread_t thread);
 
 /* An INIT or SIPI that came since the last KVM_RUN takes effect. */
 void vcpu_take_startup(struct vcpu *c);

@@ -10,7 +10,7 @@
  * goes to whoever handled the signal before us, as does a signal that somebody has sent.
  *
  * Each thread that runs vCPUs has a POSIX timer that sends it a real-time signal; its handler
- * sets REQ_TIMER. That makes translated code come to C at its next poll, and a system call in
+ * sets REQ_TIMER (or REQ_EXIT, if a thread of ours has sent it). That makes translated code come to C at its next poll, and a system call in
  * which the thread sleeps return.
  *
  * The kernel saves the guest's live vector state around a handler, so handlers may use libc.
@@ -189,12 +189,18 @@ static void on_timer(int sig, siginfo_t *info, void *context)
 	struct vcpu *c = current_vcpu;
 
 	(void)sig;
-	(void)info;
 	(void)context;
-	if (c && c->engine) {
+	if (c && c->engine && info->si_code == SI_QUEUE) {
+		atomic_fetch_or(&c->requests, REQ_EXIT);
+	} else if (c && c->engine) {
 		c->engine->armed = 0;
 		atomic_fetch_or(&c->requests, REQ_TIMER);
 	}
+}
+
+void thread_kick(pthread_t thread)
+{
+	pthread_sigqueue(thread, TIMER_SIGNAL, (union sigval){0});
 }
 
 static int install(void)

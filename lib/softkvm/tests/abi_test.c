@@ -296,7 +296,9 @@ static void test_kick(void)
 	is_int(call(cpu, KVM_RUN, 0), -EINTR, "an endless loop ends with a kick");
 	is_int(run->exit_reason, KVM_EXIT_INTR, "exit reason");
 	pthread_join(t, NULL);
+	run->exit_reason = 77;
 	is_int(call(cpu, KVM_RUN, 0), -EINTR, "immediate_exit");
+	is_int(run->exit_reason, 77, "leaves the reason as it was");
 	run->immediate_exit = 0;
 }
 
