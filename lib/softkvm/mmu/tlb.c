@@ -161,6 +161,12 @@ void mmu_flush_all(struct vcpu *c)
 	tlb_select(c);
 }
 
+void mmu_flush_code(struct vcpu *c)
+{
+	jc_flush(c->engine, &c->engine->kernel);
+	itlb_flush(c->engine, &c->engine->kernel);
+}
+
 static uint32_t large_bit(uint64_t lin)
 {
 	return (uint32_t)((lin >> 21) & (LARGE_WORDS * 64 - 1));

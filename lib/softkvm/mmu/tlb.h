@@ -38,6 +38,8 @@ int tlb_create(struct engine *e);
 void tlb_destroy(struct engine *e);
 /* Makes an entry for lin; false: not possible (fault in c->fault if *step), access in C. */
 bool tlb_fill(struct vcpu *c, uint64_t lin, bool write, enum step *step);
+/* Where paging is off: code is compared with its bytes before it runs again (smc.c: case 3). What its addresses lead to stays. */
+void mmu_flush_code(struct vcpu *c);
 void tlb_select(struct vcpu *c);
 /* The view has something of this page, data or code: what INVLPG will have to know. */
 void view_note(struct view *v, const struct walk *w, uint64_t lin);

@@ -317,8 +317,10 @@ static void check_paging(struct vcpu *c)
 		same &= e->paging[i] == now[i];
 		e->paging[i] = now[i];
 	}
-	if (!same || !(c->cr0 & CR0_PG)) /* smc.c: case 3 */
+	if (!same)
 		mmu_flush_all(c);
+	else if (!(c->cr0 & CR0_PG)) /* smc.c: case 3 */
+		mmu_flush_code(c);
 }
 
 static void remember_paging(struct vcpu *c)

@@ -365,6 +365,44 @@ static void test_stats(void)
 	is_int(softkvm_stats(sys, NULL, 0), -EINVAL, "none of the system");
 }
 
+static unsigned long long counter(const char *name)
+{
+	struct softkvm_stat stats[64];
+	int n = softkvm_stats(cpu, stats, 64);
+
+	for (int i = 0; i < n; i++)
+		if (!strcmp(stats[i].name, name))
+			return stats[i].value;
+	return 0;
+}
+
+/* Without paging, code is compared at each KVM_RUN; data is not looked for anew. */
+static void test_unpaged(void)
+{
+	struct kvm_sregs real, flat;
+	unsigned long long before;
+	unsigned seen = 0;
+
+	call(cpu, KVM_GET_SREGS, &real);
+	start(CODE(0xff, 0x05, 0, 0x30, 0, 0, 0xb0, 1, 0xe6, 0x80, 0xeb, 0xf4)); /* inc dword [3000h]; mov al, 1; out 80h, al; again */
+	call(cpu, KVM_GET_SREGS, &flat);
+	flat.cr0 |= 1;
+	flat.ds.base = flat.es.base = flat.ss.base = 0;
+	flat.ds.limit = flat.es.limit = flat.ss.limit = flat.fs.limit = flat.gs.limit = flat.cs.limit = ~0u;
+	flat.cs.g = flat.ss.g = flat.ds.g = flat.es.g = flat.cs.db = flat.ss.db = 1;
+	call(cpu, KVM_SET_SREGS, &flat);
+	for (int i = 0; i < 4; i++)
+		next_out();
+	before = counter("tlb_fills");
+	for (int i = 0; i < 40; i++) {
+		ram[0x1007] = (uint8_t)i;
+		seen += next_out() == 0x80 && ((uint8_t *)run)[run->io.data_offset] == i;
+	}
+	is_int(seen, 40, "code that the client rewrites between two KVM_RUN is what runs");
+	is_int(counter("tlb_fills"), before, "and what it stores to is known");
+	call(cpu, KVM_SET_SREGS, &real);
+}
+
 static void test_irqchip(void)
 {
 	struct kvm_irq_level level = {.irq = 5, .level = 1};
@@ -549,6 +587,7 @@ int main(void)
 	test_kick_in_rep();
 	test_clock();
 	test_stats();
+	test_unpaged();
 	test_irqchip();
 	test_dup();
 	test_number_again();
