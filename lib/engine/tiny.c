@@ -91,11 +91,17 @@ static int add_vm(struct tiny *t, struct err *err)
 	return 0;
 }
 
-static int add_chips(struct tiny *t, struct err *err)
+static int add_chips(struct tiny *t, int chips, struct err *err)
 {
 	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
-	int rc = t->face->ioctl(t->vm, KVM_CREATE_IRQCHIP, NULL);
+	struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
+	int rc;
 
+	if (chips == TINY_SPLIT) {
+		rc = t->face->ioctl(t->vm, KVM_ENABLE_CAP, &split);
+		return rc < 0 ? failed(rc, "KVM_CAP_SPLIT_IRQCHIP", err) : 0;
+	}
+	rc = t->face->ioctl(t->vm, KVM_CREATE_IRQCHIP, NULL);
 	if (rc < 0)
 		return failed(rc, "KVM_CREATE_IRQCHIP", err);
 	rc = t->face->ioctl(t->vm, KVM_CREATE_PIT2, &pit);
@@ -150,7 +156,7 @@ int tiny_open(struct tiny *t, const struct kvm_face *face,
 	if (t->sys < 0)
 		return t->sys;
 	if ((rc = add_vm(t, err)) < 0 ||
-	    (config->chips && (rc = add_chips(t, err)) < 0) ||
+	    (config->chips && (rc = add_chips(t, config->chips, err)) < 0) ||
 	    (rc = add_memory(t, err)) < 0 ||
 	    (rc = add_vcpu(t, err)) < 0) {
 		tiny_close(t);

@@ -53,7 +53,13 @@ enum tiny_mode {
 
 struct tiny_config {
 	size_t memory; /* in bytes, whole pages, at least 128 KiB */
-	int chips;     /* PIC, IOAPIC, local APIC and PIT on the engine's side; HLT sleeps then */
+	int chips;     /* one of these: */
+};
+
+enum {
+	TINY_NO_CHIPS,
+	TINY_CHIPS, /* PIC, IOAPIC, local APIC and PIT on the engine's side; HLT sleeps then */
+	TINY_SPLIT, /* the local APIC alone (KVM_CAP_SPLIT_IRQCHIP), and 24 pins of an IOAPIC that is the client's */
 };
 
 struct tiny {

@@ -165,6 +165,10 @@ struct vcpu_events {
 	bool no_trap;            /* the instruction entered a handler: TF no longer counts */
 	bool keep_rf;            /* between two iterations of REP: RF stays for the next one */
 	bool tpr_lowered;        /* to be told to a client that has the local APIC */
+	bool extint;             /* the client, which has the PIC, has this vector for LINT0 */
+	uint8_t extint_vector;
+	uint8_t eois;            /* how many bits of the next: to be told to a client that has the IOAPIC */
+	uint32_t eoi[8];         /* a bit for each vector */
 	bool window;             /* somebody waits for interrupts to be open (event_opened()) */
 };
 

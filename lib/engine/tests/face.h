@@ -143,6 +143,9 @@ FACE bool face_run(struct tiny *t, struct face_log *l, face_act *act)
 			if (act)
 				act(t, 0xff);
 			break;
+		case KVM_EXIT_IOAPIC_EOI:
+			face_record(l, "eoi %x", t->run->eoi.vector);
+			break;
 		case KVM_EXIT_SET_TPR:
 			face_record(l, "tpr %llx", t->run->cr8);
 			break;
@@ -163,8 +166,8 @@ FACE bool face_run(struct tiny *t, struct face_log *l, face_act *act)
 	}
 }
 
-/* A guest of FACE_MEMORY bytes; chips: with interrupt controllers on the engine's side. */
-FACE int face_open(struct tiny *t, const struct kvm_face *face, bool chips,
+/* A guest of FACE_MEMORY bytes; chips: as tiny.h's. */
+FACE int face_open(struct tiny *t, const struct kvm_face *face, int chips,
 		     struct err *err)
 {
 	struct tiny_config config = {.memory = FACE_MEMORY, .chips = chips};

@@ -219,6 +219,45 @@ static void test_face(const struct kvm_face *face, bool chips)
 	tiny_close(&t);
 }
 
+/* What goes to which half of the controllers, where they are in two. */
+static void split(const struct kvm_face *face)
+{
+	const struct refusal rows[] = {
+		{"a line of no pin", VM, KVM_IRQ_LINE, STRUCT(struct kvm_irq_level, .irq = 3), 0, 0},
+		{"the state of a PIC", VM, KVM_GET_IRQCHIP, STRUCT(struct kvm_irqchip, .chip_id = 0), -ENXIO, 0},
+		{"interrupt controllers besides", VM, KVM_CREATE_IRQCHIP, NUMBER(0), -EEXIST, 0},
+		{"half of them again", VM, KVM_ENABLE_CAP,
+		 STRUCT(struct kvm_enable_cap, .cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}), -EEXIST, 0},
+		{"5000 pins", VM, KVM_ENABLE_CAP,
+		 STRUCT(struct kvm_enable_cap, .cap = KVM_CAP_SPLIT_IRQCHIP, .args = {5000}), -EINVAL, 0},
+		{"a timer chip", VM, KVM_CREATE_PIT2, STRUCT(struct kvm_pit_config, .flags = 0), -ENOENT, 0},
+		{"the state of the timer", VM, KVM_GET_PIT2, STRUCT(struct kvm_pit_state2, .flags = 0), -ENXIO, 0},
+		{"the local APIC", VCPU, KVM_GET_LAPIC, STRUCT(struct kvm_lapic_state, {0}), 0, 0},
+		{"an interrupt by hand", VCPU, KVM_INTERRUPT, STRUCT(struct kvm_interrupt, .irq = 32), 0, 0},
+		{"another before it is taken", VCPU, KVM_INTERRUPT, STRUCT(struct kvm_interrupt, .irq = 33), -EEXIST, 0},
+	};
+	struct kvm_irqfd sampled = {.gsi = 5, .flags = KVM_IRQFD_FLAG_RESAMPLE};
+	union {
+		struct kvm_irq_routing head;
+		uint8_t room[sizeof(struct kvm_irq_routing) + sizeof(struct kvm_irq_routing_entry)];
+	} r = {.head.nr = 1};
+	struct err err = {0};
+	struct tiny t;
+
+	if (face_open(&t, face, TINY_SPLIT, &err) < 0) {
+		skip("%s: %s", face->name, err.text);
+		return;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
+		check(&t, &rows[i], true);
+	r.head.entries[0] = (struct kvm_irq_routing_entry){.gsi = 5, .type = KVM_IRQ_ROUTING_IRQCHIP};
+	is_int(face_vm_call(&t, KVM_SET_GSI_ROUTING, &r), -EINVAL, "%s: a pin of no chip", face->name);
+	sampled.fd = sampled.resamplefd = (uint32_t)eventfd(0, EFD_CLOEXEC);
+	is_int(face_vm_call(&t, KVM_IRQFD, &sampled), -EINVAL, "%s: an irqfd that is sampled again", face->name);
+	close((int)sampled.fd);
+	tiny_close(&t);
+}
+
 int main(void)
 {
 	const struct kvm_face *const faces[2] = {&kvm_host, &kvm_soft};
@@ -228,6 +267,7 @@ int main(void)
 			continue;
 		test_face(faces[f], false);
 		test_face(faces[f], true);
+		split(faces[f]);
 	}
 	return done_testing();
 }

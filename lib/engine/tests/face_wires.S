@@ -27,6 +27,23 @@ GUEST(injected)
 	iret
 END(injected)
 
+	/* The same with a local APIC, where HLT would sleep. */
+GUEST(wired)
+	movw $AT(1f, guest_wired), 0x21 * 4
+	movw $0, 0x21 * 4 + 2
+	cli
+	KNOCK(1)
+	mov $1, %al
+	out %al, $0x12
+	sti
+	nop
+	nop
+	hlt
+1:	mov $0x77, %al
+	out %al, $0x11
+	DONE
+END(wired)
+
 	/* Line 1 through the PIC to vector 0x21; HLT sleeps until it comes. */
 GUEST(pic)
 	movw $AT(1f, guest_pic), 0x21 * 4
@@ -125,6 +142,31 @@ GUEST(again)
 3:	EOI
 	BACK(4b)
 END(again)
+
+	/* The client's IOAPIC hears of the end of a level, before anything else happens, and not of an edge's. */
+GUEST(ended)
+	LOAD_IDT
+	GATE(0x30, 1f, guest_ended)
+	GATE(0x31, 2f, guest_ended)
+	ENABLE_LAPIC
+	KNOCK(1)
+	sti
+	hlt
+3:	KNOCK(2)
+	sti
+	hlt
+4:	DONE
+1:	mov $1, %al
+	out %al, $0x11
+	EOI
+	out %al, $0x12
+	BACK(3b)
+2:	mov $2, %al
+	out %al, $0x11
+	EOI
+	out %al, $0x12
+	BACK(4b)
+END(ended)
 
 	/* A message of vector 0x31, and HLT until it comes. */
 GUEST(message)

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* clang-format off */
-FACE_GUEST(injected) FACE_GUEST(pic) FACE_GUEST(doorbell_port) FACE_GUEST(doorbell_memory)
+FACE_GUEST(injected) FACE_GUEST(wired) FACE_GUEST(ended) FACE_GUEST(pic) FACE_GUEST(doorbell_port) FACE_GUEST(doorbell_memory)
 FACE_GUEST(ioapic) FACE_GUEST(again) FACE_GUEST(message) FACE_GUEST(priority) FACE_GUEST(self)
 FACE_GUEST(timer) FACE_GUEST(nmi) FACE_GUEST(cpuid) FACE_GUEST(msr) FACE_GUEST(triple)
 /* clang-format on */
@@ -49,6 +49,12 @@ static void pulse_1(struct tiny *t, unsigned what)
 static void line_5(struct tiny *t, unsigned what)
 {
 	set_line(t, 5, what == 1);
+}
+
+/* The first knock raises pin 5, the second pin 6. */
+static void pins_up(struct tiny *t, unsigned what)
+{
+	set_line(t, 4 + what, 1);
 }
 
 static void send_31(struct tiny *t, unsigned what)
@@ -101,6 +107,22 @@ static int open_lint0(struct tiny *t)
 
 	memcpy(apic.regs + 0x350, &extint, sizeof(extint));
 	return rc < 0 ? rc : tiny_call(t, KVM_SET_LAPIC, &apic);
+}
+
+/* Pin 5 of an IOAPIC of the client's: vector 0x30, as a level. Pin 6 sends an edge. */
+static int pins(struct tiny *t)
+{
+	union {
+		struct kvm_irq_routing head;
+		uint8_t room[sizeof(struct kvm_irq_routing) + 2 * sizeof(struct kvm_irq_routing_entry)];
+	} r = {.head.nr = 2};
+
+	for (unsigned i = 0; i < 2; i++)
+		r.head.entries[i] = (struct kvm_irq_routing_entry){
+			.gsi = 5 + i, .type = KVM_IRQ_ROUTING_MSI,
+			.u.msi = {.address_lo = 0xfee00000, .data = i ? 0x31 : 0x8030},
+		};
+	return face_vm_call(t, KVM_SET_GSI_ROUTING, &r);
 }
 
 static int irqfd_1(struct tiny *t)
@@ -161,7 +183,7 @@ static int set_cpuid(struct tiny *t)
 static const struct wire_case {
 	const char *name;
 	enum tiny_mode mode;
-	bool chips;
+	int chips;
 	const uint8_t *code, *end;
 	int (*before)(struct tiny *t);
 	face_act *act;
@@ -170,6 +192,10 @@ static const struct wire_case {
 } cases[] = {
 	{"the client injects when the window opens", TINY_REAL, false, FACE_CODE(injected),
 	 .act = inject, .exits = "knock 1 out 12/1=1 window out 11/1=77 hlt"},
+	{"the client's PIC, by the local APIC's LINT0", TINY_REAL, TINY_SPLIT, FACE_CODE(wired),
+	 .before = open_lint0, .act = inject, .exits = "knock 1 out 12/1=1 window out 11/1=77 end"},
+	{"a level and an edge of the client's IOAPIC", TINY_PROTECTED, TINY_SPLIT, FACE_CODE(ended), .before = pins,
+	 .act = pins_up, .exits = "knock 1 out 11/1=1 eoi 30 out 12/1=1 knock 2 out 11/1=2 out 12/1=2 end"},
 	{"a line through the PIC", TINY_REAL, true, FACE_CODE(pic), .before = open_lint0,
 	 .act = pulse_1, .exits = "knock 1 out 11/1=77 end"},
 	{"a level through the IOAPIC", TINY_PROTECTED, true, FACE_CODE(ioapic), .act = line_5,

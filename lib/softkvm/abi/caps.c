@@ -39,6 +39,7 @@ static const struct {
 
 	/* interrupts */
 	HAS(IRQCHIP, 1),
+	HAS(SPLIT_IRQCHIP, 1),
 	HAS(IRQ_ROUTING, 1024),
 	HAS(IRQ_INJECT_STATUS, 1),
 	HAS(SIGNAL_MSI, 1),

@@ -63,9 +63,7 @@ static void fill_run(struct vcpu *c)
 	r->apic_base = c->apic_base;
 	r->flags = 0;
 	r->ready_for_interrupt_injection =
-		c->vm->irqchip ? 1
-			       : r->if_flag && !c->event.interrupt && !c->event.shadow &&
-					 !c->io.n;
+		irqchip_has_pic(c->vm) || (irqchip_takes_interrupt(c) && !c->io.n);
 	if (c->lapic)
 		r->cr8 = lapic_get_cr8(c); /* else the guest's CR8 is this field */
 }
@@ -307,8 +305,10 @@ static int interrupt(struct vcpu *c, void *arg)
 
 	if (irq->irq > 255)
 		return -EINVAL;
-	if (c->vm->irqchip)
+	if (irqchip_has_pic(c->vm))
 		return -ENXIO;
+	if (c->lapic)
+		return irqchip_extint(c, (uint8_t)irq->irq);
 	c->event.interrupt = true; /* instead of one that was not taken yet */
 	c->event.interrupt_soft = false;
 	c->event.interrupt_vector = (uint8_t)irq->irq;

@@ -274,7 +274,7 @@ static int irqchip_make(struct vm *vm, const void *unused)
 
 static int pit_make(struct vm *vm, const struct kvm_pit_config *config)
 {
-	return vm->irqchip ? pit_create(vm, config) : -ENOENT;
+	return pit_create(vm, config);
 }
 
 LOCKED(create_irqchip, irqchip_make, void)
@@ -335,22 +335,22 @@ static int set_ioeventfd(struct object *o, void *arg)
 
 static int get_irqchip(struct object *o, void *arg)
 {
-	return o->vm->irqchip ? irqchip_get(o->vm, arg) : -ENXIO;
+	return irqchip_get(o->vm, arg);
 }
 
 static int set_irqchip(struct object *o, void *arg)
 {
-	return o->vm->irqchip ? irqchip_set(o->vm, arg) : -ENXIO;
+	return irqchip_set(o->vm, arg);
 }
 
 static int get_pit2(struct object *o, void *arg)
 {
-	return o->vm->irqchip ? pit_get(o->vm, arg) : -ENXIO;
+	return irqchip_has_pic(o->vm) ? pit_get(o->vm, arg) : -ENXIO;
 }
 
 static int set_pit2(struct object *o, void *arg)
 {
-	return o->vm->irqchip ? pit_set(o->vm, arg) : -ENXIO;
+	return irqchip_has_pic(o->vm) ? pit_set(o->vm, arg) : -ENXIO;
 }
 
 /* Whether PIT ticks that the guest missed are made up for. */
@@ -425,15 +425,20 @@ static int coalesced_zone(struct object *o, void *arg)
 	return zone->pio > 1 ? -EINVAL : 0;
 }
 
-/* None that is offered needs enabling. */
-static int enable_cap(struct object *o, void *arg)
+static int cap_enable(struct vm *vm, const struct kvm_enable_cap *cap)
 {
-	const struct kvm_enable_cap *cap = arg;
-
-	if (cap->cap == KVM_CAP_X2APIC_API && !cap->flags)
-		return irqchip_x2apic_api(o->vm, cap->args[0]);
+	if (cap->flags)
+		return -EINVAL;
+	switch (cap->cap) {
+	case KVM_CAP_X2APIC_API:
+		return irqchip_x2apic_api(vm, cap->args[0]);
+	case KVM_CAP_SPLIT_IRQCHIP:
+		return irqchip_create_split(vm, cap->args[0]);
+	}
 	return -EINVAL;
 }
+
+LOCKED(enable_cap, cap_enable, struct kvm_enable_cap)
 
 static const struct request requests[] = {
 	REQUEST(KVM_CHECK_EXTENSION, check_extension),

@@ -455,6 +455,7 @@ static bool interrupts_open(const struct vcpu *c)
 enum step event_inject(struct vcpu *c, bool *delivered)
 {
 	struct vcpu_events *ev = &c->event;
+	bool pending;
 	int vector;
 
 	*delivered = true;
@@ -473,9 +474,9 @@ enum step event_inject(struct vcpu *c, bool *delivered)
 		ev->nmi_pending--;
 		return event_deliver(c, X86_NMI, EVENT_NMI, NULL);
 	}
-	ev->window = c->vm->irqchip ? irqchip_pending(c) >= 0
-				    : c->run->request_interrupt_window;
-	if (ev->window && interrupts_open(c) && c->vm->irqchip) {
+	pending = c->vm->irqchip && irqchip_pending(c) >= 0;
+	ev->window = pending || (c->run->request_interrupt_window && !irqchip_has_pic(c->vm));
+	if (pending && interrupts_open(c)) {
 		vector = irqchip_ack(c);
 		if (vector >= 0)
 			return event_deliver(c, (uint8_t)vector, EVENT_INTERRUPT, NULL);

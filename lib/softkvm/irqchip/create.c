@@ -66,7 +66,7 @@ int irqchip_set_routing(struct vm *vm, const struct kvm_irq_routing *routing,
 	r = routing_new(n_gsi);
 	if (!r)
 		return -ENOMEM;
-	ret = routing_build(r, entries, routing->nr, ext_dest);
+	ret = routing_build(r, entries, routing->nr, ext_dest, vm->irqchip->split);
 	if (ret) {
 		routing_free(r);
 		return ret;
@@ -102,10 +102,11 @@ void lapic_destroy(struct vcpu *c)
 
 static int fill(struct vm *vm, struct irqchip *chip)
 {
-	chip->routing = routing_new(IOAPIC_PINS);
+	chip->routing = routing_new(chip->split ? 0 : IOAPIC_PINS);
 	if (!chip->routing)
 		return -ENOMEM;
-	routing_default(chip->routing);
+	if (!chip->split)
+		routing_default(chip->routing);
 	pic_reset(&chip->pic);
 	ioapic_reset(&chip->ioapic);
 	pit_reset(&chip->pit);
@@ -120,7 +121,7 @@ static int fill(struct vm *vm, struct irqchip *chip)
 	return 0;
 }
 
-int irqchip_create(struct vm *vm)
+static int create(struct vm *vm, bool split, uint32_t user_pins)
 {
 	struct irqchip *chip;
 	int ret;
@@ -130,12 +131,26 @@ int irqchip_create(struct vm *vm)
 	chip = calloc(1, sizeof(*chip));
 	if (!chip)
 		return -ENOMEM;
+	chip->split = split;
+	chip->user_pins = user_pins;
 	ret = fill(vm, chip);
 	if (!ret)
 		return 0;
 	vm->irqchip = chip;
 	irqchip_destroy(vm);
 	return ret;
+}
+
+int irqchip_create(struct vm *vm)
+{
+	return create(vm, false, 0);
+}
+
+int irqchip_create_split(struct vm *vm, uint64_t n)
+{
+	if (n > ROUTES_MAX)
+		return -EINVAL;
+	return irqchip_n_vcpus(vm) ? -EEXIST : create(vm, true, (uint32_t)n);
 }
 
 void irqchip_destroy(struct vm *vm)
@@ -154,7 +169,7 @@ int pit_create(struct vm *vm, const struct kvm_pit_config *config)
 {
 	struct irqchip *chip = vm->irqchip;
 
-	if (!chip)
+	if (!irqchip_has_pic(vm))
 		return -ENOENT;
 	if (chip->pit.present)
 		return -EEXIST;

@@ -159,6 +159,8 @@ static inline void request_self(struct vcpu *c, uint32_t bits)
 int lapic_post(struct vcpu *c, uint8_t vector, bool level, bool self);
 /* What a local source does (timer, LINT pin, error); the vCPU's thread. */
 void lapic_lvt_deliver(struct vcpu *c, unsigned lvt);
+/* irqchip.c; the vCPU's thread: to a client that has the IOAPIC. */
+void lapic_tell_eoi(struct vcpu *c, uint8_t vector);
 /* Any thread: does the INTR line of the PIC reach this processor as ExtINT? */
 bool lapic_takes_extint(struct vcpu *c);
 /* Any thread: the PIC's INTR line rises. */
@@ -291,8 +293,10 @@ int routing_line(struct vm *vm, struct vcpu *self, uint32_t gsi, bool level,
 		 int source);
 struct apic_msg msi_parse(uint64_t addr, uint32_t data, bool ext_dest);
 int routing_build(struct routing *r, const struct kvm_irq_routing_entry *entries,
-		  uint32_t n, bool ext_dest);
+		  uint32_t n, bool ext_dest, bool split);
 void routing_default(struct routing *r);
+/* Is a pin of the client's IOAPIC set to send this vector, as a level? */
+bool routing_is_level(struct vm *vm, uint8_t vector);
 /* The first GSI that feeds a pin, or -1. */
 int routing_find_gsi(struct vm *vm, enum route_kind kind, unsigned pin);
 
@@ -313,6 +317,8 @@ struct resample {
 /* -- all of it ----------------------------------------------------------------------------- */
 
 struct irqchip {
+	bool split;           /* PIC, IOAPIC and PIT are the client's */
+	uint32_t user_pins;   /* then: so many GSIs, from 0, are pins of its IOAPICs */
 	struct pic pic;
 	struct ioapic ioapic;
 	struct pit pit;

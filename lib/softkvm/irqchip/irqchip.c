@@ -10,7 +10,7 @@
 bool irqchip_port(struct vcpu *c, uint16_t port, uint64_t *data, unsigned len,
 		  bool write)
 {
-	if (!c->vm->irqchip)
+	if (!irqchip_has_pic(c->vm))
 		return false;
 	return pic_port(c->vm, port, data, len, write) ||
 	       pit_port(c, port, data, len, write);
@@ -19,7 +19,55 @@ bool irqchip_port(struct vcpu *c, uint16_t port, uint64_t *data, unsigned len,
 bool irqchip_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len,
 		    bool write)
 {
-	return c->vm->irqchip && ioapic_memory(c, gpa, data, len, write);
+	return irqchip_has_pic(c->vm) && ioapic_memory(c, gpa, data, len, write);
+}
+
+/* -- Chips of the client's ----------------------------------------------------------------- */
+
+bool irqchip_has_pic(const struct vm *vm)
+{
+	return vm->irqchip && !vm->irqchip->split;
+}
+
+bool irqchip_takes_interrupt(struct vcpu *c)
+{
+	if (!(c->rflags & RFLAGS_IF) || c->event.shadow || c->event.interrupt || c->event.exception)
+		return false;
+	return !c->lapic || (!c->event.extint && lapic_takes_extint(c));
+}
+
+int irqchip_extint(struct vcpu *c, uint8_t vector)
+{
+	if (c->event.extint)
+		return -EEXIST;
+	c->event.extint = true;
+	c->event.extint_vector = vector;
+	request_self(c, REQ_EVENT);
+	return 0;
+}
+
+/* Told before the next instruction would be best, and is before the next poll. Meanwhile there can be others. */
+void lapic_tell_eoi(struct vcpu *c, uint8_t vector)
+{
+	uint32_t bit = 1u << (vector & 31);
+
+	c->event.eois += !(c->event.eoi[vector / 32] & bit);
+	c->event.eoi[vector / 32] |= bit;
+	request_self(c, REQ_EVENT);
+}
+
+int irqchip_take_eoi(struct vcpu *c)
+{
+	for (int i = 7; c->event.eois && i >= 0; i--) {
+		int bit = c->event.eoi[i] ? 31 - __builtin_clz(c->event.eoi[i]) : -1;
+
+		if (bit < 0)
+			continue;
+		c->event.eoi[i] &= ~(1u << bit);
+		c->event.eois--;
+		return i * 32 + bit;
+	}
+	return -1;
 }
 
 /* -- Time ---------------------------------------------------------------------------------- */
@@ -65,7 +113,7 @@ int irqchip_x2apic_api(struct vm *vm, uint64_t flags)
 
 int irqchip_get(struct vm *vm, struct kvm_irqchip *chip)
 {
-	if (!vm->irqchip)
+	if (!irqchip_has_pic(vm))
 		return -ENXIO;
 	switch (chip->chip_id) {
 	case KVM_IRQCHIP_PIC_MASTER:
@@ -77,7 +125,7 @@ int irqchip_get(struct vm *vm, struct kvm_irqchip *chip)
 
 int irqchip_set(struct vm *vm, const struct kvm_irqchip *chip)
 {
-	if (!vm->irqchip)
+	if (!irqchip_has_pic(vm))
 		return -ENXIO;
 	switch (chip->chip_id) {
 	case KVM_IRQCHIP_PIC_MASTER:

@@ -16,12 +16,24 @@
 /* KVM_CREATE_IRQCHIP: PIC pair, IOAPIC, and a local APIC for each vCPU (created before
  * or later). 0 or -errno. */
 int irqchip_create(struct vm *vm);
+/* KVM_CAP_SPLIT_IRQCHIP: local APICs alone, and GSIs that are messages; the first n GSIs are pins of the client's
+ * IOAPIC, which hears of EOIs. The same. */
+int irqchip_create_split(struct vm *vm, uint64_t n);
 void irqchip_destroy(struct vm *vm);
+/* PIC, IOAPIC and PIT are the engine's. */
+bool irqchip_has_pic(const struct vm *vm);
 int lapic_create(struct vcpu *c);
 void lapic_destroy(struct vcpu *c);
 int pit_create(struct vm *vm, const struct kvm_pit_config *config);
 
 /* -- the vCPU's side -- */
+
+/* Can the vCPU take an interrupt of the client's PIC now, and is there none yet? */
+bool irqchip_takes_interrupt(struct vcpu *c);
+/* KVM_INTERRUPT of a client that has PIC, but not the APICs: 0 or -EEXIST. */
+int irqchip_extint(struct vcpu *c, uint8_t vector);
+/* The next vector whose EOI the client is to be told, or -1. */
+int irqchip_take_eoi(struct vcpu *c);
 
 /* The vector of an interrupt that the vCPU should take now (priority against TPR and
  * ISR considered; ExtINT from the PIC included), or -1. Does not change state. */

@@ -290,6 +290,8 @@ int irqchip_irqfd(struct vm *vm, const struct kvm_irqfd *args)
 
 	if (!vm->irqchip || args->flags & ~known || args->gsi >= ROUTES_MAX)
 		return -EINVAL;
+	if (args->flags & KVM_IRQFD_FLAG_RESAMPLE && !irqchip_has_pic(vm))
+		return -EINVAL; /* it is the client who hears of the EOI */
 	ret = eventfd_identify((int)args->fd, &identity);
 	if (!ret)
 		ret = get(vm, &all);

@@ -109,6 +109,8 @@ int irqchip_pending(struct vcpu *c)
 		if (vector >= 0)
 			return vector;
 	}
+	if (c->event.extint && lapic_takes_extint(c))
+		return c->event.extint_vector;
 	return pending_vector(c);
 }
 
@@ -124,6 +126,10 @@ int irqchip_ack(struct vcpu *c)
 		vector = pic_ack(c->vm);
 		if (vector >= 0)
 			return vector;
+	}
+	if (c->event.extint && lapic_takes_extint(c)) {
+		c->event.extint = false;
+		return c->event.extint_vector;
 	}
 	vector = pending_vector(c);
 	if (vector < 0)
@@ -250,8 +256,12 @@ static void write_eoi(struct vcpu *c)
 		return;
 	clear(l, LAPIC_ISR, (uint8_t)vector);
 	priority_changed(c);
-	if (test(l, LAPIC_TMR, (uint8_t)vector))
+	if (!test(l, LAPIC_TMR, (uint8_t)vector))
+		return;
+	if (!c->vm->irqchip || irqchip_has_pic(c->vm))
 		ioapic_eoi(c, (uint8_t)vector);
+	else if (routing_is_level(c->vm, (uint8_t)vector))
+		lapic_tell_eoi(c, (uint8_t)vector);
 }
 
 static void write_svr(struct vcpu *c, uint32_t value)

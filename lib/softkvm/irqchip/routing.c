@@ -5,6 +5,7 @@
  *
  *	default          GSI 0..15   PIC pin and IOAPIC pin of that number
  *	                 GSI 16..23  IOAPIC pin
+ *	         nothing     where PIC and IOAPIC are the client's (KVM_CAP_SPLIT_IRQCHIP)
  *	KVM_SET_GSI_ROUTING replaces the table: pins, or messages (MSI), up to one of each chip
  *	                 or one message per GSI
  *
@@ -102,6 +103,22 @@ int irqchip_line(struct vm *vm, uint32_t gsi, int level, int source)
 	return ret < 0 ? 0 : ret; /* masked, or no such GSI: nobody saw it */
 }
 
+bool routing_is_level(struct vm *vm, uint8_t vector)
+{
+	struct irqchip *chip = vm->irqchip;
+	bool found = false;
+
+	lock_take(&chip->routing_lock);
+	for (uint32_t gsi = 0; gsi < chip->routing->n_gsi && gsi < chip->user_pins && !found; gsi++) {
+		const struct gsi_routes *r = &chip->routing->gsi[gsi];
+
+		for (int i = 0; i < r->n; i++)
+			found |= r->route[i].kind == ROUTE_MSI && r->route[i].msg.level && r->route[i].msg.vector == vector;
+	}
+	lock_drop(&chip->routing_lock);
+	return found;
+}
+
 int routing_find_gsi(struct vm *vm, enum route_kind kind, unsigned pin)
 {
 	struct irqchip *chip = vm->irqchip;
@@ -144,13 +161,13 @@ static int parse_chip(const struct kvm_irq_routing_irqchip *chip, struct route *
 	return -EINVAL;
 }
 
-static int parse(const struct kvm_irq_routing_entry *e, bool ext_dest,
+static int parse(const struct kvm_irq_routing_entry *e, bool ext_dest, bool split,
 		 struct route *route)
 {
 	uint64_t addr;
 
 	switch (e->type) {
-	case KVM_IRQ_ROUTING_IRQCHIP: return parse_chip(&e->u.irqchip, route);
+	case KVM_IRQ_ROUTING_IRQCHIP: return split ? -EINVAL : parse_chip(&e->u.irqchip, route);
 	case KVM_IRQ_ROUTING_MSI:
 		/* With 32-bit ids, bits 39..32 of the address have no meaning and must
 		 * be 0. */
@@ -184,12 +201,12 @@ static bool fits(const struct gsi_routes *r, const struct route *new)
 
 /* Fills r->gsi (room for r->n_gsi, zeroed) from the ABI's entries. */
 int routing_build(struct routing *r, const struct kvm_irq_routing_entry *entries,
-		  uint32_t n, bool ext_dest)
+		  uint32_t n, bool ext_dest, bool split)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		struct gsi_routes *to;
 		struct route route;
-		int ret = parse(&entries[i], ext_dest, &route);
+		int ret = parse(&entries[i], ext_dest, split, &route);
 
 		if (ret)
 			return ret;

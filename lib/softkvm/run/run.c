@@ -233,11 +233,34 @@ static int client_exit(struct vcpu *c, uint32_t reason)
 	return 0;
 }
 
-/* Without an in-kernel irqchip the client asks when it may inject. */
+/* A client that has the PIC asks when it may inject. */
 static bool window_open(struct vcpu *c)
 {
-	return c->run->request_interrupt_window && !c->lapic && c->rflags & RFLAGS_IF &&
-	       !c->event.shadow && !c->event.interrupt;
+	return c->run->request_interrupt_window && !irqchip_has_pic(c->vm) && irqchip_takes_interrupt(c);
+}
+
+/* A client that has the IOAPIC hears of EOIs before any other exit: they are nowhere else, and it may save what it has. */
+static bool tell_eoi(struct vcpu *c)
+{
+	int vector = irqchip_take_eoi(c);
+
+	if (vector < 0)
+		return false;
+	c->run->eoi.vector = (uint8_t)vector;
+	client_exit(c, KVM_EXIT_IOAPIC_EOI);
+	return true;
+}
+
+/* The access that this exit is for is made anew then, as nobody has seen it. */
+static int access_exit(struct vcpu *c)
+{
+	if (c->event.eois && c->io.waiting) {
+		c->io.waiting = false;
+		tell_eoi(c);
+		return 0;
+	}
+	count_exit(c);
+	return 0;
 }
 
 /* What a step means for KVM_RUN: 1: go on, else its result. */
@@ -247,8 +270,7 @@ static int after(struct vcpu *c, enum step step)
 		step = event_fault(c);
 	switch (step) {
 	case STEP_EXIT:
-		count_exit(c);
-		return 0;
+		return access_exit(c);
 	case STEP_EFAULT:
 		client_exit(c, KVM_EXIT_UNKNOWN);
 		return -EFAULT;
@@ -278,6 +300,8 @@ static int loop(struct vcpu *c)
 		/* An access that the client answered is completed before anybody is heard:
 		 * clients set immediate_exit to get just that, before they read the state. */
 		if (!c->io.n) {
+			if (c->event.eois && tell_eoi(c))
+				return 0;
 			if (leave)
 				return interrupted(c);
 			if (c->run->immediate_exit && !begun)

@@ -114,6 +114,7 @@ enum step io_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, 
 	return io_result;
 }
 
+bool irqchip_has_pic(const struct vm *vm) { return vm->irqchip; }
 int irqchip_pending(struct vcpu *c) { (void)c; return pending_vector; }
 
 int irqchip_ack(struct vcpu *c)

@@ -44,8 +44,9 @@ static void test_model(void)
 	is_int(ask(0, 0, CPUID_EBX), host[1], "the host's vendor");
 	ok(ask(0, 0, CPUID_EAX) >= 0xd && ask(0, 0, CPUID_EAX) <= 0x16, "highest leaf %x",
 	   ask(0, 0, CPUID_EAX));
-	ok(BITS(1, 0, ECX, 31) && BITS(1, 0, ECX, 21) && BITS(1, 0, ECX, 24) &&
-		   BITS(1, 0, ECX, 17), "hypervisor, x2APIC, TSC deadline, PCID");
+	ok(BITS(1, 0, ECX, 31) && BITS(1, 0, ECX, 21) && BITS(1, 0, ECX, 17),
+	   "hypervisor, x2APIC, PCID");
+	is_int(BITS(1, 0, ECX, 24), 0, "TSC deadline is no CPU's, but the local APIC's");
 	ok(BITS(7, 0, EBX, 7) && BITS(7, 0, EBX, 0) && BITS(7, 0, EBX, 10) && BITS(7, 0, ECX, 2),
 	   "SMEP, FSGSBASE, INVPCID, UMIP");
 	ok(!BITS(1, 0, ECX, 3) && !BITS(1, 0, ECX, 5) && !BITS(0x80000001, 0, ECX, 2),
