@@ -12,7 +12,7 @@ def elf(code, at=0x100000):
     head = struct.pack("<4s12xHHIQQQIHHHHHH", b"\x7fELF", 2, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
     head = head[:4] + b"\2\1\1" + head[7:]
     load = struct.pack("<IIQQQQQQ", 1, 5, 0x1000, 0, at, len(code), 0x2000, 0)
-    note = struct.pack("<IIQQQQQQ", 4, 4, 0x200, 0, 0, 20, 20, 0)
+    note = struct.pack("<IIQQQQQQ", 4, 4, 0x200, 0, 0, 20, 20, 4)
     notes = struct.pack("<III4sI", 4, 4, 18, b"Xen\0", 0x100000)
     return (head + load + note).ljust(0x200, b"\0") + notes.ljust(0xe00, b"\0") + code
 

@@ -72,10 +72,22 @@ enum step native_exec(struct vcpu *c, const struct insn *in, const uint8_t *byte
 
 /* -- interp/event.c ----------------------------------------------------------------------- */
 
+/* The client's breakpoints, or else the guest's. */
+static inline uint64_t event_dr7(const struct vcpu *c)
+{
+	return c->debug.control & KVM_GUESTDBG_USE_HW_BP ? c->debug.dr7 : c->dr7;
+}
+
 /* Any of DR0 to DR3 armed? */
 static inline bool event_breakpoints(const struct vcpu *c)
 {
-	return c->dr7 & 0xff;
+	return event_dr7(c) & 0xff;
+}
+
+/* Does the client or the guest want a trap behind each instruction? */
+static inline bool event_stepping(const struct vcpu *c)
+{
+	return c->rflags & RFLAGS_TF || c->debug.control & KVM_GUESTDBG_SINGLESTEP;
 }
 
 /* A data access for which a breakpoint may be armed; call where event_breakpoints(). Remembers

@@ -172,6 +172,15 @@ struct vcpu_events {
 	bool window;             /* somebody waits for interrupts to be open (event_opened()) */
 };
 
+/* What the client debugs (KVM_SET_GUEST_DEBUG). The guest's own debug registers are of no effect while the client has
+ * breakpoints in the processor's; they are kept. */
+struct vcpu_debug {
+	uint32_t control;    /* KVM_GUESTDBG_*, 0 without KVM_GUESTDBG_ENABLE */
+	uint64_t dr[4], dr7; /* with KVM_GUESTDBG_USE_HW_BP */
+	uint64_t bp_rip;     /* the INT3 that was last told, which the client may give back to the guest; */
+	uint8_t bp_len;      /* 0: none */
+};
+
 struct vm;
 struct lapic;
 struct engine; /* what the engine makes of it: code cache, tables (engine.h) */
@@ -202,6 +211,7 @@ struct vcpu {
 	uint64_t tsc_offset;     /* guest TSC = host TSC + this */
 	uint32_t tsc_khz;
 	struct vcpu_events event;
+	struct vcpu_debug debug;
 	uint32_t mp_state;       /* KVM_MP_STATE_*; atomic where another vCPU reads it */
 	uint8_t sipi_vector;
 	_Atomic uint32_t nmis_arrived; /* since REQ_NMI was last served */

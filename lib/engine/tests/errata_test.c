@@ -99,15 +99,12 @@ static void run_guest(const struct erratum *e)
 
 static void requests(void)
 {
-	struct kvm_guest_debug debug = {.control = KVM_GUESTDBG_ENABLE |
-						   KVM_GUESTDBG_SINGLESTEP};
 	struct kvm_x86_mce mce = {.status = UINT64_C(1) << 63};
 	struct err err = {0};
 	struct tiny t;
 
 	if (face_open(&t, &kvm_soft, false, &err) < 0)
 		return;
-	ok(tiny_call(&t, KVM_SET_GUEST_DEBUG, &debug) < 0, "no KVM_SET_GUEST_DEBUG");
 	ok(!kvm_has(&kvm_soft, t.vm, KVM_CAP_X86_SMM) && tiny_call(&t, KVM_SMI, NULL) < 0,
 	   "no system management mode, and it says so");
 	ok(tiny_call(&t, KVM_X86_SET_MCE, &mce) < 0, "no KVM_X86_SET_MCE");

@@ -413,13 +413,22 @@ static int setup_mce(struct vcpu *c, void *arg)
 	return 0;
 }
 
-/* No single-stepping by the client yet; switching it off always works. */
 static int set_guest_debug(struct vcpu *c, void *arg)
 {
 	const struct kvm_guest_debug *debug = arg;
 
-	(void)c;
-	return debug->control & KVM_GUESTDBG_ENABLE ? -EINVAL : 0;
+	if (debug->control & (KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)) {
+		if (c->event.exception)
+			return -EBUSY;
+		c->event.exception = true;
+		c->event.fault = (struct fault){.vector = debug->control & KVM_GUESTDBG_INJECT_DB ? X86_DB : X86_BP};
+	}
+	c->debug.control = debug->control & KVM_GUESTDBG_ENABLE ? debug->control : 0;
+	for (int i = 0; i < 4; i++)
+		c->debug.dr[i] = debug->arch.debugreg[i];
+	c->debug.dr7 = debug->arch.debugreg[7];
+	atomic_fetch_or(&c->requests, REQ_TLB_FLUSH | REQ_EVENT); /* it has written code, or will not any more */
+	return 0;
 }
 
 /* The kernel's short cut for 32-bit Windows, which writes TPR all the time: not offered (no

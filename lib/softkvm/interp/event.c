@@ -440,9 +440,52 @@ enum step event_fault(struct vcpu *c)
 	if (f.vector == X86_DB)
 		f.dr6 |= c->event.watch_hits;
 	c->event.watch_hits = 0;
+	if (f.vector == X86_DB && event_debug_trap(c, f.dr6)) {
+		io_commit(c);
+		return STEP_EXIT;
+	}
 	note_fault(c, &f);
 	io_commit(c); /* the instruction's: it is over */
 	return event_deliver(c, f.vector, EVENT_EXCEPTION, &f);
+}
+
+/* -- The client that debugs --------------------------------------------------------------- */
+
+/* As KVM_EXIT_DEBUG tells it. rip is behind an instruction that was traced, or at one that was not executed. */
+static void debug_exit(struct vcpu *c, uint8_t vector, uint64_t dr6)
+{
+	c->run->exit_reason = KVM_EXIT_DEBUG;
+	c->run->debug.arch.exception = vector;
+	c->run->debug.arch.pad = 0;
+	c->run->debug.arch.pc = (is_64bit_code(c) ? 0 : c->seg[X86_CS].base) + c->rip;
+	c->run->debug.arch.dr6 = dr6;
+	c->run->debug.arch.dr7 = event_dr7(c);
+}
+
+bool event_debug_trap(struct vcpu *c, uint64_t dr6)
+{
+	if (!(c->debug.control & (KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_HW_BP)))
+		return false;
+	debug_exit(c, X86_DB, dr6 | DR6_FIXED);
+	return true;
+}
+
+bool event_debug_int3(struct vcpu *c, unsigned len)
+{
+	if (!(c->debug.control & KVM_GUESTDBG_USE_SW_BP))
+		return false;
+	debug_exit(c, X86_BP, 0);
+	c->debug.bp_rip = c->rip;
+	c->debug.bp_len = (uint8_t)len;
+	return true;
+}
+
+/* An INT3 that is not the client's after all comes back as an exception: it is a trap, behind the instruction. */
+static void skip_int3(struct vcpu *c)
+{
+	if (c->debug.bp_len && c->rip == c->debug.bp_rip)
+		c->rip += c->debug.bp_len;
+	c->debug.bp_len = 0;
 }
 
 /* -- Injection ---------------------------------------------------------------------------- */
@@ -464,11 +507,17 @@ enum step event_inject(struct vcpu *c, bool *delivered)
 		const struct fault f = ev->fault;
 
 		ev->exception = false;
+		if (f.vector == X86_BP)
+			skip_int3(c);
 		return event_deliver(c, f.vector, EVENT_EXCEPTION, &f);
 	}
 	if (ev->interrupt) {
 		ev->interrupt = false;
 		return event_deliver(c, ev->interrupt_vector, EVENT_INTERRUPT, NULL);
+	}
+	if (c->debug.control & KVM_GUESTDBG_BLOCKIRQ) {
+		ev->window = *delivered = false;
+		return STEP_OK;
 	}
 	if (ev->nmi_pending && !ev->nmi_masked && !ev->shadow) {
 		ev->nmi_pending--;
@@ -500,12 +549,17 @@ bool event_ready(struct vcpu *c)
 
 static bool armed(const struct vcpu *c, unsigned i)
 {
-	return c->dr7 >> (2 * i) & 3;
+	return event_dr7(c) >> (2 * i) & 3;
+}
+
+static uint64_t address(const struct vcpu *c, unsigned i)
+{
+	return c->debug.control & KVM_GUESTDBG_USE_HW_BP ? c->debug.dr[i] : c->dr[i];
 }
 
 static unsigned kind_of(const struct vcpu *c, unsigned i)
 {
-	return c->dr7 >> (16 + 4 * i) & 3; /* 0 execute, 1 write, 2 port, 3 read or write */
+	return event_dr7(c) >> (16 + 4 * i) & 3; /* 0 execute, 1 write, 2 port, 3 read or write */
 }
 
 bool event_code_breakpoint(struct vcpu *c, uint64_t lin)
@@ -518,7 +572,7 @@ bool event_code_breakpoint(struct vcpu *c, uint64_t lin)
 	if (!c->amd && c->event.shadow & KVM_X86_SHADOW_INT_MOV_SS)
 		return false;
 	for (unsigned i = 0; i < 4; i++)
-		if (armed(c, i) && kind_of(c, i) == 0 && c->dr[i] == lin)
+		if (armed(c, i) && kind_of(c, i) == 0 && address(c, i) == lin)
 			hits |= 1u << i;
 	if (!hits)
 		return false;
@@ -532,8 +586,8 @@ void event_watch(struct vcpu *c, uint64_t lin, unsigned len, bool write)
 
 	for (unsigned i = 0; i < 4; i++) {
 		const unsigned kind = kind_of(c, i);
-		const unsigned size = lengths[c->dr7 >> (18 + 4 * i) & 3];
-		const uint64_t at = c->dr[i] & ~(uint64_t)(size - 1);
+		const unsigned size = lengths[event_dr7(c) >> (18 + 4 * i) & 3];
+		const uint64_t at = address(c, i) & ~(uint64_t)(size - 1);
 
 		if (armed(c, i) && (kind == 3 || (kind == 1 && write)) && lin < at + size &&
 		    at < lin + len)
@@ -553,6 +607,8 @@ enum step event_after_insn(struct vcpu *c, uint64_t rflags_before)
 		return STEP_OK; /* held back until after the next instruction */
 	dr6 = ev->watch_hits;
 	if ((rflags_before & RFLAGS_TF) && !ev->no_trap)
+		dr6 |= DR6_BS;
+	if (c->debug.control & KVM_GUESTDBG_SINGLESTEP)
 		dr6 |= DR6_BS;
 	ev->watch_hits = 0;
 	ev->no_trap = false;

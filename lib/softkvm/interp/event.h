@@ -15,8 +15,8 @@
  *			return event_fault(c);
  *	}
  *
- * Code may run translated, without these calls, while TF is clear, no shadow is set and
- * event_breakpoints() is false.
+ * Code may run translated, without these calls, while event_stepping() and event_breakpoints() are
+ * false and no shadow is set.
  */
 #ifndef SOFTKVM_EVENT_H
 #define SOFTKVM_EVENT_H
@@ -36,6 +36,10 @@ bool event_code_breakpoint(struct vcpu *c, uint64_t lin);
 /* After an instruction, or an iteration of REP: STEP_FAULT with #DB in c->fault when TF was
  * set or a watched address was touched, else STEP_OK. Clears RF. */
 enum step event_after_insn(struct vcpu *c, uint64_t rflags_before);
+
+/* Is a #DB, or the INT3 of this length at rip, the client's, who debugs? Then KVM_RUN tells it. */
+bool event_debug_trap(struct vcpu *c, uint64_t dr6);
+bool event_debug_int3(struct vcpu *c, unsigned len);
 
 /* IF was just set, or NMIs unmasked: makes the run loop call event_inject() if anything waits.
  * What arrives from now on sets REQ_EVENT itself. */

@@ -286,7 +286,7 @@ static bool has_pieces(const struct vcpu *c, const struct string *s)
 {
 	bool compares = s->in->kind == X86_CMPS || s->in->kind == X86_SCAS;
 
-	if ((c->rflags & RFLAGS_TF) || event_breakpoints(c))
+	if (event_stepping(c) || event_breakpoints(c))
 		return false;
 	return s->in->kind == X86_MOVS || s->in->kind == X86_STOS || (compares && !s->down);
 }
@@ -343,7 +343,7 @@ static enum step port_piece(struct vcpu *c, const struct string *s, uint64_t *n)
 	enum step rc;
 
 	*n = 0;
-	if ((!in && s->in->kind != X86_OUTS) || s->down || (c->rflags & RFLAGS_TF) || event_breakpoints(c))
+	if ((!in && s->in->kind != X86_OUTS) || s->down || event_stepping(c) || event_breakpoints(c))
 		return STEP_OK;
 	if (locate(c, s, seg, reg, in, &lin, &fit))
 		p = window(c, s, seg, reg, in, fit);
@@ -414,7 +414,7 @@ static enum step repeat(struct vcpu *c, const struct op *op, const struct string
 		io_commit(c);
 		if (n == count || condition_ends(c, s))
 			break;
-		if (c->rflags & RFLAGS_TF)
+		if (event_stepping(c))
 			return between_iterations(c, STEP_OK);
 		/* A client that kicks it while it has an exit of ours would else get the next one, and the next. */
 		if (atomic_load_explicit(&c->requests, memory_order_relaxed) || c->run->immediate_exit)

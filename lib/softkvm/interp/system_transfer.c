@@ -2,6 +2,7 @@
 /*
  * Far transfers and software interrupts as instructions; far.c and event.c do the work.
  */
+#include "softkvm/interp/event.h"
 #include "softkvm/interp/far.h"
 #include "softkvm/interp/system.h"
 
@@ -30,7 +31,8 @@ enum step sys_int(struct vcpu *c, const struct insn *in, uint64_t next)
 
 enum step sys_int3(struct vcpu *c, const struct insn *in, uint64_t next)
 {
-	(void)in;
+	if (event_debug_int3(c, in->len))
+		return STEP_EXIT;
 	return soft_event(c, X86_BP, next);
 }
 
@@ -56,6 +58,8 @@ enum step sys_int1(struct vcpu *c, const struct insn *in, uint64_t next)
 	if (c->event.watch_hits)
 		c->dr6 = (c->dr6 & ~0xfull) | c->event.watch_hits;
 	c->event.watch_hits = 0;
+	if (event_debug_trap(c, 0))
+		return STEP_EXIT;
 	rc = event_deliver(c, X86_DB, EVENT_EXCEPTION, &trap);
 	c->event.no_trap = stepping && rc == STEP_OK;
 	return rc;

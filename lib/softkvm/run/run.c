@@ -341,7 +341,7 @@ static void check_paging(struct vcpu *c)
 		same &= e->paging[i] == now[i];
 		e->paging[i] = now[i];
 	}
-	if (!same)
+	if (!same || c->debug.control) /* the client writes its INT3s when it likes */
 		mmu_flush_all(c);
 	else if (!(c->cr0 & CR0_PG)) /* smc.c: case 3 */
 		mmu_flush_code(c);

@@ -111,7 +111,7 @@ static bool is_flat_code(const struct kvm_segment *s)
 /* Can code be translated in the present mode? What cannot is interpreted. */
 static bool translatable(const struct vcpu *c)
 {
-	if (c->engine->opt.interpret || c->rflags & RFLAGS_TF || c->dr7 & 0xff)
+	if (c->engine->opt.interpret || event_stepping(c) || event_breakpoints(c))
 		return false;
 	if (is_64bit_code(c))
 		return true;
