@@ -129,6 +129,8 @@ struct io_log {
 		uint64_t data;
 		uint8_t len;
 		bool write, port;
+		bool msr;        /* that the client answers for: addr is its number */
+		bool error;      /* it has refused */
 		uint16_t count;  /* of a port's accesses that the client makes at once */
 	} entry[IO_LOG_MAX];
 	uint8_t n;       /* accesses done */
@@ -329,6 +331,8 @@ struct vm {
 	uint32_t boot_cpu_id;    /* the vCPU id of the bootstrap processor */
 	struct irqchip *irqchip; /* NULL without KVM_CREATE_IRQCHIP */
 	struct ioeventfds *ioeventfds;
+	uint32_t msr_exits;      /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
+	struct msr_filter *_Atomic msr_filter; /* KVM_X86_SET_MSR_FILTER; NULL: all are allowed */
 	uint32_t x2apic_api;     /* KVM_CAP_X2APIC_API: KVM_X2APIC_API_* */
 	_Atomic uint32_t clock_seq; /* odd while the two below change */
 	uint64_t clock_ns, clock_tsc; /* the VM's clock was clock_ns when the host's TSC was

@@ -313,6 +313,64 @@ static void msr_exits(const struct kvm_face *face)
 	tiny_close(&t);
 }
 
+/* mov ecx, 0xc0000081 ; rdmsr ; out 11h, al ; wrmsr ; out 12h, al ; hlt */
+static const uint8_t star[] = {0x66, 0xb9, 0x81, 0, 0, 0xc0, 0x0f, 0x32, 0xe6, 0x11, 0x0f, 0x30, 0xe6, 0x12, 0xf4};
+
+/* Real mode's vector 13 leads to out 13h, al; hlt. */
+static bool begin_filtered(struct tiny *t, const struct kvm_face *face, uint64_t reasons)
+{
+	uint8_t bitmap[8] = {0xfd}; /* all but the second */
+	struct kvm_msr_filter filter = {.ranges[0] = {
+		.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .nmsrs = 8, .base = 0xc0000080, .bitmap = bitmap}};
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_X86_USER_SPACE_MSR, .args[0] = reasons};
+	struct err err = {0};
+
+	if (face_open(t, face, false, &err) < 0)
+		return false;
+	is_int(face_vm_call(t, KVM_ENABLE_CAP, &cap), 0, "%s: reasons %llx", face->name, (unsigned long long)reasons);
+	is_int(face_vm_call(t, KVM_X86_SET_MSR_FILTER, &filter), 0, "%s: STAR is filtered", face->name);
+	face_load(t, star, star + sizeof(star));
+	memcpy(t->mem + 0x1100, (uint8_t[]){0xe6, 0x13, 0xf4}, 3);
+	memcpy(t->mem + 13 * 4, (uint8_t[]){0, 0x11, 0, 0}, 4);
+	tiny_enter(t, TINY_REAL, FACE_BASE);
+	return true;
+}
+
+static bool is_out(struct tiny *t, unsigned port, const char *name)
+{
+	return is_int(tiny_run(t, 0) < 0 || t->run->exit_reason != KVM_EXIT_IO ? 0 : t->run->io.port, port, "%s: %s", t->face->name, name);
+}
+
+static void filters(const struct kvm_face *face)
+{
+	struct kvm_msr_filter bad = {.flags = KVM_MSR_FILTER_DEFAULT_DENY};
+	struct tiny t;
+
+	if (face_half(face)[0] || !begin_filtered(&t, face, KVM_MSR_EXIT_REASON_FILTER))
+		return;
+	is_int(face_vm_call(&t, KVM_X86_SET_MSR_FILTER, &bad), -EINVAL, "%s: all denied", face->name);
+	bad = (struct kvm_msr_filter){.ranges[3] = {.flags = 4, .nmsrs = 1, .bitmap = (uint8_t *)&bad}};
+	is_int(face_vm_call(&t, KVM_X86_SET_MSR_FILTER, &bad), -EINVAL, "%s: an unknown kind of access", face->name);
+	bad.ranges[3] = (struct kvm_msr_filter_range){.flags = 1, .nmsrs = 0xffffffff, .bitmap = (uint8_t *)&bad};
+	is_int(face_vm_call(&t, KVM_X86_SET_MSR_FILTER, &bad), -EINVAL, "%s: all that there are", face->name);
+	is_int(tiny_run(&t, 0), 0, "%s: a read", face->name);
+	is_int(t.run->exit_reason, KVM_EXIT_X86_RDMSR, "%s: is told", face->name);
+	is_int(t.run->msr.reason, KVM_MSR_EXIT_REASON_FILTER, "%s: with the reason", face->name);
+	t.run->msr.data = 0x1234500000077;
+	if (is_out(&t, 0x11, "is answered"))
+		is_int(*((uint8_t *)t.run + t.run->io.data_offset), 0x77, "%s: by the client", face->name);
+	is_int(tiny_run(&t, 0), 0, "%s: a write", face->name);
+	is_int(t.run->exit_reason, KVM_EXIT_X86_WRMSR, "%s: is told", face->name);
+	ok(t.run->msr.data == 0x1234500000077, "%s: with what is written", face->name);
+	t.run->msr.error = 1;
+	is_out(&t, 0x13, "and refused");
+	tiny_close(&t);
+	if (!begin_filtered(&t, face, 0))
+		return;
+	is_out(&t, 0x13, "nobody is asked");
+	tiny_close(&t);
+}
+
 int main(void)
 {
 	const struct kvm_face *const faces[2] = {&kvm_host, &kvm_soft};
@@ -323,6 +381,7 @@ int main(void)
 		for (unsigned i = 0; i < ARRAY_SIZE(cases); i++)
 			run_case(faces[f], &cases[i]);
 		msr_exits(faces[f]);
+		filters(faces[f]);
 	}
 	return done_testing();
 }

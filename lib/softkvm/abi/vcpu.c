@@ -262,6 +262,22 @@ static int set_xcrs(struct vcpu *c, void *arg)
 
 /* -- CPUID --------------------------------------------------------------------------------- */
 
+/* Fields that change while the guest runs are of no account. */
+static bool is_same_cpuid(const struct vcpu *c, const struct kvm_cpuid2 *list)
+{
+	if (list->nent != (uint32_t)c->n_cpuid)
+		return false;
+	for (uint32_t i = 0; i < list->nent; i++) {
+		struct kvm_cpuid_entry2 a = list->entries[i], b = c->cpuid[i];
+
+		cpuid_now(c, &a);
+		cpuid_now(c, &b);
+		if (memcmp(&a, &b, sizeof(a)))
+			return false;
+	}
+	return true;
+}
+
 /* A vCPU that has executed an instruction is what it is, as in the kernel's KVM: what was translated depends
  * on it. The same list once more is fine. */
 static int set_cpuid2(struct vcpu *c, void *arg)
@@ -269,9 +285,7 @@ static int set_cpuid2(struct vcpu *c, void *arg)
 	const struct kvm_cpuid2 *list = arg;
 
 	if (c->stat.dispatches || c->stat.interpreted)
-		return list->nent == (uint32_t)c->n_cpuid &&
-		       !memcmp(list->entries, c->cpuid, list->nent * sizeof(*c->cpuid)) ?
-			       0 : -EINVAL;
+		return is_same_cpuid(c, list) ? 0 : -EINVAL;
 	return cpuid_set(c, list->entries, list->nent);
 }
 
@@ -282,7 +296,10 @@ static int get_cpuid2(struct vcpu *c, void *arg)
 	if (list->nent < (uint32_t)c->n_cpuid)
 		return -E2BIG;
 	list->nent = (uint32_t)c->n_cpuid;
-	memcpy(list->entries, c->cpuid, list->nent * sizeof(c->cpuid[0]));
+	for (uint32_t i = 0; i < list->nent; i++) {
+		list->entries[i] = c->cpuid[i];
+		cpuid_now(c, &list->entries[i]);
+	}
 	return 0;
 }
 

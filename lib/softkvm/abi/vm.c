@@ -19,6 +19,7 @@
 #include "softkvm/run/run.h"
 #include "softkvm/state/clock.h"
 #include "softkvm/state/cpuid.h"
+#include "softkvm/state/msr_filter.h"
 #include "softkvm/state/reset.h"
 #include "softkvm/state/slots.h"
 
@@ -77,6 +78,7 @@ static void vm_end(struct vm *vm)
 	for (int i = 0; i < n; i++)
 		vcpu_end(vm->vcpu[i]);
 	slots_destroy(vm);
+	msr_filter_destroy(vm);
 	pthread_mutex_destroy(&abi->lock);
 	free(abi);
 	free(vm);
@@ -153,7 +155,7 @@ static int vcpu_create(struct vm *vm, uint32_t id, struct vcpu **out)
 	int rc;
 
 	if (id >= (uint32_t)cap_check(KVM_CAP_MAX_VCPU_ID) ||
-	    atomic_load(&vm->n_vcpus) == VCPUS_MAX)
+	    atomic_load(&vm->n_vcpus) == VCPUS_MAX || (vm_abi(vm)->max_ids && id >= vm_abi(vm)->max_ids))
 		return -EINVAL;
 	if (find_vcpu(vm, id))
 		return -EEXIST;
@@ -164,6 +166,8 @@ static int vcpu_create(struct vm *vm, uint32_t id, struct vcpu **out)
 	c->id = id;
 	c->place = (unsigned)atomic_load(&vm->n_vcpus);
 	c->tsc_khz = vm->tsc_khz;
+	if (!c->place)
+		vm->tsc_offset = -host_tsc(); /* it counts from 0, and others are in step with it */
 	rc = vcpu_fill(c);
 	if (rc) {
 		vcpu_end(c);
@@ -425,6 +429,37 @@ static int coalesced_zone(struct object *o, void *arg)
 	return zone->pio > 1 ? -EINVAL : 0;
 }
 
+#define MSR_EXIT_REASONS \
+	(KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER)
+
+/* The client will give no ids from this one on: said once. */
+static int limit_ids(struct vm *vm, uint64_t most)
+{
+	struct vm_abi *abi = vm_abi(vm);
+
+	if (most > (uint64_t)cap_check(KVM_CAP_MAX_VCPU_ID) || (abi->max_ids && abi->max_ids != most))
+		return -EINVAL;
+	abi->max_ids = (uint32_t)most;
+	return 0;
+}
+
+/* Shadow page tables, of which there are none: what was asked for is remembered. */
+static int set_nr_mmu_pages(struct object *o, void *arg)
+{
+	if ((unsigned long)arg < 64)
+		return -EINVAL;
+	atomic_store(&vm_abi(o->vm)->mmu_pages, (uint32_t)(unsigned long)arg);
+	return 0;
+}
+
+static int get_nr_mmu_pages(struct object *o, void *arg)
+{
+	(void)arg;
+	return (int)atomic_load(&vm_abi(o->vm)->mmu_pages);
+}
+
+LOCKED(set_msr_filter, msr_filter_set, struct kvm_msr_filter)
+
 static int cap_enable(struct vm *vm, const struct kvm_enable_cap *cap)
 {
 	if (cap->flags)
@@ -432,6 +467,13 @@ static int cap_enable(struct vm *vm, const struct kvm_enable_cap *cap)
 	switch (cap->cap) {
 	case KVM_CAP_X2APIC_API:
 		return irqchip_x2apic_api(vm, cap->args[0]);
+	case KVM_CAP_X86_USER_SPACE_MSR:
+		if (cap->args[0] & ~(uint64_t)MSR_EXIT_REASONS)
+			return -EINVAL;
+		vm->msr_exits = (uint32_t)cap->args[0];
+		return 0;
+	case KVM_CAP_MAX_VCPU_ID:
+		return limit_ids(vm, cap->args[0]);
 	case KVM_CAP_SPLIT_IRQCHIP:
 		return irqchip_create_split(vm, cap->args[0]);
 	}
@@ -443,6 +485,9 @@ LOCKED(enable_cap, cap_enable, struct kvm_enable_cap)
 static const struct request requests[] = {
 	REQUEST(KVM_CHECK_EXTENSION, check_extension),
 	REQUEST(KVM_ENABLE_CAP, enable_cap),
+	REQUEST(KVM_X86_SET_MSR_FILTER, set_msr_filter),
+	REQUEST(KVM_SET_NR_MMU_PAGES, set_nr_mmu_pages),
+	REQUEST(KVM_GET_NR_MMU_PAGES, get_nr_mmu_pages),
 	REQUEST(KVM_CREATE_VCPU, create_vcpu),
 	REQUEST(KVM_SET_BOOT_CPU_ID, set_boot_cpu_id),
 	REQUEST(KVM_SET_USER_MEMORY_REGION, set_user_memory_region),

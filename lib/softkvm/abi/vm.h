@@ -15,6 +15,8 @@
 struct vm_abi {
 	_Atomic int refs;
 	pthread_mutex_t lock;  /* slots, making of vCPUs and chips */
+	uint32_t max_ids;      /* KVM_CAP_MAX_VCPU_ID as the client has lowered it, 0: it has not */
+	_Atomic uint32_t mmu_pages; /* KVM_SET_NR_MMU_PAGES */
 };
 
 /* Its part of a vCPU: vcpu->abi. */

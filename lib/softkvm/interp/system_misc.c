@@ -7,9 +7,11 @@
 #include "softkvm/interp/event.h"
 #include "softkvm/interp/system.h"
 
+#include "softkvm/mmu/io.h"
 #include "softkvm/state/clock.h"
 #include "softkvm/state/cpuid.h"
 #include "softkvm/state/msr.h"
+#include "softkvm/state/msr_filter.h"
 #include "softkvm/state/xsave.h"
 
 #include <errno.h>
@@ -72,23 +74,46 @@ enum step sys_rdpmc(struct vcpu *c, const struct insn *in, uint64_t next)
 
 /* -- Model-specific registers ------------------------------------------------------------- */
 
+/* Not to be had, for that reason: the client's, if it wants it. What it has been asked it answers, whatever it wants now. */
+static enum step ask_client(struct vcpu *c, uint32_t msr, uint64_t *value, bool write, uint32_t reason)
+{
+	if (!(c->vm->msr_exits & reason) && c->io.at >= c->io.n)
+		return gp0(c);
+	return io_msr(c, msr, value, write, reason);
+}
+
+static uint32_t reason_for(const struct vcpu *c, uint32_t msr)
+{
+	return msr_is_known(c, msr) ? KVM_MSR_EXIT_REASON_INVAL : KVM_MSR_EXIT_REASON_UNKNOWN;
+}
+
 enum step sys_rdmsr(struct vcpu *c, const struct insn *in, uint64_t next)
 {
-	uint64_t value;
+	const uint32_t msr = (uint32_t)c->gpr[X86_RCX];
+	uint64_t value = 0;
+	enum step rc = STEP_OK;
 
 	(void)in;
 	(void)next;
-	if (msr_read(c, (uint32_t)c->gpr[X86_RCX], &value))
-		return gp0(c);
-	pair_set(c, value);
-	return STEP_OK;
+	if (!msr_filter_allows(c->vm, msr, KVM_MSR_FILTER_READ))
+		rc = ask_client(c, msr, &value, false, KVM_MSR_EXIT_REASON_FILTER);
+	else if (msr_read(c, msr, &value))
+		rc = ask_client(c, msr, &value, false, reason_for(c, msr));
+	if (rc == STEP_OK)
+		pair_set(c, value);
+	return rc;
 }
 
 enum step sys_wrmsr(struct vcpu *c, const struct insn *in, uint64_t next)
 {
+	const uint32_t msr = (uint32_t)c->gpr[X86_RCX];
+	uint64_t value = pair_get(c);
+
 	(void)in;
 	(void)next;
-	return msr_write(c, (uint32_t)c->gpr[X86_RCX], pair_get(c)) ? gp0(c) : STEP_OK;
+	if (!msr_filter_allows(c->vm, msr, KVM_MSR_FILTER_WRITE))
+		return ask_client(c, msr, &value, true, KVM_MSR_EXIT_REASON_FILTER);
+	return msr_write(c, msr, value) ? ask_client(c, msr, &value, true, reason_for(c, msr)) : STEP_OK;
 }
 
 /* -- Waiting ------------------------------------------------------------------------------ */

@@ -307,7 +307,7 @@ static void write_esr(struct lapic *l)
 
 static void write_icr(struct vcpu *c, uint32_t low, uint32_t dest)
 {
-	low &= 0xccfff; /* bit 12, "send pending", reads as 0: sending is instant */
+	low &= ~0x1000u; /* "send pending" reads as 0: sending is instant. Reserved bits are kept, as in KVM */
 	lapic_put(c->lapic, LAPIC_ICR, low);
 	apic_send_icr(c, low, dest);
 }

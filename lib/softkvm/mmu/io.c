@@ -47,7 +47,7 @@ static bool replay(struct vcpu *c, const struct io_entry *want, uint64_t *data)
 	if (log->at >= log->n)
 		return false;
 	if (e->addr != want->addr || e->len != want->len || e->write != want->write ||
-	    e->port != want->port || e->count > want->count) {
+	    e->port != want->port || e->msr != want->msr || e->count > want->count) {
 		log->n = log->at;
 		return false;
 	}
@@ -111,6 +111,25 @@ static void exit_memory(struct vcpu *c, const struct io_entry *e)
 	bytes_store(run->mmio.data, e->data, 8);
 }
 
+static void exit_msr(struct vcpu *c, const struct io_entry *e)
+{
+	struct kvm_run *run = c->run;
+
+	run->exit_reason = e->write ? KVM_EXIT_X86_WRMSR : KVM_EXIT_X86_RDMSR;
+	run->msr.error = 0;
+	for (unsigned i = 0; i < sizeof(run->msr.pad); i++)
+		run->msr.pad[i] = 0;
+	run->msr.index = (uint32_t)e->addr;
+	run->msr.data = e->data;
+}
+
+static bool serve(struct vcpu *c, struct io_entry *e)
+{
+	if (e->msr)
+		return false;
+	return e->port ? serve_port(c, e) : serve_memory(c, e);
+}
+
 static enum step access(struct vcpu *c, const struct io_entry *want, uint64_t *data)
 {
 	struct io_log *log = &c->io;
@@ -122,14 +141,16 @@ static enum step access(struct vcpu *c, const struct io_entry *want, uint64_t *d
 		return give_up(c);
 	e = &log->entry[log->n];
 	*e = *want;
-	if (e->port ? serve_port(c, e) : serve_memory(c, e)) {
+	if (serve(c, e)) {
 		e->count = 1;
 		if (!e->write)
 			*data = e->data = low_bytes(e->data, e->len);
 		log->at = ++log->n;
 		return STEP_OK;
 	}
-	if (e->port)
+	if (e->msr)
+		exit_msr(c, e);
+	else if (e->port)
 		exit_port(c, e);
 	else
 		exit_memory(c, e);
@@ -174,6 +195,18 @@ enum step io_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, 
 	return access(c, &want, data);
 }
 
+enum step io_msr(struct vcpu *c, uint32_t msr, uint64_t *data, bool write, uint32_t reason)
+{
+	struct io_entry want = {.addr = msr, .len = 8, .write = write, .msr = true, .count = 1, .data = write ? *data : 0};
+	enum step s = access(c, &want, data);
+
+	if (s == STEP_OK)
+		return c->io.entry[c->io.at - 1].error ? fault_code(c, X86_GP, 0) : STEP_OK;
+	if (c->io.waiting)
+		c->run->msr.reason = reason;
+	return s;
+}
+
 void io_complete(struct vcpu *c)
 {
 	struct io_log *log = &c->io;
@@ -187,8 +220,13 @@ void io_complete(struct vcpu *c)
 		return;
 	}
 	log->n++;
+	e->error = e->msr && c->run->msr.error;
 	if (e->write)
 		return;
+	if (e->msr) {
+		e->data = c->run->msr.data;
+		return;
+	}
 	if (e->port)
 		e->data = bytes_load((uint8_t *)c->run + PIO_DATA, 8);
 	else

@@ -26,6 +26,9 @@ enum step io_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, 
 /* *n accesses of `len` bytes to one port, a page of bytes at most, which the client makes in one exit; or fewer, and *n says how many they were. */
 enum step io_port_string(struct vcpu *c, uint16_t port, void *bytes, unsigned len, unsigned *n, bool write);
 
+/* An MSR that the client answers for, because of one of KVM_MSR_EXIT_REASON_*; #GP if it refuses. */
+enum step io_msr(struct vcpu *c, uint32_t msr, uint64_t *data, bool write, uint32_t reason);
+
 /* The instruction (or iteration) is complete: forget what it did. */
 static inline void io_commit(struct vcpu *c)
 {

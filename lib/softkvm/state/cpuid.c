@@ -93,6 +93,16 @@ static void patch(const struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t ou
 	}
 }
 
+void cpuid_now(const struct vcpu *c, struct kvm_cpuid_entry2 *e)
+{
+	uint32_t out[4] = {e->eax, e->ebx, e->ecx, e->edx};
+
+	patch(c, e->function, e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX ? e->index : 0, out);
+	e->ebx = out[CPUID_EBX];
+	e->ecx = out[CPUID_ECX];
+	e->edx = out[CPUID_EDX];
+}
+
 void cpuid_query(struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
 	const struct kvm_cpuid_entry2 *e = cpuid_find(c, leaf, sub);
@@ -114,7 +124,7 @@ void cpuid_query(struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
 /* -- what follows from the list -------------------------------------------------------------- */
 
 #define CR4_PLAIN                                                                          \
-	(CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | \
+	(CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | \
 	 CR4_OSXMMEXCPT)
 #define EFER_PLAIN (EFER_LME | EFER_LMA)
 #define EFER_AUTOIBRS (1ull << 21)
@@ -123,7 +133,6 @@ static const struct {
 	enum cpu_feature_id feature;
 	uint64_t cr4, efer;
 } enables[] = {
-	{FEATURE_vme, .cr4 = CR4_VME | CR4_PVI},
 	{FEATURE_pcid, .cr4 = CR4_PCIDE},
 	{FEATURE_xsave, .cr4 = CR4_OSXSAVE},
 	{FEATURE_fsgsbase, .cr4 = CR4_FSGSBASE},

@@ -17,6 +17,9 @@ enum { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
  * as Intel's CPUs do (the highest basic leaf) or with zeros. No libc. */
 void cpuid_query(struct vcpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 
+/* Makes of an entry that the client gave what the guest finds there now. */
+void cpuid_now(const struct vcpu *c, struct kvm_cpuid_entry2 *e);
+
 /* The entry as the client gave it, or NULL. No libc. */
 const struct kvm_cpuid_entry2 *cpuid_find(const struct vcpu *c, uint32_t leaf, uint32_t sub);
 

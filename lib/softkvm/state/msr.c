@@ -536,6 +536,11 @@ static int row_write(struct vcpu *c, uint32_t msr, uint64_t value, bool client)
 	return r->write ? r->write(c, msr, value, client) : field_write(c, r, value, client);
 }
 
+bool msr_is_known(const struct vcpu *c, uint32_t msr)
+{
+	return row_of(c, msr) != NULL;
+}
+
 int msr_read(struct vcpu *c, uint32_t msr, uint64_t *value)
 {
 	return row_read(c, msr, value, false);

@@ -49,6 +49,9 @@
 int msr_read(struct vcpu *c, uint32_t msr, uint64_t *value);
 int msr_write(struct vcpu *c, uint32_t msr, uint64_t value);
 
+/* Is there such a register? */
+bool msr_is_known(const struct vcpu *c, uint32_t msr);
+
 /* The same for the client (KVM_GET_MSRS, KVM_SET_MSRS), which may also write registers that
  * the guest can only read. 0, or -1: no such register, or no such value. */
 int msr_get(struct vcpu *c, uint32_t msr, uint64_t *value);

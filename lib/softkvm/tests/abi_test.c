@@ -403,6 +403,66 @@ static void test_unpaged(void)
 	call(cpu, KVM_SET_SREGS, &real);
 }
 
+static uint64_t tsc_of(int fd)
+{
+	union {
+		struct kvm_msrs head;
+		uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+	} m = {.head.nmsrs = 1};
+
+	m.head.entries[0].index = 0x10;
+	return call(fd, KVM_GET_MSRS, &m) == 1 ? m.head.entries[0].data : 0;
+}
+
+/* A VM's TSC begins at 0 with its first vCPU; the others are in step. */
+static void test_tsc(void)
+{
+	uint64_t begin = __builtin_ia32_rdtsc(), first, second, later;
+	int v = call(sys, KVM_CREATE_VM, 0), c0 = call(v, KVM_CREATE_VCPU, 0), c1;
+
+	first = tsc_of(c0);
+	c1 = call(v, KVM_CREATE_VCPU, ARG(1));
+	second = tsc_of(c1);
+	later = tsc_of(c0);
+	ok(first <= __builtin_ia32_rdtsc() - begin, "a new VM's TSC counts from 0");
+	ok(first <= second && second <= later, "for all its vCPUs");
+	softkvm_close(c1);
+	softkvm_close(c0);
+	softkvm_close(v);
+}
+
+/* What changes as the guest runs is in KVM_GET_CPUID2 as it is now. */
+static void test_cpuid_now(void)
+{
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entry[128];
+	} list = {.head.nent = 128};
+	int v = call(sys, KVM_CREATE_VM, 0), c0 = call(v, KVM_CREATE_VCPU, 0), at = -1;
+	struct kvm_sregs s;
+
+	call(sys, KVM_GET_SUPPORTED_CPUID, &list);
+	is_int(call(c0, KVM_SET_CPUID2, &list), 0, "CPUID is set");
+	for (unsigned i = 0; i < list.head.nent; i++)
+		if (list.entry[i].function == 1)
+			at = (int)i;
+	call(c0, KVM_GET_SREGS, &s);
+	s.cr4 |= 3;
+	is_int(call(c0, KVM_SET_SREGS, &s), 0, "CR4.VME and PVI can be set");
+	if (at < 0 || !(list.entry[at].ecx >> 26 & 1)) {
+		skip("no XSAVE here");
+	} else {
+		is_int(call(c0, KVM_GET_CPUID2, &list), 0, "and got");
+		is_int(list.entry[at].ecx >> 27 & 1, 0, "OSXSAVE is CR4's");
+		s.cr4 |= 1 << 18;
+		call(c0, KVM_SET_SREGS, &s);
+		call(c0, KVM_GET_CPUID2, &list);
+		is_int(list.entry[at].ecx >> 27 & 1, 1, "when that changes, too");
+	}
+	softkvm_close(c0);
+	softkvm_close(v);
+}
+
 static void test_irqchip(void)
 {
 	struct kvm_irq_level level = {.irq = 5, .level = 1};
@@ -588,6 +648,8 @@ int main(void)
 	test_clock();
 	test_stats();
 	test_unpaged();
+	test_tsc();
+	test_cpuid_now();
 	test_irqchip();
 	test_dup();
 	test_number_again();

@@ -25,6 +25,7 @@
 #include "softkvm/os/current.h"
 #include "softkvm/run/run.h"
 #include "softkvm/state/msr.h"
+#include "softkvm/state/msr_filter.h"
 #include "tests/tap.h"
 
 #include <sys/mman.h>
@@ -114,6 +115,13 @@ enum step io_memory(struct vcpu *c, uint64_t gpa, uint64_t *data, unsigned len, 
 	return io_result;
 }
 
+bool msr_filter_allows(struct vm *vm, uint32_t msr, uint32_t kind) { (void)vm; (void)msr; (void)kind; return true; }
+bool msr_is_known(const struct vcpu *c, uint32_t msr) { (void)c; (void)msr; return true; }
+enum step io_msr(struct vcpu *c, uint32_t msr, uint64_t *data, bool write, uint32_t reason)
+{
+	(void)msr; (void)data; (void)write; (void)reason;
+	return fault_code(c, X86_GP, 0);
+}
 bool irqchip_has_pic(const struct vm *vm) { return vm->irqchip; }
 int irqchip_pending(struct vcpu *c) { (void)c; return pending_vector; }
 

@@ -144,6 +144,8 @@ static void test_ipis(void)
 	apic_write(&cpu[3], LAPIC_SVR, 0xff);
 	is_int(ipi(0x80040, 0), 7, "not to one that is disabled");
 	is_int(apic_read(&cpu[0], LAPIC_ICR), 0x80040, "ICR reads back, idle");
+	apic_write(&cpu[0], LAPIC_ICR, 0xfff73840); /* to self; bit 12 is "send pending" */
+	is_int(apic_read(&cpu[0], LAPIC_ICR), 0xfff72840, "with its reserved bits");
 }
 
 static void test_start(void)
