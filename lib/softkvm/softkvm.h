@@ -102,6 +102,15 @@ struct softkvm_ways {
 };
 void softkvm_ways(struct softkvm_ways *ways);
 
+/* A capability of <linux/kvm.h>: its number, what KVM_CHECK_EXTENSION answers, its name without KVM_CAP_, and how it differs from
+ * the kernel's, or why there is none; "": it does not. Static; how many there are. */
+struct softkvm_cap {
+	long number;
+	int value;
+	const char *name, *text;
+};
+unsigned softkvm_caps(const struct softkvm_cap **table);
+
 /* One counter. The name is a static string in snake_case ("exit_io", "blocks"); stats.def has
  * them all, with what they count. */
 struct softkvm_stat {

@@ -8,6 +8,8 @@
  * `lodge run` would find an engine, else 5. In the JSON the field "reason" is a stable name of
  * engine/probe.h, "name", "verdict" and "value" of a fact are stable, too; "text" and "hint" are
  * for people and may change.
+ *
+ * --abi asks nothing of the computer: what of <linux/kvm.h> softkvm has is a table (softkvm/abi/caps.def).
  */
 #include "lodge.h"
 
@@ -17,6 +19,7 @@
 #include "engine/facts.h"
 #include "engine/kvm.h"
 #include "engine/probe.h"
+#include "softkvm/softkvm.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -26,12 +29,14 @@
 
 struct doctor {
 	const char *format;
+	bool abi;
 };
 
 /* In the order of preference. */
 static const struct kvm_face *const faces[] = {&kvm_host, &kvm_soft};
 
 static const struct option options[] = {
+	{"--abi", NULL, "only say what of KVM's ABI softkvm has, and how it differs", OPTION_FLAG, offsetof(struct doctor, abi), 0, 0, NULL},
 	OPTION_JSON(offsetof(struct doctor, format)),
 	{0},
 };
@@ -158,10 +163,46 @@ static void print_json(const struct findings *d)
 	json_close(&j);
 }
 
+/* -- The ABI ---------------------------------------------------------------------------------- */
+
+static void json_abi(const struct softkvm_cap *caps, unsigned n)
+{
+	struct json j = {.out = stdout};
+
+	json_open(&j, NULL, '{');
+	json_open(&j, "capabilities", '[');
+	for (unsigned i = 0; i < n; i++) {
+		json_open(&j, NULL, '{');
+		json_str(&j, "name", caps[i].name);
+		json_uint(&j, "number", (uint64_t)caps[i].number);
+		json_uint(&j, "value", (uint64_t)caps[i].value);
+		json_str(&j, "text", caps[i].text[0] ? caps[i].text : NULL);
+		json_close(&j);
+	}
+	json_close(&j);
+	json_close(&j);
+}
+
+static int show_abi(bool as_json)
+{
+	const struct softkvm_cap *caps;
+	unsigned n = softkvm_caps(&caps);
+
+	if (as_json)
+		json_abi(caps, n);
+	for (unsigned i = 0; i < n && !as_json; i++)
+		printf("KVM_CAP_%-28s %-7d %s\n", caps[i].name, caps[i].value,
+		       caps[i].text[0] ? caps[i].text : "as the kernel's");
+	return EXIT_OK;
+}
+
 static int doctor_main(void *parsed)
 {
 	const struct doctor *options_given = parsed;
 	struct findings d = {0};
+
+	if (options_given->abi)
+		return show_abi(wants_json(options_given->format));
 
 	ask_host(&d.answers);
 	for (unsigned i = 0; i < ARRAY_SIZE(faces); i++) {
