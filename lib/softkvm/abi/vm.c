@@ -373,7 +373,9 @@ static int get_clock(struct object *o, void *arg)
 
 	*data = (struct kvm_clock_data){
 		.clock = kvmclock_now(o->vm),
-		.flags = KVM_CLOCK_TSC_STABLE,
+		.flags = KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC,
+		.realtime = sys_clock_ns(CLOCK_REALTIME),
+		.host_tsc = host_tsc(),
 	};
 	return 0;
 }

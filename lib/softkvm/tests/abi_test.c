@@ -349,6 +349,14 @@ static void test_clock(void)
 	call(vm, KVM_GET_CLOCK, &b);
 	now = host_ns();
 	ok(b.clock >= a.clock && b.clock - a.clock < now - start + 1000000, "runs from there");
+	is_int(b.flags & 0xe, 0xe, "with the host's time and TSC");
+	call(vm, KVM_GET_CLOCK, &a);
+	ok(a.host_tsc > b.host_tsc && a.realtime >= b.realtime, "which go on");
+	a.flags = KVM_CLOCK_REALTIME;
+	a.realtime -= 5000000000ull;
+	is_int(call(vm, KVM_SET_CLOCK, &a), 0, "is set to what it was five seconds ago");
+	call(vm, KVM_GET_CLOCK, &b);
+	ok(b.clock - a.clock >= 5000000000ull, "has gone on since");
 }
 
 static void test_stats(void)
