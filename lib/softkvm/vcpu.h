@@ -149,7 +149,7 @@ struct vcpu_msrs {
 	uint64_t kvm_wall_clock, kvm_system_time, kvm_async_pf, kvm_steal_time, kvm_pv_eoi,
 		kvm_poll_control;
 	uint64_t platform_info, feature_control, ucode_rev, arch_caps, misc_features,
-		debug_ctl, hwcr, de_cfg, nb_cfg;
+		debug_ctl, hwcr, de_cfg, nb_cfg, power_ctl;
 };
 
 /* Events in the KVM API's sense (struct kvm_vcpu_events). */

@@ -51,6 +51,8 @@ static const struct debug_case {
 	 {HIT("db 1007 1", 0x3000, 0x10402), RUN(KEEP, "out 1")}},
 	{"a watchpoint of reads and writes, four bytes", TINY_PROTECTED, /* inc eax; mov ecx, [3002h]; out 10h, al; hlt */
 	 "\x40\x8b\x0d\x02\x30\0\0\xe6\x10\xf4", 10, {HIT("db 1007 1", 0x3000, 0xf0402), RUN(0, "out 1")}},
+	/* mov eax, dr0; out 10h, al; hlt */
+	{"DR7.GD of the client's", TINY_PROTECTED, "\x0f\x21\xc0\xe6\x10\xf4", 6, {HIT("db 1000 0", 0, 0x2400), RUN(0, "out 0")}},
 	/* Under an unchanged mapping, in code that has run: inc eax; out 10h, al; jmp */
 	{"an INT3 of the client's", TINY_PROTECTED, "\x40\xe6\x10\xeb\xfb", 5,
 	 {RUN(0, "out 1"), RUN(0, "out 2"), RUN(0, "out 3"), POKE(SOFT, "bp 1003", 0x1003, 0xcc),

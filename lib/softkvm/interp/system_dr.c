@@ -44,7 +44,7 @@ enum step sys_mov_dr(struct vcpu *c, const struct insn *in, uint64_t next)
 		return ud(c);
 	if (dr == 4 || dr == 5)
 		dr += 2;
-	if (c->dr7 & DR7_GD) {
+	if (event_dr7(c) & DR7_GD) {
 		c->fault = (struct fault){.vector = X86_DB, .dr6 = DR6_BD};
 		return STEP_FAULT;
 	}

@@ -437,6 +437,7 @@ static const struct msr_row rows[] = {
 	{.first = 0x186, .last = 0x187, .flags = IGNORE | INTEL}, /* P6's event selectors */
 	{ONE(MSR_MISC_ENABLE), .flags = SAVE, .at = M(misc_enable), .allowed = ALL},
 	{ONE(0x1d9), .flags = SAVE, .at = M(debug_ctl), .allowed = 3}, /* DEBUGCTL */
+	{ONE(0x1fc), .flags = SAVE, .at = M(power_ctl), .allowed = ALL}, /* POWER_CTL: kept */
 	{.first = 0x200, .last = 0x20f, .flags = SAVE, .read = rd_mtrr_var,
 	 .write = wr_mtrr_var},
 	{ONE(0x250), .flags = SAVE, .read = rd_mtrr_fixed, .write = wr_mtrr_fixed},
