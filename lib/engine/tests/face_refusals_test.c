@@ -67,13 +67,6 @@ static const struct refusal {
 	{"some more of them", VM, KVM_SET_NR_MMU_PAGES, NUMBER(64), 0, 0},
 	{"MSR exits for unknown reasons", VM, KVM_ENABLE_CAP,
 	 STRUCT(struct kvm_enable_cap, .cap = KVM_CAP_X86_USER_SPACE_MSR, .args = {1 << 30}), -EINVAL, -EINVAL},
-	{"a million ids of vCPUs", VM, KVM_ENABLE_CAP,
-	 STRUCT(struct kvm_enable_cap, .cap = KVM_CAP_MAX_VCPU_ID, .args = {1 << 20}), -EINVAL, -EINVAL},
-	{"7 ids of vCPUs", VM, KVM_ENABLE_CAP,
-	 STRUCT(struct kvm_enable_cap, .cap = KVM_CAP_MAX_VCPU_ID, .args = {7}), 0, 0},
-	{"8 ids of vCPUs", VM, KVM_ENABLE_CAP,
-	 STRUCT(struct kvm_enable_cap, .cap = KVM_CAP_MAX_VCPU_ID, .args = {8}), -EINVAL, -EINVAL},
-	{"vCPU 7 of them", VM, KVM_CREATE_VCPU, NUMBER(7), -EINVAL, -EINVAL},
 	{"an unknown request to a VM", VM, _IO(KVMIO, 0xff), NUMBER(0), -ENOTTY, -ENOTTY},
 
 	{"the local APIC", VCPU, KVM_GET_LAPIC, STRUCT(struct kvm_lapic_state, {0}), 0, -EINVAL},
@@ -213,6 +206,21 @@ static void routes(struct tiny *t)
 	is_int(face_vm_call(t, KVM_SET_GSI_ROUTING, &r), 0, "%s: a good one", engine);
 }
 
+/* A client may say how many ids it will use, once; since Linux 6.0. */
+static void ids(struct tiny *t)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_MAX_VCPU_ID, .args = {1 << 20}};
+
+	if (t->face != &kvm_soft)
+		return;
+	is_int(face_vm_call(t, KVM_ENABLE_CAP, &cap), -EINVAL, "%s: a million ids", t->face->name);
+	cap.args[0] = 7;
+	is_int(face_vm_call(t, KVM_ENABLE_CAP, &cap), 0, "%s: 7 ids", t->face->name);
+	cap.args[0] = 8;
+	is_int(face_vm_call(t, KVM_ENABLE_CAP, &cap), -EINVAL, "%s: 8 after all", t->face->name);
+	is_int(face_vm_call(t, KVM_CREATE_VCPU, (void *)7), -EINVAL, "%s: vCPU 7", t->face->name);
+}
+
 static void test_face(const struct kvm_face *face, bool chips)
 {
 	struct err err = {0};
@@ -225,6 +233,7 @@ static void test_face(const struct kvm_face *face, bool chips)
 	msr_lists(&t);
 	late_cpuid(&t);
 	doorbells(&t);
+	ids(&t);
 	if (chips)
 		routes(&t);
 	tiny_close(&t);
