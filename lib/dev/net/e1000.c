@@ -137,7 +137,7 @@ static int init(struct device *dev, const void *config, struct err *err)
 	e1000_fill_eeprom(n);
 	n->fn = (struct pci_function){
 		.name = "e1000", .vendor = 0x8086, .device = 0x100e, .revision = 2, .class_code = 0x020000,
-		.sub_vendor = 0x1af4, .sub_device = 0x1100, .pin = 1, .ctx = n, .rom = n->config.rom,
+		.sub_vendor = 0x1af4, .sub_device = 0x1100, .pin = 1, .owner = &n->dev, .ctx = n, .rom = n->config.rom,
 		.bars[0] = {.size = BAR_SIZE, .read = e1000_bar_read, .write = e1000_bar_write},
 		.bars[1] = {.size = IO_SIZE, .io = true, .read = e1000_io_read, .write = e1000_io_write},
 	};

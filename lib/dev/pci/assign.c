@@ -69,7 +69,7 @@ static void place(struct space *space, struct pci_function *fn)
 	pci_update_decoders(fn);
 }
 
-static void forget(struct pci_function *fn)
+void pci_forget(struct pci_function *fn)
 {
 	le16_put(fn->config + PCI_COMMAND, 0);
 	fn->config[PCI_LINE] = 0;
@@ -84,7 +84,7 @@ static void forget(struct pci_function *fn)
 
 void pci_forget_locked(struct pci_host *host)
 {
-	pci_each(host, forget);
+	pci_each(host, pci_forget);
 }
 
 void pci_assign_locked(struct pci_host *host)

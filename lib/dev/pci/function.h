@@ -91,6 +91,7 @@ struct pci_function {
 	bool express;        /* it has PCI_CONFIG_SIZE bytes of configuration space */
 	struct pci_bar bars[PCI_BARS + 1]; /* that of the ROM is the host's */
 	struct pci_rom rom;
+	struct device *owner;    /* is reset when the slot behind a port is switched off; may be NULL */
 	struct pci_port *bridge; /* it is that port's own function, which has a bridge's header; NULL: it is none's */
 	void *ctx; /* for the handlers */
 	/* Called around accesses to capabilities and what lies behind them; may be

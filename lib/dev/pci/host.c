@@ -41,7 +41,7 @@ static struct pci_function *find(struct pci_host *host, unsigned bus, unsigned d
 		return host->functions[devfn];
 	for (struct pci_port *p = host->ports; p; p = p->next)
 		if (p->fn.config[PCI_SECONDARY] == bus)
-			return devfn < PCI_BELOW ? p->below[devfn] : NULL;
+			return devfn < PCI_BELOW && pci_port_shows(p) ? p->below[devfn] : NULL;
 	return NULL;
 }
 

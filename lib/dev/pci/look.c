@@ -19,6 +19,21 @@ static void look_at(struct pci_facts *facts, const struct pci_function *fn)
 	};
 	for (unsigned n = 0; n < PCI_BARS; n++)
 		look_at_bar(&facts->bars[n], &fn->bars[n]);
+	if (fn->bridge)
+		pci_port_facts(fn->bridge, facts);
+	if (fn->port) {
+		facts->bus = fn->port->fn.config[PCI_SECONDARY];
+		facts->above = fn->port->fn.devfn;
+	}
+}
+
+/* What a port has no power for is not found. */
+static unsigned look_behind(const struct pci_port *port, struct pci_facts *facts, unsigned n, unsigned max)
+{
+	for (unsigned i = 0; i < PCI_BELOW; i++)
+		if (port->below[i] && pci_port_shows(port) && n++ < max)
+			look_at(&facts[n - 1], port->below[i]);
+	return n;
 }
 
 unsigned pci_look(struct device *dev, struct pci_facts *facts, unsigned max)
@@ -27,8 +42,13 @@ unsigned pci_look(struct device *dev, struct pci_facts *facts, unsigned max)
 	unsigned n = 0;
 
 	scoped_lock(&dev->lock);
-	for (unsigned i = 0; i < PCI_DEVFNS; i++)
-		if (host->functions[i] && n++ < max)
+	for (unsigned i = 0; i < PCI_DEVFNS; i++) {
+		if (!host->functions[i])
+			continue;
+		if (n++ < max)
 			look_at(&facts[n - 1], host->functions[i]);
+		if (host->functions[i]->bridge)
+			n = look_behind(host->functions[i]->bridge, facts, n, max);
+	}
 	return n;
 }

@@ -42,15 +42,21 @@ extern const struct device_model pci_host_model;
 /* A function as its configuration space shows it: for who wants to know, not for the guest. */
 struct pci_facts {
 	const char *name; /* the device's */
-	uint8_t slot, function, pin, line;
+	uint8_t bus, slot, function, pin, line;
 	uint16_t vendor, device, sub_vendor, sub_device, class; /* the latter without the interface's byte */
 	struct pci_facts_bar {
 		uint64_t addr, size; /* size 0: this BAR does not exist; addr UINT64_MAX: it is nowhere */
 		bool io, wide, prefetch;
 	} bars[6];
+	bool bridge;         /* it is a root port */
+	uint8_t above;      /* of what is behind one: that one's PCI_DEVFN(); else 0 */
+	uint8_t first, last; /* of a bridge: the bus behind it, and the last one behind that; */
+	struct pci_facts_range {
+		uint64_t base, limit; /* nothing passes: the limit is the smaller one */
+	} io, memory, prefetch;      /* what passes to them */
 };
 
-/* Fills in at most max, in the order of their places; returns how many there are. Any thread. */
+/* Fills in at most max, in the order of their places, each bridge before what is behind it; returns how many there are. Any thread. */
 unsigned pci_look(struct device *host, struct pci_facts *facts, unsigned max);
 
 /* Which of the four lines pin (1 is A) of a slot is on: the _PRT has the same rule. An ICH9's own slots, from 25 on, are wired as its

@@ -29,8 +29,13 @@ struct pci_port {
 	struct device dev; /* first */
 	struct pci_port_config config;
 	struct pci_function fn;
-	unsigned cap; /* PCI Express's */
+	unsigned cap, msi; /* PCI Express's, MSI's */
 	struct pci_function *below[PCI_BELOW];
+	uint16_t events;    /* of the slot's status, until the guest clears them */
+	bool had, linked;   /* what it was told last: a device is there, and its link is up */
+	bool off;           /* the guest has switched the slot off */
+	bool leaving, gone; /* it was asked for what is there; and has let it go */
+	bool pending;       /* its interrupt is */
 	struct pci_port *next; /* of the host's */
 };
 
@@ -62,14 +67,21 @@ void pci_each(struct pci_host *host, void (*visit)(struct pci_function *fn));
 /* MSI-X off, all BARs at fresh addresses, decoding on; or BARs at 0, and off, for firmware to place. */
 void pci_assign_locked(struct pci_host *host);
 void pci_forget_locked(struct pci_host *host);
+void pci_forget(struct pci_function *fn);
 
 /* -- port.c ------------------------------------------------------------------------------ */
 
 /* Whether so many bytes there get through a port. */
 bool pci_port_passes(const struct pci_port *port, bool io, uint64_t addr, uint64_t size);
 
+/* What is known of it, for pci_look(). */
+void pci_port_facts(const struct pci_port *port, struct pci_facts *facts);
+
 /* Somebody has come or gone. */
 void pci_port_look(struct pci_port *port);
+
+/* Whether what is behind it can be found: its slot is on. */
+bool pci_port_shows(const struct pci_port *port);
 
 /* -- What the models of a host bridge share: host.c, mch.c ----------------------------- */
 

@@ -616,7 +616,7 @@ static int init(struct device *dev, const void *config, struct err *err)
 	pthread_cond_init(&n->idle, NULL);
 	n->fn = (struct pci_function){
 		.name = "nvme", .vendor = 0x1b36, .device = 0x0010, .class_code = 0x010802, .sub_vendor = 0x1af4, .sub_device = 0x1100,
-		.pin = 1, .ctx = n, .config_written = config_written,
+		.pin = 1, .owner = &n->dev, .ctx = n, .config_written = config_written,
 		.bars[0] = {.size = BAR_SIZE, .wide = true, .read = bar_read, .write = bar_write},
 	};
 	msix_init(&n->msix, &n->fn, NVME_QUEUES, MSIX_BAR);

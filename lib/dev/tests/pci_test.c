@@ -381,6 +381,167 @@ static void test_port(void)
 	is_int((int)cfg_read(28, 0, 4), -1, "as is a port");
 }
 
+/* -- A slot whose devices come and go -------------------------------------------------------------- */
+
+#define OFF 0x0400u /* of slot control: power, */
+#define DARK 0x0300u /* and the indicator */
+#define LISTEN 0x1021u /* button, link, interrupts */
+
+static unsigned g_let_go, g_slot; /* the port's capability */
+
+static void count_let_go(void *ctx)
+{
+	(void)ctx;
+	g_let_go++;
+}
+
+/* Slot status, which is cleared of that, as pciehp does. */
+static unsigned take_events(void)
+{
+	unsigned status = cfg_read(28, g_slot + 0x1a, 2);
+
+	cfg_write(28, g_slot + 0x1a, 2, status);
+	return status;
+}
+
+static void control_slot(unsigned value)
+{
+	cfg_write(28, g_slot + 0x18, 2, value);
+}
+
+static bool is_linked(void)
+{
+	return cfg_read(28, g_slot + 0x12, 2) & 0x2000;
+}
+
+static void test_comes(struct device *port, struct pci_function *child)
+{
+	is_int(cfg_read(28, g_slot + 0x14, 4) & 0x7f, 0x53, "a slot has a button, power and its indicator, and is for hot plug");
+	control_slot(LISTEN | OFF | DARK);
+	is_int(take_events(), 0x10, "a command is completed, and nobody is there");
+	is_int(take_events(), 0, "and that is cleared by ones");
+	g_msi_addr = 0;
+	pci_add(port, child, 0, NULL);
+	pci_port_tell(port);
+	ok(g_msi_addr, "a device that comes is a message");
+	g_msi_addr = 0;
+	pci_port_tell(port);
+	ok(!g_msi_addr, "but one, as long as it is not cleared");
+	is_int(cfg_read(28, g_slot + 0x1a, 2), 0x49, "a button, a change, and it is there");
+	ok(!is_linked() && behind(7, 0) == UINT32_MAX, "but without power it is not found");
+	cfg_write(28, g_slot + 0x1a, 1, 0x01);
+	is_int(cfg_read(28, g_slot + 0x1a, 2), 0x48, "one event is cleared");
+	cfg_write(28, g_slot + 0x1b, 1, 0xff);
+	is_int(take_events(), 0x48, "and by a byte that has none no other");
+	control_slot(LISTEN | 0x200);
+	ok(is_linked() && behind(7, 0) == 0x87654321, "with power it is");
+	is_int(take_events(), 0x150, "and the link's change is an event");
+	control_slot(LISTEN | 0x100);
+	take_events();
+}
+
+static void test_goes(struct device *port, struct pci_function *child)
+{
+	struct err err = {0};
+
+	set_behind(7, 4, 3);
+	g_msi_addr = 0;
+	is_int(pci_port_press(port, NULL), 0, "the button is pressed");
+	ok(g_msi_addr && take_events() == 0x41, "which the guest hears");
+	control_slot(LISTEN | 0x200);
+	is_int(pci_port_press(port, &err), -EBUSY, "it is not pressed again while the indicator blinks");
+	is_str(err.text, "the guest is about to let it go", "which is a sentence");
+	control_slot(LISTEN | 0x200 | OFF);
+	ok(behind(7, 0) == UINT32_MAX && !g_let_go && !pci_port_has_let_go(port), "without power it is not found, and not gone yet");
+	control_slot(LISTEN | DARK | OFF);
+	ok(g_let_go == 1 && pci_port_has_let_go(port), "with the indicator off it is");
+	control_slot(LISTEN | 0x100);
+	ok(behind(7, 0) == UINT32_MAX && !is_linked(), "for good");
+	take_events();
+	is_int(pci_port_press(port, NULL), -EBUSY, "nobody can ask for it any more");
+	pci_remove(child);
+	pci_port_tell(port);
+	ok(!pci_port_has_let_go(port) && take_events() == 0, "taken out, it leaves nothing");
+}
+
+/* Power that goes without having been asked for, and a reset. */
+static void test_power(struct device *port, struct pci_function *child)
+{
+	g_let_go = 0;
+	pci_add(port, child, 0, NULL);
+	pci_port_tell(port);
+	control_slot(LISTEN | 0x100);
+	set_behind(7, 4, 3);
+	control_slot(LISTEN | OFF | DARK);
+	control_slot(LISTEN | 0x100);
+	is_int(behind(7, 4) & 3, 0, "a device whose power was off is as new");
+	is_int((int)g_let_go, 0, "and stays, if nobody has asked for it");
+	control_slot(LISTEN | OFF | DARK);
+	is_int(pci_port_press(port, NULL), 0, "one that has no power");
+	is_int((int)g_let_go, 1, "is let go at once");
+	pci_remove(child);
+	pci_port_tell(port);
+
+	pci_add(port, child, 0, NULL);
+	pci_port_tell(port);
+	control_slot(LISTEN | 0x100);
+	pci_port_press(port, NULL);
+	device_reset(port);
+	is_int((int)g_let_go, 2, "a reset is the end of what the guest was asked for");
+	is_int(cfg_read(28, g_slot + 0x1a, 2), 0, "after which nobody is there");
+	pci_remove(child);
+	pci_port_tell(port);
+	pci_add(port, child, 0, NULL);
+	device_reset(port);
+	is_int(cfg_read(28, g_slot + 0x18, 2) << 16 | cfg_read(28, g_slot + 0x1a, 2), 0x01000040, "what is there at a reset has power, and is no event");
+}
+
+/* All that can be written, in all widths: some device is there all the time, and none comes to harm. */
+static void test_hostile_slot(struct device *port, struct pci_function *child)
+{
+	bool sane = true;
+
+	for (unsigned i = 0; i < 4096; i++) {
+		unsigned at = g_slot + 0x10 + i % 16, width = 1u << (i / 16 % 3);
+		uint32_t value = i * 0x9e3779b1u;
+
+		cfg_write(28, at & ~(width - 1), width, i % 5 ? value : UINT32_MAX);
+		if (i % 97 == 0)
+			pci_port_press(port, NULL);
+		sane &= (cfg_read(28, g_slot + 0x1a, 2) & ~0x159u) == 0 && cfg_read(28, g_slot + 0x14, 1) == 0x53;
+	}
+	ok(sane, "a guest that writes everything finds what there is, and no more");
+	pci_remove(child);
+	pci_port_tell(port);
+	device_reset(port);
+}
+
+static void test_slot(void)
+{
+	struct pci_function child = {.name = "child", .vendor = 0x4321, .device = 0x8765};
+	struct device *port = device_create(&pci_port_model, g_bus, NULL, &(struct pci_port_config){
+		.host = g_host, .devfn = PCI_DEVFN(28, 0), .number = 3, .let_go = count_let_go}, NULL);
+	unsigned msi = find_cap(28, 0x05, 0);
+
+	g_slot = find_cap(28, 0x10, 0);
+	cfg_write(28, 0x18, 4, 0x00070700);
+	cfg_write(28, msi + 4, 4, 0xfee00000);
+	cfg_write(28, msi + 2, 2, 1);
+	test_comes(port, &child);
+	test_goes(port, &child);
+	test_power(port, &child);
+	test_hostile_slot(port, &child);
+	cfg_write(28, 0x18, 4, 0x00070700);
+	control_slot(LISTEN);
+	pci_add(port, &child, 0, NULL);
+	pci_port_tell(port);
+	ok(g_intx[pci_intx(28, 1)], "without messages it is the pin");
+	take_events();
+	ok(!g_intx[pci_intx(28, 1)], "until the event is cleared");
+	pci_remove(&child);
+	device_destroy(port);
+}
+
 static void test_rom(void)
 {
 	static const uint8_t bytes[] = {0x55, 0xaa, 3, 4, 5, 6};
@@ -435,6 +596,7 @@ int main(void)
 	test_msix();
 	test_rom();
 	test_port();
+	test_slot();
 	test_reset_port();
 	test_functions();
 	test_express();

@@ -185,13 +185,13 @@ static void use_port(struct device *dev)
 {
 	unsigned cap = find_cap(SLOT, 0x10, 0);
 
-	(void)dev;
 	device_reset(g_host);
 	cfg_write(SLOT, 4, 2, 7);
 	cfg_write(SLOT, 0x18, 4, 0x00020100);
 	cfg_write(SLOT, 0x20, 4, 0xc010c000);
 	cfg_write(SLOT, 0x28, 4, 5);
-	cfg_write(SLOT, cap + 0x18, 2, 0x3c0);
+	cfg_write(SLOT, cap + 0x18, 2, 0x1521);
+	pci_port_press(dev, NULL);
 }
 
 static void use_flash(struct device *dev)

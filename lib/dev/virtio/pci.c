@@ -176,7 +176,7 @@ int virtio_init(struct device *dev, const struct virtio_type *type, uint64_t ext
 		.name = type->name,
 		.vendor = 0x1af4, .device = 0x1040 + type->id, .revision = 1,
 		.sub_vendor = 0x1af4, .sub_device = 0x1100,
-		.class_code = type->class_code, .pin = 1, .ctx = v,
+		.class_code = type->class_code, .pin = 1, .owner = dev, .ctx = v,
 		.rom = place->rom,
 		.config_read = config_read, .config_written = virtio_config_written,
 	};

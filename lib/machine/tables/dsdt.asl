@@ -18,14 +18,22 @@ DefinitionBlock ("", "DSDT", 2, "LODGE ", "BOARD   ", 1)
 			Name (_BBN, 0)
 			Name (_UID, 0)
 
-			/* What the system may use of PCI Express: nothing needs native control. */
+			/*
+			 * What the system may use of PCI Express by itself: hot plug at the root ports, and the capability that
+			 * it is in. It hears when it wanted more.
+			 */
 			Method (_OSC, 4)
 			{
 				CreateDWordField (Arg3, 0, CDW1)
 				CreateDWordField (Arg3, 8, CDW3)
 				If (Arg0 == ToUUID ("33db4d5b-1ff7-401c-9657-7441c03dd766"))
 				{
-					CDW3 = 0
+					Local0 = CDW3 & 0x11
+					If (Local0 != CDW3)
+					{
+						CDW1 |= 0x10
+					}
+					CDW3 = Local0
 				}
 				Else
 				{
