@@ -63,7 +63,7 @@
 
 static struct guest_mem mem;
 static struct device *devs[BOARD_DEVICES_MAX]; /* the host bridge first */
-static struct device *console, *screen, *balloon, *keyboard, *tablet, *gpu, *usb;
+static struct device *root_port, *console, *screen, *balloon, *keyboard, *tablet, *gpu, *usb;
 static unsigned n_devs;
 static struct disk *disk;
 static struct bus *bus;
@@ -107,7 +107,7 @@ static const struct place pci_places[] = {
 	{BUS_MMIO, BARS + 0x5000, 0x40}, {BUS_MMIO, BARS + 0x8000, 8},
 	{BUS_MMIO, BARS + 0xa000, 0x40}, {BUS_MMIO, BARS + 0xd000, 8},
 	{BUS_MMIO, BARS, 0x10000000},
-	{BUS_PORT, 0xc000, 0x20}, {BUS_MMIO, ECAM + PORT_SLOT * 0x8000, 0x80}, {BUS_MMIO, 0xd0000000, 0x40},
+	{BUS_PORT, 0xc000, 0x20}, {BUS_MMIO, ECAM + PORT_SLOT * 0x8000, 0x90}, {BUS_MMIO, 0xd0000000, 0x40},
 	{BUS_PORT, 0x1cf8, 8}, {BUS_MMIO, MCH_SHADOW_BASE, 0x40000},
 };
 
@@ -347,7 +347,7 @@ static inline void make_board(void)
 	devs[n++] = device_create(&ahci_model, bus, NULL, &(struct ahci_config){
 		.host = pci.host, .mem = &mem, .devfn = PCI_DEVFN(AHCI_SLOT, 0),
 		.drives = {{.disk = disk}, {.is_cd = true}, {.is_cd = true, .disk = disk}}}, NULL);
-	port = devs[n++] = device_create(&pci_port_model, bus, NULL, &(struct pci_port_config){
+	root_port = port = devs[n++] = device_create(&pci_port_model, bus, NULL, &(struct pci_port_config){
 		.host = pci.host, .devfn = PCI_DEVFN(PORT_SLOT, 0), .number = 1}, NULL);
 	devs[n++] = device_create(&virtio_rng_model, bus, NULL, &(struct virtio_rng_config){.pci = {.host = port, .mem = &mem}}, NULL);
 	devs[n++] = device_create(&virtio_net_model, bus, NULL, &(struct virtio_net_config){
@@ -421,8 +421,12 @@ static inline void use_screen(size_t when)
 
 static inline void use_board(const uint8_t *data, size_t size)
 {
-	for (; size >= 8; data += 8, size -= 8)
+	for (size_t left = size; left >= 8; data += 8, left -= 8) {
+		if (left == size / 16 * 8) /* somebody wants out what is behind the port, half way through */
+			pci_port_press(root_port, NULL);
 		do_step(data);
+	}
+	pci_port_tell(root_port);
 	uart_input(devs[1], ram, 3);
 	acpi_pm_event(devs[6], 0);
 	hpet_look(devs[4]);
@@ -431,7 +435,7 @@ static inline void use_board(const uint8_t *data, size_t size)
 		virtio_console_output_ready(console, port);
 	}
 	virtio_balloon_set(balloon, le32_get(ram));
-	use_screen(size);
+	use_screen(size % 8);
 }
 
 static inline void unmake_board(void)

@@ -95,7 +95,7 @@ static int open_disk(struct disk *disk, const struct disk_config *config,
 	disk->node = image.node;
 	disk->fd = image.fd;
 	disk->written = image.written;
-	disk->shared = image.written < 0 ? -1 : file_open_again(image.written);
+	disk->shared = image.written < 0 || disk->borrowed ? -1 : file_open_again(image.written);
 	if (config->base && (rc = keep_base(disk, config->base, err)) < 0)
 		return rc;
 	disk->info = (struct disk_info){
@@ -442,6 +442,8 @@ static int keep_moment(struct disk *disk, struct disk_moment *m)
 	const char *name = m->keep ? m->keep : m->forget;
 	int rc = 0;
 
+	if (!name && disk->shared < 0)
+		return err_set(&m->err, EBUSY, "disk '%s' was attached while the guest ran, and forks cannot read it", disk->path);
 	if (disk->held == FILE_REST)
 		return err_set(&m->err, EBUSY, "disk '%s' is another lodge's now", disk->path);
 	if (name && slot_of(name) >= 0)

@@ -49,7 +49,7 @@ struct disk_base;
 
 struct disk_config {
 	const char *path;
-	int fd; /* of the file, to be read, if it is open already (which only a raw and readonly one may be): stays the caller's; 0: it is not */
+	int fd; /* of the file, if it is open already: nothing can be behind it then. Stays the caller's; 0: it is not */
 	enum disk_format format;
 	bool readonly;
 	bool throw_away; /* the file is only read; what is written goes when the disk is closed */

@@ -72,6 +72,8 @@ int file_lock(int fd, short type, enum file_part part, struct err *err)
 
 	if (fcntl(fd, F_OFD_SETLK, &l) == 0)
 		return 0;
+	if (errno == EBADF) /* of a descriptor that came from elsewhere */
+		return err_set(err, EBADF, type == F_RDLCK ? "is not open to be read" : "is open to be read only");
 	if (errno == EAGAIN || errno == EACCES)
 		return err_set(err, EBUSY, type == F_RDLCK
 			       ? "another lodge (or other program) is writing to it"

@@ -142,6 +142,15 @@ static int start_chain(struct chain *chain, const char *path, struct err *err)
 	return 0;
 }
 
+/* Who has only a descriptor can open nothing beside it. */
+static int check_alone(struct node *file, struct err *err)
+{
+	char name[1024], format[16];
+	int rc = qcow2_backing(file, name, format, err);
+
+	return rc == 0 && name[0] ? err_set(err, ENOTSUP, "has another image behind it, which a guest that runs cannot open") : rc;
+}
+
 static int open_qcow2(struct image *image, int fd, const struct disk_config *config, bool readonly, struct err *err)
 {
 	struct node *file, *next = NULL;
@@ -150,8 +159,9 @@ static int open_qcow2(struct image *image, int fd, const struct disk_config *con
 
 	if (rc < 0)
 		return rc;
-	rc = start_chain(&chain, config->path, err);
-	if (rc == 0)
+	chain.depth = 0;
+	rc = config->fd > 0 ? check_alone(file, err) : start_chain(&chain, config->path, err);
+	if (rc == 0 && config->fd <= 0)
 		rc = behind(&next, file, config->path, &chain, err);
 	if (rc < 0) {
 		node_close(file);

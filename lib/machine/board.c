@@ -6,7 +6,7 @@
  *	PCI slot 0  host bridge; with firmware, 31 is the LPC bridge
  *	     slot 31 function 2, with firmware: a SATA controller, if a disk or CD drive is at it; without firmware it is function 0
  *	     slot 30 an IDE controller, if a disk or CD drive is at it
- *	     slot 28, with firmware: PCI Express root ports, a function each
+ *	     slot 28, with firmware: PCI Express root ports, a function each; what comes while the machine runs is behind one (plug.c)
  *	     slot 1  virtio rng
  *	     slot 2  and on: virtio blk or NVMe, a disk each, in the order of the command line; behind
  *	             them a virtio SCSI controller, if a disk is at one, a virtio console, if that or a port is wanted, a virtio network card, virtio
@@ -246,7 +246,8 @@ static bool add_ports(struct machine *m, struct err *err)
 	/* SAFE: machine_check() and who reads a saved machine have looked at the number. */
 	for (unsigned i = 0; i < m->config.root_ports; i++) {
 		b->ports[i] = add(m, &pci_port_model, NULL, &(struct pci_port_config){
-			.host = b->pci, .devfn = PCI_DEVFN(BOARD_SLOT_PORTS, i), .number = (uint8_t)(i + 1)}, err);
+			.host = b->pci, .devfn = PCI_DEVFN(BOARD_SLOT_PORTS, i), .number = (uint8_t)(i + 1),
+			.let_go = m->config.left.said, .ctx = m->config.left.ctx}, err);
 		if (!b->ports[i])
 			return false;
 	}
@@ -333,20 +334,24 @@ static bool add_console(struct machine *m, struct virtio_place place, struct err
 	return b->hvc != NULL;
 }
 
-static bool add_net(struct machine *m, struct virtio_place place, struct err *err)
+static struct device *add_card(struct machine *m, const struct machine_net *net, struct virtio_place place, struct err *err)
 {
-	const struct machine_net *net = &m->config.net;
 	struct virtio_net_config config = {.pci = place, .port = net->port, .loop = m->loop, .mtu = net->mtu};
 	struct e1000_config old = {.host = place.host, .mem = place.mem, .port = net->port, .loop = m->loop};
 
-	if (!net->how)
-		return true;
 	if (net->rom && m->firmware)
 		config.pci.rom = (struct pci_rom){.size = FIRMWARE_NET, .bytes = m->firmware->net, .len = m->firmware->net_len};
 	old.rom = config.pci.rom;
 	memcpy(config.mac, net->mac, MAC_LEN);
 	memcpy(old.mac, net->mac, MAC_LEN);
-	m->board.nic = net->card == MACHINE_CARD_E1000 ? add(m, &e1000_model, NULL, &old, err) : add(m, &virtio_net_model, NULL, &config, err);
+	return net->card == MACHINE_CARD_E1000 ? add(m, &e1000_model, NULL, &old, err) : add(m, &virtio_net_model, NULL, &config, err);
+}
+
+static bool add_net(struct machine *m, struct virtio_place place, struct err *err)
+{
+	if (!m->config.net.how)
+		return true;
+	m->board.nic = add_card(m, &m->config.net, place, err);
 	return m->board.nic != NULL;
 }
 
@@ -393,7 +398,7 @@ static bool add_ide(struct machine *m, struct err *err)
 	return m->board.ide != NULL;
 }
 
-/* One that has a slot of its own. */
+/* One that is a function of its own. */
 static bool add_disk(struct machine *m, unsigned i, struct virtio_place place, struct err *err)
 {
 	struct disk *disk = m->config.disks[i];
@@ -403,7 +408,7 @@ static bool add_disk(struct machine *m, unsigned i, struct virtio_place place, s
 		return add(m, &virtio_blk_model, NULL, &(struct virtio_blk_config){.pci = place, .disk = disk}, err);
 	case MACHINE_NVME:
 		return add(m, &nvme_model, NULL, &(struct nvme_config){
-			.host = board_is_behind(&m->config, i) ? m->board.ports[board_disk_place(&m->config, i)] : place.host,
+			.host = board_is_behind(&m->config, i) ? m->board.ports[board_disk_place(&m->config, i)] : place.host, /* which may be a port */
 			.mem = place.mem, .disk = disk, .number = i}, err);
 	default:
 		return true;
@@ -448,7 +453,7 @@ static bool add_virtio(struct machine *m, struct err *err)
 	if (!add(m, &virtio_rng_model, NULL, &(struct virtio_rng_config){.pci = place}, err))
 		return false;
 	for (unsigned i = 0; i < m->config.n_disks; i++)
-		if (!add_disk(m, i, place, err))
+		if (!m->config.disk_spot[i].port && !add_disk(m, i, place, err))
 			return false;
 	return add_scsi(m, place, err) && add_console(m, place, err) && add_net(m, place, err) && add_shares(m, place, err) &&
 	       add_vsock(m, place, err);
@@ -547,6 +552,59 @@ static bool add_balloon(struct machine *m, struct err *err)
 	return b->balloon != NULL;
 }
 
+/* -- What comes and goes ------------------------------------------------------------------- */
+
+/* What was made last is behind that port. */
+static int put_behind(struct board *b, unsigned port, bool made, struct err *err)
+{
+	if (!made)
+		return err && err->code ? -err->code : -EIO;
+	b->behind[port - 1] = b->devices[b->n - 1];
+	return 0;
+}
+
+/* SAFE: machine_check_attached() has looked at ports. */
+static struct virtio_place behind(struct machine *m, unsigned port)
+{
+	return (struct virtio_place){.host = m->board.ports[port - 1], .mem = &m->mem};
+}
+
+int board_attach_disk(struct machine *m, unsigned disk, struct err *err)
+{
+	unsigned port = m->config.disk_spot[disk].port;
+
+	return put_behind(&m->board, port, add_disk(m, disk, behind(m, port), err), err);
+}
+
+int board_attach_net(struct machine *m, const struct machine_net *net, struct err *err)
+{
+	return put_behind(&m->board, net->spot.port, add_card(m, net, behind(m, net->spot.port), err), err);
+}
+
+void board_detach(struct board *b, unsigned port)
+{
+	struct device *dev = b->behind[port - 1];
+	unsigned i = 0;
+
+	while (b->devices[i] != dev)
+		i++;
+	memmove(b->devices + i, b->devices + i + 1, (--b->n - i) * sizeof(b->devices[0]));
+	b->behind[port - 1] = NULL;
+	device_destroy(dev);
+}
+
+static bool add_attached(struct machine *m, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < m->config.n_disks; i++)
+		if (m->config.disk_spot[i].port)
+			rc = board_attach_disk(m, i, err);
+	for (unsigned i = 0; rc == 0 && i < m->config.n_more_nets; i++)
+		rc = board_attach_net(m, &m->config.more_nets[i], err);
+	return rc == 0;
+}
+
 int board_create(struct machine *m, struct err *err)
 {
 	struct board *b = &m->board;
@@ -559,7 +617,8 @@ int board_create(struct machine *m, struct err *err)
 		return err_set(err, ENOMEM, "no memory for the bus");
 	if (!add_legacy(m, err) || !add_hpet(m, err) || !add_genid(m, err) ||
 	    !(m->map->at[BOARD_ROM].what ? add_chipset(m, err) && add_ports(m, err) && add_flash(m, err) && add_fw_cfg(m, err) : add_pci(m, err)) || !add_virtio(m, err) ||
-	    !add_screen(m, err) || !add_input(m, err) || !add_usb(m, err) || !add_balloon(m, err) || !add_ahci(m, err) || !add_ide(m, err))
+	    !add_screen(m, err) || !add_input(m, err) || !add_usb(m, err) || !add_balloon(m, err) || !add_ahci(m, err) || !add_ide(m, err) ||
+	    !add_attached(m, err))
 		return err && err->code ? -err->code : -EIO;
 	/* The addresses of all functions are given when the last one is there; or forgotten. */
 	device_reset(b->pci);
@@ -574,16 +633,29 @@ void board_tell_identity(struct board *b)
 		acpi_pm_event(b->pm, EVENT_GENID);
 }
 
+/* Behind which port it came; 0: it was there. */
+static unsigned port_of(const struct board *b, const struct device *dev)
+{
+	for (unsigned port = 0; port < MACHINE_PORTS_MAX; port++)
+		if (b->behind[port] == dev)
+			return port + 1;
+	return 0;
+}
+
 const char *board_id(const struct board *b, unsigned i, char *id)
 {
 	const struct device_model *model = b->devices[i]->model;
-	unsigned before = 0, all = 0;
+	unsigned before = 0, all = 0, port = port_of(b, b->devices[i]);
 
 	for (unsigned j = 0; j < b->n; j++) {
-		all += b->devices[j]->model == model;
-		before += j < i && b->devices[j]->model == model;
+		bool is_one = b->devices[j]->model == model && !port_of(b, b->devices[j]);
+
+		all += is_one;
+		before += j < i && is_one;
 	}
-	if (all > 1)
+	if (port)
+		snprintf(id, STATE_NAME_MAX + 1, "port%u.%s", port, model->name);
+	else if (all > 1)
 		snprintf(id, STATE_NAME_MAX + 1, "%s.%u", model->name, before);
 	else
 		snprintf(id, STATE_NAME_MAX + 1, "%s", model->name);

@@ -28,13 +28,13 @@ const char *const machine_boots[] = {[MACHINE_BOOT_DISK] = "disk", [MACHINE_BOOT
 
 /* -- Places ---------------------------------------------------------------------------- */
 
-/* How many disks of a bus there are before number n. */
+/* How many disks of a bus there are before number n. Those that came later take nobody's place. */
 static unsigned count(const struct machine_config *c, enum machine_bus bus, unsigned n)
 {
 	unsigned all = 0;
 
 	for (unsigned i = 0; i < n; i++)
-		all += c->disk_bus[i] == bus;
+		all += c->disk_bus[i] == bus && !c->disk_spot[i].port;
 	return all;
 }
 
@@ -47,7 +47,7 @@ static unsigned count_slots(const struct machine_config *c, unsigned n)
 
 bool board_is_behind(const struct machine_config *c, unsigned disk)
 {
-	return c->disk_bus[disk] == MACHINE_NVME && count(c, MACHINE_NVME, disk) < c->root_ports;
+	return c->disk_bus[disk] == MACHINE_NVME && !c->disk_spot[disk].port && count(c, MACHINE_NVME, disk) < c->root_ports;
 }
 
 unsigned board_disk_place(const struct machine_config *c, unsigned disk)
@@ -99,7 +99,7 @@ int machine_check_drives(const struct machine_config *c, struct err *err)
 	n = count(c, MACHINE_USB, c->n_disks);
 	if (n > MACHINE_USB_MAX)
 		return err_set(err, ERANGE, "%u disks at USB: its controller has %u ports for them", n, MACHINE_USB_MAX);
-	return 0;
+	return machine_check_attached(c, err);
 }
 
 /* -- For firmware ----------------------------------------------------------------------- */
@@ -146,7 +146,8 @@ static void put_disk(FILE *out, const struct machine_config *c, unsigned i)
 static void put_kind(FILE *out, const struct machine_config *c, enum machine_boot kind)
 {
 	for (unsigned i = 0; kind == MACHINE_BOOT_DISK && i < c->n_disks; i++)
-		put_disk(out, c, i);
+		if (!c->disk_spot[i].port)
+			put_disk(out, c, i);
 	for (unsigned i = 0; kind == MACHINE_BOOT_CDROM && i < c->n_cds; i++)
 		(c->cd_bus[i] == MACHINE_IDE ? put_ide : put_sata)(out, board_cd_place(c, i));
 	if (kind == MACHINE_BOOT_NET && c->net.how)

@@ -569,6 +569,11 @@ unsigned machine_pci(const struct machine *m, struct pci_facts *facts, unsigned 
 	return pci_look(m->board.pci, facts, max);
 }
 
+const struct machine_config *machine_config(const struct machine *m)
+{
+	return &m->config;
+}
+
 const char *machine_boot_text(const struct machine *m)
 {
 	return m->boot_text;

@@ -96,8 +96,16 @@ enum machine_card { MACHINE_CARD_VIRTIO, MACHINE_CARD_E1000, MACHINE_CARDS };
 
 extern const char *const machine_cards[MACHINE_CARDS]; /* "virtio", "e1000" */
 
+/* Where a device is that came while the guest ran (plug.h), and what it is called there. */
+#define MACHINE_ID_MAX 32
+struct machine_spot {
+	unsigned port; /* behind which root port, from 1 on; 0: it was there from the start */
+	char id[MACHINE_ID_MAX];
+};
+
 /* A network card. */
 struct machine_net {
+	struct machine_spot spot;
 	enum machine_card card;
 	const char *how;       /* what is at the other end of its cable, in words of who makes it; NULL: there is no card */
 	struct net_port *port; /* and that, open; the caller's, closed after the machine is destroyed. NULL: no cable */
@@ -132,6 +140,12 @@ struct machine_panic {
 	void *ctx;
 };
 
+/* The guest has let go a device that it was asked for: machine_take_out() takes it. On a vCPU's thread, or in a reset; same rules. */
+struct machine_left_to {
+	void (*said)(void *ctx);
+	void *ctx;
+};
+
 struct saved;
 
 struct machine_config {
@@ -149,6 +163,7 @@ struct machine_config {
 	const char *cmdline; /* or NULL */
 	struct disk *disks[MACHINE_DISKS_MAX]; /* open; the caller's */
 	enum machine_bus disk_bus[MACHINE_DISKS_MAX];
+	struct machine_spot disk_spot[MACHINE_DISKS_MAX]; /* those that came while it ran are the last ones */
 	unsigned n_disks;
 	struct disk **cds; /* what lies in each of its CD drives, NULL: nothing; the caller's, and machine_change_cd() changes it */
 	enum machine_bus cd_bus[MACHINE_CDS_MAX]; /* SATA or IDE */
@@ -157,6 +172,7 @@ struct machine_config {
 	unsigned n_boot;                       /* 0: disks, then CDs */
 	struct machine_console console; /* at the other end of COM1 */
 	struct machine_panic panic;     /* nobody listens: zeros */
+	struct machine_left_to left;    /* the same */
 	bool virtio_console;            /* at that of a virtio console instead: hvc0 */
 	unsigned root_ports;            /* on a board with firmware; NVMe disks are behind them, as far as they reach */
 	bool hpet;                      /* on a board that has a place for one */
@@ -166,6 +182,8 @@ struct machine_config {
 	bool virtio_input;              /* with a screen: a virtio keyboard and a virtio tablet besides */
 	struct machine_port port;
 	struct machine_net net;
+	struct machine_net more_nets[MACHINE_PORTS_MAX]; /* cards that came while it ran */
+	unsigned n_more_nets;
 	struct machine_share shares[MACHINE_SHARES_MAX];
 	unsigned n_shares;
 	struct machine_vsock vsock;
@@ -192,6 +210,9 @@ int machine_check_drives(const struct machine_config *config, struct err *err);
 /* The strings in config, and *cpu, must outlive the machine. On failure *m is NULL. */
 int machine_create(struct machine **m, const struct machine_config *config,
 		   struct err *err);
+
+/* What it was made of, and what has come since and is not gone. */
+const struct machine_config *machine_config(const struct machine *m);
 
 /* Starts the vCPUs' threads. */
 int machine_start(struct machine *m, struct err *err);

@@ -21,7 +21,7 @@
 #include "machine/vcpu.h"
 #include "machine/vm.h"
 
-#define BOARD_DEVICES_MAX 48
+#define BOARD_DEVICES_MAX 56
 
 #define BOARD_SLOT_DISK   2               /* PCI slot of the first disk that has one */
 #define BOARD_SLOT_PORTS  28 /* where an ICH9 has them, a function each */
@@ -39,6 +39,7 @@ struct board {
 	struct device *hpet; /* NULL: it has none */
 	atomic_bool replaced; /* and that has the lines of PIT and RTC */
 	struct device *ports[MACHINE_PORTS_MAX]; /* NULL: it has so many */
+	struct device *behind[MACHINE_PORTS_MAX]; /* what came while it ran, by port */
 	struct device *lpc; /* of a board with firmware */
 	struct device *nic; /* NULL: there is none */
 	struct device *ahci, *ide; /* the same */
@@ -84,6 +85,11 @@ struct machine {
 int board_create(struct machine *m, struct err *err);
 void board_reset(struct board *b);
 
+/* Makes the device of a disk, or of a card, that is behind a port; and unmakes what is there. No vCPU runs. */
+int board_attach_disk(struct machine *m, unsigned disk, struct err *err);
+int board_attach_net(struct machine *m, const struct machine_net *net, struct err *err);
+void board_detach(struct board *b, unsigned port);
+
 /* Tells a guest that was loaded, by an interrupt, that the board is another than it remembers, and so
  * its VM generation ID. When vCPUs and chips are loaded, for it is they who remember the interrupt. */
 void board_tell_identity(struct board *b);
@@ -111,6 +117,11 @@ void machine_fail(struct machine *m, const struct err *why);
 
 /* Sets a mode for a kernel that has no firmware to do it, and tells it. Before it runs; no screen is fine. */
 void machine_tell_screen(struct machine *m);
+
+/* -- plug.c --------------------------------------------------------------------------- */
+
+/* What a configuration says came while the machine ran, a saved one's perhaps: -ERANGE. */
+int machine_check_attached(const struct machine_config *c, struct err *err);
 
 /* -- machine.c ------------------------------------------------------------------------- */
 

@@ -68,6 +68,7 @@ struct saved_disk {
 	enum disk_format format;
 	bool readonly;
 	enum machine_bus bus;
+	struct machine_spot spot;
 	uint64_t size;    /* in bytes */
 	uint64_t written; /* when it was last, ns since 1970 */
 };

@@ -325,6 +325,27 @@ int client_do(const char *vm, const char *command, const char *args, struct json
 	return fd < 0 ? fd : client_ask(fd, command, args, -1, answer, err);
 }
 
+static bool is_event(const struct json_value *v, const char *event, const char *device)
+{
+	const struct json_value *name = json_find(v, "event"), *data = json_find(v, "data"), *who = data ? json_find(data, "device") : NULL;
+
+	return name && name->type == JSON_STRING && strcmp(name->text, event) == 0 && who && who->type == JSON_STRING && strcmp(who->text, device) == 0;
+}
+
+int client_wait_device(int fd, const char *event, const char *device, struct err *err)
+{
+	bool heard = false;
+	int rc = 0;
+
+	while (rc == 0 && !heard) {
+		scoped_mem struct json_value *v = NULL;
+
+		rc = read_value(fd, NULL, &v, err);
+		heard = rc == 0 && is_event(v, event, device);
+	}
+	return rc;
+}
+
 /* A guest's lodge closes the socket last of all; events that come before are no end, and no reason to wait longer. */
 int client_wait_end(int fd, int ms, struct err *err)
 {

@@ -50,6 +50,9 @@ int client_ask_files(int fd, const char *command, const char *args, struct clien
 /* Connects, asks, and closes. */
 int client_do(const char *vm, const char *command, const char *args, struct json_value **answer, struct err *err);
 
+/* Waits for an event of that name whose data has "device": what it says. -ESHUTDOWN if the guest's lodge went away first. */
+int client_wait_device(int fd, const char *event, const char *device, struct err *err);
+
 /* Waits until the guest's lodge is gone, and its disks are free. -ETIMEDOUT after so many ms; -1: never. */
 int client_wait_end(int fd, int ms, struct err *err);
 

@@ -36,9 +36,26 @@ static const struct option options[] = {
 
 /* -- Printing ----------------------------------------------------------------------------- */
 
+/* ", at nvme, data behind port 2": what is not as usual. */
+static const char *place(const struct json_value *v, const char *usual, char text[128])
+{
+	const char *bus = usual, *id = NULL;
+	uint64_t port = 0;
+	struct err err;
+	size_t n = 0;
+
+	text[0] = 0;
+	if (json_get_str(v, "bus", &bus, &err) == 0 && strcmp(bus, usual) != 0)
+		n = (size_t)snprintf(text, 128, ", at %.16s", bus);
+	if (json_get_str(v, "id", &id, &err) == 0 && json_get_uint(v, "behind", UINT32_MAX, &port, &err) == 0)
+		snprintf(text + n, 128 - n, ", '%.32s' behind port %u", id, (unsigned)port);
+	return text;
+}
+
 static void print_disk(const struct json_value *disk)
 {
 	const char *path;
+	char at[128];
 	bool readonly = false;
 	struct err err;
 	char text[4200];
@@ -46,7 +63,7 @@ static void print_disk(const struct json_value *disk)
 	if (json_get_str(disk, "path", &path, &err) < 0)
 		return;
 	json_get_bool(disk, "readonly", &readonly, &err);
-	snprintf(text, sizeof(text), "%s%s", path, readonly ? ", read-only" : "");
+	snprintf(text, sizeof(text), "%s%s%s", path, readonly ? ", read-only" : "", place(disk, "virtio", at));
 	client_print("disk", text);
 }
 
@@ -55,24 +72,27 @@ static void print_cd(const struct json_value *cd)
 	const struct json_value *path = json_find(cd, "path");
 	bool open = false;
 	struct err err;
-	char text[4200];
+	char text[4200], at[128];
 
 	json_get_bool(cd, "open", &open, &err);
-	snprintf(text, sizeof(text), "%s%s", path && path->text && path->type == JSON_STRING ? path->text : "empty", open ? ", open" : "");
+	snprintf(text, sizeof(text), "%s%s%s", path && path->text && path->type == JSON_STRING ? path->text : "empty", open ? ", open" : "",
+		 place(cd, "", at));
 	client_print("cdrom", text);
 }
 
 static void print_net(const struct json_value *net)
 {
 	const struct json_value *forwards;
-	const char *how, *mac;
+	const char *how, *mac, *model = "virtio";
 	bool up;
 	struct err err;
-	char text[4200];
+	char text[4200], at[128];
 
 	if (!net || json_get_str(net, "how", &how, &err) < 0 || json_get_str(net, "mac", &mac, &err) < 0)
 		return;
-	snprintf(text, sizeof(text), "%s, %s%s", how, mac, json_get_bool(net, "link", &up, &err) == 0 && !up ? ", link down" : "");
+	json_get_str(net, "model", &model, &err);
+	snprintf(text, sizeof(text), "%s, %s, %s%s%s", how, mac, model, json_get_bool(net, "link", &up, &err) == 0 && !up ? ", link down" : "",
+		 place(net, "", at));
 	client_print("net", text);
 	forwards = json_find(net, "forwards");
 	for (const struct json_value *f = forwards ? forwards->first : NULL; f; f = f->next)
@@ -132,7 +152,7 @@ void info_print(const struct json_value *facts)
 		"initrd", "append", "boot", "console", "port", "seconds",
 	};
 	const struct json_value *disks = json_find(facts, "disks"), *cds = json_find(facts, "cdroms"),
-				*shares = json_find(facts, "shares");
+				*nets = json_find(facts, "more-nets"), *shares = json_find(facts, "shares");
 
 	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
 		const struct json_value *v = json_find(facts, keys[i]);
@@ -145,6 +165,8 @@ void info_print(const struct json_value *facts)
 	for (const struct json_value *d = cds ? cds->first : NULL; d; d = d->next)
 		print_cd(d);
 	print_net(json_find(facts, "net"));
+	for (const struct json_value *n = nets ? nets->first : NULL; n; n = n->next)
+		print_net(n);
 	for (const struct json_value *s = shares ? shares->first : NULL; s; s = s->next)
 		print_share(s);
 	print_vsock(json_find(facts, "vsock"));

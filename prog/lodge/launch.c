@@ -163,6 +163,7 @@ static int open_disks(const struct launch_disks *disks, struct machine_config *c
 		if (rc < 0)
 			return rc;
 		config->disk_bus[i] = disks->bus[i];
+		config->disk_spot[i] = disks->spot[i];
 		config->n_disks++;
 		if (config->saved)
 			rc = saved_check_disk(config->saved, i, config->disks[i], err);
@@ -229,6 +230,7 @@ int launch_saved(const struct saved *saved, struct machine_config *config,
 			.path = d->path, .format = d->format, .readonly = d->readonly,
 		};
 		disks->bus[disks->n] = d->bus;
+		disks->spot[disks->n] = d->spot;
 	}
 	for (; disks->n_cds < saved_cds(saved); disks->n_cds++) {
 		disks->cds[disks->n_cds] = saved_cd(saved, disks->n_cds)->path;
@@ -240,10 +242,14 @@ int launch_saved(const struct saved *saved, struct machine_config *config,
 static int create(struct session *s, const struct machine_config *config, struct err *err)
 {
 	char text[CGROUP_TEXT];
+	int rc;
 
 	if (cgroup_is_short("", config->memory, text))
 		log_warn("memory", "%s", text);
-	return machine_create(&s->machine, config, err);
+	rc = machine_create(&s->machine, config, err);
+	if (rc == 0)
+		s->config = machine_config(s->machine);
+	return rc;
 }
 
 /* Nobody may read what is on stderr: the first line that is lost is the last. */
@@ -351,7 +357,11 @@ static int run_config(const struct launch *l, struct session *s, struct machine_
 		code = refuse(l, &err);
 	else
 		code = run_machine(l, s);
+	if (s->machine)
+		*config = *s->config; /* with what has come meanwhile, and without what is gone */
+	s->config = config;
 	machine_destroy(s->machine);
+	parts_close(&s->parts, config);
 	net_close(config);
 	shares_close(config);
 	vsock_close(config);
@@ -392,6 +402,7 @@ int launch(const struct launch *l, launch_source *source, void *ctx)
 
 	*(l->command ? &config.port.end : &config.console) = end;
 	config.panic = (struct machine_panic){.said = session_panic, .ctx = &s};
+	config.left = (struct machine_left_to){.said = session_left, .ctx = &s};
 	launch_prepare(l);
 	s.signals = session_signals();
 	if (s.signals < 0 || loop_create(&s.loop, &err) < 0) {

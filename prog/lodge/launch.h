@@ -74,6 +74,7 @@ int launch_set_trace(void *into, char *value, struct err *err);
 struct launch_disks {
 	struct disk_config disks[MACHINE_DISKS_MAX];
 	enum machine_bus bus[MACHINE_DISKS_MAX];
+	struct machine_spot spot[MACHINE_DISKS_MAX]; /* of a machine that was saved */
 	unsigned n;
 	const char *cds[MACHINE_CDS_MAX]; /* what lies in CD drives; NULL: nothing */
 	enum machine_bus cd_bus[MACHINE_CDS_MAX];

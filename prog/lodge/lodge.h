@@ -70,7 +70,7 @@ struct verb {
 
 extern const struct verb *const verbs[]; /* ends with NULL */
 extern const struct verb verb_run, verb_restore, verb_image, verb_ssh, verb_ps, verb_info, verb_stats, verb_pause,
-	verb_resume, verb_reset, verb_balloon, verb_link, verb_media, verb_eject, verb_console, verb_fork, verb_migrate, verb_save, verb_screenshot,
+	verb_resume, verb_reset, verb_balloon, verb_link, verb_media, verb_eject, verb_attach, verb_detach, verb_console, verb_fork, verb_migrate, verb_save, verb_screenshot,
 	verb_send_key, verb_snapshot, verb_stop, verb_nbd, verb_kvm,
 	verb_doctor,
 	verb_help, verb_version;

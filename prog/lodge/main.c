@@ -38,6 +38,8 @@ const struct verb *const verbs[] = {
 	&verb_link,
 	&verb_media,
 	&verb_eject,
+	&verb_attach,
+	&verb_detach,
 	&verb_screenshot,
 	&verb_send_key,
 	&verb_stop,

@@ -124,7 +124,7 @@ static void read_machine_id(char id[64])
 
 /* The same each time for a guest of this name, or else for a new one with this disk: leases and names of interfaces hang on it. All others get
  * one that nobody has. */
-static void choose_mac(const char *name, const struct machine_config *config, uint8_t mac[MAC_LEN])
+static void choose_mac(const char *name, const char *card, const struct machine_config *config, uint8_t mac[MAC_LEN])
 {
 	const char *same = name ? name : config->n_disks && !config->saved ? disk_path(config->disks[0]) : NULL;
 	char id[64], text[PATH_MAX + 128];
@@ -135,7 +135,7 @@ static void choose_mac(const char *name, const struct machine_config *config, ui
 			number = (uint64_t)getpid();
 	} else {
 		read_machine_id(id);
-		snprintf(text, sizeof(text), "%s %u %s", id, getuid(), same);
+		snprintf(text, sizeof(text), card[0] ? "%s %u %s %s" : "%s %u %s", id, getuid(), same, card);
 		number = XXH64(text, strlen(text), 0);
 	}
 	mac_make(mac, number);
@@ -243,7 +243,48 @@ static int check(const struct net_options *o, const char *how, const struct mach
 	return has_card;
 }
 
-int net_open(const struct net_options *o, const char *name, struct machine_config *config, int *nat, struct err *err)
+/* Cards that came while the guest ran: another NAT can be had, but what came as a descriptor is not there any more, and then the card
+ * has no cable. */
+static int open_more(const char *name, struct machine_config *config, struct err *err)
+{
+	const struct net_options user = {.how = "user"};
+	int rc = 0, nat;
+
+	for (unsigned i = 0; rc == 0 && i < config->n_more_nets; i++) {
+		struct machine_net *net = &config->more_nets[i];
+
+		if (!config->incoming)
+			choose_mac(name, net->spot.id, config, net->mac);
+		if (!is(net->how, "user"))
+			continue;
+		rc = open_user(&user, &net->port, &nat, err);
+		if (rc == 0)
+			rc = net_wait(&user, nat, err);
+	}
+	return rc;
+}
+
+int net_connect_user(const struct net_options *o, uint8_t mac[MAC_LEN], struct err *err)
+{
+	const char *words[NET_FORWARDS_MAX + 3] = {o->tftp ? o->tftp : "", o->bootfile ? o->bootfile : ""};
+	int rc = check_boot(o, err), nat = -1, fd;
+
+	if (rc < 0)
+		return rc;
+	memcpy(words + 2, o->forwards, o->n_forwards * sizeof(words[0]));
+	rc = fd = beside_start("lodge-nat", words, -1, &nat, err);
+	if (rc >= 0)
+		rc = net_wait(o, nat, err);
+	if (rc < 0 && fd >= 0)
+		close(fd);
+	if (o->has_mac)
+		memcpy(mac, o->mac, MAC_LEN);
+	else
+		choose_mac(NULL, "", &(struct machine_config){.n_disks = 0}, mac);
+	return rc < 0 ? rc : fd;
+}
+
+static int open_first(const struct net_options *o, const char *name, struct machine_config *config, int *nat, struct err *err)
 {
 	const char *how = o->how ? make_absolute(o->how) : config->net.how;
 	struct machine_net *net = &config->net;
@@ -255,7 +296,7 @@ int net_open(const struct net_options *o, const char *name, struct machine_confi
 	if (o->has_mac)
 		memcpy(net->mac, o->mac, MAC_LEN);
 	else if (!config->incoming)
-		choose_mac(name, config, net->mac);
+		choose_mac(name, "", config, net->mac);
 	rc = open_port(o, how, &net->port, nat, err);
 	if (rc < 0)
 		return rc;
@@ -273,6 +314,13 @@ int net_open(const struct net_options *o, const char *name, struct machine_confi
 	return rc < 0 ? err_at(err, rc, "--capture") : 0;
 }
 
+int net_open(const struct net_options *o, const char *name, struct machine_config *config, int *nat, struct err *err)
+{
+	int rc = open_first(o, name, config, nat, err);
+
+	return rc < 0 ? rc : open_more(name, config, err);
+}
+
 int net_wait(const struct net_options *o, int nat, struct err *err)
 {
 	int rc = nat < 0 ? 0 : beside_hear(nat, "lodge-nat", err);
@@ -287,4 +335,8 @@ void net_close(struct machine_config *config)
 	if (config->net.port)
 		config->net.port->type->close(config->net.port);
 	config->net.port = NULL;
+	for (unsigned i = 0; i < config->n_more_nets; i++)
+		if (config->more_nets[i].port)
+			config->more_nets[i].port->type->close(config->more_nets[i].port);
+	config->n_more_nets = 0;
 }

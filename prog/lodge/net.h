@@ -38,6 +38,9 @@ int net_set_mac(void *options, char *value, struct err *err);
  * NULL. *nat is for net_wait(). What was opened net_close() closes, after the machine is destroyed. */
 int net_open(const struct net_options *options, const char *name, struct machine_config *config, int *nat, struct err *err);
 
+/* For a card of a guest that runs: starts a lodge-nat, and returns the socket to it, and an address. */
+int net_connect_user(const struct net_options *options, uint8_t mac[MAC_LEN], struct err *err);
+
 /* lodge-nat starts while the machine is made: whether it has its ports. Nothing has to be held any more then. */
 int net_wait(const struct net_options *options, int nat, struct err *err);
 void net_close(struct machine_config *config);

@@ -235,7 +235,7 @@ static const struct option options[] = {
 	 set_cdrom},
 	{"--boot", "disk,cdrom,net", "in which order firmware tries them (default: disk,cdrom)", OPTION_OTHER,
 	 offsetof(struct run, parts), 0, 0, set_boot},
-	{"--root-ports", "N", "PCI Express ports for a guest with firmware; NVMe disks are behind them (default: 0)", OPTION_NUMBER, AT(root_ports), 0,
+	{"--root-ports", "N", "PCI Express ports for a guest with firmware; NVMe disks are behind them, and what lodge attach brings (default: 0)", OPTION_NUMBER, AT(root_ports), 0,
 	 MACHINE_PORTS_MAX, NULL},
 	{"--snapshot", NULL, "snapshot=on for all disks that are written: what is written is thrown away", OPTION_FLAG,
 	 AT(snapshot), 0, 0, NULL},

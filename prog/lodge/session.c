@@ -45,6 +45,8 @@
 #include "machine/incoming.h"
 #include "machine/machine.h"
 #include "machine/migrate.h"
+#include "machine/plug.h"
+#include "net/port.h"
 #include "terminal.h"
 #include "told.h"
 
@@ -469,6 +471,30 @@ void session_panic(void *ctx, bool crash_kernel)
 	console_wake(s->console);
 }
 
+void session_left(void *ctx)
+{
+	console_wake(((struct session *)ctx)->console);
+}
+
+int session_check_home(const struct session *s, struct err *err)
+{
+	return check_migration(s, err);
+}
+
+/* What belongs to nobody who could delete it came with a machine that was restored. */
+void session_take_out(struct session *s)
+{
+	struct machine_left left;
+
+	while (!s->migration && machine_take_out(s->machine, &left)) {
+		if (!parts_of_disk(&s->parts, left.disk))
+			disk_close(left.disk);
+		if (left.port && !parts_of_port(&s->parts, left.port))
+			left.port->type->close(left.port);
+		told_deleted(s, left.id);
+	}
+}
+
 /* A notice once a boot, however often it is said. */
 static void hear_panic(struct shift *l)
 {
@@ -492,6 +518,7 @@ static void on_wake(void *ctx)
 	uint8_t byte;
 
 	hear_panic(l);
+	session_take_out(l->s);
 	if (console_roomy(l->s->console))
 		l->blocked = false;
 	tell_room(l);
@@ -725,6 +752,7 @@ static int run_through_resets(struct shift *l)
 			break;
 		tell_ready(l->s);
 		l->s->told_paused = is_paused(l->s);
+		session_take_out(l->s); /* of before a reset, or in another lodge */
 		serve(l);
 		end_migration(l->s);
 		machine_end(l->s->machine, &end);

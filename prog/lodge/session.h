@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "parts.h"
+
 struct console;
 struct control;
 struct disk_moment;
@@ -43,6 +45,7 @@ struct session {
 	bool reset, reset_paused; /* it was stopped to begin anew, and stood still before */
 	bool told_paused;        /* clients of the control socket think that it stands still, */
 	uint32_t told_open;      /* and that these CD drives are open */
+	struct parts parts;      /* what came by the control socket, for its devices */
 	uint8_t buttons;         /* of the mouse, that one of them holds; */
 	unsigned at_x, at_y;     /* and where it has put the pointer (qmp/input.c) */
 	int ready;               /* gets `number` when the machine runs, and is closed; -1: nobody waits */
@@ -63,6 +66,15 @@ int session_signals(void);
 
 /* For struct machine_panic; ctx is a struct session. */
 void session_panic(void *ctx, bool crash_kernel);
+
+/* For struct machine_left_to; ctx is a struct session. */
+void session_left(void *ctx);
+
+/* Takes out what the guest has let go, if nothing keeps it from that now. */
+void session_take_out(struct session *s);
+
+/* -EBUSY: it is on its way elsewhere, and nothing comes or goes. */
+int session_check_home(const struct session *s, struct err *err);
 
 /* Runs the machine until it is over, through resets. Returns the program's exit code. */
 int session_run(struct session *s);

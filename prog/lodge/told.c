@@ -36,6 +36,14 @@ void told_trays(struct session *s)
 	}
 }
 
+void told_deleted(struct session *s, const char *id)
+{
+	char data[2 * MACHINE_ID_MAX + 80];
+
+	snprintf(data, sizeof(data), "{\"device\": \"%s\", \"path\": \"/machine/peripheral/%s\"}", id, id); /* SAFE: machine_is_id() */
+	control_event(s->control, "DEVICE_DELETED", data);
+}
+
 void told_panic(struct session *s, bool crash_kernel)
 {
 	bool ends = s->no_reboot && !crash_kernel;

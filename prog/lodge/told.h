@@ -17,6 +17,9 @@ void told_life(struct session *s);
 /* Which CD drives are open, the same. */
 void told_trays(struct session *s);
 
+/* A device that somebody wanted out is gone. */
+void told_deleted(struct session *s, const char *id);
+
 /* Its kernel says that it is lost; `crash_kernel`: another one takes over. */
 void told_panic(struct session *s, bool crash_kernel);
 

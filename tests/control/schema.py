@@ -64,6 +64,8 @@ class Schema:
         a, b = self[mine], other[theirs]
         if (mine, theirs) in seen or b.get("json-type") == "value":
             return []
+        if b["meta-type"] == "alternate": # one of several types
+            return min((self.beyond(other, mine, m["type"], seen + ((mine, theirs),)) for m in b["members"]), key=len)
         if a["meta-type"] != b["meta-type"]:
             return ["%s is %s, theirs %s" % (mine, a["meta-type"], b["meta-type"])]
         if a["meta-type"] == "builtin":

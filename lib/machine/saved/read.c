@@ -136,6 +136,25 @@ static int read_bus(const struct json_value *v, enum machine_bus usual, enum mac
 	return rc;
 }
 
+/* Of what came while the machine ran; who makes it again looks whether it can be there. */
+static int read_spot(const struct json_value *v, struct machine_spot *spot, struct err *err)
+{
+	uint64_t port = 0;
+	const char *id;
+	int rc;
+
+	*spot = (struct machine_spot){.port = 0};
+	if (!json_find(v, "behind"))
+		return 0;
+	if ((rc = json_get_uint(v, "behind", MACHINE_PORTS_MAX, &port, err)) < 0 || (rc = json_get_str(v, "id", &id, err)) < 0)
+		return rc;
+	if (strlen(id) >= MACHINE_ID_MAX || !port)
+		return err_set(err, EINVAL, "its device '%.40s' is behind root port %u, or is called so", id, (unsigned)port);
+	strcpy(spot->id, id); /* SAFE: it was measured */
+	spot->port = (unsigned)port;
+	return 0;
+}
+
 static int read_cd(struct saved *s, const struct json_value *v, struct err *err)
 {
 	struct saved_disk *d = &s->cds[s->n_cds];
@@ -165,6 +184,7 @@ static int read_disk(struct saved *s, const struct json_value *v, struct err *er
 	if (s->n_disks == MACHINE_DISKS_MAX)
 		return err_set(err, EINVAL, "it has more than %d disks", MACHINE_DISKS_MAX);
 	if ((rc = json_get_str(v, "path", &d->path, err)) < 0 || (rc = read_bus(v, MACHINE_VIRTIO, &d->bus, err)) < 0 ||
+	    (rc = read_spot(v, &d->spot, err)) < 0 ||
 	    (rc = read_format(v, &d->format, err)) < 0 ||
 	    (rc = json_get_bool(v, "readonly", &d->readonly, err)) < 0 ||
 	    (rc = json_get_uint(v, "size", UINT64_MAX, &d->size, err)) < 0 ||
@@ -299,18 +319,15 @@ static int get_text(const struct saved *s, const char *key, const char **text, s
 	return json_get_str(s->description, key, text, err);
 }
 
-static int get_net(const struct saved *s, struct machine_net *net, struct err *err)
+static int read_net(const struct json_value *v, struct machine_net *net, struct err *err)
 {
-	const struct json_value *v = json_find(s->description, "net");
 	const char *mac, *card = machine_cards[MACHINE_CARD_VIRTIO];
 	unsigned which;
 	uint64_t mtu;
 	int rc;
 
 	*net = (struct machine_net){.how = NULL};
-	if (!v)
-		return 0;
-	if ((rc = json_get_str(v, "how", &net->how, err)) < 0 || (rc = json_get_str(v, "mac", &mac, err)) < 0 ||
+	if ((rc = read_spot(v, &net->spot, err)) < 0 || (rc = json_get_str(v, "how", &net->how, err)) < 0 || (rc = json_get_str(v, "mac", &mac, err)) < 0 ||
 	    (rc = json_get_uint(v, "mtu", UINT16_MAX, &mtu, err)) < 0)
 		return rc;
 	net->mtu = (unsigned)mtu;
@@ -320,6 +337,29 @@ static int get_net(const struct saved *s, struct machine_net *net, struct err *e
 	rc = read_word(card, machine_cards, MACHINE_CARDS, "network card", &which, err);
 	net->card = (enum machine_card)which;
 	return rc < 0 ? rc : mac_parse(net->mac, mac, err);
+}
+
+static int get_nets(const struct saved *s, struct machine_config *config, struct err *err)
+{
+	const struct json_value *first = json_find(s->description, "net"), *list = json_find(s->description, "more-nets");
+	int rc = 0;
+
+	config->net = (struct machine_net){.how = NULL};
+	config->n_more_nets = 0;
+	if (first)
+		rc = read_net(first, &config->net, err);
+	if (rc == 0 && config->net.spot.port)
+		return err_set(err, EINVAL, "its first network card is behind a root port");
+	if (rc == 0 && list && list->type != JSON_ARRAY)
+		return err_set(err, EINVAL, "its 'more-nets' is no list");
+	for (const struct json_value *v = list ? list->first : NULL; v && rc == 0; v = v->next) {
+		if (config->n_more_nets == MACHINE_PORTS_MAX)
+			return err_set(err, EINVAL, "it has more than %d network cards behind root ports", MACHINE_PORTS_MAX);
+		rc = read_net(v, &config->more_nets[config->n_more_nets], err);
+		if (rc == 0 && !config->more_nets[config->n_more_nets++].spot.port)
+			return err_set(err, EINVAL, "it has a second network card that is behind no root port");
+	}
+	return rc;
 }
 
 static int get_boot(const struct saved *s, struct machine_config *config, struct err *err)
@@ -398,7 +438,7 @@ int saved_config(const struct saved *s, struct machine_config *config, struct er
 	    (rc = get_text(s, "initrd", &config->initrd, err)) < 0 ||
 	    (rc = get_text(s, "append", &config->cmdline, err)) < 0 ||
 	    (rc = get_text(s, "port", &config->port.name, err)) < 0 ||
-	    (rc = get_net(s, &config->net, err)) < 0 || (rc = get_boot(s, config, err)) < 0 ||
+	    (rc = get_nets(s, config, err)) < 0 || (rc = get_boot(s, config, err)) < 0 ||
 	    (rc = get_shares(s, config, err)) < 0 || (rc = get_cid(s, &config->vsock, err)) < 0 ||
 	    (rc = json_get_str(s->description, "console", &console, err)) < 0 ||
 	    (json_find(s->description, "old-virtio") &&

@@ -134,6 +134,14 @@ static int put_memory(const struct machine *m, int fd, uint64_t begin, uint8_t *
 
 /* -- Description ------------------------------------------------------------------- */
 
+static void describe_spot(const struct machine_spot *spot, struct json *j)
+{
+	if (!spot->port)
+		return;
+	json_str(j, "id", spot->id);
+	json_uint(j, "behind", spot->port);
+}
+
 static void describe_disks(const struct machine *m, struct json *j)
 {
 	json_open(j, "disks", '[');
@@ -148,6 +156,7 @@ static void describe_disks(const struct machine *m, struct json *j)
 		json_uint(j, "written", disk_written(m->config.disks[i]));
 		if (m->config.disk_bus[i] != MACHINE_VIRTIO)
 			json_str(j, "bus", machine_buses[m->config.disk_bus[i]]);
+		describe_spot(&m->config.disk_spot[i], j);
 		json_close(j);
 	}
 	json_close(j);
@@ -185,14 +194,11 @@ static void describe_boot(const struct machine *m, struct json *j)
 	json_close(j);
 }
 
-static void describe_net(const struct machine *m, struct json *j)
+static void describe_card(const struct machine_net *net, const char *key, struct json *j)
 {
-	const struct machine_net *net = &m->config.net;
 	char mac[MAC_TEXT];
 
-	if (!net->how)
-		return;
-	json_open(j, "net", '{');
+	json_open(j, key, '{');
 	json_str(j, "how", net->how);
 	json_str(j, "mac", mac_text(mac, net->mac));
 	json_uint(j, "mtu", net->mtu);
@@ -200,6 +206,19 @@ static void describe_net(const struct machine *m, struct json *j)
 		json_str(j, "model", machine_cards[net->card]);
 	if (net->rom)
 		json_str(j, "rom", net->rom);
+	describe_spot(&net->spot, j);
+	json_close(j);
+}
+
+static void describe_nets(const struct machine *m, struct json *j)
+{
+	if (m->config.net.how)
+		describe_card(&m->config.net, "net", j);
+	if (!m->config.n_more_nets)
+		return;
+	json_open(j, "more-nets", '[');
+	for (unsigned i = 0; i < m->config.n_more_nets; i++)
+		describe_card(&m->config.more_nets[i], NULL, j);
 	json_close(j);
 }
 
@@ -271,7 +290,7 @@ static char *describe(const struct machine *m, size_t *len)
 	describe_disks(m, &j);
 	describe_cds(m, &j);
 	describe_boot(m, &j);
-	describe_net(m, &j);
+	describe_nets(m, &j);
 	describe_shares(m, &j);
 	if (m->config.vsock.cid)
 		json_uint(&j, "cid", m->config.vsock.cid);

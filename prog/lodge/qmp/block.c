@@ -13,6 +13,15 @@
 #include <errno.h>
 #include <string.h>
 
+/* What an image is called: as who opened it said, or else as its device. */
+static const char *node_name(char name[QMP_NAME], const struct session *s, unsigned i)
+{
+	const struct part *part = parts_of_disk(&s->parts, s->config->disks[i]);
+
+	qmp_disk_name(name, s->config, i);
+	return part ? part->name : name;
+}
+
 /* -- What there is --------------------------------------------------------------------------- */
 
 static void write_limits(struct json *j)
@@ -75,8 +84,8 @@ int do_block(struct call *c, struct err *err)
 
 	(void)err;
 	for (unsigned i = 0; i < config->n_disks; i++) {
-		open_drive(c->answer, qmp_disk_name(name, i), false, false);
-		write_inserted(c->answer, name, config->disks[i]);
+		open_drive(c->answer, qmp_disk_name(name, config, i), false, false);
+		write_inserted(c->answer, node_name(name, c->session, i), config->disks[i]);
 		json_close(c->answer);
 	}
 	for (unsigned i = 0; i < config->n_cds; i++) {
@@ -101,13 +110,17 @@ static void write_node(struct json *j, const char *name, const struct disk *disk
 int do_nodes(struct call *c, struct err *err)
 {
 	const struct machine_config *config = c->session->config;
+	const struct parts *parts = &c->session->parts;
 	char name[QMP_NAME];
 
 	(void)err;
 	for (unsigned i = 0; i < config->n_disks; i++)
-		write_node(c->answer, qmp_disk_name(name, i), config->disks[i]);
+		write_node(c->answer, node_name(name, c->session, i), config->disks[i]);
 	for (unsigned i = 0; i < config->n_cds; i++)
 		write_node(c->answer, qmp_cd_name(name, i), config->cds[i]);
+	for (unsigned i = 0; i < PARTS_MAX; i++) /* and those that no device has */
+		if (!part_is_used(&parts->part[i], config))
+			write_node(c->answer, parts->part[i].name, parts->part[i].disk);
 	return 0;
 }
 

@@ -194,5 +194,7 @@ static int check(const struct json_value *v, const char *type, const char *path,
 
 int qmp_check_members(const struct json_value *object, const char *members, struct err *err)
 {
+	if (members && !strchr(members, ':')) /* a type has them */
+		return check(object, members, "", err);
 	return check_object(object, members, NULL, "", err);
 }

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SET_PLACE "/dev/fdset/"
 
 void qmp_files_init(struct qmp_files *f)
 {
@@ -70,21 +69,21 @@ struct qmp_file *qmp_files_set(struct qmp_files *f, uint64_t set, struct err *er
 	struct qmp_file *file = find_set(f, set);
 
 	if (!file)
-		err_set(err, ERANGE, "there is no " SET_PLACE "%llu: add-fd makes one", (unsigned long long)set);
+		err_set(err, ERANGE, "there is no " QMP_SET_PLACE "%llu: add-fd makes one", (unsigned long long)set);
 	return file;
 }
 
 struct qmp_file *qmp_files_named(struct qmp_files *f, const char *filename, struct err *err)
 {
-	size_t len = strlen(SET_PLACE);
+	size_t len = strlen(QMP_SET_PLACE);
 	char *end = NULL;
 	uint64_t set = 0;
 
-	if (strncmp(filename, SET_PLACE, len) == 0 && filename[len] >= '0' && filename[len] <= '9')
+	if (strncmp(filename, QMP_SET_PLACE, len) == 0 && filename[len] >= '0' && filename[len] <= '9')
 		set = strtoull(filename + len, &end, 10);
 	if (end && !*end)
 		return qmp_files_set(f, set, err);
-	err_set(err, ERANGE, "'%.200s' is not opened here: send it with add-fd, and say " SET_PLACE "ID", filename);
+	err_set(err, ERANGE, "'%.200s' is not opened here: send it with add-fd, and say " QMP_SET_PLACE "ID", filename);
 	return NULL;
 }
 
@@ -143,7 +142,7 @@ struct qmp_file *qmp_files_add(struct qmp_files *f, uint64_t set, const char *pa
 	for (set = any ? 1 : set; any && find_set(f, set); set++)
 		;
 	if (find_set(f, set)) {
-		err_set(err, EBUSY, SET_PLACE "%llu has a descriptor already", (unsigned long long)set);
+		err_set(err, EBUSY, QMP_SET_PLACE "%llu has a descriptor already", (unsigned long long)set);
 		return NULL;
 	}
 	file = move_in(f, NULL, err);
@@ -198,7 +197,7 @@ int do_remove_fd(struct call *c, struct err *err)
 	if (!file)
 		return -err->code;
 	if (json_find(c->args, "fd") && (json_get_uint(c->args, "fd", INT32_MAX, &fd, err) < 0 || fd != (uint64_t)file->fd))
-		return err_set(err, ERANGE, "that is not the descriptor of " SET_PLACE "%llu", (unsigned long long)set);
+		return err_set(err, ERANGE, "that is not the descriptor of " QMP_SET_PLACE "%llu", (unsigned long long)set);
 	qmp_file_close(file);
 	return 0;
 }

@@ -15,6 +15,7 @@ struct err;
 
 #define QMP_FILES     8  /* of a client */
 #define QMP_FILE_NAME 32
+#define QMP_SET_PLACE "/dev/fdset/"
 
 struct qmp_file {
 	int fd;                   /* -1: none */

@@ -58,7 +58,7 @@ static void tell_block(const struct session *s, FILE *out)
 	char name[QMP_NAME];
 
 	for (unsigned i = 0; i < s->config->n_disks; i++)
-		tell_drive(out, qmp_disk_name(name, i), s->config->disks[i]);
+		tell_drive(out, qmp_disk_name(name, s->config, i), s->config->disks[i]);
 	for (unsigned i = 0; i < s->config->n_cds; i++)
 		tell_drive(out, qmp_cd_name(name, i), s->config->cds[i]);
 }

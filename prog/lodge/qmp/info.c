@@ -19,6 +19,15 @@ static const char *const lives[] = {
 	[MACHINE_PAUSED] = "paused", [MACHINE_ENDED] = "ended",
 };
 
+/* Of what came while it ran. */
+static void put_spot(struct json *j, const struct machine_spot *spot)
+{
+	if (!spot->port)
+		return;
+	json_str(j, "id", spot->id);
+	json_uint(j, "behind", spot->port);
+}
+
 static void list_disks(struct json *j, const struct machine_config *config)
 {
 	json_open(j, "disks", '[');
@@ -29,6 +38,7 @@ static void list_disks(struct json *j, const struct machine_config *config)
 		json_bool(j, "readonly", disk_info(config->disks[i])->readonly);
 		json_bool(j, "snapshot", disk_info(config->disks[i])->throw_away);
 		json_str(j, "bus", machine_buses[config->disk_bus[i]]);
+		put_spot(j, &config->disk_spot[i]);
 		json_close(j);
 	}
 	json_close(j);
@@ -43,6 +53,7 @@ static void list_cds(struct json *j, const struct session *s)
 		json_open(j, NULL, '{');
 		json_str(j, "path", s->config->cds[i] ? disk_path(s->config->cds[i]) : NULL);
 		json_bool(j, "open", machine_cd_is_open(s->machine, i));
+		json_str(j, "bus", machine_buses[s->config->cd_bus[i]]);
 		json_close(j);
 	}
 	json_close(j);
@@ -58,11 +69,30 @@ static void list_net(struct json *j, const struct session *s)
 	json_open(j, "net", '{');
 	json_str(j, "how", net->how);
 	json_str(j, "mac", mac_text(mac, net->mac));
+	json_str(j, "model", machine_cards[net->card]);
 	json_bool(j, "link", machine_link(s->machine));
 	json_open(j, "forwards", '[');
 	for (unsigned i = 0; i < s->net->n_forwards; i++)
 		json_str(j, NULL, s->net->forwards[i]);
 	json_close(j);
+	json_close(j);
+}
+
+static void list_more_nets(struct json *j, const struct machine_config *config)
+{
+	char mac[MAC_TEXT];
+
+	if (!config->n_more_nets)
+		return;
+	json_open(j, "more-nets", '[');
+	for (unsigned i = 0; i < config->n_more_nets; i++) {
+		json_open(j, NULL, '{');
+		json_str(j, "how", config->more_nets[i].how);
+		json_str(j, "mac", mac_text(mac, config->more_nets[i].mac));
+		json_str(j, "model", machine_cards[config->more_nets[i].card]);
+		put_spot(j, &config->more_nets[i].spot);
+		json_close(j);
+	}
 	json_close(j);
 }
 
@@ -125,6 +155,7 @@ static void write_info(const struct session *s, struct json *j)
 	list_disks(j, config);
 	list_cds(j, s);
 	list_net(j, s);
+	list_more_nets(j, config);
 	list_shares(j, config);
 	list_vsock(j, &config->vsock);
 	list_balloon(j, s->machine);

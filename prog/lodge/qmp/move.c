@@ -10,7 +10,18 @@
 #include "serve.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
+
+/* Whether who makes the guest again can open its disks: one that came as a descriptor alone has no name. */
+static int check_names(const struct machine_config *config, struct err *err)
+{
+	for (unsigned i = 0; i < config->n_disks; i++)
+		if (strncmp(disk_path(config->disks[i]), QMP_SET_PLACE, strlen(QMP_SET_PLACE)) == 0)
+			return err_set(err, EBUSY, "disk '%s' came without its file's name ('opaque' of add-fd), and nobody could open it again",
+				       config->disk_spot[i].id);
+	return 0;
+}
 
 /* -- Into a file --------------------------------------------------------------------------- */
 
@@ -32,8 +43,10 @@ static int save(struct call *c, int file, struct err *err)
 {
 	bool was_paused = machine_life(c->session->machine) == MACHINE_PAUSED;
 	struct err unheard;
-	int rc = session_pause(c->session, err);
+	int rc = check_names(c->session->config, err);
 
+	if (rc == 0)
+		rc = session_pause(c->session, err);
 	if (rc < 0)
 		return rc;
 	rc = save_to(c, file, err);
@@ -67,7 +80,7 @@ int do_migrate(struct call *c, struct err *err)
 	bool was_paused = machine_life(c->session->machine) == MACHINE_PAUSED;
 	int rc = plan.fd = qmp_files_take(c->files, call_str(c, "fd"), err);
 
-	if (rc >= 0 && (rc = session_migrate(c->session, &plan, err)) < 0)
+	if (rc >= 0 && ((rc = check_names(c->session->config, err)) < 0 || (rc = session_migrate(c->session, &plan, err)) < 0))
 		close(plan.fd);
 	if (rc < 0)
 		return rc;
@@ -81,7 +94,7 @@ int do_migrate(struct call *c, struct err *err)
 /* What is thrown away when the guest's lodge ends cannot be kept for a snapshot. */
 static int check_disks(const struct machine_config *config, const char *keep, struct err *err)
 {
-	int rc = 0;
+	int rc = check_names(config, err);
 
 	for (unsigned i = 0; rc == 0 && i < config->n_disks; i++) {
 		const struct disk *disk = config->disks[i];

@@ -2,11 +2,18 @@
 /* See names.h. */
 #include "names.h"
 
+#include "machine/machine.h"
+
 #include <stdio.h>
 
-const char *qmp_disk_name(char name[QMP_NAME], unsigned i)
+_Static_assert(QMP_NAME >= MACHINE_ID_MAX, "room for both");
+
+const char *qmp_disk_name(char name[QMP_NAME], const struct machine_config *config, unsigned i)
 {
-	snprintf(name, QMP_NAME, "disk%u", i);
+	if (config->disk_spot[i].port)
+		snprintf(name, QMP_NAME, "%s", config->disk_spot[i].id);
+	else
+		snprintf(name, QMP_NAME, "disk%u", i);
 	return name;
 }
 

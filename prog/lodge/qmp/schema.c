@@ -129,14 +129,15 @@ static void write_array(struct json *j, const char *element)
 
 static void write_command(struct json *j, const struct qmp_command *c)
 {
+	bool is_type = c->args && !strchr(c->args, ':');
 	char arg[QMP_WORD];
 
 	snprintf(arg, sizeof(arg), "%s-arg", c->name);
 	open_entry(j, c->name, "command");
-	json_str(j, "arg-type", c->args ? arg : EMPTY);
+	json_str(j, "arg-type", is_type ? c->args : c->args ? arg : EMPTY);
 	json_str(j, "ret-type", c->returns ? c->returns : EMPTY);
 	json_close(j);
-	if (c->args)
+	if (c->args && !is_type)
 		write_object(j, arg, c->args);
 }
 

@@ -62,10 +62,28 @@ const struct qmp_type qmp_types[] = {
 	OBJECT("BlockdevCacheInfo", "writeback: bool, direct: bool, no-flush: bool"),
 	ENUM("BlockdevChangeReadOnlyMode", "retain, read-only"),
 
+	UNION("BlockdevOptions", "*node-name: str, *read-only: bool, driver: BlockdevDriver",
+	      "file: BlockdevOptionsFile, raw: BlockdevOptionsFormat, qcow2: BlockdevOptionsFormat"),
+	ENUM("BlockdevDriver", "file, raw, qcow2"),
+	OBJECT("BlockdevOptionsFile", "filename: str"),
+	OBJECT("BlockdevOptionsFormat", "file: BlockdevOptions"),
+
+	/* network cards */
+	UNION("Netdev", "id: str, type: NetClientDriver", "stream: NetdevStreamOptions"),
+	ENUM("NetClientDriver", "stream"),
+	OBJECT("NetdevStreamOptions", "addr: SocketAddress"),
+	UNION("SocketAddress", "type: SocketAddressType", "fd: FdSocketAddress"),
+	ENUM("SocketAddressType", "fd"),
+	OBJECT("FdSocketAddress", "str: str"),
+
 	/* PCI */
 	OBJECT("PciInfo", "bus: int, devices: [PciDeviceInfo]"),
 	OBJECT("PciDeviceInfo", "bus: int, slot: int, function: int, class_info: PciDeviceClass, id: PciDeviceId, *irq: int, irq_pin: int, "
-	       "qdev_id: str, regions: [PciMemoryRegion]"),
+	       "qdev_id: str, *pci_bridge: PciBridgeInfo, regions: [PciMemoryRegion]"),
+	OBJECT("PciBridgeInfo", "bus: PciBusInfo, *devices: [PciDeviceInfo]"),
+	OBJECT("PciBusInfo", "number: int, secondary: int, subordinate: int, io_range: PciMemoryRange, memory_range: PciMemoryRange, "
+	       "prefetchable_range: PciMemoryRange"),
+	OBJECT("PciMemoryRange", "base: int, limit: int"),
 	OBJECT("PciDeviceClass", "class: int"),
 	OBJECT("PciDeviceId", "device: int, vendor: int, *subsystem: int, *subsystem-vendor: int"),
 	OBJECT("PciMemoryRegion", "bar: int, type: str, address: int, size: int, *prefetch: bool, *mem_type_64: bool"),
@@ -107,6 +125,7 @@ const struct qmp_type qmp_types[] = {
 	/* events */
 	OBJECT("ShutdownData", "guest: bool, reason: ShutdownCause"),
 	ENUM("ShutdownCause", "host-error, host-qmp-quit, host-qmp-system-reset, host-signal, host-ui, guest-shutdown, guest-reset, guest-panic"),
+	OBJECT("DeviceData", "*device: str, path: str"),
 	OBJECT("TrayData", "device: str, id: str, tray-open: bool"),
 	OBJECT("PanicData", "action: GuestPanicAction"),
 	ENUM("GuestPanicAction", "run, poweroff"),
