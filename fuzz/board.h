@@ -337,7 +337,7 @@ static inline void make_board(void)
 	devs[n++] = device_create(&fw_cfg_model, bus, (uint64_t[]){0x510}, &(struct fw_cfg_config){
 		.mem = &mem, .items = items, .n = sizeof(items) / sizeof(items[0])}, NULL);
 	devs[n++] = device_create(&debugcon_model, bus, (uint64_t[]){0x402}, &(struct debugcon_config){0}, NULL);
-	devs[n++] = device_create(&virtio_net_model, bus, NULL, &(struct virtio_net_config){.pci = pci, .port = &cable}, NULL);
+	devs[n++] = device_create(&virtio_net_model, bus, NULL, &(struct virtio_net_config){.pci = pci, .port = &cable, .pairs = 2}, NULL);
 	devs[n++] = device_create(&virtio_fs_model, bus, NULL, &(struct virtio_fs_config){
 		.pci = pci, .tag = "tag", .fd = -1}, NULL);
 	devs[n++] = balloon = device_create(&virtio_balloon_model, bus, NULL, &(struct virtio_balloon_config){.pci = pci}, NULL);

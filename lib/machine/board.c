@@ -334,11 +334,15 @@ static bool add_console(struct machine *m, struct virtio_place place, struct err
 	return b->hvc != NULL;
 }
 
+_Static_assert(MACHINE_QUEUES_MAX == VIRTIO_NET_PAIRS_MAX, "as many as a card can have");
+
 static struct device *add_card(struct machine *m, const struct machine_net *net, struct virtio_place place, struct err *err)
 {
 	struct virtio_net_config config = {.pci = place, .port = net->port, .loop = m->loop, .mtu = net->mtu};
 	struct e1000_config old = {.host = place.host, .mem = place.mem, .port = net->port, .loop = m->loop};
 
+	config.pairs = net->queues;
+	memcpy(config.more_ports, net->more_ports, sizeof(config.more_ports));
 	if (net->rom && m->firmware)
 		config.pci.rom = (struct pci_rom){.size = FIRMWARE_NET, .bytes = m->firmware->net, .len = m->firmware->net_len};
 	old.rom = config.pci.rom;

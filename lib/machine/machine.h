@@ -103,12 +103,16 @@ struct machine_spot {
 	char id[MACHINE_ID_MAX];
 };
 
+#define MACHINE_QUEUES_MAX 8
+
 /* A network card. */
 struct machine_net {
 	struct machine_spot spot;
 	enum machine_card card;
 	const char *how;       /* what is at the other end of its cable, in words of who makes it; NULL: there is no card */
 	struct net_port *port; /* and that, open; the caller's, closed after the machine is destroyed. NULL: no cable */
+	struct net_port *more_ports[MACHINE_QUEUES_MAX - 1]; /* as many as queues, of a cable that has them; or none */
+	unsigned queues;       /* pairs, of a virtio card; 0 means 1 */
 	uint8_t mac[MAC_LEN];
 	unsigned mtu;
 	const char *rom; /* a file with the code by which firmware boots from it; NULL: there is none */

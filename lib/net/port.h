@@ -84,8 +84,8 @@ size_t net_stream_behind(const struct net_port *p);
 /* -- A tap device of this host: tap.c ------------------------------------------------------------------- */
 
 /* By its name; it is made if it is not there. -EPERM with the command that would help. `bridge`: it becomes a port of that; else NULL.
- * `name` may be NULL then. */
-int net_tap(struct net_port **p, const char *name, const char *bridge, struct err *err);
+ * `name` may be NULL then. With several queues it is as many ports, of which its kernel keeps a connection's frames to one. */
+int net_tap(struct net_port **ports, unsigned queues, const char *name, const char *bridge, struct err *err);
 
 /* -- What passes another port, in a file for tcpdump: capture.c ------------------------------------------ */
 

@@ -102,7 +102,7 @@ static const struct net_port_type type = {
 
 /* -- Opening ----------------------------------------------------------------------- */
 
-static int why_not(const char *name, int error, struct err *err)
+static int why_not(const char *name, int error, bool several, struct err *err)
 {
 	if (error == EPERM && if_nametoindex(name))
 		return err_set(err, EPERM, "tap '%s' belongs to another user: as root, "
@@ -113,17 +113,18 @@ static int why_not(const char *name, int error, struct err *err)
 	if (error == EBUSY)
 		return err_set(err, EBUSY, "tap '%s' is in use", name);
 	if (error == EINVAL)
-		return err_set(err, EINVAL, "interface '%s' is no tap, or one with several queues", name);
+		return err_set(err, EINVAL, several ? "interface '%s' is no tap, or one without several queues (ip tuntap add ... multi_queue)" :
+			       "interface '%s' is no tap, or one with several queues", name);
 	return err_sys(err, error, "tap '%s'", name);
 }
 
-static int attach(struct tap *t, struct ifreq *ifr, const char *name, struct err *err)
+static int attach(struct tap *t, struct ifreq *ifr, const char *name, bool several, struct err *err)
 {
 	int size = NET_VNET, little = 1;
 
-	ifr->ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+	ifr->ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (several ? IFF_MULTI_QUEUE : 0));
 	if (ioctl(t->fd, TUNSETIFF, ifr) < 0)
-		return why_not(name ? name : "tap%d", errno, err);
+		return why_not(name ? name : "tap%d", errno, several, err);
 	if (ioctl(t->fd, TUNSETVNETHDRSZ, &size) < 0)
 		return err_sys(err, errno, "tap '%s': virtio's headers", ifr->ifr_name);
 	ioctl(t->fd, TUNSETVNETLE, &little); /* it is that on this architecture */
@@ -175,25 +176,19 @@ static int check_name(const char *what, const char *name, struct err *err)
 	return err_set(err, EINVAL, "%s: '%s' is no name of an interface: 1 to %d characters", what, name, IFNAMSIZ - 1);
 }
 
-int net_tap(struct net_port **p, const char *name, const char *bridge, struct err *err)
+/* A queue of it; ifr has its name then. */
+static int open_queue(struct net_port **p, struct ifreq *ifr, const char *name, const char *bridge, bool several, struct err *err)
 {
-	struct tap *t;
-	struct ifreq ifr = {0};
+	struct tap *t = calloc(1, sizeof(*t));
 	int rc;
 
-	*p = NULL;
-	if ((rc = check_name("tap", name, err)) < 0 || (rc = check_name("bridge", bridge, err)) < 0)
-		return rc;
-	t = calloc(1, sizeof(*t));
 	if (!t)
 		return err_set(err, ENOMEM, "no memory");
 	t->port = (struct net_port){.type = &type, .up = true};
-	if (name)
-		strcpy(ifr.ifr_name, name); /* SAFE: its length was looked at */
 	t->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	rc = t->fd < 0 ? err_sys(err, errno, "/dev/net/tun") : attach(t, &ifr, name, err);
+	rc = t->fd < 0 ? err_sys(err, errno, "/dev/net/tun") : attach(t, ifr, name, several, err);
 	if (rc == 0)
-		rc = set_up(t, &ifr, bridge, err);
+		rc = set_up(t, ifr, bridge, err);
 	if (rc < 0) {
 		if (t->fd >= 0)
 			close(t->fd);
@@ -201,5 +196,27 @@ int net_tap(struct net_port **p, const char *name, const char *bridge, struct er
 		return rc;
 	}
 	*p = &t->port;
+	return 0;
+}
+
+int net_tap(struct net_port **ports, unsigned queues, const char *name, const char *bridge, struct err *err)
+{
+	struct ifreq ifr = {0};
+	int rc;
+
+	ports[0] = NULL;
+	if ((rc = check_name("tap", name, err)) < 0 || (rc = check_name("bridge", bridge, err)) < 0)
+		return rc;
+	if (name)
+		strcpy(ifr.ifr_name, name); /* SAFE: its length was looked at */
+	for (unsigned i = 0; i < queues; i++) {
+		rc = open_queue(&ports[i], &ifr, i ? ifr.ifr_name : name, i ? NULL : bridge, queues > 1, err);
+		if (rc < 0) {
+			while (i--)
+				close_tap(ports[i]);
+			ports[0] = NULL;
+			return rc;
+		}
+	}
 	return 0;
 }

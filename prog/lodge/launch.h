@@ -50,7 +50,7 @@ struct launch {
 	 OPTION_FLAG, (base) + offsetof(struct launch, paused), 0, 0, NULL},               \
 	{"--no-reboot", NULL, "end when the guest resets, or says that it panicked",       \
 	 OPTION_FLAG, (base) + offsetof(struct launch, no_reboot), 0, 0, NULL},            \
-	{"--net", "WHERE[,OPTION]...", "its network: none, user, tap=NAME, bridge=NAME, socket=PATH; model=virtio|e1000; of user: tftp=DIR, bootfile=NAME", \
+	{"--net", "WHERE[,OPTION]...", "its network: none, user, tap=NAME, bridge=NAME, socket=PATH; model=virtio|e1000, queues=N; of user: tftp=DIR, bootfile=NAME", \
 	 OPTION_OTHER, (base) + offsetof(struct launch, net), 0, 0, net_set_how},          \
 	{"-p", "[ADDRESS:]HOST:GUEST[/udp]", "for --net user: this port here leads to that one of the guest's", \
 	 OPTION_OTHER, (base) + offsetof(struct launch, net), 0, 0, net_set_forward},      \

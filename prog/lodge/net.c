@@ -50,7 +50,18 @@ static int set_card(struct net_options *o, const char *option, struct err *err)
 			o->has_card = true;
 			return 0;
 		}
-	return err_set(err, EINVAL, "--net: '%s' is not model=virtio|e1000, tftp=DIR or bootfile=NAME", option);
+	return err_set(err, EINVAL, "--net: '%s' is not model=virtio|e1000, queues=N, tftp=DIR or bootfile=NAME", option);
+}
+
+static int set_queues(struct net_options *o, const char *number, struct err *err)
+{
+	char *end;
+	unsigned long n = strtoul(number, &end, 10);
+
+	if (*end || number[0] < '0' || number[0] > '9' || n < 1 || n > MACHINE_QUEUES_MAX)
+		return err_set(err, EINVAL, "--net: queues=%s: a card has 1 to %d pairs of queues", number, MACHINE_QUEUES_MAX);
+	o->queues = (unsigned)n;
+	return 0;
 }
 
 static int set_option(struct net_options *o, const char *option, struct err *err)
@@ -59,6 +70,8 @@ static int set_option(struct net_options *o, const char *option, struct err *err
 		o->tftp = after(option, "tftp=");
 	else if (after(option, "bootfile="))
 		o->bootfile = after(option, "bootfile=");
+	else if (after(option, "queues="))
+		return set_queues(o, after(option, "queues="), err);
 	else
 		return set_card(o, option, err);
 	return 0;
@@ -74,6 +87,7 @@ int net_set_how(void *options, char *value, struct err *err)
 	o->how = value;
 	o->tftp = o->bootfile = NULL;
 	o->has_card = false;
+	o->queues = 0;
 	o->card = MACHINE_CARD_VIRTIO;
 	while ((comma = strrchr(value, ',')) && strchr(comma, '=')) {
 		rc = set_option(o, comma + 1, err);
@@ -81,6 +95,8 @@ int net_set_how(void *options, char *value, struct err *err)
 			return rc;
 		*comma = 0;
 	}
+	if (o->queues > 1 && o->card != MACHINE_CARD_VIRTIO)
+		return err_set(err, EINVAL, "--net: queues=%u is for model=virtio", o->queues);
 	if ((o->tftp || o->bootfile) && !is(value, "user"))
 		return err_set(err, EINVAL, "--net: %s is for user", o->tftp ? "tftp=DIR" : "bootfile=NAME");
 	if (is(value, "none") || is(value, "user") || after(value, "tap=") || after(value, "bridge=") || after(value, "socket="))
@@ -199,17 +215,31 @@ static int open_socket(const char *path, struct net_port **p, struct err *err)
 	return rc;
 }
 
-static int open_port(const struct net_options *o, const char *how, struct net_port **p, int *nat, struct err *err)
+static int open_tap(struct machine_net *net, const char *name, const char *bridge, struct err *err)
 {
+	unsigned queues = net->queues ? net->queues : 1;
+	struct net_port *ports[MACHINE_QUEUES_MAX] = {NULL};
+	int rc = net_tap(ports, queues, name, bridge, err);
+
+	net->port = ports[0];
+	if (rc == 0)
+		memcpy(net->more_ports, ports + 1, sizeof(net->more_ports));
+	return rc;
+}
+
+static int open_port(const struct net_options *o, const char *how, struct machine_net *net, int *nat, struct err *err)
+{
+	struct net_port **p = &net->port;
+
 	*p = NULL;
 	if (is(how, "none"))
 		return 0;
 	if (is(how, "user"))
 		return open_user(o, p, nat, err);
 	if (after(how, "tap="))
-		return net_tap(p, after(how, "tap="), NULL, err);
+		return open_tap(net, after(how, "tap="), NULL, err);
 	if (after(how, "bridge="))
-		return net_tap(p, NULL, after(how, "bridge="), err);
+		return open_tap(net, NULL, after(how, "bridge="), err);
 	if (after(how, "socket="))
 		return open_socket(after(how, "socket="), p, err);
 	return err_set(err, EINVAL, "the saved machine's network is '%s', which this lodge does not know: --net says another one", how);
@@ -234,6 +264,8 @@ static int check(const struct net_options *o, const char *how, const struct mach
 
 	if (!has_card && config->saved && how && !is(how, "none"))
 		return err_set(err, ERANGE, "the saved machine has no network card: it was started without --net");
+	if (o->queues && config->saved)
+		return err_set(err, ERANGE, "--net: queues= is for a new machine: a saved one says itself how many its card has");
 	if (o->has_card && config->saved)
 		return err_set(err, ERANGE, "--net: model= is for a new machine: a saved one says itself which card it has");
 	if (o->n_forwards && (!has_card || !is(how, "user")))
@@ -297,7 +329,9 @@ static int open_first(const struct net_options *o, const char *name, struct mach
 		memcpy(net->mac, o->mac, MAC_LEN);
 	else if (!config->incoming)
 		choose_mac(name, "", config, net->mac);
-	rc = open_port(o, how, &net->port, nat, err);
+	if (!net->how)
+		net->queues = o->queues;
+	rc = open_port(o, how, net, nat, err);
 	if (rc < 0)
 		return rc;
 	if (!net->how)
@@ -307,6 +341,8 @@ static int open_first(const struct net_options *o, const char *name, struct mach
 	net->how = how;
 	if (!o->capture || !net->port)
 		return 0;
+	if (net->more_ports[0])
+		return err_set(err, ERANGE, "--capture: of a tap with several queues tcpdump can see all: tcpdump -i, on this computer");
 	inner = net->port;
 	rc = net_capture(&net->port, inner, o->capture, config->loop, err);
 	if (rc < 0)
@@ -335,6 +371,9 @@ void net_close(struct machine_config *config)
 	if (config->net.port)
 		config->net.port->type->close(config->net.port);
 	config->net.port = NULL;
+	for (unsigned i = 0; i < MACHINE_QUEUES_MAX - 1; i++)
+		if (config->net.more_ports[i])
+			config->net.more_ports[i]->type->close(config->net.more_ports[i]);
 	for (unsigned i = 0; i < config->n_more_nets; i++)
 		if (config->more_nets[i].port)
 			config->more_nets[i].port->type->close(config->more_nets[i].port);

@@ -20,6 +20,7 @@ struct net_options {
 	const char *how; /* none, user, tap=NAME, ...; NULL: nothing was said */
 	enum machine_card card; /* of a new machine; */
 	bool has_card;          /* somebody has said so */
+	unsigned queues;        /* pairs, of a new machine's card; 0: nobody has said so */
 	const char *tftp, *bootfile; /* of user: a directory to load from, and what a guest that boots from the network is to; NULL: nothing */
 	const char *forwards[NET_FORWARDS_MAX];
 	unsigned n_forwards;

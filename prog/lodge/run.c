@@ -341,7 +341,7 @@ static void put_file(FILE *out, const char *path)
 }
 
 /* A text that is another one for another machine. NULL: no memory. */
-static char *recipe(const struct parts *r, const char *net, const struct shares *shares, const struct vsock_options *vsock)
+static char *recipe(const struct parts *r, const struct net_options *net, const struct shares *shares, const struct vsock_options *vsock)
 {
 	char *text = NULL;
 	size_t n;
@@ -349,8 +349,9 @@ static char *recipe(const struct parts *r, const char *net, const struct shares 
 
 	if (!out)
 		return NULL;
-	fprintf(out, "lodge %s\ncpus %u\ncpu %s\nmemory %llu\nballoon %d\nold-virtio %d\nconsole %s\nnet %s\nappend %s\nkernel", LODGE_VERSION, r->cpus,
-		r->cpu.text ? r->cpu.text : "host", (unsigned long long)r->memory, r->balloon, r->old_virtio, r->console, net ? net : "none", r->append);
+	fprintf(out, "lodge %s\ncpus %u\ncpu %s\nmemory %llu\nballoon %d\nold-virtio %d\nconsole %s\nnet %s %s %u\nappend %s\nkernel", LODGE_VERSION, r->cpus,
+		r->cpu.text ? r->cpu.text : "host", (unsigned long long)r->memory, r->balloon, r->old_virtio, r->console, net->how ? net->how : "none", machine_cards[net->card],
+		net->queues, r->append);
 	put_file(out, r->kernel);
 	put_file(out, r->initrd);
 	for (unsigned i = 0; i < r->disks.n; i++) {
@@ -379,7 +380,7 @@ static int run_template(struct run *r)
 
 	if (memcmp(&r->parts, &defaults.parts, sizeof(r->parts)) != 0) {
 		make_absolute(&r->parts);
-		text = recipe(&r->parts, r->launch.net.how, &r->launch.shares, &r->launch.vsock);
+		text = recipe(&r->parts, &r->launch.net, &r->launch.shares, &r->launch.vsock);
 		if (!text) {
 			err_set(&err, ENOMEM, "no memory");
 			return report_failure(&err);

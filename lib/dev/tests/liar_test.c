@@ -398,7 +398,7 @@ static void make_devices(struct device *dev[SLOTS], struct disk *disk)
 		.pci = {.host = g_host, .mem = &g_mem, .slot = DISK}, .disk = disk,
 		.serial = "lodge-0"}, NULL);
 	dev[NET] = device_create(&virtio_net_model, g_bus, NULL, &(struct virtio_net_config){
-		.pci = {.host = g_host, .mem = &g_mem, .slot = NET}, .port = wires[0].port, .loop = loop, .mtu = 1500}, NULL);
+		.pci = {.host = g_host, .mem = &g_mem, .slot = NET}, .port = wires[0].port, .pairs = 2, .loop = loop, .mtu = 1500}, NULL);
 	dev[SCSI] = device_create(&virtio_scsi_model, g_bus, NULL, &(struct virtio_scsi_config){
 		.pci = {.host = g_host, .mem = &g_mem, .slot = SCSI}, .disks = {disk}, .n = 1}, NULL);
 	dev[FS] = device_create(&virtio_fs_model, g_bus, NULL, &(struct virtio_fs_config){

@@ -444,6 +444,184 @@ static void test_vnet(void)
 	close(ends[1]);
 }
 
+/* -- Several pairs ----------------------------------------------------------------- */
+
+#define F_CTRL_VQ (UINT64_C(1) << 17)
+#define F_MQ      (UINT64_C(1) << 22)
+#define PAIRS     3u
+#define CONTROL   (2 * PAIRS)
+#define SAID      (FREE_RAM + 0x48000)
+
+static void plug_pairs(struct net_port *p, struct net_port *second)
+{
+	nic = device_create(&virtio_net_model, g_bus, NULL, &(struct virtio_net_config){
+		.pci = {.host = g_host, .mem = &g_mem, .slot = SLOT}, .port = p, .more_ports = {second}, .pairs = second ? 2 : PAIRS, .loop = loop,
+		.mac = {0x52, 0x54, 0, 1, 2, 3}, .mtu = 1500}, NULL);
+	device_reset(g_host);
+}
+
+/* Its answer; 0xff: there is none. */
+static unsigned command(unsigned queue, unsigned class, unsigned what, unsigned pairs, unsigned len)
+{
+	g_ram[SAID] = (uint8_t)class;
+	g_ram[SAID + 1] = (uint8_t)what;
+	le16_put(g_ram + SAID + 2, (uint16_t)pairs);
+	g_ram[SAID + 0x100] = 0xff;
+	put_desc(queue, 0, SAID, len, F_NEXT, 1);
+	put_desc(queue, 1, SAID + 0x100, 1, F_WRITE, 0);
+	offer(queue, SIZE, 0);
+	kick(SLOT, queue);
+	return g_ram[SAID + 0x100];
+}
+
+/* A TCP frame from the driver by that pair, or to it. */
+static void put_tcp(uint8_t *to, bool answer, uint8_t from)
+{
+	memset(to, 0, 60);
+	to[12] = 8;
+	to[14] = 0x45;
+	to[23] = 6;
+	memcpy(to + 26, answer ? "\12\0\2\2\12\0\2\17" : "\12\0\2\17\12\0\2\2", 8);
+	to[answer ? 37 : 35] = from;
+	to[answer ? 35 : 37] = 80;
+}
+
+static void send_by(unsigned pair, uint8_t from)
+{
+	put_tcp(g_ram + OUT + HEADER, false, from);
+	put_desc(2 * pair + 1, 0, OUT, HEADER + 60, 0, 0);
+	offer(2 * pair + 1, SIZE, 0);
+	kick(SLOT, 2 * pair + 1);
+}
+
+/* Buffer i to that pair. */
+static void offer_to(unsigned pair, unsigned i)
+{
+	put_desc(2 * pair, i, buffer(8 * pair + i), 0x800, F_WRITE, 0);
+	offer(2 * pair, SIZE, i);
+	kick(SLOT, 2 * pair);
+}
+
+static void come_tcp(uint8_t to)
+{
+	put_tcp(bytes + 4, true, to);
+	write_frame(60);
+	turn();
+	turn();
+}
+
+static void test_commands(void)
+{
+	is_int(bar_in(SLOT, 0, CONFIG + 8, 2), PAIRS, "a card with three pairs says so");
+	is_int(command(CONTROL, 4, 0, 2, 4), 0, "a driver uses two");
+	is_int(command(CONTROL, 4, 0, 0, 4), 1, "none are not enough");
+	is_int(command(CONTROL, 4, 0, PAIRS + 1, 4), 1, "four are too many");
+	is_int(command(CONTROL, 4, 0, 0xffff, 4), 1, "and so are 65535");
+	is_int(command(CONTROL, 4, 0, 3, 3), 1, "half a command is none");
+	is_int(command(CONTROL, 4, 1, 3, 4), 1, "hashes are not there");
+	is_int(command(CONTROL, 0, 0, 1, 4), 1, "nor are filters");
+}
+
+static void test_flows(void)
+{
+	for (unsigned i = 0; i < 8; i++)
+		for (unsigned pair = 0; pair < 2; pair++)
+			offer_to(pair, i);
+	send_by(1, 5);
+	is_int(sent(), 60, "the second pair sends");
+	come_tcp(5);
+	ok(used_idx(2) == 1 && used_idx(0) == 0, "and has the answer");
+	send_by(0, 5);
+	sent();
+	come_tcp(5);
+	ok(used_idx(2) == 1 && used_idx(0) == 1, "which goes where the last question came from");
+	send_by(2, 6);
+	is_int(sent(), 0, "a pair that is not used sends nothing");
+	for (uint8_t p = 10; p < 14; p++)
+		come_tcp(p);
+	is_int(used_idx(0) + used_idx(2), 6, "what nobody has asked for is for any");
+	is_int(used_idx(4), 0, "that is used");
+	command(CONTROL, 4, 0, 1, 4);
+	send_by(1, 5);
+	is_int(sent(), 0, "one pair is left");
+	come_tcp(5);
+	ok(used_idx(0) + used_idx(2) == 7 && bar_in(SLOT, 0, STATUS, 1) == 15, "for all that comes");
+}
+
+static void test_pairs(void)
+{
+	struct state_out out = {0};
+	unsigned used = 0;
+
+	make();
+	device_destroy(nic);
+	plug_pairs(port, NULL);
+	memset(g_ram + OUT, 0, HEADER);
+	ok(drive(SLOT, F_CTRL_VQ | F_MQ, CONTROL + 1, SIZE), "a driver that knows of pairs");
+	test_commands();
+	test_flows();
+	command(CONTROL, 4, 0, 3, 4);
+	device_pause(nic);
+	device_save(nic, "n", &out);
+	device_destroy(nic);
+	plug_pairs(port, NULL);
+	is_int(device_load(nic, "n", &(struct state_in){.bytes = out.bytes, .len = out.len}, 0, &used, NULL), 0, "it is saved and loaded");
+	device_resume(nic);
+	while (!virtio_net_link(nic))
+		loop_once(loop);
+	send_by(2, 9);
+	is_int(sent(), 60, "with the pairs that its driver uses");
+	is_int(command(CONTROL, 4, 0, 2, 4), 0, "and its commands");
+	free(out.bytes);
+	put_desc(CONTROL, 0, SAID, 4, 0, 0);
+	offer(CONTROL, SIZE, 0);
+	kick(SLOT, CONTROL);
+	is_int(bar_in(SLOT, 0, STATUS, 1), 15 | NEEDS_RESET, "a command without room for its answer is a lie");
+	ok(drive(SLOT, F_CTRL_VQ, 3, SIZE), "a driver that has a control queue, and one pair");
+	is_int(command(2, 4, 0, 1, 4), 1, "finds it behind that, and no pairs to set");
+	ok(drive(SLOT, 0, 2, SIZE), "one that knows of neither");
+	send_frame(60);
+	is_int(sent(), 60, "sends by the first");
+	unmake();
+}
+
+/* A tap with two queues is two ports. */
+static void test_lanes(void)
+{
+	struct net_port *first, *second;
+	int wires[2];
+
+	make();
+	device_destroy(nic);
+	first = port, wires[0] = wire;
+	make();
+	device_destroy(nic);
+	second = port, wires[1] = wire;
+	plug_pairs(first, second);
+	drive(SLOT, F_CTRL_VQ | F_MQ, 5, SIZE);
+	is_int(command(4, 4, 0, 2, 4), 0, "two pairs, and a port for each");
+	for (unsigned i = 0; i < 8; i++)
+		offer_to(i % 2, i / 2);
+	send_by(0, 1);
+	send_by(1, 1);
+	wire = wires[0];
+	ok(sent() == 60 && sent() == 0, "each sends to its own");
+	come_tcp(7);
+	ok(used_idx(0) == 1 && used_idx(2) == 0, "and has what comes there");
+	wire = wires[1];
+	ok(sent() == 60 && sent() == 0, "the second as well");
+	come_tcp(7);
+	ok(used_idx(0) == 1 && used_idx(2) == 1, "both ways");
+	command(4, 4, 0, 1, 4);
+	come_tcp(7);
+	ok(used_idx(0) == 2 && used_idx(2) == 1, "and what has lost its pair comes to the first");
+	device_destroy(nic);
+	for (unsigned i = 0; i < 2; i++) {
+		(i ? second : first)->type->close(i ? second : first);
+		close(wires[i]);
+	}
+}
+
 int main(void)
 {
 	g_start();
@@ -460,6 +638,8 @@ int main(void)
 	test_link();
 	test_pause();
 	test_vnet();
+	test_pairs();
+	test_lanes();
 	loop_timer_fini(&soon);
 	loop_destroy(loop);
 	g_stop();

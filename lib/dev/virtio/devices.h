@@ -54,9 +54,13 @@ struct virtio_console_config {
 	struct virtio_console_port ports[VIRTIO_CONSOLE_PORTS];
 };
 
+#define VIRTIO_NET_PAIRS_MAX 8u
+
 struct virtio_net_config {
 	struct virtio_place pci;
 	struct net_port *port; /* stays the caller's; closed after the device is destroyed. NULL: no cable is plugged in */
+	struct net_port *more_ports[VIRTIO_NET_PAIRS_MAX - 1]; /* of a cable that has one for each pair of queues; NULL: they share the first */
+	unsigned pairs;        /* of queues, 1 to VIRTIO_NET_PAIRS_MAX; 0 means 1 */
 	struct loop *loop;     /* which waits for it; NULL: nobody does */
 	uint8_t mac[MAC_LEN];
 	unsigned mtu;          /* that the driver is told; 0: nothing */

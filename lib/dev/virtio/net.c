@@ -2,8 +2,9 @@
 /*
  * The virtio network card, after section 5.1 of virtio 1.2.
  *
- *	queue 0   the driver's empty buffers, which we fill with frames that have come
- *	queue 1   frames that it sends
+ *	queue 0, 2, ..   the driver's empty buffers, which we fill with frames that have come
+ *	queue 1, 3, ..   frames that it sends
+ *	behind them      what it wants of us, if there are several pairs: so many of them
  *
  * Each frame has a header of 12 bytes before it (of 10, with a driver of before virtio 1.0 that takes a frame in one buffer alone), by which the driver leaves work to us and we to it: a checksum that is not
  * there yet, a TCP segment that is longer than the MTU. What is at the other end of the cable is a port (net/port.h).
@@ -26,7 +27,14 @@
  * A guest that was restored or has moved finds its link down for a second: its cable was pulled and is in another socket, so it asks
  * DHCP again and announces itself. docs/why/net.md says what becomes of its address.
  *
- * Left out: several pairs of queues, and the control queue (filters, VLANs, announcements): the card takes every frame.
+ * Several pairs of queues (docs/why/kicks.md) are for drivers that have one for each CPU. A cable is a lane, or several, if the port has one for each pair:
+ *
+ *	one lane     all pairs send to it; a frame that comes is for the pair that has sent to the same connection last, or else for any
+ *	a lane each  pair i sends to lane i; a frame is for its lane's pair, or one that is in use
+ *
+ * A frame for a pair that has no buffers has those behind it in its lane wait.
+ *
+ * Left out: what else the control queue can do (filters, VLANs, announcements): the card takes every frame. Hashes, and tables of them for the driver.
  */
 #include "base/bytes.h"
 #include "base/err.h"
@@ -34,6 +42,7 @@
 #include "dev/virtio/virtio.h"
 #include "loop/loop.h"
 #include "net/checksum.h"
+#include "net/flow.h"
 #include "net/link.h"
 #include "net/port.h"
 #include "state/state.h"
@@ -53,8 +62,20 @@
 #define F_HOST_ECN   (UINT64_C(1) << 13)
 #define F_MRG_RXBUF  (UINT64_C(1) << 15)
 #define F_STATUS     (UINT64_C(1) << 16)
+#define F_CTRL_VQ    (UINT64_C(1) << 17)
+#define F_MQ         (UINT64_C(1) << 22)
 
-enum { RX, TX };
+#define PAIRS_MAX VIRTIO_NET_PAIRS_MAX
+#define RX(pair)  ((pair) * 2)
+#define TX(pair)  ((pair) * 2 + 1)
+
+_Static_assert(2 * PAIRS_MAX + 1 <= VIRTIO_QUEUES_MAX, "room for them, and the control queue");
+
+/* The control queue's one command. */
+#define CTRL_MQ      4u
+#define CTRL_MQ_SET  0u
+#define CTRL_OK      0u
+#define CTRL_ERROR   1u
 
 /* The header. */
 #define HEADER NET_VNET
@@ -68,6 +89,7 @@ enum { RX, TX };
 /* The configuration: mac (6), status (2), pairs of queues (2), mtu (2). */
 #define CONFIG_SIZE 12u
 #define CONFIG_STATUS 6
+#define CONFIG_PAIRS 8
 #define CONFIG_MTU 10
 #define ETHERNET_MTU 1500u
 
@@ -76,18 +98,31 @@ enum { RX, TX };
 #define LITTLE    4096u /* bytes of a kick */
 #define LATER_NS  UINT64_C(1000000)
 
+struct net;
+
+struct lane {
+	struct net *n;
+	struct net_port *port;
+	struct loop_source source;
+	bool full;      /* the port takes no more: queues that send wait */
+	bool starved;   /* a frame has come, and the driver has no buffers */
+	bool listening; /* the loop waits for frames */
+};
+
 struct net {
 	struct virtio v; /* first */
 	struct virtio_net_config config;
-	struct loop_source source;
+	struct virtio_type type; /* with as many queues */
+	struct lane lanes[PAIRS_MAX];
+	unsigned n_lanes;        /* at least one, perhaps without a port */
+	unsigned pairs;          /* there are, */
+	uint16_t used;           /* and the driver uses, from the first one on */
+	uint8_t flows[NET_FLOWS]; /* which pair has sent to it last */
 	struct loop_timer call;  /* has the loop look again, also at what the port has read already */
 	struct loop_timer sent;  /* the driver is to be told of what was sent */
-	bool sent_set;
+	unsigned sent_by;        /* of these pairs, a bit each; 0: of none */
 	struct net_link link;
 	bool paused;
-	bool full;     /* the port takes no more: queue 1 waits */
-	bool starved;  /* a frame has come, and the driver has no buffers */
-	bool listening; /* the loop waits for frames */
 	struct vq_chain chain;
 };
 
@@ -134,7 +169,7 @@ static uint64_t header_len(const struct net *n)
 
 /* A frame whose checksum is ours to make. The driver's buffer is only read, so its first bytes are copied, to have the checksum in
  * them. False: the header makes no sense. */
-static bool send_summed(struct net *n, const uint8_t *header, struct iovec *iov, unsigned pieces, bool *room)
+static bool send_summed(struct net_port *port, const uint8_t *header, struct iovec *iov, unsigned pieces, bool *room)
 {
 	uint64_t start = le16_get(header + H_CSUM_START), at = start + le16_get(header + H_CSUM_OFFSET), len = at + 2;
 	uint8_t head[HEAD_MAX];
@@ -146,7 +181,7 @@ static bool send_summed(struct net *n, const uint8_t *header, struct iovec *iov,
 	iov = iov_cut_front(iov, &pieces, len);
 	all[0] = (struct iovec){head, len};
 	memcpy(all + 1, iov, pieces * sizeof(*iov));
-	*room = n->config.port->type->send(n->config.port, all, pieces + 1);
+	*room = port->type->send(port, all, pieces + 1);
 	return true;
 }
 
@@ -160,10 +195,20 @@ static bool send_with(struct net_port *port, uint8_t *header, const struct iovec
 	return port->type->send(port, all, pieces + 1);
 }
 
-/* False: there is no room for it now. A frame that is none, or to nowhere, is lost, as it would be on a wire. */
-static bool send_frame(struct net *n)
+/* Answers are for this pair. Lies are the driver's own affair: it gets its frames where it says. */
+static void note_flow(struct net *n, unsigned pair, uint64_t head)
 {
-	struct net_port *port = n->config.port;
+	uint8_t bytes[HEADER + NET_FLOW_LEN];
+	uint64_t len = n->pairs > 1 ? iov_gather(n->chain.iov, n->chain.n_out, bytes, sizeof(bytes)) : 0;
+
+	if (len > head)
+		n->flows[net_flow(bytes + head, len - head)] = (uint8_t)pair;
+}
+
+/* False: there is no room for it now. A frame that is none, or to nowhere, is lost, as it would be on a wire. */
+static bool send_frame(struct net *n, unsigned pair)
+{
+	struct net_port *port = n->lanes[pair % n->n_lanes].port;
 	struct iovec *iov = n->chain.iov;
 	unsigned pieces = n->chain.n_out;
 	uint64_t head = header_len(n), len = n->chain.out_len - head;
@@ -172,6 +217,7 @@ static bool send_frame(struct net *n)
 
 	if (!n->link.up || len < NET_FRAME_MIN || len > NET_FRAME_MAX)
 		return true;
+	note_flow(n, pair, head);
 	if (port->type->vnet && head == HEADER)
 		return port->type->send(port, iov, pieces);
 	iov_gather(iov, pieces, header, head);
@@ -179,7 +225,7 @@ static bool send_frame(struct net *n)
 	if (port->type->vnet)
 		return send_with(port, header, iov, pieces);
 	if (header[H_FLAGS] & NEEDS_CSUM)
-		send_summed(n, header, iov, pieces, &room);
+		send_summed(port, header, iov, pieces, &room);
 	else
 		room = port->type->send(port, iov, pieces);
 	return room;
@@ -190,26 +236,28 @@ static void tell_sent(void *ctx)
 	struct net *n = ctx;
 
 	scoped_lock(&n->v.dev.lock);
-	n->sent_set = false;
-	if (!n->paused && virtio_ready(&n->v, TX))
-		virtio_signal(&n->v, TX);
+	for (unsigned pair = 0; pair < n->used; pair++)
+		if (n->sent_by >> pair & 1 && !n->paused && virtio_ready(&n->v, TX(pair)))
+			virtio_signal(&n->v, TX(pair));
+	n->sent_by = 0;
 }
 
-static void tell_later(struct net *n)
+static void tell_later(struct net *n, unsigned pair)
 {
-	if (!n->sent_set)
+	if (!n->sent_by)
 		loop_timer_set(&n->sent, loop_now() + LATER_NS);
-	n->sent_set = true;
+	n->sent_by |= 1u << pair;
 }
 
-static void transmit(struct net *n)
+static void transmit(struct net *n, unsigned pair)
 {
 	struct virtio *v = &n->v;
-	struct vq *vq = &v->queues[TX];
+	struct lane *lane = &n->lanes[pair % n->n_lanes];
+	struct vq *vq = &v->queues[TX(pair)];
 	uint64_t bytes = 0;
 	int rc = 0;
 
-	if (n->full || n->paused || !virtio_ready(v, TX))
+	if (lane->full || n->paused || !virtio_ready(v, TX(pair)))
 		return;
 	vq_begin(vq);
 	while ((rc = vq_pop(vq, &n->chain)) > 0) {
@@ -218,9 +266,9 @@ static void transmit(struct net *n)
 			vq->broken = "a frame without its header";
 			continue;
 		}
-		if (!send_frame(n)) {
+		if (!send_frame(n, pair)) {
 			vq_unpop(vq);
-			n->full = true;
+			lane->full = true;
 			loop_call(&n->call);
 			break;
 		}
@@ -230,9 +278,9 @@ static void transmit(struct net *n)
 	if (rc < 0)
 		virtio_broken(v, vq->broken);
 	if (bytes > LITTLE || !n->config.loop)
-		virtio_signal(v, TX);
+		virtio_signal(v, TX(pair));
 	else if (bytes)
-		tell_later(n);
+		tell_later(n, pair);
 	update_link(n); /* who was there may have gone */
 }
 
@@ -264,9 +312,8 @@ enum fate { TAKEN, LOST, NO_BUFFERS, BROKEN };
 
 /* In as many buffers as it takes, if that was negotiated, which the driver sees at once when the last one is filled. A frame that is longer
  * than all buffers that there can be is lost. */
-static enum fate deliver(struct net *n, const uint8_t *header, const uint8_t *frame, uint64_t len)
+static enum fate deliver(struct net *n, struct vq *vq, const uint8_t *header, const uint8_t *frame, uint64_t len)
 {
-	struct vq *vq = &n->v.queues[RX];
 	uint8_t *count[2] = {NULL, NULL};
 	uint64_t done = 0, head = header_len(n);
 	unsigned used = 0;
@@ -309,68 +356,155 @@ static enum fate deliver(struct net *n, const uint8_t *header, const uint8_t *fr
 	return rc > 0 || used == vq->size ? LOST : NO_BUFFERS;
 }
 
-static enum fate take_frame(struct net *n, const uint8_t *frame, size_t len)
+static enum fate take_frame(struct net *n, struct net_port *port, struct vq *vq, const uint8_t *frame, size_t len)
 {
-	const uint8_t header[HEADER] = {n->config.port->checked && virtio_has(&n->v, F_GUEST_CSUM) ? DATA_VALID : 0};
+	const uint8_t header[HEADER] = {port->checked && virtio_has(&n->v, F_GUEST_CSUM) ? DATA_VALID : 0};
 
-	if (!n->config.port->type->vnet)
-		return deliver(n, header, frame, len);
-	return deliver(n, frame, frame + HEADER, len - HEADER);
+	if (!port->type->vnet)
+		return deliver(n, vq, header, frame, len);
+	return deliver(n, vq, frame, frame + HEADER, len - HEADER);
 }
 
-static void receive(struct net *n)
+/* For which pair a frame is: one that the driver uses. */
+static unsigned pair_of(const struct net *n, const struct lane *lane, const uint8_t *frame, size_t len)
+{
+	unsigned skip = lane->port->type->vnet ? HEADER : 0, pair = (unsigned)(lane - n->lanes), flow;
+
+	if (n->used == 1)
+		return 0;
+	if (n->n_lanes == 1) {
+		flow = net_flow(frame + skip, len - skip); /* SAFE: a port's frames have their header */
+		pair = n->flows[flow] < n->used ? n->flows[flow] : flow;
+	}
+	pair %= n->used;
+	return virtio_ready(&n->v, RX(pair)) ? pair : 0;
+}
+
+static void begin_all(struct net *n)
+{
+	for (unsigned pair = 0; pair < n->used; pair++)
+		if (virtio_ready(&n->v, RX(pair)))
+			vq_begin(&n->v.queues[RX(pair)]);
+}
+
+static void signal_all(struct net *n, unsigned touched)
+{
+	for (unsigned pair = 0; pair < n->used; pair++)
+		if (touched >> pair & 1)
+			virtio_signal(&n->v, RX(pair));
+}
+
+static void receive(struct net *n, struct lane *lane)
 {
 	struct virtio *v = &n->v;
-	struct net_port *port = n->config.port;
+	struct net_port *port = lane->port;
+	unsigned left, pair = 0, touched = 0;
 	enum fate fate = TAKEN;
 	const uint8_t *frame;
-	unsigned left;
 	size_t len;
 
-	if (n->paused || n->starved || !n->link.up || !virtio_ready(v, RX))
+	if (n->paused || lane->starved || !n->link.up || !virtio_ready(v, RX(0)))
 		return;
-	vq_begin(&v->queues[RX]);
+	begin_all(n);
 	for (left = BURST; left && fate <= LOST && (frame = port->type->peek(port, &len)); left--) {
-		fate = take_frame(n, frame, len);
+		pair = pair_of(n, lane, frame, len);
+		touched |= 1u << pair;
+		fate = take_frame(n, port, &v->queues[RX(pair)], frame, len);
 		if (fate <= LOST)
 			port->type->drop(port);
 	}
 	if (!left)
 		loop_call(&n->call); /* poll() does not know of what the port has read already */
-	n->starved = fate == NO_BUFFERS;
+	lane->starved = fate == NO_BUFFERS;
 	if (fate == BROKEN)
-		virtio_broken(v, v->queues[RX].broken);
-	virtio_signal(v, RX);
+		virtio_broken(v, v->queues[RX(pair)].broken);
+	signal_all(n, touched);
+}
+
+/* -- What the driver wants of us ------------------------------------------------------ */
+
+/* Behind what all pairs have, if the driver knows of them; behind the first, if not. */
+static unsigned control_queue(const struct net *n)
+{
+	return virtio_has(&n->v, F_MQ) ? 2 * n->pairs : 2;
+}
+
+/* Lanes whose driver has made room, or uses other queues now, are looked at anew. */
+static void look_at_all(struct net *n)
+{
+	for (unsigned i = 0; i < n->n_lanes; i++)
+		n->lanes[i].starved = false;
+	loop_call(&n->call);
+}
+
+/* A class, a command, and how many pairs it uses from now on. */
+static uint8_t control(struct net *n)
+{
+	uint8_t said[4];
+	uint16_t pairs;
+
+	if (iov_gather(n->chain.iov, n->chain.n_out, said, sizeof(said)) < sizeof(said) || said[0] != CTRL_MQ || said[1] != CTRL_MQ_SET ||
+	    !virtio_has(&n->v, F_MQ))
+		return CTRL_ERROR;
+	pairs = le16_get(said + 2);
+	if (pairs < 1 || pairs > n->pairs) /* SAFE: it is an index from here on */
+		return CTRL_ERROR;
+	n->used = pairs;
+	look_at_all(n);
+	return CTRL_OK;
+}
+
+static void serve_control(struct net *n, unsigned queue)
+{
+	struct vq *vq = &n->v.queues[queue];
+	int rc;
+
+	if (n->paused)
+		return;
+	vq_begin(vq);
+	while ((rc = vq_pop(vq, &n->chain)) > 0) {
+		if (n->chain.in_len < 1) {
+			vq_unpop(vq);
+			vq->broken = "a command without room for its answer";
+			continue;
+		}
+		*byte_at(&n->chain, 0) = control(n);
+		vq_push(vq, n->chain.head, 1);
+	}
+	if (rc < 0)
+		virtio_broken(&n->v, vq->broken);
+	virtio_signal(&n->v, queue);
 }
 
 /* -- The loop ---------------------------------------------------------------------- */
 
 static uint64_t prepare(void *ctx, struct pollfd *p)
 {
-	struct net *n = ctx;
-	struct net_port *port = n->config.port;
+	struct lane *lane = ctx;
+	struct net *n = lane->n;
 
 	scoped_lock(&n->v.dev.lock);
 	if (n->paused)
 		return LOOP_NEVER;
-	n->listening = n->link.up && !n->starved && virtio_ready(&n->v, RX);
-	port->type->wants(port, n->listening, n->full, p);
+	lane->listening = n->link.up && !lane->starved && virtio_ready(&n->v, RX(0));
+	lane->port->type->wants(lane->port, lane->listening, lane->full, p);
 	return LOOP_NEVER;
 }
 
 static void serve(void *ctx, const struct pollfd *p)
 {
-	struct net *n = ctx;
-	struct net_port *port = n->config.port;
+	struct lane *lane = ctx;
+	struct net *n = lane->n;
 
 	scoped_lock(&n->v.dev.lock);
 	if (n->paused)
 		return;
-	port->type->serve(port, p->revents);
-	receive(n);
-	if (p->revents & POLLOUT || !port->up) {
-		n->full = false;
-		transmit(n);
+	lane->port->type->serve(lane->port, p->revents);
+	receive(n, lane);
+	if (p->revents & POLLOUT || !lane->port->up) {
+		lane->full = false;
+		for (unsigned pair = (unsigned)(lane - n->lanes); pair < n->used; pair += n->n_lanes)
+			transmit(n, pair);
 	}
 	update_link(n);
 }
@@ -381,8 +515,8 @@ static void look_again(void *ctx)
 	struct net *n = ctx;
 
 	scoped_lock(&n->v.dev.lock);
-	if (n->config.port)
-		receive(n);
+	for (unsigned i = 0; n->config.port && i < n->n_lanes; i++)
+		receive(n, &n->lanes[i]);
 	update_link(n);
 }
 
@@ -391,14 +525,24 @@ static void look_again(void *ctx)
 static void kick(struct virtio *v, unsigned queue)
 {
 	struct net *n = (struct net *)v;
+	bool waits = false;
 
-	if (queue == TX) {
-		transmit(n);
+	if (n->pairs > 1 && queue == control_queue(n)) {
+		serve_control(n, queue);
 		return;
 	}
-	if (n->starved || !n->listening)
+	if (queue / 2 >= n->used)
+		return;
+	if (queue % 2) {
+		transmit(n, queue / 2);
+		return;
+	}
+	for (unsigned i = 0; i < n->n_lanes; i++) {
+		waits |= n->lanes[i].starved || !n->lanes[i].listening;
+		n->lanes[i].starved = false;
+	}
+	if (waits)
 		loop_call(&n->call);
-	n->starved = false;
 }
 
 /* A driver that takes no frame in several buffers has buffers of this size, of 32 KiB each at worst: more than all of iPXE's memory.
@@ -416,6 +560,8 @@ static uint8_t config_read(struct virtio *v, unsigned at)
 		return n->config.mac[at];
 	if (at == CONFIG_STATUS)
 		return n->link.up;
+	if (at == CONFIG_PAIRS)
+		return (uint8_t)(n->pairs > 1 ? n->pairs : 0);
 	if (at == CONFIG_MTU || at == CONFIG_MTU + 1)
 		return (uint8_t)(mtu_of(n) >> (at - CONFIG_MTU) * 8);
 	return 0;
@@ -423,30 +569,38 @@ static uint8_t config_read(struct virtio *v, unsigned at)
 
 static void negotiated(struct virtio *v)
 {
-	struct net_port *port = ((struct net *)v)->config.port;
+	struct net *n = (struct net *)v;
 	unsigned what = 0;
 
-	if (!port || !port->type->offload)
-		return;
 	if (virtio_has(v, F_GUEST_CSUM))
 		what = NET_CSUM | (virtio_has(v, F_GUEST_TSO4) ? NET_TSO4 : 0) | (virtio_has(v, F_GUEST_TSO6) ? NET_TSO6 : 0) |
 		       (virtio_has(v, F_GUEST_ECN) ? NET_ECN : 0);
-	port->type->offload(port, what);
+	for (unsigned i = 0; i < n->n_lanes; i++)
+		if (n->lanes[i].port && n->lanes[i].port->type->offload)
+			n->lanes[i].port->type->offload(n->lanes[i].port, what);
 }
 
 static void reset(struct virtio *v)
 {
 	struct net *n = (struct net *)v;
 
-	n->full = n->starved = false;
+	for (unsigned i = 0; i < n->n_lanes; i++)
+		n->lanes[i].full = n->lanes[i].starved = false;
+	n->used = 1;
+	memset(n->flows, PAIRS_MAX, sizeof(n->flows)); /* nobody's */
+	n->sent_by = 0;
 	negotiated(v); /* nothing is */
 }
 
 static void queue_reset(struct virtio *v, unsigned queue)
 {
 	struct net *n = (struct net *)v;
+	struct lane *lane = &n->lanes[queue / 2 % n->n_lanes];
 
-	*(queue == TX ? &n->full : &n->starved) = false;
+	if (queue % 2)
+		lane->full = false;
+	else
+		look_at_all(n);
 }
 
 static const struct virtio_type type = {
@@ -466,6 +620,13 @@ static const struct virtio_type type = {
 	.queue_reset = queue_reset,
 };
 
+static void add_lanes(struct net *n)
+{
+	n->n_lanes = n->config.more_ports[0] ? n->pairs : 1;
+	for (unsigned i = 0; i < n->n_lanes; i++)
+		n->lanes[i] = (struct lane){.n = n, .port = i ? n->config.more_ports[i - 1] : n->config.port};
+}
+
 static int init(struct device *dev, const void *config, struct err *err)
 {
 	struct net *n = (struct net *)dev;
@@ -473,14 +634,23 @@ static int init(struct device *dev, const void *config, struct err *err)
 
 	n->config = *(const struct virtio_net_config *)config;
 	net_link_init(&n->link, n->config.port, n->config.loop, plug_in, n);
-	rc = virtio_init(dev, &type, n->config.mtu ? F_MTU : 0, &n->config.pci, err);
+	n->pairs = n->config.pairs ? n->config.pairs : 1;
+	n->type = type;
+	add_lanes(n);
+	if (n->pairs > 1) {
+		n->type.n_queues = 2 * n->pairs + 1;
+		n->type.features |= F_CTRL_VQ | F_MQ;
+	}
+	rc = virtio_init(dev, &n->type, n->config.mtu ? F_MTU : 0, &n->config.pci, err);
 	if (rc < 0 || !n->config.loop)
 		return rc;
 	loop_timer_init(&n->call, n->config.loop, look_again, n);
 	loop_timer_init(&n->sent, n->config.loop, tell_sent, n);
-	n->source = (struct loop_source){prepare, serve, n};
-	if (n->config.port && loop_add(n->config.loop, &n->source) < 0)
-		return err_set(err, ENOMEM, "out of memory");
+	for (unsigned i = 0; n->config.port && i < n->n_lanes; i++) {
+		n->lanes[i].source = (struct loop_source){prepare, serve, &n->lanes[i]};
+		if (loop_add(n->config.loop, &n->lanes[i].source) < 0)
+			return err_set(err, ENOMEM, "out of memory");
+	}
 	return 0;
 }
 
@@ -488,8 +658,8 @@ static void fini(struct device *dev)
 {
 	struct net *n = (struct net *)dev;
 
-	if (n->config.loop)
-		loop_remove(n->config.loop, &n->source);
+	for (unsigned i = 0; n->config.loop && i < n->n_lanes; i++)
+		loop_remove(n->config.loop, &n->lanes[i].source);
 	loop_timer_fini(&n->call);
 	loop_timer_fini(&n->sent);
 	net_link_fini(&n->link);
@@ -501,7 +671,7 @@ static void pause_net(struct device *dev)
 	struct net *n = (struct net *)dev;
 
 	n->paused = true;
-	n->sent_set = false;
+	n->sent_by = 0;
 	loop_timer_set(&n->sent, LOOP_NEVER);
 	net_link_pause(&n->link);
 	virtio_pause(dev);
@@ -515,8 +685,9 @@ static void resume_net(struct device *dev)
 	net_link_resume(&n->link);
 	update_link(n);
 	virtio_resume(dev);
-	if (virtio_ready(&n->v, TX))
-		virtio_signal(&n->v, TX);
+	for (unsigned pair = 0; pair < n->used; pair++)
+		if (virtio_ready(&n->v, TX(pair)))
+			virtio_signal(&n->v, TX(pair));
 	loop_call(&n->call);
 }
 
@@ -526,6 +697,8 @@ static int loaded(struct device *dev, uint64_t away, struct err *err)
 	int rc = virtio_loaded(dev, away, err);
 
 	net_link_moved(&n->link, 0);
+	if (rc == 0 && (n->used < 1 || n->used > n->pairs || (n->used > 1 && !virtio_has(&n->v, F_MQ))))
+		rc = err_set(err, EINVAL, "the driver uses %u pairs of queues, of which this card has %u", n->used, n->pairs);
 	if (rc == 0)
 		negotiated(&n->v);
 	return rc;
@@ -534,10 +707,13 @@ static int loaded(struct device *dev, uint64_t away, struct err *err)
 /* The rest is the machine's: the address, and who is at the other end. */
 static const struct state_field fields[] = {
 	STATE(struct net, v.generation),
+	STATE_SINCE(2, struct net, used),
+	{.name = "more_queues", .since = 2, .offset = offsetof(struct net, v.queues[VIRTIO_QUEUES_OLD]), .part = virtio_queue_fields,
+	 .size = sizeof(struct vq), .count = VIRTIO_QUEUES_MAX - VIRTIO_QUEUES_OLD},
 	{0},
 };
 
-static const struct state_table table = {.name = "net", .version = 1, .fields = fields};
+static const struct state_table table = {.name = "net", .version = 2, .fields = fields};
 static const struct state_table *const state[] = {&virtio_state, &table, NULL};
 
 const struct device_model virtio_net_model = {

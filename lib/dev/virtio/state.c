@@ -61,7 +61,7 @@ int virtio_loaded(struct device *dev, uint64_t away, struct err *err)
 	return 0;
 }
 
-static const struct state_field queue_fields[] = {
+const struct state_field virtio_queue_fields[] = {
 	STATE(struct vq, size),
 	STATE(struct vq, desc_gpa),
 	STATE(struct vq, avail_gpa),
@@ -85,7 +85,8 @@ static const struct state_field fields[] = {
 	STATE(struct virtio, config_vector),
 	STATE(struct virtio, status),
 	STATE(struct virtio, isr),
-	STATE_PARTS(struct virtio, queues, queue_fields),
+	{.name = "queues", .offset = offsetof(struct virtio, queues), .part = virtio_queue_fields, .size = sizeof(struct vq),
+	 .count = VIRTIO_QUEUES_OLD},
 	STATE_SINCE(2, struct virtio, legacy),
 	{0},
 };

@@ -32,8 +32,10 @@
 #include "dev/pci/msix.h"
 #include "dev/virtio/devices.h"
 #include "dev/virtio/queue.h"
+#include "state/state.h"
 
-#define VIRTIO_QUEUES_MAX 8u
+#define VIRTIO_QUEUES_MAX 17u
+#define VIRTIO_QUEUES_OLD 8u /* in the table of all; a device that has more saves those in one of its own */
 
 #define VIRTIO_FEATURES_OK 0x08u /* a bit of the status */
 
@@ -113,6 +115,7 @@ void virtio_resume(struct device *dev);
 void virtio_saving(struct device *dev);
 int virtio_loaded(struct device *dev, uint64_t away, struct err *err);
 extern const struct state_table virtio_state;
+extern const struct state_field virtio_queue_fields[];
 
 static inline bool virtio_has(const struct virtio *v, uint64_t feature)
 {

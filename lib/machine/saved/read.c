@@ -323,7 +323,7 @@ static int read_net(const struct json_value *v, struct machine_net *net, struct 
 {
 	const char *mac, *card = machine_cards[MACHINE_CARD_VIRTIO];
 	unsigned which;
-	uint64_t mtu;
+	uint64_t mtu, queues = 1;
 	int rc;
 
 	*net = (struct machine_net){.how = NULL};
@@ -334,6 +334,9 @@ static int read_net(const struct json_value *v, struct machine_net *net, struct 
 	if ((json_find(v, "rom") && (rc = json_get_str(v, "rom", &net->rom, err)) < 0) ||
 	    (json_find(v, "model") && (rc = json_get_str(v, "model", &card, err)) < 0))
 		return rc;
+	if (json_find(v, "queues") && (rc = json_get_uint(v, "queues", MACHINE_QUEUES_MAX, &queues, err)) < 0)
+		return rc;
+	net->queues = (unsigned)queues;
 	rc = read_word(card, machine_cards, MACHINE_CARDS, "network card", &which, err);
 	net->card = (enum machine_card)which;
 	return rc < 0 ? rc : mac_parse(net->mac, mac, err);

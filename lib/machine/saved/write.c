@@ -204,6 +204,8 @@ static void describe_card(const struct machine_net *net, const char *key, struct
 	json_uint(j, "mtu", net->mtu);
 	if (net->card != MACHINE_CARD_VIRTIO)
 		json_str(j, "model", machine_cards[net->card]);
+	if (net->queues > 1)
+		json_uint(j, "queues", net->queues);
 	if (net->rom)
 		json_str(j, "rom", net->rom);
 	describe_spot(&net->spot, j);

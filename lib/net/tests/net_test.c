@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "loop/loop.h"
 #include "net/checksum.h"
+#include "net/flow.h"
 #include "net/link.h"
 #include "net/mac.h"
 #include "net/port.h"
@@ -413,11 +414,47 @@ static void test_link(void)
 	net_link_fini(&l);
 }
 
+/* Frames of a connection are together, whichever way they go. */
+static void test_flow(void)
+{
+	static const uint8_t v4[2][54] = {
+		{[12] = 8, [14] = 0x45, [23] = 6, [26] = 10, 0, 2, 15, 10, 0, 2, 2, 0x9c, 0x40, 0, 80},
+		{[12] = 8, [14] = 0x45, [23] = 6, [26] = 10, 0, 2, 2, 10, 0, 2, 15, 0, 80, 0x9c, 0x40},
+	};
+	uint8_t f[54], piece[54], six[74] = {[12] = 0x86, 0xdd, [20] = 17, [22] = 0xfe, 0x80, [54] = 1, 2, 3, 4}, others = 0;
+	unsigned flow = net_flow(v4[0], 54);
+
+	is_int(net_flow(v4[1], 54), flow, "a question and its answer are one flow");
+	for (unsigned port = 0; port < 64; port++) {
+		memcpy(f, v4[0], 54);
+		f[35] = (uint8_t)port;
+		others += net_flow(f, 54) != flow;
+	}
+	ok(others >= 60, "most other ports are others");
+	memcpy(piece, v4[0], 54);
+	memcpy(f, v4[0], 54);
+	piece[20] = f[20] = 0x20;
+	piece[35] = 99;
+	is_int(net_flow(piece, 54), net_flow(f, 54), "pieces of a packet go by its addresses");
+	flow = net_flow(six, 74);
+	six[57] = 5;
+	ok(net_flow(six, 74) != flow, "IPv6 has ports, too");
+	for (size_t len = 0; len < 54; len++)
+		others += (uint8_t)(net_flow(v4[0], len) >= NET_FLOWS);
+	ok(others <= 64, "a frame may end anywhere");
+	memcpy(f, v4[0], 54);
+	f[14] = 0x4f;
+	ok(net_flow(f, 54) < NET_FLOWS, "and have a header that is longer than it");
+	f[12] = 9;
+	is_int(net_flow(f, 54), 0, "what is not IP is flow 0");
+}
+
 int main(void)
 {
 	test_checksum();
 	test_link();
 	test_mac();
+	test_flow();
 	test_stream();
 	test_nonsense();
 	test_listening();

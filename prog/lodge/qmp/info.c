@@ -70,6 +70,8 @@ static void list_net(struct json *j, const struct session *s)
 	json_str(j, "how", net->how);
 	json_str(j, "mac", mac_text(mac, net->mac));
 	json_str(j, "model", machine_cards[net->card]);
+	if (net->queues > 1)
+		json_uint(j, "queues", net->queues);
 	json_bool(j, "link", machine_link(s->machine));
 	json_open(j, "forwards", '[');
 	for (unsigned i = 0; i < s->net->n_forwards; i++)
