@@ -345,6 +345,9 @@ int disk_moment_check(const struct disk *disk, struct err *err)
 		return err_set(err, EBUSY, "the guest writes to disk '%s', which is raw and cannot be at two states: it is "
 			       "to be qcow2 (qemu-img convert -O qcow2), or used with snapshot=on or readonly=on",
 			       disk->path);
+	if (disk->borrowed)
+		return err_set(err, EBUSY, "disk '%s' was attached while the guest ran, and cannot be opened once more for forks: it can when the guest was "
+			       "saved and restored", disk->path);
 	if (disk->shared < 0)
 		return err_sys(err, -disk->shared, "disk '%s' could not be opened once more by /proc, for forks", disk->path);
 	if (disk->base.n == DISK_LAYERS_MAX)
@@ -442,8 +445,6 @@ static int keep_moment(struct disk *disk, struct disk_moment *m)
 	const char *name = m->keep ? m->keep : m->forget;
 	int rc = 0;
 
-	if (!name && disk->shared < 0)
-		return err_set(&m->err, EBUSY, "disk '%s' was attached while the guest ran, and forks cannot read it", disk->path);
 	if (disk->held == FILE_REST)
 		return err_set(&m->err, EBUSY, "disk '%s' is another lodge's now", disk->path);
 	if (name && slot_of(name) >= 0)
