@@ -31,7 +31,7 @@
 #define SECOND UINT64_C(1000000000)
 
 struct entry {
-	const struct loop_source *source;
+	const struct loop_source *source; /* NULL: it was removed, and its place is taken away before the next wait */
 	uint64_t until;
 	unsigned poll; /* of polls; NO_POLL: it waits for no descriptor */
 };
@@ -114,10 +114,18 @@ void loop_remove(struct loop *loop, const struct loop_source *source)
 
 	while (i < loop->n && loop->entries[i].source != source)
 		i++;
-	if (i == loop->n)
-		return;
-	loop->n--;
-	memmove(&loop->entries[i], &loop->entries[i + 1], (loop->n - i) * sizeof(loop->entries[0]));
+	if (i < loop->n)
+		loop->entries[i].source = NULL;
+}
+
+static void close_gaps(struct loop *loop)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < loop->n; i++)
+		if (loop->entries[i].source)
+			loop->entries[n++] = loop->entries[i];
+	loop->n = n;
 }
 
 /* -- Timers ------------------------------------------------------------------------------ */
@@ -198,6 +206,7 @@ static uint64_t ask(struct loop *loop)
 {
 	uint64_t until = LOOP_NEVER;
 
+	close_gaps(loop);
 	loop->polls[0] = (struct pollfd){.fd = loop->bell, .events = POLLIN};
 	loop->n_polls = 1;
 	for (unsigned i = 0; i < loop->n; i++) {
@@ -244,23 +253,25 @@ static void hush(struct loop *loop)
 		abort();
 }
 
-static void serve(const struct loop *loop, const struct entry *e, uint64_t now)
+/* Copies: what is served may add others, and then the arrays are elsewhere. */
+static void serve(const struct loop *loop, struct entry e, uint64_t now)
 {
-	static const struct pollfd none = {.fd = -1};
-	const struct pollfd *p = e->poll == NO_POLL ? &none : &loop->polls[e->poll];
+	const struct pollfd p = e.poll == NO_POLL ? (struct pollfd){.fd = -1} : loop->polls[e.poll];
 
-	if (p->revents || e->until <= now)
-		e->source->serve(e->source->ctx, p);
+	if (e.source && (p.revents || e.until <= now))
+		e.source->serve(e.source->ctx, &p);
 }
 
 void loop_once(struct loop *loop)
 {
 	uint64_t now;
+	unsigned n;
 
 	sleep_until(loop, plan_sleep(loop, ask(loop)));
 	hush(loop);
+	n = loop->n; /* were asked */
 	fire_timers(loop);
 	now = loop_now();
-	for (unsigned i = 0; i < loop->n; i++)
-		serve(loop, &loop->entries[i], now);
+	for (unsigned i = 0; i < n; i++)
+		serve(loop, loop->entries[i], now);
 }

@@ -53,8 +53,8 @@ struct loop_timer {
 int loop_create(struct loop **loop, struct err *err);
 void loop_destroy(struct loop *loop); /* its timers have ended, or are not set any more; NULL is fine */
 
-/* Sources are served in the order in which they were added. Not from a source's functions. 0 or -ENOMEM; removing one that is not
- * there is fine. */
+/* Sources are served in the order in which they were added. Not from prepare(); one that is added while others are served is asked before
+ * the next wait, and one that is removed is not served any more. 0 or -ENOMEM; removing one that is not there is fine. */
 int loop_add(struct loop *loop, const struct loop_source *source);
 void loop_remove(struct loop *loop, const struct loop_source *source);
 

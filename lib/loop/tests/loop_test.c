@@ -269,6 +269,49 @@ static void *ring(void *arg)
 	return NULL;
 }
 
+/* -- Others come and go while one is served ------------------------------------------ */
+
+static struct end victim, comers[32];
+
+static void turn_over(void *ctx, const struct pollfd *p)
+{
+	(void)ctx;
+	loop_remove(loop, &victim.source);
+	for (unsigned i = 0; i < 32; i++) {
+		comers[i] = make_end('n', -1, 0);
+		comers[i].until = 0;
+		add(&comers[i]);
+	}
+	say(p->revents == POLLOUT ? 't' : '?');
+}
+
+static void test_turnover(void)
+{
+	struct end first = make_end('f', -1, POLLOUT), last = make_end('l', -1, 0);
+	unsigned n = 0;
+	int p[2];
+
+	if (!ok(pipe(p) == 0, "a pipe"))
+		return;
+	victim = make_end('v', -1, 0);
+	victim.until = last.until = 0;
+	first.fd = p[1];
+	add(&first), add(&victim), add(&last);
+	first.source.serve = turn_over;
+	hush(), loop_once(loop);
+	is_str(said, "tl", "of two that are due the one that was removed is not served, and those that came are not asked yet");
+	loop_remove(loop, &first.source);
+	hush(), loop_once(loop);
+	for (const char *s = said; *s; s++)
+		n += *s == 'n';
+	ok(said[0] == 'l' && n == 32, "but in the next round");
+	for (unsigned i = 0; i < 32; i++)
+		loop_remove(loop, &comers[i].source);
+	loop_remove(loop, &last.source);
+	close(p[0]);
+	close(p[1]);
+}
+
 static void test_threads(void)
 {
 	pthread_t thread;
@@ -291,6 +334,7 @@ int main(void)
 		return done_testing();
 	test_sources();
 	test_many();
+	test_turnover();
 	test_timers();
 	test_busy();
 	test_threads();
