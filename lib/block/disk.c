@@ -89,7 +89,7 @@ static int open_disk(struct disk *disk, const struct disk_config *config,
 	int rc;
 
 	disk->held = config->handed_over ? FILE_FIRST : FILE_ALL;
-	rc = image_open(&image, config, disk->held, err);
+	rc = image_open(&image, config, disk->held, 0, err);
 	if (rc < 0)
 		return rc;
 	disk->node = image.node;

@@ -5,7 +5,9 @@
  * Opening checks all that can be wrong with a file while there is a person to tell: that it is there, is a file,
  * may be used, and that nobody else writes to it. The lock is an open-file-description lock on the whole file: shared
  * for a readonly disk, exclusive otherwise. It goes away with the descriptor, however the process ends, and other
- * programs that lock disk images the same way (QEMU does) see it.
+ * programs that lock disk images see it. A shared lock is that of QEMU's readers, byte by byte, so that they and we may read
+ * at the same time: each use of an image has a number, byte 100 + n is locked by who makes it, and byte 200 + n by who
+ * cannot bear that others do (0: read, 1: write, 3: change its size).
  *
  * Flush is fdatasync(). A write that is done is in the host's page cache, so a flush that begins after it covers
  * it, whichever thread does which: that is all the order there is. When fdatasync() fails the kernel may have
@@ -65,40 +67,60 @@ static const struct {
 	off_t at, len;
 } parts[] = {[FILE_ALL] = {0, FILE_SLOTS}, [FILE_FIRST] = {0, 150}, [FILE_REST] = {150, FILE_SLOTS - 150}};
 
+static int lock_bytes(int fd, int request, struct flock *l, short type, off_t at, off_t len)
+{
+	*l = (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = at, .l_len = len};
+	return fcntl(fd, request, l) == 0 ? 0 : errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
+}
+
+/* Shared by readers: takes three bytes, and nobody may have those against which they stand. */
+static int lock_shared(int fd)
+{
+	static const off_t takes[] = {100, 201, 203}, against[] = {200, 101, 103};
+	struct flock l;
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < ARRAY_SIZE(takes); i++)
+		rc = lock_bytes(fd, F_OFD_SETLK, &l, F_RDLCK, takes[i], 1);
+	for (unsigned i = 0; rc == 0 && i < ARRAY_SIZE(against); i++) {
+		rc = lock_bytes(fd, F_OFD_GETLK, &l, F_WRLCK, against[i], 1);
+		if (rc == 0 && l.l_type != F_UNLCK)
+			rc = -EBUSY;
+	}
+	if (rc < 0)
+		lock_bytes(fd, F_OFD_SETLK, &l, F_UNLCK, 0, 300);
+	return rc;
+}
+
 int file_lock(int fd, short type, enum file_part part, struct err *err)
 {
-	struct flock l = {.l_type = type, .l_whence = SEEK_SET,
-			  .l_start = parts[part].at, .l_len = parts[part].len};
+	struct flock l;
+	int rc = type == F_RDLCK ? lock_shared(fd)
+				 : lock_bytes(fd, F_OFD_SETLK, &l, type, parts[part].at, parts[part].len);
 
-	if (fcntl(fd, F_OFD_SETLK, &l) == 0)
+	if (rc == 0)
 		return 0;
-	if (errno == EBADF) /* of a descriptor that came from elsewhere */
+	if (rc == -EBADF) /* of a descriptor that came from elsewhere */
 		return err_set(err, EBADF, type == F_RDLCK ? "is not open to be read" : "is open to be read only");
-	if (errno == EAGAIN || errno == EACCES)
+	if (rc == -EBUSY)
 		return err_set(err, EBUSY, type == F_RDLCK
 			       ? "another lodge (or other program) is writing to it"
 			       : "another lodge (or other program) is using it");
-	return err_sys(err, errno, "cannot lock it");
-}
-
-static int lock_byte(int fd, int request, struct flock *l, short type, unsigned slot)
-{
-	*l = (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = FILE_SLOTS + slot, .l_len = 1};
-	return fcntl(fd, request, l) == 0 ? 0 : errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
+	return rc < 0 ? err_sys(err, -rc, "cannot lock it") : 0;
 }
 
 int file_lock_slot(int fd, short type, unsigned slot)
 {
 	struct flock l;
 
-	return lock_byte(fd, F_OFD_SETLK, &l, type, slot);
+	return lock_bytes(fd, F_OFD_SETLK, &l, type, FILE_SLOTS + slot, 1);
 }
 
 bool file_slot_is_taken(int fd, unsigned slot)
 {
 	struct flock l;
 
-	return lock_byte(fd, F_OFD_GETLK, &l, F_WRLCK, slot) == 0 && l.l_type != F_UNLCK;
+	return lock_bytes(fd, F_OFD_GETLK, &l, F_WRLCK, FILE_SLOTS + slot, 1) == 0 && l.l_type != F_UNLCK;
 }
 
 int file_open_again(int fd)
@@ -277,6 +299,35 @@ static bool read_cached_file(struct node *n, uint64_t at, const struct iovec *io
 	return read_now(of(n), at, iov, n_iov) == len;
 }
 
+/* What is behind the end of a file whose size is no multiple of a sector is zeros. */
+static int status_file(struct node *n, uint64_t at, uint64_t len, struct node_status *s)
+{
+	off_t data = lseek(of(n)->fd, (off_t)at, SEEK_DATA), hole;
+
+	*s = (struct node_status){.len = len, .here = true, .data = true, .has_place = true, .place = at};
+	if ((data < 0 && errno == ENXIO) || (data >= 0 && (uint64_t)data > at)) {
+		s->data = false;
+		s->zero = true;
+		if (data >= 0 && (uint64_t)data - at < len)
+			s->len = (uint64_t)data - at;
+	} else if (data >= 0) {
+		hole = lseek(of(n)->fd, (off_t)at, SEEK_HOLE);
+		if (hole > 0 && (uint64_t)hole > at && (uint64_t)hole - at < len)
+			s->len = (uint64_t)hole - at;
+	}
+	return 0;
+}
+
+static int resize_file(struct node *n, uint64_t size, struct err *err)
+{
+	if (size > INT64_MAX)
+		return err_set(err, EFBIG, "%llu bytes are more than a file can have", (unsigned long long)size);
+	if (ftruncate(of(n)->fd, (off_t)size) < 0 || fsync(of(n)->fd) < 0)
+		return err_sys(err, errno, "changing its size");
+	n->size = size;
+	return 0;
+}
+
 static void close_file(struct node *n)
 {
 	close(of(n)->fd);
@@ -285,7 +336,8 @@ static void close_file(struct node *n)
 
 static const struct node_ops ops = {
 	.read = read_file, .write = write_file, .zero = zero_file, .discard = discard_file,
-	.flush = flush_file, .read_cached = read_cached_file, .close = close_file,
+	.flush = flush_file, .read_cached = read_cached_file, .status = status_file, .resize = resize_file,
+	.close = close_file,
 };
 
 int file_node(struct node **node, int fd, unsigned flags, uint32_t *block, struct err *err)

@@ -43,7 +43,7 @@ const char *const disk_formats[] = {[DISK_RAW] = "raw", [DISK_QCOW2] = "qcow2"};
 /* Where a chain of images begins. */
 struct chain {
 	char dir[PATH_MAX]; /* no link, no last slash */
-	unsigned depth;
+	unsigned depth, how;
 };
 
 static int behind(struct node **node, struct node *file, const char *path, struct chain *chain, struct err *err);
@@ -75,6 +75,8 @@ static int resolve(char real[PATH_MAX], const char *path, const char *name, cons
 	}
 	if (!realpath(joined, real))
 		return err_sys(err, errno, "'%s' behind it", shown);
+	if (chain->how & IMAGE_ANYWHERE)
+		return 0;
 	if (strncmp(real, chain->dir, len) != 0 || real[len] != '/' || strstr(real + len, "/."))
 		return err_set(err, EPERM, "has '%s' behind it: an image leads only to what is in its directory, '%s', or "
 			       "below, and not hidden", real, chain->dir);
@@ -88,7 +90,7 @@ static int open_behind(struct node **node, const char *real, bool is_qcow2, stru
 
 	if (fd < 0)
 		return fd;
-	rc = file_lock(fd, F_RDLCK, FILE_ALL, err);
+	rc = chain->how & IMAGE_UNLOCKED ? 0 : file_lock(fd, F_RDLCK, FILE_ALL, err);
 	if (rc < 0) {
 		close(fd);
 		return rc;
@@ -130,11 +132,11 @@ static int behind(struct node **node, struct node *file, const char *path, struc
 
 /* -- The image itself ------------------------------------------------------------------ */
 
-static int start_chain(struct chain *chain, const char *path, struct err *err)
+static int start_chain(struct chain *chain, const char *path, unsigned how, struct err *err)
 {
 	char *slash;
 
-	*chain = (struct chain){.depth = 0};
+	*chain = (struct chain){.how = how};
 	if (!realpath(path, chain->dir))
 		return err_sys(err, errno, "cannot find out where it is");
 	slash = strrchr(chain->dir, '/');
@@ -151,7 +153,7 @@ static int check_alone(struct node *file, struct err *err)
 	return rc == 0 && name[0] ? err_set(err, ENOTSUP, "has another image behind it, which a guest that runs cannot open") : rc;
 }
 
-static int open_qcow2(struct image *image, int fd, const struct disk_config *config, bool readonly, struct err *err)
+static int open_qcow2(struct image *image, int fd, const struct disk_config *config, unsigned how, bool readonly, struct err *err)
 {
 	struct node *file, *next = NULL;
 	struct chain chain;
@@ -160,8 +162,8 @@ static int open_qcow2(struct image *image, int fd, const struct disk_config *con
 	if (rc < 0)
 		return rc;
 	chain.depth = 0;
-	rc = config->fd > 0 ? check_alone(file, err) : start_chain(&chain, config->path, err);
-	if (rc == 0 && config->fd <= 0)
+	rc = config->fd > 0 ? check_alone(file, err) : start_chain(&chain, config->path, how, err);
+	if (rc == 0 && config->fd <= 0 && !(how & IMAGE_BARE))
 		rc = behind(&next, file, config->path, &chain, err);
 	if (rc < 0) {
 		node_close(file);
@@ -169,7 +171,7 @@ static int open_qcow2(struct image *image, int fd, const struct disk_config *con
 	}
 	image->images = 1 + chain.depth;
 	return qcow2_open(&image->node, &(struct qcow2_config){.file = file, .backing = next, .readonly = readonly,
-							       .path = config->path}, err);
+							       .path = config->path, .unchecked = how & IMAGE_UNCHECKED}, err);
 }
 
 static int check_raw(const struct node *n, bool is_said, bool is_qcow2, struct err *err)
@@ -185,12 +187,13 @@ static int check_raw(const struct node *n, bool is_said, bool is_qcow2, struct e
 	return 0;
 }
 
-static int open_raw(struct image *image, int fd, bool readonly, bool is_said, struct err *err)
+static int open_raw(struct image *image, int fd, unsigned how, bool readonly, bool is_said, struct err *err)
 {
-	int rc = file_node(&image->node, fd, readonly ? FILE_READONLY : 0, &image->block, err);
+	int rc = file_node(&image->node, fd, (readonly ? FILE_READONLY : 0) | (how & IMAGE_ODD ? FILE_GROWS : 0), &image->block,
+			   err);
 
 	image->images = 1;
-	if (rc == 0)
+	if (rc == 0 && !(how & IMAGE_ODD))
 		rc = check_raw(image->node, is_said, image->node->size >= 4 && qcow2_is(image->node), err);
 	if (rc < 0) {
 		node_close(image->node);
@@ -263,7 +266,7 @@ static int behind_file(struct image *image, int shared, const char *path, struct
 
 	if (rc < 0)
 		return rc;
-	rc = start_chain(&chain, path, err);
+	rc = start_chain(&chain, path, 0, err);
 	if (rc == 0)
 		rc = behind(&image->node, file, path, &chain, err);
 	image->images = chain.depth;
@@ -318,11 +321,11 @@ static int open_copy(int fd, struct err *err)
 	return copy < 0 ? err_sys(err, errno, "a descriptor") : copy;
 }
 
-static int open_file(struct image *image, const struct disk_config *config, enum file_part part, struct err *err)
+static int open_file(struct image *image, const struct disk_config *config, enum file_part part, unsigned how, struct err *err)
 {
 	bool readonly = config->readonly || config->throw_away;
 	scoped_fd int fd = config->fd > 0 ? open_copy(config->fd, err) : file_open(config->path, readonly, err);
-	int rc = fd < 0 ? fd : file_lock(fd, readonly ? F_RDLCK : F_WRLCK, readonly ? FILE_ALL : part, err);
+	int rc = fd < 0 ? fd : how & IMAGE_UNLOCKED ? 0 : file_lock(fd, readonly ? F_RDLCK : F_WRLCK, readonly ? FILE_ALL : part, err);
 
 	if (rc < 0)
 		return rc;
@@ -332,18 +335,50 @@ static int open_file(struct image *image, const struct disk_config *config, enum
 	if (image->format == DISK_QCOW2 && !readonly)
 		image->written = fd;
 	if (image->format == DISK_QCOW2)
-		return open_qcow2(image, keep_fd(&fd), config, readonly, err);
-	return open_raw(image, keep_fd(&fd), readonly, config->format == DISK_RAW, err);
+		return open_qcow2(image, keep_fd(&fd), config, how, readonly, err);
+	return open_raw(image, keep_fd(&fd), how, readonly, config->format == DISK_RAW, err);
 }
 
-int image_open(struct image *image, const struct disk_config *config, enum file_part part, struct err *err)
+int image_open(struct image *image, const struct disk_config *config, enum file_part part, unsigned how, struct err *err)
 {
 	int rc = 0;
 
 	*image = (struct image){.fd = -1, .written = -1, .format = format_of(config)};
 	if (!config->base || !config->base->of_file)
-		rc = open_file(image, config, part, err);
+		rc = open_file(image, config, part, how, err);
 	if (rc == 0 && config->base)
 		rc = put_layers(image, config, err);
 	return rc == 0 && config->throw_away ? throw_away(image, config->path, err) : rc;
+}
+
+/* -- What is behind, without opening it ------------------------------------------------ */
+
+int image_may_have_behind(const char *path, const char *name, const char *format, unsigned how, char real[], struct err *err)
+{
+	char shown[1024];
+	struct chain chain;
+	int rc = start_chain(&chain, path, how, err);
+
+	snprintf(shown, sizeof(shown), "%s", name);
+	err_printable(shown);
+	if (rc == 0)
+		rc = check_name(shown, format, err);
+	return rc < 0 ? rc : resolve(real, path, name, shown, &chain, err);
+}
+
+int image_behind(const char *path, unsigned how, char real[], enum disk_format *format, struct err *err)
+{
+	char name[1024], said[16];
+	struct node *file;
+	int fd = file_open(path, true, err), rc;
+
+	if (fd < 0 || (rc = file_node(&file, fd, FILE_READONLY | FILE_GROWS, NULL, err)) < 0)
+		return fd < 0 ? fd : rc;
+	rc = qcow2_backing(file, name, said, err);
+	node_close(file);
+	real[0] = 0;
+	if (rc < 0 || !name[0])
+		return rc;
+	*format = said[0] == 'q' ? DISK_QCOW2 : DISK_RAW;
+	return image_may_have_behind(path, name, said, how, real, err);
 }

@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From an image's name to a node: its file, locked, its format, and what is behind it. lib/block's own.
+ * From an image's name to a node: its file, locked, its format, and what is behind it. For lib/block, and for lodge-img, which
+ * has images and no disks:
+ *
+ *	struct image image;
+ *	rc = image_open(&image, &(struct disk_config){.path = "a.qcow2", .readonly = true}, FILE_ALL, IMAGE_ODD, &err);
+ *	... image.node ...
+ *	node_close(image.node);
  */
 #ifndef BLOCK_IMAGE_H
 #define BLOCK_IMAGE_H
@@ -22,7 +28,21 @@ struct image {
 	unsigned images;         /* it and those behind it */
 };
 
-/* With its lock, of which `part` is taken if it is written. The node is whole or NULL. */
-int image_open(struct image *image, const struct disk_config *config, enum file_part part, struct err *err);
+enum {
+	IMAGE_UNLOCKED = 1,  /* it takes no locks: somebody may write it meanwhile */
+	IMAGE_BARE = 2,      /* what is behind it is not opened, and reads as zeros */
+	IMAGE_UNCHECKED = 4, /* it may be damaged: for qcow2_check() */
+	IMAGE_ODD = 8,       /* a raw one of any size, also of none, and whatever it begins with */
+	IMAGE_ANYWHERE = 16, /* what is behind it may be in any directory */
+};
+
+/* With its lock, of which `part` is taken if it is written. `how`: of those above. The node is whole or NULL. */
+int image_open(struct image *image, const struct disk_config *config, enum file_part part, unsigned how, struct err *err);
+
+/* The whole name and the format of what is behind a qcow2 image, if we would open that; "": nothing is. */
+int image_behind(const char *path, unsigned how, char real[], enum disk_format *format, struct err *err);
+
+/* The same for a name that the image does not have yet. */
+int image_may_have_behind(const char *path, const char *name, const char *format, unsigned how, char real[], struct err *err);
 
 #endif

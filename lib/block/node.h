@@ -21,7 +21,20 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+struct err;
 struct node;
+
+/* What is at a place; of so many bytes from there on the same can be said. */
+struct node_status {
+	uint64_t len;
+	bool here;      /* this node says what it is, or one behind it: depth */
+	bool data;      /* it was written */
+	bool zero;      /* it reads as zeros */
+	bool packed;    /* data, and compressed */
+	bool has_place; /* the bytes are in the file, from `place` on */
+	uint64_t place;
+	unsigned depth; /* 0: the node itself */
+};
 
 struct node_ops {
 	/* All of the iov, which may be changed. */
@@ -33,6 +46,10 @@ struct node_ops {
 	int (*flush)(struct node *n);
 	/* `len` bytes if the host has them cached: never waits. Otherwise false, and the iov's bytes may be anything. */
 	bool (*read_cached)(struct node *n, uint64_t at, const struct iovec *iov, unsigned n_iov, uint64_t len);
+	/* Of up to len bytes, which are inside of `size`. */
+	int (*status)(struct node *n, uint64_t at, uint64_t len, struct node_status *status);
+	/* Makes it longer, by zeros, or shorter. No other request is under way; lasting when it has ended. */
+	int (*resize)(struct node *n, uint64_t size, struct err *err);
 	/* Without a flush. */
 	void (*close)(struct node *n);
 };

@@ -43,7 +43,7 @@
  *
  * Left out: encryption, external data files, extended L2 entries, which are refused by name; dirty bitmaps, which
  * are struck out when the image is written, as their form demands; a dirty bit (lazy refcounts), with which an image can
- * be read and not written; writing compressed clusters.
+ * be read and not written until a check has counted it. docs/qcow2.md says how all this is known to hold.
  */
 #ifndef BLOCK_QCOW2_H
 #define BLOCK_QCOW2_H
@@ -59,6 +59,7 @@ struct qcow2_config {
 	struct node *file;    /* is taken over, whatever comes */
 	struct node *backing; /* the same, or NULL: the image has none */
 	bool readonly;
+	bool unchecked;       /* its counts may be wrong, and it may be marked so: for qcow2_check() */
 	const char *path;     /* for sentences */
 	unsigned pages;       /* of metadata in memory, a power of two; 0: 2 MiB */
 	/* What a snapshot has, of a file that somebody else may write meanwhile: readonly. 0: what the disk is now. */
@@ -83,6 +84,8 @@ struct qcow2_new {
 	unsigned version;      /* 2 or 3 */
 	unsigned cluster_bits; /* 9 to 21 */
 	unsigned order;        /* refcounts of 2^order bits, 0 to 6 */
+	bool lazy; /* says that others may keep counts up late, which we do not */
+	bool zstd; /* what is compressed is, by that */
 	const char *backing, *backing_format;
 };
 
@@ -90,6 +93,43 @@ struct qcow2_new {
 
 /* Writes it. The file stays the caller's. */
 int qcow2_create(struct node *file, const struct qcow2_new *new, struct err *err);
+
+/* -- What it is, and other forms of it: no other request is under way ---------------------- */
+
+struct qcow2_form {
+	unsigned version, order;
+	uint64_t cluster;
+	bool zstd, dirty, corrupt, lazy;
+};
+
+/* How it is written down. */
+void qcow2_form(struct node *node, struct qcow2_form *form);
+
+/* A whole cluster, which goes compressed into the file if it gets smaller by that; behind the disk's end are zeros. Any thread. */
+int qcow2_write_packed(struct node *node, uint64_t at, void *bytes);
+
+/* All clusters have a place in the file, and read as they did. `full`: of which the host has the room. */
+int qcow2_allocate(struct node *node, bool full, struct err *err);
+
+/* Nothing is its own any more: all is what is behind it, or zeros. */
+int qcow2_empty(struct node *node, struct err *err);
+
+/* Another image is behind it from here on, or none (NULL). What is open behind it stays. */
+int qcow2_set_backing(struct node *node, const char *name, const char *format, struct err *err);
+
+/* What a check found, and what of it was mended. Counts of clusters, or of entries that lead nowhere. */
+struct qcow2_check {
+	uint64_t corruptions, leaks, corruptions_fixed, leaks_fixed;
+	uint64_t end; /* first byte of the file behind all that is used */
+	uint64_t total, allocated, fragmented, packed; /* of the disk's clusters */
+};
+
+enum qcow2_mend { QCOW2_MEND_NOTHING, QCOW2_MEND_LEAKS, QCOW2_MEND_ALL };
+
+/* Looks at all of an image but the data, and mends it if it is to, which never makes it worse. `say` hears of the first
+ * faults, a line each; or NULL. 0 if it came to its end, whatever it found. */
+int qcow2_check(struct node *node, enum qcow2_mend mend, struct qcow2_check *found, void (*say)(const char *line),
+		struct err *err);
 
 /* -- Snapshots: no other request is under way -------------------------------------------- */
 
@@ -106,5 +146,17 @@ int qcow2_snapshot_tree(struct node *node, const char *name, struct qcow2_tree *
 /* How many there are, and what the first, second, ... is called. */
 unsigned qcow2_snapshots(struct node *node);
 const char *qcow2_snapshot_name(struct node *node, unsigned i);
+
+/* More of it. Strings are the node's, and a stranger's. */
+struct qcow2_snapshot {
+	const char *id, *name;
+	uint64_t disk_size; /* 0: nobody knows */
+	uint32_t seconds, ns; /* when, since 1970 */
+	uint64_t clock;     /* the guest's, in ns */
+	uint64_t state_len; /* bytes of a machine's state that are with it */
+	uint64_t icount;    /* UINT64_MAX: none */
+};
+
+void qcow2_snapshot_look(struct node *node, unsigned i, struct qcow2_snapshot *snapshot);
 
 #endif

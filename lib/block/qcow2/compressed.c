@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Compressed clusters, which other tools write and we read. An entry says
+ * Compressed clusters. An entry says
  *
  *	bits 0 to x - 1      at which byte of the file, whatever the cluster
  *	bits x to 61         how many sectors more than the one it begins in
@@ -9,8 +9,12 @@
  * last sector does.
  *
  * The last one that was unpacked is kept, for a disk is mostly read in order. An entry with the same bits has the same
- * data for as long as the image is open, because we write none.
+ * data until something compressed is written, which forgets it.
+ *
+ * A cluster is written compressed only when whole. Its data goes behind the last that was: a cluster of the file is counted once for each
+ * that has bytes in it (room_take()). The rules of qcow2.h are the same: counted and there before the map leads to it.
  */
+#include "block/qcow2.h"
 #include "block/qcow2/inside.h"
 
 #include "base/scoped.h"
@@ -99,4 +103,102 @@ int packed_read(struct qcow2 *q, uint64_t entry, uint64_t from, struct iovec *io
 		from += iov[i].iov_len;
 	}
 	return rc;
+}
+
+/* -- Writing --------------------------------------------------------------------------- */
+
+uint64_t packed_entry(const struct qcow2 *q, uint64_t at, uint64_t len)
+{
+	unsigned x = 62 - (q->cluster_bits - 8);
+
+	if (at >> x)
+		return 0;
+	return ENTRY_COMPRESSED | ((at & 511) + len - 1) / 512 << x | at;
+}
+
+static int deflate_cluster(const struct qcow2 *q, const uint8_t *bytes, uint8_t *packed, size_t *len)
+{
+	z_stream z = {.next_in = (uint8_t *)bytes, .avail_in = (uInt)q->cluster, .next_out = packed,
+		      .avail_out = (uInt)q->cluster - 1};
+	int rc = deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY);
+
+	if (rc != Z_OK)
+		return -ENOMEM;
+	rc = deflate(&z, Z_FINISH);
+	*len = rc == Z_STREAM_END ? z.total_out : 0;
+	deflateEnd(&z);
+	return 0;
+}
+
+int pack(const struct qcow2 *q, const uint8_t *bytes, uint8_t *packed, size_t *len)
+{
+	size_t rc;
+
+	if (!q->zstd)
+		return deflate_cluster(q, bytes, packed, len);
+	rc = ZSTD_compress(packed, q->cluster - 1, bytes, q->cluster, ZSTD_CLEVEL_DEFAULT);
+	*len = ZSTD_isError(rc) ? 0 : rc;
+	return 0;
+}
+
+static int take_room(struct qcow2 *q, uint64_t cluster, size_t len, uint64_t *at, uint64_t *entry)
+{
+	int rc;
+
+	scoped_lock(&q->lock);
+	rc = map_prepare(q, cluster);
+	if (rc == 0)
+		rc = room_take(q, len, at);
+	if (rc < 0)
+		return rc;
+	*entry = packed_entry(q, *at, len);
+	return *entry ? 0 : -EFBIG;
+}
+
+static int lead_there(struct qcow2 *q, uint64_t cluster, uint64_t entry)
+{
+	uint64_t done = 0;
+	int rc;
+
+	pthread_mutex_lock(&q->unpacked_lock);
+	q->unpacked_is = 0;
+	pthread_mutex_unlock(&q->unpacked_lock);
+	scoped_lock(&q->lock);
+	rc = map_set(q, cluster, 1, entry, &done);
+	return rc;
+}
+
+static int write_packed(struct qcow2 *q, uint64_t at, const uint8_t *packed, size_t len)
+{
+	uint64_t place, entry;
+	struct claim c;
+	int rc;
+
+	claim_clusters(q, &c, at, q->cluster, true);
+	rc = take_room(q, at >> q->cluster_bits, len, &place, &entry);
+	if (rc == 0)
+		rc = node_put(q->file, place, packed, len);
+	if (rc == 0)
+		rc = lead_there(q, at >> q->cluster_bits, entry); /* if not, what was taken is a leak */
+	release_clusters(q, &c);
+	return rc;
+}
+
+int qcow2_write_packed(struct node *n, uint64_t at, void *bytes)
+{
+	struct qcow2 *q = qcow2_of(n);
+	scoped_mem uint8_t *packed = malloc(q->cluster);
+	size_t len = 0;
+	int rc = packed ? pack(q, bytes, packed, &len) : -ENOMEM;
+
+	if (rc == 0) {
+		scoped_lock(&q->lock);
+		rc = begin_writing(q);
+	}
+	if (rc < 0)
+		return rc;
+	if (len)
+		return write_packed(q, at, packed, len);
+	len = n->size - at < q->cluster ? n->size - at : q->cluster;
+	return write_qcow2(n, at, &(struct iovec){bytes, len}, 1);
 }

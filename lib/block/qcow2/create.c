@@ -85,6 +85,9 @@ static int fill_header(uint8_t *h, const struct qcow2_new *n, const struct plan 
 	if (n->version >= 3) {
 		be32_put(h + AT_ORDER, n->order);
 		be32_put(h + AT_HEADER_LEN, (uint32_t)at);
+		be64_put(h + AT_COMPATIBLE, n->lazy ? COMPATIBLE_LAZY : 0);
+		be64_put(h + AT_INCOMPATIBLE, n->zstd ? INCOMPATIBLE_COMPRESSION : 0);
+		h[AT_COMPRESSION] = n->zstd;
 	}
 	if (!len)
 		return 0;

@@ -22,9 +22,7 @@
 
 /* -- Extensions ------------------------------------------------------------------------ */
 
-/* Calls `see` for each, until it returns true. -EINVAL: they run out of the first cluster. */
-static int each_extension(struct qcow2 *q, bool (*see)(uint32_t type, const uint8_t *bytes, uint32_t len, void *ctx),
-			  void *ctx, struct err *err)
+int header_extensions(struct qcow2 *q, see_extension *see, void *ctx, struct err *err)
 {
 	uint32_t at = q->version >= 3 ? be32_get(q->header + AT_HEADER_LEN) : HEADER_V2;
 	uint64_t backing = be64_get(q->header + AT_BACKING);
@@ -80,7 +78,7 @@ static int refuse_feature(struct qcow2 *q, unsigned bit, struct err *err)
 	if (bit < sizeof(features) / sizeof(features[0]) && features[bit])
 		snprintf(f.name, sizeof(f.name), "%s", features[bit]);
 	else
-		each_extension(q, see_features, &f, NULL);
+		header_extensions(q, see_features, &f, NULL);
 	err_printable(f.name);
 	return err_set(err, ENOTSUP, "needs qcow2 feature %u%s%s%s, which lodge does not have", bit,
 		       f.name[0] ? " (" : "", f.name, f.name[0] ? ")" : "");
@@ -120,7 +118,7 @@ int header_backing(struct qcow2 *q, char name[BACKING_NAME_MAX + 1], char format
 	name[len] = 0;
 	if (strlen(name) != len)
 		return err_set(err, EINVAL, "is damaged: its backing file's name has a 0 in it");
-	return each_extension(q, see_format, &(struct format){format, 16}, err);
+	return header_extensions(q, see_format, &(struct format){format, 16}, err);
 }
 
 /* -- Reading ------------------------------------------------------------------------- */
@@ -136,11 +134,11 @@ static int check_features(struct qcow2 *q, struct err *err)
 			       (unsigned long long)q->cluster);
 	if (unknown)
 		return refuse_feature(q, (unsigned)__builtin_ctzll(unknown), err);
-	if ((wanted & INCOMPATIBLE_DIRTY) && !q->node.readonly)
+	if ((wanted & INCOMPATIBLE_DIRTY) && !q->node.readonly && !q->unchecked)
 		return err_set(err, EINVAL, "was not closed, and its refcounts may be wrong (it is marked dirty): "
-			       "`qemu-img check -r all` counts them; readonly=on reads it");
-	if ((wanted & INCOMPATIBLE_CORRUPT) && !q->node.readonly)
-		return err_set(err, EINVAL, "is marked corrupt: `qemu-img check -r all` may repair it; "
+			       "`lodge-img check -r all` counts them; readonly=on reads it");
+	if ((wanted & INCOMPATIBLE_CORRUPT) && !q->node.readonly && !q->unchecked)
+		return err_set(err, EINVAL, "is marked corrupt: `lodge-img check -r all` may repair it; "
 			       "readonly=on reads it");
 	q->order = be32_get(q->header + AT_ORDER);
 	if (q->order > 6)

@@ -11,6 +11,11 @@
  *	compressed.c   clusters that are compressed
  *	snapshot.c     internal snapshots
  *	create.c       new images
+ *	status.c       what it says of itself
+ *	resize.c       another size, nothing of its own, all of it allocated
+ *	backing.c      another image behind it
+ *	check.c        what is used, beside what is counted
+ *	repair.c       mends that
  */
 #ifndef BLOCK_QCOW2_INSIDE_H
 #define BLOCK_QCOW2_INSIDE_H
@@ -38,6 +43,8 @@ enum header_at {
 #define INCOMPATIBLE_DIRTY       (UINT64_C(1) << 0)
 #define INCOMPATIBLE_CORRUPT     (UINT64_C(1) << 1)
 #define INCOMPATIBLE_COMPRESSION (UINT64_C(1) << 3)
+
+#define COMPATIBLE_LAZY          (UINT64_C(1) << 0)
 
 #define EXTENSION_BACKING_FORMAT 0xe2792acau
 #define EXTENSION_FEATURES       0x6803f857u
@@ -118,6 +125,7 @@ struct qcow2 {
 	uint64_t cluster;                      /* in bytes */
 	unsigned unit;                         /* of a page, in bytes */
 	bool zstd;
+	bool unchecked;      /* nobody has looked at its counts yet */
 	bool virgin_is_zero; /* what was never written of the file is zeros */
 
 	pthread_mutex_t lock; /* of all below */
@@ -134,6 +142,7 @@ struct qcow2 {
 	struct snapshot *snapshots;
 	unsigned n_snapshots;
 	uint32_t snapshots_len; /* of their table, in bytes */
+	uint64_t pack_at; /* where the next compressed data may go on in a cluster that has some; 0: in none */
 	bool building;  /* a snapshot: pages may be written in any order */
 	bool started;   /* something was written */
 	bool corrupt;   /* nothing is written any more */
@@ -170,6 +179,10 @@ int header_read(struct qcow2 *q, const struct qcow2_tree *tree, struct err *err)
 
 /* The backing file's name and format: 0 if there is none. */
 int header_backing(struct qcow2 *q, char name[BACKING_NAME_MAX + 1], char format[16], struct err *err);
+
+/* Calls `see` for each extension of the header, until it returns true. -EINVAL: they run out of the first cluster. */
+typedef bool see_extension(uint32_t type, const uint8_t *bytes, uint32_t len, void *ctx);
+int header_extensions(struct qcow2 *q, see_extension *see, void *ctx, struct err *err);
 
 /* Writes the first sector with what has changed: all of it or nothing. Lock held. */
 int header_write(struct qcow2 *q);
@@ -233,6 +246,20 @@ void clusters_give_back(struct qcow2 *q, struct extent e);
 /* Those that nothing leads to any more, as soon as the disk knows that. */
 void clusters_free(struct qcow2 *q, struct extent e);
 
+/* A new value for a count, whatever it was. */
+int refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t count);
+
+/* The count of a cluster in the bytes of its block. */
+uint64_t count_in(const struct qcow2 *q, const uint8_t *block, uint64_t cluster);
+void count_into(const struct qcow2 *q, uint8_t *block, uint64_t cluster, uint64_t count);
+
+/* Bits of a cluster's number that say which count of a block it has; the most that one can say. */
+unsigned block_bits(const struct qcow2 *q);
+uint64_t count_max(const struct qcow2 *q);
+
+/* Room for so many compressed bytes, less than a cluster, that is counted. */
+int room_take(struct qcow2 *q, uint64_t len, uint64_t *at);
+
 /* Whether what the image says of its own tables can be: before it is written. */
 int refcounts_check(struct qcow2 *q, struct err *err);
 
@@ -266,7 +293,10 @@ int map_prepare(struct qcow2 *q, uint64_t cluster);
  * freed. *done of them are set if it fails. */
 int map_set(struct qcow2 *q, uint64_t cluster, uint64_t n, uint64_t entry, uint64_t *done);
 
-/* What an entry leads to; n is 0 if nothing. */
+/* What an entry leads to, n is 0 if nothing; false: it cannot be. */
+bool entry_place(const struct qcow2 *q, uint64_t entry, struct extent *e);
+
+/* The same, and what cannot be is said, once. */
 int entry_extent(struct qcow2 *q, uint64_t entry, struct extent *e);
 
 static inline enum what entry_what(const struct qcow2 *q, uint64_t entry)
@@ -286,14 +316,37 @@ int packed_read(struct qcow2 *q, uint64_t entry, uint64_t from, struct iovec *io
 /* Where it is in the file. */
 void packed_place(const struct qcow2 *q, uint64_t entry, uint64_t *at, uint64_t *len);
 
+/* An entry for compressed data; 0: no entry can lead there. */
+uint64_t packed_entry(const struct qcow2 *q, uint64_t at, uint64_t len);
+
+/* Compresses a cluster into less than one. *len: 0 if it cannot. */
+int pack(const struct qcow2 *q, const uint8_t *bytes, uint8_t *packed, size_t *len);
+
 /* -- snapshot.c ---------------------------------------------------------------------- */
 
 int snapshots_read(struct qcow2 *q, struct err *err);
 void snapshots_fini(struct snapshot *snapshots, unsigned n);
 
+struct qcow2_snapshot;
+void snapshot_look(const struct snapshot *from, struct qcow2_snapshot *s);
+
 /* -- io.c ---------------------------------------------------------------------------- */
 
 extern const struct node_ops qcow2_ops;
+
+int write_qcow2(struct node *n, uint64_t at, struct iovec *iov, unsigned n_iov);
+int zero_qcow2(struct node *n, uint64_t at, uint64_t len);
+
+/* Lock not held: clusters of the guest are where they are, until they are released. */
+void claim_clusters(struct qcow2 *q, struct claim *c, uint64_t at, uint64_t len, bool alone);
+void release_clusters(struct qcow2 *q, struct claim *c);
+
+/* -- status.c, resize.c --------------------------------------------------------------- */
+
+int status_qcow2(struct node *n, uint64_t at, uint64_t len, struct node_status *s);
+int resize_qcow2(struct node *n, uint64_t size, struct err *err);
+
+/* -- io.c, too ------------------------------------------------------------------------- */
 
 /* Before the first change: features that we do not keep up are struck out. Lock held. */
 int begin_writing(struct qcow2 *q);

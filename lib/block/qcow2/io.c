@@ -41,7 +41,7 @@ static bool must_wait(const struct qcow2 *q, const struct claim *c)
 	return false;
 }
 
-static void claim(struct qcow2 *q, struct claim *c, uint64_t at, uint64_t len, bool alone)
+void claim_clusters(struct qcow2 *q, struct claim *c, uint64_t at, uint64_t len, bool alone)
 {
 	scoped_lock(&q->lock);
 	*c = (struct claim){.first = at >> q->cluster_bits, .last = (at + len - 1) >> q->cluster_bits,
@@ -53,7 +53,7 @@ static void claim(struct qcow2 *q, struct claim *c, uint64_t at, uint64_t len, b
 		pthread_cond_wait(&q->released, &q->lock);
 }
 
-static void release(struct qcow2 *q, struct claim *c)
+void release_clusters(struct qcow2 *q, struct claim *c)
 {
 	scoped_lock(&q->lock);
 	struct claim **link = &q->claims;
@@ -157,9 +157,9 @@ static int read_qcow2(struct node *n, uint64_t at, struct iovec *iov, unsigned n
 	struct claim c;
 	int rc;
 
-	claim(q, &c, at, iov_length(iov, n_iov), false);
+	claim_clusters(q, &c, at, iov_length(iov, n_iov), false);
 	rc = read_claimed(q, at, iov, n_iov);
-	release(q, &c);
+	release_clusters(q, &c);
 	return rc;
 }
 
@@ -312,8 +312,8 @@ static int write_claimed(struct qcow2 *q, struct claim *c, uint64_t at, struct i
 		} else if (c->alone) {
 			rc = write_moved(q, &run, at, &len, &iov, &n_iov);
 		} else {
-			release(q, c);
-			claim(q, c, at, left, true);
+			release_clusters(q, c);
+			claim_clusters(q, c, at, left, true);
 			continue;
 		}
 		at += len;
@@ -322,7 +322,7 @@ static int write_claimed(struct qcow2 *q, struct claim *c, uint64_t at, struct i
 	return rc;
 }
 
-static int write_qcow2(struct node *n, uint64_t at, struct iovec *iov, unsigned n_iov)
+int write_qcow2(struct node *n, uint64_t at, struct iovec *iov, unsigned n_iov)
 {
 	struct qcow2 *q = qcow2_of(n);
 	struct claim c;
@@ -330,9 +330,9 @@ static int write_qcow2(struct node *n, uint64_t at, struct iovec *iov, unsigned 
 
 	if (rc < 0)
 		return rc;
-	claim(q, &c, at, iov_length(iov, n_iov), false);
+	claim_clusters(q, &c, at, iov_length(iov, n_iov), false);
 	rc = write_claimed(q, &c, at, iov, n_iov);
-	release(q, &c);
+	release_clusters(q, &c);
 	return rc;
 }
 
@@ -411,7 +411,7 @@ static int clear_range(struct node *n, enum clearing why, uint64_t at, uint64_t 
 
 	if (rc < 0)
 		return rc;
-	claim(q, &c, at, len, true);
+	claim_clusters(q, &c, at, len, true);
 	while (rc == 0 && len) {
 		uint64_t part = next_part(q, at, len);
 
@@ -419,11 +419,11 @@ static int clear_range(struct node *n, enum clearing why, uint64_t at, uint64_t 
 		at += part;
 		len -= part;
 	}
-	release(q, &c);
+	release_clusters(q, &c);
 	return rc;
 }
 
-static int zero_qcow2(struct node *n, uint64_t at, uint64_t len)
+int zero_qcow2(struct node *n, uint64_t at, uint64_t len)
 {
 	return clear_range(n, ZERO, at, len);
 }
@@ -471,5 +471,6 @@ static void close_qcow2(struct node *n)
 
 const struct node_ops qcow2_ops = {
 	.read = read_qcow2, .write = write_qcow2, .zero = zero_qcow2, .discard = discard_qcow2,
-	.flush = flush_qcow2, .read_cached = read_cached, .close = close_qcow2,
+	.flush = flush_qcow2, .read_cached = read_cached, .status = status_qcow2, .resize = resize_qcow2,
+	.close = close_qcow2,
 };

@@ -27,7 +27,7 @@ static int find_entry(struct qcow2 *q, uint64_t cluster, uint64_t *at)
 	return 0;
 }
 
-int entry_extent(struct qcow2 *q, uint64_t entry, struct extent *e)
+bool entry_place(const struct qcow2 *q, uint64_t entry, struct extent *e)
 {
 	uint64_t at = entry & ENTRY_OFFSET, len = q->cluster;
 
@@ -35,14 +35,25 @@ int entry_extent(struct qcow2 *q, uint64_t entry, struct extent *e)
 	if (entry_what(q, entry) == PACKED)
 		packed_place(q, entry, &at, &len);
 	else if (!at)
-		return 0;
+		return true;
 	else if (!is_cluster(q, at))
-		return corrupt(q, "data is at byte %llu, where no cluster is", (unsigned long long)at);
+		return false;
 	e->first = at >> q->cluster_bits;
 	e->n = ((at + len - 1) >> q->cluster_bits) - e->first + 1;
-	if (e->first == 0 || e->first >= q->end || e->n > q->end - e->first)
-		return corrupt(q, "compressed data is at byte %llu, outside of the file", (unsigned long long)at);
-	return 0;
+	return e->first && e->first < q->end && e->n <= q->end - e->first;
+}
+
+int entry_extent(struct qcow2 *q, uint64_t entry, struct extent *e)
+{
+	uint64_t at = entry & ENTRY_OFFSET, len;
+
+	if (entry_place(q, entry, e))
+		return 0;
+	*e = (struct extent){0, 0};
+	if (entry_what(q, entry) != PACKED)
+		return corrupt(q, "data is at byte %llu, where no cluster is", (unsigned long long)at);
+	packed_place(q, entry, &at, &len);
+	return corrupt(q, "compressed data is at byte %llu, outside of the file", (unsigned long long)at);
 }
 
 /* -- Finding --------------------------------------------------------------------------- */

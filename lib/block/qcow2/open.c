@@ -39,7 +39,7 @@ static int open_it(struct qcow2 *q, const struct qcow2_config *config, struct er
 	if (cache_init(&q->cache, config->pages ? config->pages : (unsigned)(CACHE_BYTES / q->unit)) < 0)
 		return err_set(err, ENOMEM, "out of memory");
 	rc = snapshots_read(q, err);
-	return rc < 0 || q->node.readonly ? rc : refcounts_check(q, err);
+	return rc < 0 || q->node.readonly || q->unchecked ? rc : refcounts_check(q, err);
 }
 
 int qcow2_open(struct node **node, const struct qcow2_config *config, struct err *err)
@@ -55,6 +55,7 @@ int qcow2_open(struct node **node, const struct qcow2_config *config, struct err
 	}
 	q->backing = config->backing;
 	q->node.readonly = config->readonly;
+	q->unchecked = config->unchecked;
 	rc = open_it(q, config, err);
 	if (rc < 0)
 		node_close(&q->node);

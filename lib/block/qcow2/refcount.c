@@ -18,12 +18,12 @@
 #include <string.h>
 
 /* Bits of a cluster's number that say which count of a block it has. */
-static unsigned block_bits(const struct qcow2 *q)
+unsigned block_bits(const struct qcow2 *q)
 {
 	return q->cluster_bits + 3 - q->order;
 }
 
-static uint64_t count_max(const struct qcow2 *q)
+uint64_t count_max(const struct qcow2 *q)
 {
 	return q->order == 6 ? UINT64_MAX : (UINT64_C(1) << (1u << q->order)) - 1;
 }
@@ -57,6 +57,22 @@ static void put_count(const struct qcow2 *q, uint8_t *at, unsigned shift, uint64
 	case 4: be16_put(at, (uint16_t)count); return;
 	}
 	*at = (uint8_t)((*at & ~(count_max(q) << shift)) | count << shift);
+}
+
+uint64_t count_in(const struct qcow2 *q, const uint8_t *block, uint64_t cluster)
+{
+	unsigned shift;
+	uint64_t byte = place(q, cluster, &shift);
+
+	return get_count(q, block + byte, shift);
+}
+
+void count_into(const struct qcow2 *q, uint8_t *block, uint64_t cluster, uint64_t count)
+{
+	unsigned shift;
+	uint64_t byte = place(q, cluster, &shift);
+
+	put_count(q, block + byte, shift, count);
 }
 
 /* Where its block is; 0: there is none. */
@@ -107,16 +123,12 @@ static void set_end(struct qcow2 *q, uint64_t end)
 static int write_block(struct qcow2 *q, uint64_t i, uint64_t at, struct extent e)
 {
 	scoped_mem uint8_t *bytes = calloc(1, q->cluster);
-	unsigned shift;
 
 	if (!bytes)
 		return -ENOMEM;
 	for (uint64_t c = e.first; c < e.first + e.n; c++)
-		if (c >> block_bits(q) == i) {
-			uint64_t byte = place(q, c, &shift);
-
-			put_count(q, bytes + byte, shift, 1);
-		}
+		if (c >> block_bits(q) == i)
+			count_into(q, bytes, c, 1);
 	cache_forget_cluster(q, at);
 	return node_put(q->file, at, bytes, q->cluster);
 }
@@ -273,6 +285,20 @@ int refcount_add(struct qcow2 *q, uint64_t cluster, int by)
 	return 0;
 }
 
+int refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t count)
+{
+	uint64_t block;
+	uint8_t *bytes;
+	unsigned shift = 0;
+	int rc = need_block(q, cluster, &block);
+
+	if (rc == 0)
+		rc = cache_get(q, REFCOUNTS, block + place(q, cluster, &shift), true, &bytes);
+	if (rc == 0)
+		put_count(q, bytes, shift, count);
+	return rc;
+}
+
 /* -- Taking ---------------------------------------------------------------------------- */
 
 static int count_all(struct qcow2 *q, struct extent e)
@@ -337,8 +363,18 @@ int clusters_take_all(struct qcow2 *q, uint64_t n, struct extent *got)
 	return count_all(q, *got);
 }
 
+/* A cluster that is not used by anything any more takes no compressed data, either. */
+static void stop_packing(struct qcow2 *q, struct extent e)
+{
+	uint64_t c = (q->pack_at - 1) >> q->cluster_bits;
+
+	if (q->pack_at && c >= e.first && c - e.first < e.n)
+		q->pack_at = 0;
+}
+
 void clusters_give_back(struct qcow2 *q, struct extent e)
 {
+	stop_packing(q, e);
 	for (uint64_t i = 0; i < e.n; i++)
 		refcount_add(q, e.first + i, -1); /* at worst it is a leak */
 	if (e.n && e.first < q->hint)
@@ -352,10 +388,40 @@ void clusters_free(struct qcow2 *q, struct extent e)
 
 	if (!e.n)
 		return;
+	stop_packing(q, e);
 	if (last && last->first + last->n == e.first)
 		last->n += e.n;
 	else if (q->n_frees < FREES_MAX || commit(q) == 0)
 		q->frees[q->n_frees++] = e;
+}
+
+/*
+ * Compressed data goes on where the last ended, as long as its cluster can be counted once more; what does not fit ends in the
+ * next cluster, if that is free.
+ */
+int room_take(struct qcow2 *q, uint64_t len, uint64_t *at)
+{
+	uint64_t left = -q->pack_at & (q->cluster - 1), here = q->pack_at >> q->cluster_bits;
+	struct extent e = {.n = 0};
+	bool goes_on = left, fresh;
+	int rc = 0;
+
+	if (len > left) {
+		rc = clusters_take(q, 1, &e, &fresh);
+		goes_on = goes_on && e.first == here + 1;
+	}
+	if (rc == 0 && goes_on) {
+		rc = refcount_add(q, here, 1);
+		goes_on = rc == 0;
+		rc = rc == -ERANGE ? 0 : rc;
+	}
+	if (rc == 0 && !goes_on && !e.n)
+		rc = clusters_take(q, 1, &e, &fresh);
+	if (rc < 0)
+		return rc; /* what was taken is a leak */
+	*at = goes_on ? q->pack_at : e.first << q->cluster_bits;
+	q->pack_at = *at + len;
+	return 0;
 }
 
 /* -- Before the first change ------------------------------------------------------------ */
@@ -371,7 +437,7 @@ static int check_counted(struct qcow2 *q, const char *what, uint64_t at, uint64_
 			return err_set(err, -rc, "is damaged: its refcounts cannot be read");
 		if (!count)
 			return err_set(err, EINVAL, "is damaged: cluster %llu has %s and is not counted; "
-				       "`qemu-img check -r all` may repair it, readonly=on reads it",
+				       "`lodge-img check -r all` may repair it, readonly=on reads it",
 				       (unsigned long long)c, what);
 	}
 	return 0;

@@ -88,6 +88,21 @@ static int parse(struct snapshot *s, const uint8_t *at, uint32_t len, uint32_t e
 	return 0;
 }
 
+/* What was not there when an image was written is 0; an icount that is none, too. */
+void snapshot_look(const struct snapshot *from, struct qcow2_snapshot *s)
+{
+	const uint8_t *raw = from->raw, *more = raw + S_FIXED;
+	uint32_t extra = be32_get(raw + S_EXTRA_LEN);
+
+	*s = (struct qcow2_snapshot){
+		.id = from->id, .name = from->name, .disk_size = from->disk_size, .seconds = be32_get(raw + S_SECONDS),
+		.ns = be32_get(raw + S_NS), .clock = be64_get(raw + S_CLOCK), .state_len = be32_get(raw + S_STATE_LEN),
+	};
+	if (extra >= X_STATE_LEN + 8 && be64_get(more + X_STATE_LEN))
+		s->state_len = be64_get(more + X_STATE_LEN);
+	s->icount = extra >= X_ICOUNT + 8 ? be64_get(more + X_ICOUNT) : UINT64_MAX;
+}
+
 /* The table, as long as it can be; to be freed. */
 static int read_bytes(struct qcow2 *q, uint64_t at, uint8_t **bytes, uint32_t *len, struct err *err)
 {
@@ -230,6 +245,7 @@ struct change {
 	unsigned n;
 	/* where it is to be: */
 	struct table l1, refs;
+	uint64_t size; /* of the disk */
 	struct extent list;
 	uint32_t list_len;
 	struct extent *l2, *blocks; /* one cluster each */
@@ -284,15 +300,17 @@ static int take_refs(struct qcow2 *q, struct change *c)
 static int take_all(struct qcow2 *q, struct change *c)
 {
 	struct extent e;
-	int rc = clusters_take_all(q, clusters_of(q, q->l1.n * UINT64_C(8)), &e);
+	uint64_t need = (c->size - 1) / (q->cluster * l2_n(q)) + 1;
+	uint32_t l1_n = need > q->l1.n ? (uint32_t)need : q->l1.n; /* SAFE: the disk had that size, and find_tree() looked */
+	int rc = clusters_take_all(q, clusters_of(q, l1_n * UINT64_C(8)), &e);
 
-	c->l1 = (struct table){.n = q->l1.n, .at = e.first << q->cluster_bits};
+	c->l1 = (struct table){.n = l1_n, .at = e.first << q->cluster_bits};
 	for (unsigned i = 0; i < c->n; i++)
 		c->list_len += c->snapshots[i].raw_len;
 	if (rc == 0 && c->list_len)
 		rc = clusters_take_all(q, clusters_of(q, c->list_len), &c->list);
 	if (rc == 0)
-		rc = take_some(q, &c->l2, &c->n_l2, count_entries(c->copy, q->l1.n));
+		rc = take_some(q, &c->l2, &c->n_l2, count_entries(c->copy, c->l1.n));
 	return rc < 0 ? rc : take_refs(q, c);
 }
 
@@ -336,7 +354,7 @@ static int uncount_old_list(struct qcow2 *q)
 
 static int count_all(struct qcow2 *q, const struct change *c, const struct table *refs_before)
 {
-	int rc = for_each(q, c->copy, q->l1.n, count_more, NULL);
+	int rc = for_each(q, c->copy, c->l1.n, count_more, NULL);
 
 	for (unsigned i = 0; rc == 0 && i < c->n_drop; i++) {
 		rc = for_each(q, c->drop[i], c->drop[i]->n, count_less, NULL);
@@ -390,7 +408,7 @@ static int write_list(struct qcow2 *q, const struct change *c)
 static int write_tables(struct qcow2 *q, struct change *c)
 {
 	uint32_t used = 0;
-	int rc = for_each(q, c->copy, q->l1.n, write_copy, c);
+	int rc = for_each(q, c->copy, c->l1.n, write_copy, c);
 
 	c->l1.entry = calloc(c->l1.n, 8);
 	if (rc < 0 || !c->l1.entry)
@@ -410,7 +428,9 @@ static int lead_there(struct qcow2 *q, struct change *c)
 
 	if (rc < 0)
 		return rc;
+	be64_put(q->header + AT_SIZE, c->size);
 	be64_put(q->header + AT_L1, c->l1.at);
+	be32_put(q->header + AT_L1_N, c->l1.n);
 	be64_put(q->header + AT_TABLE, q->refs.at);
 	be32_put(q->header + AT_TABLE_CLUSTERS, (uint32_t)clusters_of(q, q->refs.n * UINT64_C(8)));
 	be32_put(q->header + AT_SNAPSHOTS_N, c->n);
@@ -500,6 +520,7 @@ static int make(struct qcow2 *q, struct change *c)
 		free(q->l1.entry);
 		q->l1 = c->l1;
 		c->l1.entry = NULL;
+		q->node.size = c->size;
 		q->snapshots_len = c->list_len;
 		q->hint = 1;
 	} else if (c->decided) {
@@ -514,6 +535,9 @@ static int change(struct qcow2 *q, struct change *c, const char *name, struct er
 {
 	int rc = begin_writing(q);
 
+	if (!c->size)
+		c->size = q->node.size;
+	q->pack_at = 0;
 	if (rc == 0)
 		rc = make(q, c);
 	free(c->l1.entry);
@@ -618,6 +642,18 @@ static int find_tree(struct qcow2 *q, const char *name, unsigned *i, struct tabl
 	return rc < 0 ? err_sys(err, -rc, "'%s', snapshot '%s'", q->path, name) : 0;
 }
 
+/* It may have had another size then. 0: nobody knows. */
+static int check_disk_size(const struct qcow2 *q, const struct snapshot *s, struct err *err)
+{
+	uint64_t covers = q->cluster * l2_n(q);
+
+	if (s->disk_size % 512 == 0 && s->disk_size <= L1_MAX / 8 * covers &&
+	    (!s->disk_size || (s->disk_size - 1) / covers < s->l1_n))
+		return 0;
+	return err_set(err, EINVAL, "'%s' is damaged: its disk had %llu bytes at snapshot '%s', for which an L1 table of %u "
+		       "entries is not enough", q->path, (unsigned long long)s->disk_size, s->name, s->l1_n);
+}
+
 int qcow2_snapshot_apply(struct node *node, const char *name, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(node);
@@ -627,12 +663,11 @@ int qcow2_snapshot_apply(struct node *node, const char *name, struct err *err)
 
 	scoped_lock(&q->lock);
 	rc = find_tree(q, name, &i, &l1, err);
-	if (rc == 0 && q->snapshots[i].disk_size && q->snapshots[i].disk_size != q->node.size)
-		rc = err_set(err, EINVAL, "'%s' has %llu bytes, and had %llu at snapshot '%s'", q->path,
-			     (unsigned long long)q->node.size, (unsigned long long)q->snapshots[i].disk_size, name);
+	if (rc == 0)
+		rc = check_disk_size(q, &q->snapshots[i], err);
 	if (rc == 0)
 		rc = change(q, &(struct change){.copy = &l1, .drop = {&q->l1}, .n_drop = 1, .snapshots = q->snapshots,
-						.n = q->n_snapshots}, name, err);
+						.n = q->n_snapshots, .size = q->snapshots[i].disk_size}, name, err);
 	free(l1.entry);
 	return rc;
 }

@@ -11,6 +11,9 @@
  * image must not be corrupt, and each sector must have what was flushed, or what was written there since. And a
  * host that is full from the nth write on, for some n: no operation may hang or make the image corrupt, and what
  * was flushed is there.
+ *
+ * What a crash has left is mended by a check, and so is an image whose counts and COPIED bits are drawn: afterwards it is clean, and its
+ * bytes are the same.
  */
 #include "base/bytes.h"
 #include "base/err.h"
@@ -44,6 +47,7 @@ static uint32_t rnd(uint32_t below)
 
 struct snap {
 	char name[16];
+	uint32_t size;
 	uint8_t *bytes;
 };
 
@@ -52,6 +56,7 @@ struct moment {
 	unsigned event;
 	bool flushed; /* by events before `after` */
 	unsigned after;
+	uint32_t size;
 	uint8_t *bytes;
 };
 
@@ -61,7 +66,7 @@ struct run {
 	struct ram *file, *behind;
 	struct node *node;
 	uint8_t *model;
-	uint32_t size, serial;
+	uint32_t size, room, serial;
 	struct snap snaps[SNAPS_MAX];
 	unsigned n_snaps, pages;
 	bool many_snaps;
@@ -100,8 +105,8 @@ static void remember(struct run *r, unsigned event, bool flushed)
 		note("moment %u: events %u to %u, flushed %d", r->n_moments - 1, event, r->file->n_events, flushed);
 
 	*m = (struct moment){.event = event, .flushed = flushed, .after = r->file->n_events,
-			     .bytes = malloc(r->size)};
-	memcpy(m->bytes, r->model, r->size);
+			     .size = r->size, .bytes = malloc(r->room)};
+	memcpy(m->bytes, r->model, r->room);
 }
 
 static bool create(struct run *r)
@@ -115,9 +120,12 @@ static bool create(struct run *r)
 	r->many_snaps = r->new.order >= 3;
 	r->size = SECTOR * (1 + rnd(r->new.cluster_bits < 16 ? 200 : 700));
 	r->new.size = r->size;
+	r->new.zstd = r->new.version == 3 && rnd(3) == 0;
+	r->new.lazy = r->new.version == 3 && rnd(3) == 0;
+	r->room = r->size * 2;
 	r->pages = rnd(2) ? 0 : 4u << rnd(3);
 	r->file = ram_create();
-	r->model = calloc(1, r->size);
+	r->model = calloc(1, r->room);
 	if (rnd(2)) {
 		uint32_t len = SECTOR * (1 + rnd(r->size / SECTOR * 3 / 2));
 		uint8_t *bytes = malloc(len);
@@ -167,6 +175,8 @@ static bool is_same(struct run *r, struct node *node, const uint8_t *want, const
 	free(bytes);
 	if (rc < 0)
 		return FAIL(r, "%s: reading: %s", what, strerror(-rc));
+	if (node->size != r->size)
+		return FAIL(r, "%s: %llu bytes", what, (unsigned long long)node->size);
 	return s == r->size ? true : FAIL(r, "%s: the sector at %u differs", what, s);
 }
 
@@ -244,6 +254,59 @@ static bool do_read(struct run *r)
 	return same ? true : FAIL(r, "read of %u at %u: %s", len, at, rc < 0 ? strerror(-rc) : "differs");
 }
 
+/* A cluster, compressed; what it has behind the disk's end are zeros. */
+static bool do_pack(struct run *r)
+{
+	uint32_t cluster = 1u << r->new.cluster_bits, n = (r->size + cluster - 1) / cluster, at = rnd(n) * cluster;
+	uint32_t len = r->size - at < cluster ? r->size - at : cluster;
+	uint8_t *bytes = calloc(1, cluster);
+	int rc;
+
+	fill(r, bytes, rnd(len / SECTOR + 1) * SECTOR); /* and zeros, which shrink */
+	if (verbose)
+		note("pack %u", at);
+	if (rnd(8) == 0)
+		for (uint32_t i = 0; i < len; i++) /* which does not */
+			bytes[i] = (uint8_t)rnd(256);
+	rc = qcow2_write_packed(r->node, at, bytes);
+	if (rc == 0)
+		memcpy(r->model + at, bytes, len);
+	free(bytes);
+	return rc == 0 ? true : FAIL(r, "pack: %s", strerror(-rc));
+}
+
+static bool do_resize(struct run *r)
+{
+	uint32_t size = SECTOR * (1 + rnd(r->room / SECTOR));
+	struct err err = {0};
+
+	if (verbose)
+		note("resize %u", size);
+	if (r->node->ops->resize(r->node, size, &err) < 0)
+		return FAIL(r, "resize to %u: %s", size, err.text);
+	memset(r->model + (size < r->size ? size : r->size), 0, r->room - (size < r->size ? size : r->size));
+	r->size = size;
+	return true;
+}
+
+/* It says what the other check says. */
+static bool do_check(struct run *r)
+{
+	struct qcow2_check found;
+	struct check c;
+	struct err err = {0};
+
+	if (verbose)
+		note("check");
+	if (qcow2_check(r->node, QCOW2_MEND_NOTHING, &found, NULL, &err) < 0)
+		return FAIL(r, "check: %s", err.text);
+	c = check_image(r->file->bytes, r->file->node.size);
+	return found.corruptions == c.corrupt && found.leaks == c.leaks
+		       ? true
+		       : FAIL(r, "check: %llu corrupt and %llu leaks, not %u and %u", (unsigned long long)found.corruptions,
+			      (unsigned long long)found.leaks, c.corrupt, c.leaks);
+}
+
 static bool do_flush(struct run *r)
 {
 	int rc = node_flush(r->node);
@@ -284,8 +347,9 @@ static bool do_create_snap(struct run *r)
 		return true;
 	if (rc < 0)
 		return FAIL(r, "%s", err.text);
-	s->bytes = malloc(r->size);
-	memcpy(s->bytes, r->model, r->size);
+	s->size = r->size;
+	s->bytes = malloc(r->room);
+	memcpy(s->bytes, r->model, r->room);
 	r->n_snaps++;
 	return true;
 }
@@ -304,7 +368,8 @@ static bool do_apply_snap(struct run *r)
 	rc = qcow2_snapshot_apply(r->node, s->name, &err);
 	if (rc == -ERANGE && !r->many_snaps)
 		return true;
-	memcpy(r->model, s->bytes, r->size);
+	memcpy(r->model, s->bytes, r->room);
+	r->size = s->size;
 	return rc == 0 ? true : FAIL(r, "%s", err.text);
 }
 
@@ -336,12 +401,12 @@ static const struct {
 } ops[] = {
 	{do_write, 10, false}, {do_zero, 3, false}, {do_discard, 3, false}, {do_read, 4, false},
 	{do_flush, 4, true}, {do_reopen, 1, true}, {do_create_snap, 2, true}, {do_apply_snap, 1, true},
-	{do_delete_snap, 1, true},
+	{do_delete_snap, 1, true}, {do_pack, 6, false}, {do_resize, 2, true}, {do_check, 1, true},
 };
 
 static bool act(struct run *r)
 {
-	unsigned pick = rnd(29), i = 0, event = r->file->n_events;
+	unsigned pick = rnd(38), i = 0, event = r->file->n_events;
 	bool good;
 
 	while (pick >= ops[i].weight)
@@ -349,7 +414,7 @@ static bool act(struct run *r)
 	good = ops[i].act(r);
 	if (good)
 		remember(r, event, ops[i].flushes && ops[i].act != do_create_snap && ops[i].act != do_apply_snap &&
-			 ops[i].act != do_delete_snap);
+			 ops[i].act != do_delete_snap && ops[i].act != do_resize);
 	return good;
 }
 
@@ -371,6 +436,7 @@ static bool snaps_are_same(struct run *r)
 	struct err err = {0};
 	struct node *node = open_image(r, copy, false, &err);
 	bool good = true;
+	uint32_t size = r->size;
 
 	if (!node) {
 		ram_destroy(copy);
@@ -381,10 +447,12 @@ static bool snaps_are_same(struct run *r)
 
 		if (rc == -ERANGE && !r->many_snaps)
 			continue;
+		r->size = r->snaps[i].size;
 		good = rc == 0 ? is_same(r, node, r->snaps[i].bytes, r->snaps[i].name) : FAIL(r, "%s", err.text);
 		if (good)
 			good = is_clean(r, copy, false, "a snapshot is applied");
 	}
+	r->size = size;
 	node_close(node);
 	return good;
 }
@@ -421,20 +489,20 @@ static struct ram *crashed(const struct run *r, const uint8_t *base, uint64_t ba
 /* Each sector has what it had at the last flush that ended, or what an operation since has made it. */
 static bool is_possible(struct run *r, struct node *node, unsigned event)
 {
-	uint8_t *bytes = malloc(r->size);
+	uint8_t *bytes = malloc(node->size);
 	unsigned first = 0;
-	int rc = node_get(node, 0, bytes, r->size);
+	int rc = node->size <= r->room ? node_get(node, 0, bytes, node->size) : -EFBIG;
 
 	for (unsigned m = 0; m < r->n_moments; m++)
 		if (r->moments[m].flushed && r->moments[m].after <= event)
 			first = m;
-	for (uint32_t s = 0; rc == 0 && s < r->size; s += SECTOR) {
+	for (uint32_t s = 0; rc == 0 && s < node->size; s += SECTOR) {
 		bool found = false;
 
 		for (unsigned m = first; !found && m < r->n_moments; m++) {
 			if (m > first && r->moments[m].event > event)
 				break;
-			found = memcmp(bytes + s, r->moments[m].bytes + s, SECTOR) == 0;
+			found = node->size <= r->moments[m].size && memcmp(bytes + s, r->moments[m].bytes + s, SECTOR) == 0;
 		}
 		if (!found) {
 			(void)FAIL(r, "crash at event %u: the sector at %u was lost: it is %u and was %u when operation %u "
@@ -445,6 +513,28 @@ static bool is_possible(struct run *r, struct node *node, unsigned event)
 	}
 	free(bytes);
 	return rc == 0 ? true : FAIL(r, "crash at event %u: reading: %s", event, strerror(-rc));
+}
+
+static bool is_mended(struct run *r, struct ram *f, enum qcow2_mend mend, const char *when)
+{
+	struct check before = check_image(f->bytes, f->node.size);
+	struct qcow2_check found = {.corruptions = 1};
+	struct err err = {0};
+	struct node *node;
+
+	f->keep = true;
+	if (qcow2_open(&node, &(struct qcow2_config){.file = &f->node, .path = "image", .pages = r->pages, .unchecked = true},
+		       &err) < 0)
+		return FAIL(r, "%s, to be mended: %s", when, err.text);
+	if (qcow2_check(node, mend, &found, NULL, &err) < 0 || found.corruptions || found.leaks ||
+	    (!before.corrupt && found.leaks_fixed != before.leaks)) {
+		node_close(node);
+		return FAIL(r, "%s, mended: %s %llu corrupt, %llu leaks, %llu of %u fixed", when, err.text,
+			    (unsigned long long)found.corruptions, (unsigned long long)found.leaks,
+			    (unsigned long long)found.leaks_fixed, before.leaks);
+	}
+	node_close(node);
+	return is_clean(r, f, false, when);
 }
 
 static bool crash(struct run *r, const uint8_t *base, uint64_t base_len, unsigned from, unsigned to, bool all)
@@ -463,6 +553,8 @@ static bool crash(struct run *r, const uint8_t *base, uint64_t base_len, unsigne
 	if (good)
 		good = is_possible(r, node, to);
 	node_close(node);
+	if (good && rnd(4) == 0)
+		good = is_mended(r, f, QCOW2_MEND_LEAKS, when);
 	ram_destroy(f);
 	return good;
 }
@@ -481,6 +573,64 @@ static bool crashes(struct run *r, const uint8_t *base, uint64_t base_len)
 			flushed = i + 1;
 	}
 	return true;
+}
+
+/* -- Damage -------------------------------------------------------------------------- */
+
+/* Counts and COPIED bits of the active tree, some of them drawn. */
+static void damage(struct run *r, struct ram *f)
+{
+	uint64_t cluster = 1ull << r->new.cluster_bits, refs = be64_get(f->bytes + 48), l1 = be64_get(f->bytes + 40);
+	uint64_t block = be64_get(f->bytes + refs);
+
+	for (unsigned i = rnd(8); i; i--)
+		f->bytes[block + rnd((uint32_t)cluster)] = (uint8_t)rnd(256);
+	for (uint64_t i = 0; i < be32_get(f->bytes + 36); i++) {
+		uint64_t table = be64_get(f->bytes + l1 + i * 8) & 0x00fffffffffffe00ull;
+
+		f->bytes[l1 + i * 8] = (uint8_t)(f->bytes[l1 + i * 8] ^ (table && rnd(3) == 0 ? 0x80 : 0));
+		for (uint64_t k = 0; table && k < cluster / 8; k++)
+			if (!(f->bytes[table + k * 8] & 0x40) && be64_get(f->bytes + table + k * 8) & 0x00fffffffffffe00ull)
+				f->bytes[table + k * 8] = (uint8_t)(f->bytes[table + k * 8] ^ (rnd(3) == 0 ? 0x80 : 0));
+	}
+	if (rnd(4) == 0)
+		be64_put(f->bytes + refs, rnd(2) ? 0 : rnd(2) ? 1 : cluster << 20);
+}
+
+/* Mended, with all that a crash may leave on the way: the bytes stay what they are. */
+static bool damaged(struct run *r)
+{
+	struct ram *f = ram_copy(r->file);
+	uint64_t base_len = f->node.size;
+	struct err err = {0};
+	struct node *node;
+	bool good, many = r->new.order >= 3;
+
+	damage(r, f);
+	if (r->new.version == 3)
+		f->bytes[79] |= (uint8_t)rnd(4);
+	uint8_t *base = malloc(base_len);
+	memcpy(base, f->bytes, base_len);
+	f->records = true;
+	good = is_mended(r, f, QCOW2_MEND_ALL, "damaged");
+	if (!good && !many && strstr(r->why, "more often"))
+		good = true;
+	node = good ? open_image(r, f, true, &err) : NULL;
+	if (good)
+		good = node ? is_same(r, node, r->model, "mended") : FAIL(r, "mended: %s", err.text);
+	node_close(node);
+	for (unsigned i = 0; good && i <= f->n_events; i++) {
+		struct ram *c = ram_create();
+
+		ram_put(c, 0, base, base_len);
+		for (unsigned k = 0; k < i; k++)
+			ram_put(c, f->events[k].at, f->events[k].bytes, f->events[k].len);
+		good = is_mended(r, c, QCOW2_MEND_ALL, "mended in part, and then");
+		ram_destroy(c);
+	}
+	free(base);
+	ram_destroy(f);
+	return good;
 }
 
 /* -- qemu-img ------------------------------------------------------------------------ */
@@ -565,6 +715,8 @@ static bool sequence(struct run *r, uint64_t seed, bool crash_too, bool qemu)
 		remember(r, r->file->n_events, true);
 	if (good)
 		good = is_clean(r, r->file, false, "at the end") && snaps_are_same(r);
+	if (good && seed % 4 == 1)
+		good = damaged(r);
 	if (good && crash_too)
 		good = crashes(r, base, base_len);
 	if (good && qemu)

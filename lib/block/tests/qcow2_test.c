@@ -311,7 +311,7 @@ static void test_damage(void)
 		is_int(io(disk, DISK_WRITE, 65536, bytes, 512), -EIO, "nor anything else");
 		is_int(io(disk, DISK_READ, 65536, bytes, 512), 0, "that can be read");
 		disk_close(disk);
-		is_str(refusal(&config), "is marked corrupt: `qemu-img check -r all` may repair it; readonly=on reads it",
+		is_str(refusal(&config), "is marked corrupt: `lodge-img check -r all` may repair it; readonly=on reads it",
 		       "it is marked");
 		config.readonly = true;
 		is_str(refusal(&config), NULL, "and can be read");

@@ -151,6 +151,13 @@ static bool ram_read_cached(struct node *n, uint64_t at, const struct iovec *iov
 	return at + len <= n->size && ram_read(n, at, (struct iovec *)iov, n_iov) == 0;
 }
 
+static int ram_status(struct node *n, uint64_t at, uint64_t len, struct node_status *s)
+{
+	(void)n;
+	*s = (struct node_status){.len = len, .here = true, .data = true, .has_place = true, .place = at};
+	return 0;
+}
+
 static void ram_forget_events(struct ram *r)
 {
 	for (unsigned i = 0; i < r->n_events; i++)
@@ -176,7 +183,7 @@ static void ram_close(struct node *n)
 
 static const struct node_ops ram_ops = {
 	.read = ram_read, .write = ram_write, .zero = ram_zero, .discard = ram_discard,
-	.flush = ram_flush, .read_cached = ram_read_cached, .close = ram_close,
+	.flush = ram_flush, .read_cached = ram_read_cached, .status = ram_status, .close = ram_close,
 };
 
 static struct ram *ram_create(void)
