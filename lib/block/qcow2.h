@@ -102,11 +102,17 @@ struct qcow2_form {
 	bool zstd, dirty, corrupt, lazy;
 };
 
+/* Name and format of what is behind it, as it says; "": nothing is. */
+int qcow2_backing_of(struct node *node, char name[1024], char format[16], struct err *err);
+
 /* How it is written down. */
 void qcow2_form(struct node *node, struct qcow2_form *form);
 
-/* A whole cluster, which goes compressed into the file if it gets smaller by that; behind the disk's end are zeros. Any thread. */
-int qcow2_write_packed(struct node *node, uint64_t at, void *bytes);
+/* Compresses a cluster (behind the disk's end are zeros) into less than one; *len is 0 if that cannot be. Any thread. */
+int qcow2_pack(struct node *node, const void *bytes, void *packed, size_t *len);
+
+/* Writes what that has made of the cluster at `at`. Any thread. */
+int qcow2_write_packed(struct node *node, uint64_t at, const void *packed, size_t len);
 
 /* All clusters have a place in the file, and read as they did. `full`: of which the host has the room. */
 int qcow2_allocate(struct node *node, bool full, struct err *err);

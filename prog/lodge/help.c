@@ -33,29 +33,6 @@ static int list_verbs(void)
 	return EXIT_OK;
 }
 
-static void show_option(const struct option *o)
-{
-	char left[64];
-
-	snprintf(left, sizeof(left), "%s%s%s", o->name, o->arg ? " " : "",
-		 o->arg ? o->arg : "");
-	printf("  %-30s %s\n", left, o->help);
-}
-
-static int show_verb(const struct verb *v)
-{
-	printf("usage: lodge %s%s%s%s\n\n%s\n", v->name,
-	       v->options && v->options->name ? " [OPTION]..." : "",
-	       v->operand ? " " : "", v->operand ? v->operand : "", v->summary);
-	if (v->options && v->options->name)
-		printf("\n");
-	for (const struct option *o = v->options; o && o->name; o++)
-		show_option(o);
-	if (v->text)
-		printf("\n%s", v->text);
-	return EXIT_OK;
-}
-
 static int help_main(void *parsed)
 {
 	const struct help *h = parsed;
@@ -72,8 +49,10 @@ static int help_main(void *parsed)
 		return EXIT_OK;
 	}
 	v = verb_find(h->verb);
-	if (v)
-		return show_verb(v);
+	if (v) {
+		verb_show(v);
+		return EXIT_OK;
+	}
 	return verb_unknown(h->verb);
 }
 

@@ -75,6 +75,12 @@ extern const struct verb verb_run, verb_restore, verb_image, verb_ssh, verb_ps, 
 	verb_doctor,
 	verb_help, verb_version;
 
+/* "lodge", or which program it is that has these verbs. */
+extern const char program_name[];
+
+/* What `lodge help VERB` says: from its table. */
+void verb_show(const struct verb *v);
+
 /* NULL if there is no such verb. */
 const struct verb *verb_find(const char *name);
 

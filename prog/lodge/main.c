@@ -18,6 +18,8 @@
 #include <string.h>
 #include <unistd.h>
 
+const char program_name[] = "lodge";
+
 const struct verb *const verbs[] = {
 	&verb_run,
 	&verb_restore,

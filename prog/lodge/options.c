@@ -2,9 +2,9 @@
 /*
  * Reading the command line by a verb's table.
  *
- * "--name value" and "--name=value" are the same. There are no abbreviations: a script that
- * says --mem today must not mean something else when --memmap arrives. What is not known is
- * refused with the nearest known name, if there is one that is near.
+ * "--name value" and "--name=value" are the same, as are "-f raw" and "-fraw", and "-c -p" and "-cp".
+ * There are no abbreviations: a script that says --mem today must not mean something else when --memmap
+ * arrives. What is not known is refused with the nearest known name, if there is one that is near.
  */
 #include "lodge.h"
 
@@ -13,6 +13,7 @@
 #include "base/size.h"
 #include "base/word.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -123,8 +124,33 @@ static int unknown(const struct verb *verb, const char *word, struct err *err)
 	if (near)
 		return err_set(err, EINVAL, "unknown option '%s': did you mean %s?",
 			       word, near);
-	return err_set(err, EINVAL, "unknown option '%s': see lodge help %s", word,
-		       verb->name);
+	return err_set(err, EINVAL, "unknown option '%s': see %s help %s", word, program_name, verb->name);
+}
+
+/* Letters in one word: each is an option, and the last may have the rest for its value. 0: it is no such word. */
+static int take_letters(const struct verb *verb, void *into, char *word, struct err *err)
+{
+	char name[3] = "-";
+	int rc;
+
+	if (word[1] == '-' || !word[2] || find(verb, word, strcspn(word, "=")))
+		return 0;
+	for (char *c = word + 1; *c; c++) {
+		const struct option *o;
+
+		name[1] = *c;
+		o = find(verb, name, 2);
+		if (!o || (o->arg && !c[1]))
+			return 0;
+		rc = verb->note ? verb->note(into, o, o->arg ? c + 1 : NULL, err) : 0;
+		if (rc == 0)
+			rc = option_set(o, into, o->arg ? c + 1 : NULL, err);
+		if (rc < 0)
+			return rc;
+		if (o->arg)
+			break;
+	}
+	return 1;
 }
 
 /* One option; *used says how many words it took. */
@@ -135,9 +161,11 @@ static int take(const struct verb *verb, void *into, int argc, char **argv, int 
 	size_t len = equals ? (size_t)(equals - word) : strlen(word);
 	const struct option *o = find(verb, word, len);
 	char *value = equals ? equals + 1 : NULL;
-	int rc;
+	int rc = take_letters(verb, into, word, err);
 
 	*used = 1;
+	if (rc)
+		return rc < 0 ? rc : 0;
 	if (!o)
 		return unknown(verb, word, err);
 	if (!o->arg && value)
@@ -168,15 +196,15 @@ int options_parse(const struct verb *verb, void *into, int argc, char **argv,
 			*(char ***)((char *)into + verb->rest) = argv + i + 1;
 			return 0;
 		}
-		if (argv[i][0] == '-' && argv[i][1]) {
+		if (argv[i][0] == '-' && argv[i][1] && !isdigit((unsigned char)argv[i][1])) {
 			rc = take(verb, into, argc - i, argv + i, &used, err);
 			if (rc < 0)
 				return rc;
 			continue;
 		}
 		if (n == verb->n_operands)
-			return err_set(err, EINVAL, "'%s' is one word too many: see lodge help %s",
-				       argv[i], verb->name);
+			return err_set(err, EINVAL, "'%s' is one word too many: see %s help %s",
+				       argv[i], program_name, verb->name);
 		rc = verb->note ? verb->note(into, NULL, argv[i], err) : 0;
 		if (rc < 0)
 			return rc;

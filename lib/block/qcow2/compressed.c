@@ -184,21 +184,18 @@ static int write_packed(struct qcow2 *q, uint64_t at, const uint8_t *packed, siz
 	return rc;
 }
 
-int qcow2_write_packed(struct node *n, uint64_t at, void *bytes)
+int qcow2_pack(struct node *n, const void *bytes, void *packed, size_t *len)
+{
+	return pack(qcow2_of(n), bytes, packed, len);
+}
+
+int qcow2_write_packed(struct node *n, uint64_t at, const void *packed, size_t len)
 {
 	struct qcow2 *q = qcow2_of(n);
-	scoped_mem uint8_t *packed = malloc(q->cluster);
-	size_t len = 0;
-	int rc = packed ? pack(q, bytes, packed, &len) : -ENOMEM;
+	int rc;
 
-	if (rc == 0) {
-		scoped_lock(&q->lock);
-		rc = begin_writing(q);
-	}
-	if (rc < 0)
-		return rc;
-	if (len)
-		return write_packed(q, at, packed, len);
-	len = n->size - at < q->cluster ? n->size - at : q->cluster;
-	return write_qcow2(n, at, &(struct iovec){bytes, len}, 1);
+	pthread_mutex_lock(&q->lock);
+	rc = begin_writing(q);
+	pthread_mutex_unlock(&q->lock);
+	return rc < 0 ? rc : write_packed(q, at, packed, len);
 }

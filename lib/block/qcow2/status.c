@@ -68,6 +68,11 @@ void qcow2_form(struct node *node, struct qcow2_form *f)
 	};
 }
 
+int qcow2_backing_of(struct node *node, char name[BACKING_NAME_MAX + 1], char format[16], struct err *err)
+{
+	return header_backing(qcow2_of(node), name, format, err);
+}
+
 void qcow2_snapshot_look(struct node *node, unsigned i, struct qcow2_snapshot *s)
 {
 	const struct snapshot *from = &qcow2_of(node)->snapshots[i];

@@ -259,7 +259,8 @@ static bool do_pack(struct run *r)
 {
 	uint32_t cluster = 1u << r->new.cluster_bits, n = (r->size + cluster - 1) / cluster, at = rnd(n) * cluster;
 	uint32_t len = r->size - at < cluster ? r->size - at : cluster;
-	uint8_t *bytes = calloc(1, cluster);
+	uint8_t *bytes = calloc(2, cluster), *packed = bytes + cluster;
+	size_t n_packed;
 	int rc;
 
 	fill(r, bytes, rnd(len / SECTOR + 1) * SECTOR); /* and zeros, which shrink */
@@ -268,7 +269,9 @@ static bool do_pack(struct run *r)
 	if (rnd(8) == 0)
 		for (uint32_t i = 0; i < len; i++) /* which does not */
 			bytes[i] = (uint8_t)rnd(256);
-	rc = qcow2_write_packed(r->node, at, bytes);
+	rc = qcow2_pack(r->node, bytes, packed, &n_packed);
+	if (rc == 0)
+		rc = n_packed ? qcow2_write_packed(r->node, at, packed, n_packed) : node_put(r->node, at, bytes, len);
 	if (rc == 0)
 		memcpy(r->model + at, bytes, len);
 	free(bytes);
