@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Any file as a qcow2 image (lib/block/qcow2): opened, read, written, with a snapshot that comes, is applied and goes. The first byte
- * tells how: bit 0, to be written, too; the rest is the file.
+ * tells how: bit 0, to be written, too, resized, rebased and mended; the rest is the file. All of it is mapped and checked.
  *
  * The file is also put over an image that is whole, from the byte on that the next two tell (times 8), so that the header is
  * right and what it leads to is not.
@@ -49,15 +49,68 @@ static void use(struct node *n, bool writes)
 	node_flush(n);
 }
 
+static void map_and_check(struct node *n)
+{
+	uint64_t most = n->size < SIZE ? n->size : SIZE;
+	struct qcow2_check found;
+	struct node_status s;
+
+	for (uint64_t at = 0; at < most; at += s.len) {
+		if (n->ops->status(n, at, n->size - at, &s) < 0)
+			break;
+		if (!s.len || s.len > n->size - at)
+			abort();
+	}
+	qcow2_check(n, QCOW2_MEND_NOTHING, &found, NULL, NULL);
+	for (unsigned i = 0; i < qcow2_snapshots(n); i++) {
+		struct qcow2_snapshot snapshot;
+
+		qcow2_snapshot_look(n, i, &snapshot);
+	}
+}
+
+/* What is called clean after it was mended is clean. */
+static void mend(struct node *n)
+{
+	struct qcow2_check found, again;
+
+	if (qcow2_check(n, QCOW2_MEND_ALL, &found, NULL, NULL) < 0)
+		return;
+	if (qcow2_check(n, QCOW2_MEND_NOTHING, &again, NULL, NULL) < 0 || again.corruptions != found.corruptions)
+		abort();
+	if (!found.corruptions)
+		n->ops->resize(n, n->size / 1024 * 512 + 512, NULL);
+	qcow2_set_backing(n, "another", "raw", NULL);
+	if (!found.corruptions && (qcow2_check(n, QCOW2_MEND_NOTHING, &again, NULL, NULL) < 0 || again.corruptions))
+		abort();
+}
+
+static void open_unchecked(struct ram *ram)
+{
+	struct ram *copy = ram_copy(ram);
+	struct node *n;
+
+	if (qcow2_open(&n, &(struct qcow2_config){.file = &copy->node, .unchecked = true, .path = "fuzz", .pages = 8}, NULL) == 0) {
+		mend(n);
+		node_close(n);
+	}
+	if (copy->node.size > 64 * MiB)
+		abort();
+	ram_destroy(copy);
+}
+
 static void open_and_use(struct ram *ram, bool writes)
 {
 	char name[1024], format[16];
 	struct node *n;
 
 	ram->keep = true;
+	if (writes)
+		open_unchecked(ram);
 	if (qcow2_backing(&ram->node, name, format, NULL) == 0 &&
 	    qcow2_open(&n, &(struct qcow2_config){.file = &ram->node, .readonly = !writes, .path = "fuzz", .pages = 8},
 		       NULL) == 0) {
+		map_and_check(n);
 		use(n, writes);
 		node_close(n);
 	}

@@ -97,13 +97,12 @@ static int compare_bytes(struct comparing *k, uint64_t at, uint64_t len)
 
 static int compare_part(struct comparing *k, uint64_t at, uint64_t *len)
 {
-	uint64_t both = k->size[0] < k->size[1] ? k->size[0] : k->size[1];
 	struct node_status s[2];
 
 	if (status(k, 0, at, *len, &s[0]) < 0 || status(k, 1, at, *len, &s[1]) < 0)
 		return NOT_LOOKED_AT;
 	*len = s[0].len < s[1].len ? s[0].len : s[1].len;
-	if (k->c->strict && at < both && (s[0].here != s[1].here || s[0].data != s[1].data || s[0].zero != s[1].zero))
+	if (k->c->strict && (s[0].here != s[1].here || s[0].data != s[1].data || s[0].zero != s[1].zero))
 		return say(k, "Strict mode: Offset %llu block status mismatch!\n", (unsigned long long)at);
 	if (s[0].zero && s[1].zero)
 		return SAME;
@@ -115,18 +114,19 @@ static int compare_part(struct comparing *k, uint64_t at, uint64_t *len)
 static int compare_all(struct comparing *k)
 {
 	uint64_t end = k->size[0] > k->size[1] ? k->size[0] : k->size[1], len;
+	uint64_t both = k->size[0] < k->size[1] ? k->size[0] : k->size[1];
 	int code = SAME;
 
 	if (k->c->strict && k->size[0] != k->size[1])
 		return say(k, "Strict mode: Image size mismatch!\n");
 	for (uint64_t at = 0; code == SAME && at < end; at += len) {
-		len = end - at;
+		if (at == both)
+			say(k, "Warning: Image size mismatch!\n");
+		len = at < both ? both - at : end - at;
 		code = compare_part(k, at, &len);
 		img_progress(k->c->progress, at + len, end);
 	}
 	img_progress_end(k->c->progress);
-	if (code == SAME && k->size[0] != k->size[1])
-		say(k, "Warning: Image size mismatch!\n");
 	if (code == SAME)
 		say(k, "Images are identical.\n");
 	return code;

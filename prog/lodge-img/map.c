@@ -60,7 +60,7 @@ static int put(struct mapping *m, struct err *err)
 	if (!s->has_place)
 		return err_set(err, EINVAL, "byte %llu is compressed, and is at no place of the file: --output json tells of it",
 			       (unsigned long long)m->at);
-	printf("0x%-14llx 0x%-13llx 0x%-13llx %s\n", (unsigned long long)m->at, (unsigned long long)s->len,
+	printf("%#-16llx%#-16llx%#-16llx%s\n", (unsigned long long)m->at, (unsigned long long)s->len,
 	       (unsigned long long)s->place, m->names[s->depth]);
 	return 0;
 }

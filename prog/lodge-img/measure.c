@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * lodge-img measure: how large a file would be that has a disk: now, and when all of the disk has been written. For qcow2 that is
- * the header, an L1 table with its L2 tables, the refcount table with its blocks, and a cluster for each that is not zeros.
+ * the header, an L1 table with its L2 tables, the refcount table with its blocks, and a cluster for each that is not zeros. A raw file
+ * is as long as the disk.
  */
 #include "prog/lodge-img/img.h"
 
@@ -84,7 +85,7 @@ static int measure(const struct measure *m, struct image *image, uint64_t size, 
 	new_image_init(&n, NULL, format);
 	if (rc == 0)
 		rc = new_image_options(&n, m->options, err);
-	cluster = format == DISK_QCOW2 ? UINT64_C(1) << n.cluster_bits : 512;
+	cluster = UINT64_C(1) << n.cluster_bits;
 	if (rc == 0 && image->node)
 		rc = count_data(image->node, size, cluster, &data, err);
 	if (n.room >= ROOM_FALLOC)
@@ -92,13 +93,11 @@ static int measure(const struct measure *m, struct image *image, uint64_t size, 
 	new_image_fini(&n);
 	if (rc)
 		return rc;
-	*result = (struct measured){data, size};
+	*result = (struct measured){size, size};
 	if (format == DISK_QCOW2) {
 		uint64_t more = metadata(&n, up(size, cluster)) * cluster;
 
 		*result = (struct measured){more + data, more + align_up(size, cluster)};
-	} else if (data > size) {
-		result->required = size;
 	}
 	return 0;
 }

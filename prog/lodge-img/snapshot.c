@@ -69,14 +69,14 @@ static void list_one(const struct qcow2_snapshot *s)
 		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
 	if (s->icount != UINT64_MAX)
 		snprintf(icount, sizeof(icount), "%llu", (unsigned long long)s->icount);
-	printf("%-9s %-17s %9s %19s %02llu:%02llu:%02llu.%03llu %10s\n", id, name, img_size_text(size, s->state_len), date,
+	printf("%-10s%-17s%8s%20s %02llu:%02llu:%02llu.%03llu%11s\n", id, name, img_size_text(size, s->state_len), date,
 	       (unsigned long long)(seconds / 3600), (unsigned long long)(seconds / 60 % 60),
 	       (unsigned long long)(seconds % 60), (unsigned long long)(s->clock / 1000000 % 1000), icount);
 }
 
 void snapshots_list(struct node *node)
 {
-	printf("Snapshot list:\n%-9s %-17s %9s %19s %12s %10s\n", "ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+	printf("Snapshot list:\n%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
 	for (unsigned i = 0; i < qcow2_snapshots(node); i++) {
 		struct qcow2_snapshot s;
 

@@ -216,7 +216,7 @@ static void compare(struct look *l, uint64_t cluster)
 {
 	uint64_t stored = count_in(l->q, l->table, cluster);
 
-	if (l->used[cluster])
+	if (stored || l->used[cluster])
 		l->found.end = (cluster + 1) << l->q->cluster_bits;
 	if (stored > l->used[cluster]) {
 		l->found.leaks++;

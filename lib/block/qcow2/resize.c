@@ -137,14 +137,32 @@ static int drop_from(struct qcow2 *q, uint64_t cluster)
 	return rc < 0 ? rc : commit(q);
 }
 
+/* The rest of the last cluster, for others who make the disk longer one day. */
+static int clear_rest(struct qcow2 *q, uint64_t size)
+{
+	uint64_t rest = -size & (q->cluster - 1);
+	struct run run = {.what = ZEROES};
+	int rc = 0;
+
+	pthread_mutex_lock(&q->lock);
+	if (rest)
+		rc = map_find(q, size >> q->cluster_bits, 1, false, &run);
+	pthread_mutex_unlock(&q->lock);
+	return rc == 0 && (run.what == DATA || run.what == PACKED) ? zero_qcow2(&q->node, size, rest) : rc;
+}
+
 static int shrink(struct qcow2 *q, uint64_t size, struct err *err)
 {
 	int rc;
 
-	scoped_lock(&q->lock);
+	pthread_mutex_lock(&q->lock);
 	rc = commit(q);
 	if (rc == 0)
 		rc = set_size(q, size);
+	pthread_mutex_unlock(&q->lock);
+	if (rc == 0)
+		rc = clear_rest(q, size);
+	scoped_lock(&q->lock);
 	if (rc == 0)
 		rc = drop_from(q, clusters_of(q, size));
 	return rc < 0 ? err_sys(err, -rc, "making the disk shorter") : 0;
