@@ -14,6 +14,7 @@
 #   make bench-net bench-disk bench-start   a guest's network through NAT, beside QEMU TCG
 #   make bench-disk  a guest's disks, beside QEMU TCG and the host's own fio
 #   make bench-start the time to the first instruction; what an idle guest takes
+#   make bench-img   lodge-img beside qemu-img (valgrind counts instructions)
 #   make bench-handoff   an exit to the VMM, and to one in another process
 #   make hostile HOURS=1   attacks with other seeds, with and without sanitizers
 #   make oracle CASES=10000000   random instructions beside the CPU; goes on where it ended
@@ -34,7 +35,7 @@ SEED  := 1
 SECONDS := 60
 
 .DELETE_ON_ERROR:
-.PHONY: all help setup run test guests check asan clang fuzz bench bench-ways bench-before bench-handoff bench-life bench-firmware bench-moves bench-net hosts hostile oracle \
+.PHONY: all help setup run test guests check asan clang fuzz bench bench-ways bench-before bench-handoff bench-life bench-firmware bench-moves bench-net bench-img hosts hostile oracle \
 	soak long fmt longest clean distclean
 
 all: setup $(BUILD)/gcc/build.ninja
@@ -143,6 +144,9 @@ bench-firmware: all
 	@tools/guest/fetch cloud
 	@tools/guest/image $(LODGE)
 	@bench/firmware
+
+bench-img: all
+	@bench/img
 
 bench-start: all
 	@tools/guest/fetch cloud

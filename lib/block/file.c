@@ -73,7 +73,8 @@ static int lock_bytes(int fd, int request, struct flock *l, short type, off_t at
 	return fcntl(fd, request, l) == 0 ? 0 : errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
 }
 
-/* Shared by readers: takes three bytes, and nobody may have those against which they stand. */
+/* Shared by readers: takes three bytes, and nobody may have those against which they stand; but for a shared lock of the whole
+ * file, which is how other readers do it. */
 static int lock_shared(int fd)
 {
 	static const off_t takes[] = {100, 201, 203}, against[] = {200, 101, 103};
@@ -84,7 +85,7 @@ static int lock_shared(int fd)
 		rc = lock_bytes(fd, F_OFD_SETLK, &l, F_RDLCK, takes[i], 1);
 	for (unsigned i = 0; rc == 0 && i < ARRAY_SIZE(against); i++) {
 		rc = lock_bytes(fd, F_OFD_GETLK, &l, F_WRLCK, against[i], 1);
-		if (rc == 0 && l.l_type != F_UNLCK)
+		if (rc == 0 && l.l_type != F_UNLCK && !(l.l_type == F_RDLCK && l.l_start == 0))
 			rc = -EBUSY;
 	}
 	if (rc < 0)

@@ -163,6 +163,7 @@ struct qcow2_snapshot {
 	uint64_t icount;    /* UINT64_MAX: none */
 };
 
+/* Of the first, second, ... one. */
 void qcow2_snapshot_look(struct node *node, unsigned i, struct qcow2_snapshot *snapshot);
 
 #endif

@@ -90,10 +90,15 @@ static int find(struct qcow2 *q, uint64_t at, uint64_t len, bool own, struct run
 	return map_find(q, at >> q->cluster_bits, clusters_to(q, at, len), own, run);
 }
 
-static void clear(struct iovec *iov, unsigned n_iov)
+static void clear(const struct iovec *iov, unsigned n_iov)
 {
 	for (unsigned i = 0; i < n_iov; i++)
 		memset(iov[i].iov_base, 0, iov[i].iov_len);
+}
+
+static bool is_zero(const struct qcow2 *q, const struct run *run)
+{
+	return run->what == ZEROES || (run->what == UNALLOCATED && !q->backing);
 }
 
 /* What is behind the image may end before it does. */
@@ -172,8 +177,12 @@ static bool read_cached(struct node *n, uint64_t at, const struct iovec *iov, un
 
 	if (pthread_mutex_trylock(&q->lock) != 0)
 		return false;
-	done = map_find_cached(q, at >> q->cluster_bits, clusters_to(q, at, len), &run) &&
-	       q->file->ops->read_cached(q->file, (run.entry & ENTRY_OFFSET) + offset_in(q, at), iov, n_iov, len);
+	done = map_find_cached(q, at >> q->cluster_bits, clusters_to(q, at, len), &run);
+	if (done && is_zero(q, &run))
+		clear(iov, n_iov);
+	else if (done)
+		done = run.what == DATA && q->file->ops->read_cached(q->file, (run.entry & ENTRY_OFFSET) + offset_in(q, at), iov,
+								     n_iov, len);
 	pthread_mutex_unlock(&q->lock);
 	return done;
 }
@@ -351,11 +360,6 @@ static int write_zeroes(struct qcow2 *q, struct claim *c, uint64_t at, uint64_t 
 		len -= part;
 	}
 	return rc;
-}
-
-static bool is_zero(const struct qcow2 *q, const struct run *run)
-{
-	return run->what == ZEROES || (run->what == UNALLOCATED && !q->backing);
 }
 
 /* A run of whole clusters: what it is afterwards is said by a flag, or by its absence where nothing is behind the image. */

@@ -122,8 +122,11 @@ bool map_find_cached(struct qcow2 *q, uint64_t cluster, uint64_t max, struct run
 {
 	uint64_t table = q->l1.entry[cluster / l2_n(q)] & ENTRY_OFFSET, at = table + cluster % l2_n(q) * 8;
 
-	if (cluster % l2_n(q) + max > l2_n(q) || !is_cluster(q, table))
+	if (cluster % l2_n(q) + max > l2_n(q) || (table && !is_cluster(q, table)))
 		return false;
+	*run = (struct run){.what = UNALLOCATED, .n = table ? 0 : max};
+	if (!table)
+		return true;
 	for (uint64_t i = 0; i < max; i++) {
 		const uint8_t *bytes = cache_peek(q, at + i * 8);
 
@@ -131,8 +134,8 @@ bool map_find_cached(struct qcow2 *q, uint64_t cluster, uint64_t max, struct run
 			return false;
 		if (!i)
 			*run = (struct run){.what = entry_what(q, be64_get(bytes)), .entry = be64_get(bytes)};
-		if (run->what != DATA || !is_cluster(q, be64_get(bytes) & ENTRY_OFFSET) ||
-		    !goes_on(q, run, be64_get(bytes)))
+		if (!goes_on(q, run, be64_get(bytes)) ||
+		    (run->what == DATA && !is_cluster(q, be64_get(bytes) & ENTRY_OFFSET)))
 			return false;
 		run->n++;
 	}
