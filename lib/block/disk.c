@@ -495,10 +495,26 @@ static int find_kept(struct disk *disk, const char *kept, struct err *err)
 	return qcow2_snapshot_tree(disk->node, kept, &tree, err);
 }
 
+/* A guest's disk has one size. 0: nobody knows. */
+static int check_size_then(struct disk *disk, const char *kept, struct err *err)
+{
+	struct qcow2_snapshot s;
+
+	for (unsigned i = 0; i < qcow2_snapshots(disk->node); i++) {
+		qcow2_snapshot_look(disk->node, i, &s);
+		if (strcmp(s.name, kept) == 0 && s.disk_size && s.disk_size != disk->info.size)
+			return err_set(err, EINVAL, "disk '%s' has %llu bytes, and had %llu at snapshot '%s'", disk->path,
+				       (unsigned long long)disk->info.size, (unsigned long long)s.disk_size, kept);
+	}
+	return 0;
+}
+
 int disk_go_back(struct disk *disk, const char *kept, struct err *err)
 {
 	int rc = find_kept(disk, kept, err);
 
+	if (rc == 0)
+		rc = check_size_then(disk, kept, err);
 	return rc < 0 ? rc : qcow2_snapshot_apply(disk->node, kept, err);
 }
 

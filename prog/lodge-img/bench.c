@@ -157,6 +157,9 @@ static int find_sizes(struct benching *b, struct err *err)
 	if (rc == 0 && (b->first > b->end || b->size > b->end - b->first))
 		rc = err_set(err, EINVAL, "requests of %llu bytes from %llu on are not in a disk of %llu",
 			     (unsigned long long)b->size, (unsigned long long)b->first, (unsigned long long)b->end);
+	if (rc == 0 && b->size * (c->depth + UINT64_C(1)) > GiB)
+		rc = err_set(err, EINVAL, "%u requests of %llu bytes at a time are more than 1 GiB", c->depth,
+			     (unsigned long long)b->size);
 	if (rc == 0 && c->flush_interval && !c->writes)
 		rc = err_set(err, EINVAL, "--flush-interval is for -w");
 	return rc;

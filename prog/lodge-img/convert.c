@@ -107,20 +107,10 @@ static unsigned count_threads(const struct convert *c)
 	return cpus > 0 && (unsigned)cpus < c->threads ? (unsigned)cpus : c->threads;
 }
 
-/* A new raw file on a disk, or a block device, may have anything. */
-static bool is_zero(const struct convert *c, const struct image *to)
-{
-	struct node_status s;
-
-	if (c->to_is_zero || (!c->no_create && to->format == DISK_QCOW2))
-		return true;
-	return !c->no_create && (to->node->size == 0 || (to->node->ops->status(to->node, 0, to->node->size, &s) == 0 && s.zero));
-}
-
 static int convert(const struct convert *c, struct image *from, struct image *to, struct err *err)
 {
 	struct copy copy = {
-		.from = from->node, .to = to->node, .size = img_size(from), .to_is_zero = is_zero(c, to), .packs = c->packs,
+		.from = from->node, .to = to->node, .size = img_size(from), .to_is_zero = c->to_is_zero || (!c->no_create && new_image_is_zero(to)), .packs = c->packs,
 		.any_order = c->any_order, .threads = count_threads(c), .progress = c->progress && !c->quiet,
 	};
 	int rc = find_grain(c, to, &copy, err);

@@ -72,7 +72,7 @@ static int find_part(const char *value[N_WORDS], uint64_t size, uint64_t *at, ui
 static int copy(const struct dd *d, const char *to, struct image *from, uint64_t at, uint64_t len, struct err *err)
 {
 	enum disk_format format = DISK_RAW;
-	struct copy c = {.from = from->node, .from_at = at, .size = len, .grain = 4096, .to_is_zero = true, .threads = 1};
+	struct copy c = {.from = from->node, .from_at = at, .size = len, .grain = 4096, .threads = 1};
 	struct new_image n;
 	struct image image;
 	int rc = d->to_format ? img_format(&format, d->to_format, err) : 0;
@@ -88,6 +88,7 @@ static int copy(const struct dd *d, const char *to, struct image *from, uint64_t
 	if (rc < 0)
 		return rc;
 	c.to = image.node;
+	c.to_is_zero = new_image_is_zero(&image);
 	rc = img_copy(&c, err);
 	if (rc < 0) {
 		node_close(image.node);

@@ -104,6 +104,9 @@ int new_image_options(struct new_image *n, const char *text, struct err *err);
 /* Makes the file. Without a size it has that of what is behind it. */
 int new_image_write(struct new_image *n, struct err *err);
 
+/* Whether one that was just made reads as zeros: a block device may not. */
+bool new_image_is_zero(const struct image *image);
+
 /* -- progress.c ---------------------------------------------------------------------- */
 
 /* "    (12.34/100%)", on one line; nothing if it is not on. */

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 void new_image_init(struct new_image *n, const char *path, enum disk_format format)
 {
@@ -225,13 +226,16 @@ int new_image_options(struct new_image *n, const char *text, struct err *err)
 
 /* -- Making it ------------------------------------------------------------------------- */
 
-/* Empty, and ours. */
-static int open_new(const struct new_image *n, struct err *err)
+/* Ours, and as it was; *is_new: it was not. */
+static int open_new(const struct new_image *n, bool *is_new, struct err *err)
 {
-	scoped_fd int fd = open(n->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
+	scoped_fd int fd = open(n->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	struct stat st;
 	int rc;
 
+	*is_new = fd >= 0;
+	if (fd < 0 && errno == EEXIST)
+		fd = open(n->path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_sys(err, errno, "cannot make it");
 	rc = file_lock(fd, F_WRLCK, FILE_ALL, err);
@@ -239,8 +243,6 @@ static int open_new(const struct new_image *n, struct err *err)
 		return rc;
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return err_set(err, EINVAL, "is neither a file nor a block device");
-	if (S_ISREG(st.st_mode) && ftruncate(fd, 0) < 0)
-		return err_sys(err, errno, "cannot be made empty");
 	return keep_fd(&fd);
 }
 
@@ -271,8 +273,6 @@ static int fill_raw(struct new_image *n, struct node *file, struct err *err)
 	struct stat st;
 	int rc = 0;
 
-	if (n->backing)
-		return err_set(err, EINVAL, "a raw image has nothing behind it: -f qcow2 can");
 	if (stat(n->path, &st) == 0 && S_ISBLK(st.st_mode))
 		return n->size <= file->size ? 0 : err_set(err, ENOSPC, "has %llu bytes, not %llu",
 							   (unsigned long long)file->size, (unsigned long long)n->size);
@@ -294,13 +294,9 @@ static int fill_qcow2(struct new_image *n, struct node **file, struct err *err)
 	struct node *image;
 	int rc;
 
-	if (n->version == 2 && (n->order != 4 || n->lazy || n->zstd))
-		return err_set(err, EINVAL, "refcount_bits, lazy_refcounts and compression_type need compat=1.1");
 	rc = qcow2_create(*file, &new, err);
 	if (rc < 0 || n->room == ROOM_OFF)
 		return rc;
-	if (n->backing)
-		return err_set(err, EINVAL, "what has an image behind it is not allocated in advance: preallocation=off");
 	rc = qcow2_open(&image, &(struct qcow2_config){.file = *file, .path = n->path}, err);
 	*file = NULL;
 	if (rc == 0)
@@ -309,19 +305,37 @@ static int fill_qcow2(struct new_image *n, struct node **file, struct err *err)
 	return rc;
 }
 
-static int write_it(struct new_image *n, struct err *err)
+/* What can be wrong with what was said. */
+static int check_words(const struct new_image *n, struct err *err)
 {
-	int fd = open_new(n, err), rc;
-	struct node *file;
+	if (n->has_size && !n->size && n->format == DISK_QCOW2)
+		return err_set(err, EINVAL, "a qcow2 image has 512 bytes or more");
+	if (n->backing && n->format == DISK_RAW)
+		return err_set(err, EINVAL, "a raw image has nothing behind it: -f qcow2 can");
+	if (n->version == 2 && (n->order != 4 || n->lazy || n->zstd))
+		return err_set(err, EINVAL, "refcount_bits, lazy_refcounts and compression_type need compat=1.1");
+	if (n->backing && n->room != ROOM_OFF)
+		return err_set(err, EINVAL, "what has an image behind it is not allocated in advance: preallocation=off");
+	if (!n->has_size && (!n->backing || n->unsafe))
+		return err_set(err, EINVAL, "its size is missing: lodge-img create -f qcow2 disk.qcow2 10G");
+	return 0;
+}
 
-	if (fd < 0)
-		return fd;
-	rc = file_node(&file, fd, FILE_GROWS, NULL, err);
-	if (rc == 0 && n->backing)
-		rc = look_behind(n, err);
-	if (rc == 0 && !n->has_size)
-		rc = err_set(err, EINVAL, "its size is missing: lodge-img create -f qcow2 disk.qcow2 10G");
+/* What is there stays until nothing is left that a user could have said wrong. */
+static int fill(struct new_image *n, int fd, struct err *err)
+{
+	int rc = n->backing ? look_behind(n, err) : 0;
+	struct node *file;
+	struct stat st;
+
+	if (rc == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(fd, 0) < 0)
+		rc = err_sys(err, errno, "cannot be made empty");
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
 	n->size = align_up(n->size, UINT64_C(512));
+	rc = file_node(&file, fd, FILE_GROWS, NULL, err);
 	if (rc == 0)
 		rc = n->format == DISK_QCOW2 ? fill_qcow2(n, &file, err) : fill_raw(n, file, err);
 	node_close(file);
@@ -330,11 +344,24 @@ static int write_it(struct new_image *n, struct err *err)
 
 int new_image_write(struct new_image *n, struct err *err)
 {
-	int rc;
+	int rc = check_words(n, err), fd;
+	bool is_new = false;
 
-	if (n->has_size && !n->size && n->format == DISK_QCOW2)
-		rc = err_set(err, EINVAL, "a qcow2 image has 512 bytes or more");
-	else
-		rc = write_it(n, err);
+	if (rc == 0) {
+		fd = open_new(n, &is_new, err);
+		rc = fd < 0 ? fd : fill(n, fd, err);
+	}
+	if (rc < 0 && is_new)
+		unlink(n->path);
 	return rc < 0 ? err_at(err, rc, "'%s'", n->path) : 0;
+}
+
+bool new_image_is_zero(const struct image *image)
+{
+	struct node *n = image->node;
+	struct node_status s;
+
+	if (image->format == DISK_QCOW2 || n->size == 0)
+		return true;
+	return n->ops->status(n, 0, n->size, &s) == 0 && s.zero && s.len == n->size;
 }

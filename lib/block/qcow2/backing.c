@@ -16,6 +16,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/macros.h"
 #include "base/scoped.h"
 
 #include <errno.h>
@@ -70,17 +71,21 @@ static int build(struct qcow2 *q, struct rewriting *w, const char *format, struc
 	return rc;
 }
 
-/* Where the name goes; 0: there is no room. */
+/* Where the name goes; 0: there is no room. At the cluster's end, far from extensions, or else in front of the old name there. */
 static uint64_t find_room(const struct qcow2 *q, const struct rewriting *w, uint64_t len)
 {
 	uint64_t old = be64_get(q->header + AT_BACKING), old_end = old + be32_get(q->header + AT_BACKING_LEN);
+	uint64_t at;
 
 	if (w->at + len <= HEADER_SECTOR)
 		return w->at;
-	if (!old || old >= HEADER_SECTOR + len)
-		return HEADER_SECTOR + len <= q->cluster ? HEADER_SECTOR : 0;
-	old_end = old_end < HEADER_SECTOR ? HEADER_SECTOR : (old_end + 7) & ~UINT64_C(7);
-	return old_end <= q->cluster && len <= q->cluster - old_end ? old_end : 0;
+	if (q->cluster < HEADER_SECTOR + len)
+		return 0;
+	at = align_down(q->cluster - len, UINT64_C(8));
+	if (!old || at >= old_end)
+		return at;
+	at = old > len ? align_down(old - len, UINT64_C(8)) : 0;
+	return at >= HEADER_SECTOR ? at : 0;
 }
 
 static int write_it(struct qcow2 *q, struct rewriting *w, const char *name, uint64_t len)

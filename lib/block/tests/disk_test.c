@@ -98,6 +98,30 @@ static bool opens_elsewhere(bool readonly)
 	return status == 0;
 }
 
+/* What another program's lock does to a reader. */
+static const char *beside_lock(short type, off_t at, off_t len)
+{
+	struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_start = at, .l_len = len};
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	const char *why = fcntl(fd, F_OFD_SETLK, &l) == 0 ? refusal(path, true) : "cannot lock it";
+
+	close(fd);
+	return why;
+}
+
+static void test_others_locks(void)
+{
+	static const char refused[] = "another lodge (or other program) is writing to it";
+
+	is_str(beside_lock(F_RDLCK, 0, 0), NULL, "who shares all of a file is a reader");
+	is_str(beside_lock(F_RDLCK, 100, 1), NULL, "as is who has QEMU's byte for that");
+	is_str(beside_lock(F_RDLCK, 201, 1), NULL, "or the byte that keeps writers away");
+	is_str(beside_lock(F_RDLCK, 101, 1), refused, "QEMU writes");
+	is_str(beside_lock(F_RDLCK, 103, 1), refused, "or changes its size");
+	is_str(beside_lock(F_RDLCK, 200, 1), refused, "or wants no readers");
+	is_str(beside_lock(F_WRLCK, 0, 0), refused, "another lodge writes");
+}
+
 static void test_locks(void)
 {
 	struct disk *disk;
@@ -116,6 +140,7 @@ static void test_locks(void)
 	ok(opens_elsewhere(true), "two may read");
 	ok(!opens_elsewhere(false), "while none may write");
 	disk_close(disk);
+	test_others_locks();
 }
 
 /* -- Requests ---------------------------------------------------------------------- */
