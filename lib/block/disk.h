@@ -55,6 +55,7 @@ struct disk_config {
 	bool throw_away; /* the file is only read; what is written goes when the disk is closed */
 	unsigned threads; /* that do its I/O; 0 means 4 */
 	bool handed_over; /* by another lodge, which has called disk_hand_over() */
+	const char *snapshot;         /* readonly: what it was at that one, by its name or number */
 	const char *go_back;          /* to a kept moment, by disk_go_back(): it must be there */
 	const struct disk_base *base; /* with throw_away: what a fork is to have, rather than the file as it is now */
 };

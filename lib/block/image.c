@@ -171,7 +171,8 @@ static int open_qcow2(struct image *image, int fd, const struct disk_config *con
 	}
 	image->images = 1 + chain.depth;
 	return qcow2_open(&image->node, &(struct qcow2_config){.file = file, .backing = next, .readonly = readonly,
-							       .path = config->path, .unchecked = how & IMAGE_UNCHECKED}, err);
+							       .path = config->path, .unchecked = how & IMAGE_UNCHECKED,
+							       .snapshot = config->snapshot}, err);
 }
 
 static int check_raw(const struct node *n, bool is_said, bool is_qcow2, struct err *err)

@@ -62,6 +62,7 @@ struct qcow2_config {
 	bool unchecked;       /* its counts may be wrong, and it may be marked so: for qcow2_check() */
 	const char *path;     /* for sentences */
 	unsigned pages;       /* of metadata in memory, a power of two; 0: 2 MiB */
+	const char *snapshot; /* readonly: what it was at that one, by name or id; NULL: what it is */
 	/* What a snapshot has, of a file that somebody else may write meanwhile: readonly. 0: what the disk is now. */
 	struct qcow2_tree {
 		uint64_t l1_at;

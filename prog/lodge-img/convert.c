@@ -17,7 +17,7 @@
 
 struct convert {
 	const char *from, *to;
-	const char *from_format, *to_format, *options, *sparse, *cache, *source_cache;
+	const char *from_format, *to_format, *options, *sparse, *snapshot, *cache, *source_cache;
 	unsigned threads;
 	bool packs, progress, quiet, no_create, to_is_zero, any_order, shares, follow;
 };
@@ -29,6 +29,7 @@ static const struct option options[] = {
 	{"-O", "FORMAT", "of what is made: raw (default) or qcow2", OPTION_TEXT, offsetof(struct convert, to_format), 0, 0, NULL},
 	{"-o", "NAME=VALUE,...", "how that is written down; -o help lists them", OPTION_TEXT, offsetof(struct convert, options), 0, 0, NULL},
 	{"-c", NULL, "compresses it (qcow2)", OPTION_FLAG, offsetof(struct convert, packs), 0, 0, NULL},
+	{"-l", "SNAPSHOT", "what FILE was at one, by its name or number", OPTION_TEXT, offsetof(struct convert, snapshot), 0, 0, NULL},
 	{"-S", "SIZE", "zeros of so many bytes are left out (default: 4k); 0: none are", OPTION_TEXT, offsetof(struct convert, sparse), 0, 0, NULL},
 	{"-n", NULL, "the target is there already, and is written over", OPTION_FLAG, offsetof(struct convert, no_create), 0, 0, NULL},
 	{"--target-is-zero", NULL, "with -n: it reads as zeros, so they are not written", OPTION_FLAG, offsetof(struct convert, to_is_zero), 0, 0, NULL},
@@ -121,7 +122,7 @@ static int convert(const struct convert *c, struct image *from, struct image *to
 static int convert_main(void *parsed)
 {
 	const struct convert *c = parsed;
-	struct want want = {.path = c->from, .format = c->from_format, .how = img_how(c->shares, c->follow)};
+	struct want want = {.path = c->from, .format = c->from_format, .snapshot = c->snapshot, .how = img_how(c->shares, c->follow)};
 	struct image from = {.fd = -1}, to = {.fd = -1};
 	struct err err = {0};
 	int rc = 0;

@@ -46,6 +46,7 @@ int img_set_cache(void *into, char *value, struct err *err);
 
 struct want {
 	const char *path, *format; /* format: NULL to find out */
+	const char *snapshot;      /* as -l says it: NAME, snapshot.name=NAME or snapshot.id=ID; NULL: none */
 	bool writes;
 	unsigned how; /* IMAGE_... (block/image.h); IMAGE_ODD goes without saying */
 };

@@ -15,7 +15,7 @@
 #include <stdio.h>
 
 struct measure {
-	const char *path, *format, *to_format, *options, *size, *output;
+	const char *path, *format, *to_format, *options, *snapshot, *size, *output;
 	bool shares, follow;
 };
 
@@ -23,6 +23,7 @@ static const struct option options[] = {
 	OPTION_FORMAT(offsetof(struct measure, format)),
 	{"-O", "FORMAT", "of what would be made: raw (default) or qcow2", OPTION_TEXT, offsetof(struct measure, to_format), 0, 0, NULL},
 	{"-o", "NAME=VALUE,...", "how that would be written down", OPTION_TEXT, offsetof(struct measure, options), 0, 0, NULL},
+	{"-l", "SNAPSHOT", "what FILE was at one, by its name or number", OPTION_TEXT, offsetof(struct measure, snapshot), 0, 0, NULL},
 	{"--size", "SIZE", "of a disk that is empty, in place of FILE", OPTION_TEXT, offsetof(struct measure, size), 0, 0, NULL},
 	OPTION_OUTPUT(offsetof(struct measure, output)),
 	OPTION_FOLLOW(offsetof(struct measure, follow)),
@@ -104,7 +105,7 @@ static int measure(const struct measure *m, struct image *image, uint64_t size, 
 
 static int open_or_size(const struct measure *m, struct image *image, uint64_t *size, struct err *err)
 {
-	struct want want = {.path = m->path, .format = m->format, .how = img_how(m->shares, m->follow)};
+	struct want want = {.path = m->path, .format = m->format, .snapshot = m->snapshot, .how = img_how(m->shares, m->follow)};
 	int rc;
 
 	if (!m->path == !m->size)

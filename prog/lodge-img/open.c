@@ -90,15 +90,27 @@ static int find_format(enum disk_format *format, const struct want *w, struct er
 	return rc;
 }
 
+static const char *snapshot_word(const char *said)
+{
+	static const char *const before[] = {"snapshot.name=", "snapshot.id="};
+
+	for (unsigned i = 0; said && i < ARRAY_SIZE(before); i++)
+		if (strncmp(said, before[i], strlen(before[i])) == 0)
+			return said + strlen(before[i]);
+	return said;
+}
+
 int img_open(struct image *image, const struct want *w, struct err *err)
 {
-	struct disk_config config = {.path = w->path, .readonly = !w->writes};
+	struct disk_config config = {.path = w->path, .readonly = !w->writes, .snapshot = snapshot_word(w->snapshot)};
 	int rc;
 
 	*image = (struct image){.fd = -1};
 	if (!w->path || !w->path[0])
 		return err_set(err, EINVAL, "the name of the image is missing");
 	rc = w->format ? img_format(&config.format, w->format, err) : find_format(&config.format, w, err);
+	if (rc == 0 && w->snapshot && config.format != DISK_QCOW2)
+		rc = err_set(err, ENOTSUP, "is %s, which has no snapshots", disk_formats[config.format]);
 	if (rc == 0)
 		rc = image_open(image, &config, FILE_ALL, w->how | IMAGE_ODD, err);
 	return rc < 0 ? err_at(err, rc, "'%s'", w->path) : 0;

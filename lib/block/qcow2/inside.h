@@ -327,6 +327,9 @@ int pack(const struct qcow2 *q, const uint8_t *bytes, uint8_t *packed, size_t *l
 int snapshots_read(struct qcow2 *q, struct err *err);
 void snapshots_fini(struct snapshot *snapshots, unsigned n);
 
+/* The disk is what it was then; nothing is written. */
+int snapshot_enter(struct qcow2 *q, const char *name, struct err *err);
+
 struct qcow2_snapshot;
 void snapshot_look(const struct snapshot *from, struct qcow2_snapshot *s);
 

@@ -39,6 +39,8 @@ static int open_it(struct qcow2 *q, const struct qcow2_config *config, struct er
 	if (cache_init(&q->cache, config->pages ? config->pages : (unsigned)(CACHE_BYTES / q->unit)) < 0)
 		return err_set(err, ENOMEM, "out of memory");
 	rc = snapshots_read(q, err);
+	if (rc == 0 && config->snapshot)
+		rc = snapshot_enter(q, config->snapshot, err);
 	return rc < 0 || q->node.readonly || q->unchecked ? rc : refcounts_check(q, err);
 }
 

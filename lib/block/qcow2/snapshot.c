@@ -654,6 +654,38 @@ static int check_disk_size(const struct qcow2 *q, const struct snapshot *s, stru
 		       "entries is not enough", q->path, (unsigned long long)s->disk_size, s->name, s->l1_n);
 }
 
+/* One of that name, or else of that id. */
+static const char *find_name(const struct qcow2 *q, const char *word)
+{
+	if (find(q, word) < q->n_snapshots)
+		return word;
+	for (unsigned i = 0; i < q->n_snapshots; i++)
+		if (strcmp(q->snapshots[i].id, word) == 0)
+			return q->snapshots[i].name;
+	return word;
+}
+
+int snapshot_enter(struct qcow2 *q, const char *name, struct err *err)
+{
+	struct table l1 = {.n = 0};
+	unsigned i;
+	int rc = find_tree(q, find_name(q, name), &i, &l1, err);
+
+	if (rc == 0)
+		rc = check_disk_size(q, &q->snapshots[i], err);
+	if (rc == 0 && !q->snapshots[i].disk_size && (q->node.size - 1) / (q->cluster * l2_n(q)) >= l1.n)
+		rc = err_set(err, EINVAL, "'%s', snapshot '%s': nobody knows how long its disk was", q->path, name);
+	if (rc < 0) {
+		free(l1.entry);
+		return rc;
+	}
+	free(q->l1.entry);
+	q->l1 = l1;
+	if (q->snapshots[i].disk_size)
+		q->node.size = q->snapshots[i].disk_size;
+	return 0;
+}
+
 int qcow2_snapshot_apply(struct node *node, const char *name, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(node);
