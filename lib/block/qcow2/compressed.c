@@ -107,7 +107,8 @@ int packed_read(struct qcow2 *q, uint64_t entry, uint64_t from, struct iovec *io
 
 /* -- Writing --------------------------------------------------------------------------- */
 
-uint64_t packed_entry(const struct qcow2 *q, uint64_t at, uint64_t len)
+/* 0: none can lead there. */
+static uint64_t packed_entry(const struct qcow2 *q, uint64_t at, uint64_t len)
 {
 	unsigned x = 62 - (q->cluster_bits - 8);
 
@@ -130,8 +131,9 @@ static int deflate_cluster(const struct qcow2 *q, const uint8_t *bytes, uint8_t 
 	return 0;
 }
 
-int pack(const struct qcow2 *q, const uint8_t *bytes, uint8_t *packed, size_t *len)
+int qcow2_pack(struct node *n, const void *bytes, void *packed, size_t *len)
 {
+	const struct qcow2 *q = qcow2_of(n);
 	size_t rc;
 
 	if (!q->zstd)
@@ -182,11 +184,6 @@ static int write_packed(struct qcow2 *q, uint64_t at, const uint8_t *packed, siz
 		rc = lead_there(q, at >> q->cluster_bits, entry); /* if not, what was taken is a leak */
 	release_clusters(q, &c);
 	return rc;
-}
-
-int qcow2_pack(struct node *n, const void *bytes, void *packed, size_t *len)
-{
-	return pack(qcow2_of(n), bytes, packed, len);
 }
 
 int qcow2_write_packed(struct node *n, uint64_t at, const void *packed, size_t len)

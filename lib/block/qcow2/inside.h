@@ -316,12 +316,6 @@ int packed_read(struct qcow2 *q, uint64_t entry, uint64_t from, struct iovec *io
 /* Where it is in the file. */
 void packed_place(const struct qcow2 *q, uint64_t entry, uint64_t *at, uint64_t *len);
 
-/* An entry for compressed data; 0: no entry can lead there. */
-uint64_t packed_entry(const struct qcow2 *q, uint64_t at, uint64_t len);
-
-/* Compresses a cluster into less than one. *len: 0 if it cannot. */
-int pack(const struct qcow2 *q, const uint8_t *bytes, uint8_t *packed, size_t *len);
-
 /* -- snapshot.c ---------------------------------------------------------------------- */
 
 int snapshots_read(struct qcow2 *q, struct err *err);
@@ -337,21 +331,18 @@ void snapshot_look(const struct snapshot *from, struct qcow2_snapshot *s);
 
 extern const struct node_ops qcow2_ops;
 
-int write_qcow2(struct node *n, uint64_t at, struct iovec *iov, unsigned n_iov);
 int zero_qcow2(struct node *n, uint64_t at, uint64_t len);
 
 /* Lock not held: clusters of the guest are where they are, until they are released. */
 void claim_clusters(struct qcow2 *q, struct claim *c, uint64_t at, uint64_t len, bool alone);
 void release_clusters(struct qcow2 *q, struct claim *c);
 
+/* Before the first change: features that we do not keep up are struck out. Lock held. */
+int begin_writing(struct qcow2 *q);
+
 /* -- status.c, resize.c --------------------------------------------------------------- */
 
 int status_qcow2(struct node *n, uint64_t at, uint64_t len, struct node_status *s);
 int resize_qcow2(struct node *n, uint64_t size, struct err *err);
-
-/* -- io.c, too ------------------------------------------------------------------------- */
-
-/* Before the first change: features that we do not keep up are struck out. Lock held. */
-int begin_writing(struct qcow2 *q);
 
 #endif

@@ -331,7 +331,7 @@ static int write_claimed(struct qcow2 *q, struct claim *c, uint64_t at, struct i
 	return rc;
 }
 
-int write_qcow2(struct node *n, uint64_t at, struct iovec *iov, unsigned n_iov)
+static int write_qcow2(struct node *n, uint64_t at, struct iovec *iov, unsigned n_iov)
 {
 	struct qcow2 *q = qcow2_of(n);
 	struct claim c;

@@ -199,8 +199,16 @@ int qcow2_empty(struct node *node, struct err *err)
 
 /* -- Allocated ------------------------------------------------------------------------- */
 
+/* The file has all clusters that are taken, before anything leads to them: nobody writes to these. */
+static int lengthen(struct qcow2 *q, struct err *err)
+{
+	uint64_t end = q->end << q->cluster_bits;
+
+	return q->file->size < end ? q->file->ops->resize(q->file, end, err) : 0;
+}
+
 /* Takes up to n clusters for what is zeros. Lock held. */
-static int allocate_some(struct qcow2 *q, uint64_t cluster, uint64_t *n, bool full)
+static int allocate_some(struct qcow2 *q, uint64_t cluster, uint64_t *n, bool full, struct err *err)
 {
 	struct extent e;
 	uint64_t done = 0;
@@ -215,13 +223,15 @@ static int allocate_some(struct qcow2 *q, uint64_t cluster, uint64_t *n, bool fu
 	if (full || !fresh)
 		rc = q->file->ops->zero(q->file, e.first << q->cluster_bits, e.n << q->cluster_bits);
 	if (rc == 0)
+		rc = lengthen(q, err);
+	if (rc == 0)
 		rc = map_set(q, cluster, e.n, e.first << q->cluster_bits | ENTRY_COPIED, &done);
 	if (rc < 0)
 		clusters_give_back(q, (struct extent){e.first + done, e.n - done});
 	return rc;
 }
 
-static int allocate(struct qcow2 *q, bool full)
+static int allocate(struct qcow2 *q, bool full, struct err *err)
 {
 	uint64_t end = clusters_of(q, q->node.size);
 	struct run run;
@@ -230,7 +240,7 @@ static int allocate(struct qcow2 *q, bool full)
 	for (uint64_t c = 0; rc == 0 && c < end; c += run.n) {
 		rc = map_find(q, c, end - c, false, &run);
 		if (rc == 0 && run.what == UNALLOCATED)
-			rc = allocate_some(q, c, &run.n, full);
+			rc = allocate_some(q, c, &run.n, full, err);
 	}
 	return rc < 0 ? rc : commit(q);
 }
@@ -238,15 +248,11 @@ static int allocate(struct qcow2 *q, bool full)
 int qcow2_allocate(struct node *node, bool full, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(node);
-	uint64_t end;
 	int rc;
 
 	scoped_lock(&q->lock);
 	if (q->backing)
 		return err_set(err, EINVAL, "what has an image behind it is not allocated in advance");
-	rc = allocate(q, full);
-	end = q->end << q->cluster_bits;
-	if (rc == 0 && q->file->size < end && q->file->ops->resize)
-		return q->file->ops->resize(q->file, end, err);
+	rc = allocate(q, full, err);
 	return rc < 0 ? err_sys(err, -rc, "allocating all of it") : 0;
 }

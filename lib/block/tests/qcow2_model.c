@@ -70,6 +70,8 @@ struct run {
 	struct snap snaps[SNAPS_MAX];
 	unsigned n_snaps, pages;
 	bool many_snaps;
+	char *names[OPS_MAX + 2]; /* that were behind it, or none */
+	unsigned n_names;
 	struct moment moments[OPS_MAX * 2 + 2];
 	unsigned n_moments;
 	char why[700];
@@ -144,6 +146,7 @@ static bool create(struct run *r)
 	if (!r->node)
 		return FAIL(r, "open: %s", err.text);
 	r->file->records = true;
+	r->names[r->n_names++] = strdup(r->new.backing ? r->new.backing : "");
 	remember(r, 0, true);
 	return true;
 }
@@ -292,6 +295,51 @@ static bool do_resize(struct run *r)
 	return true;
 }
 
+/* The name alone: what is open behind it stays. */
+static bool do_rename(struct run *r)
+{
+	uint32_t len = rnd(3) ? 1 + rnd(r->new.cluster_bits > 9 ? 600 : 100) : 0;
+	char *name = malloc(len + 1);
+	struct err err = {0};
+	int rc;
+
+	memset(name, 'a' + (int)(r->serial++ % 26), len);
+	name[len] = 0;
+	if (verbose)
+		note("rename %u", len);
+	rc = qcow2_set_backing(r->node, name, len % 2 ? "raw" : "qcow2", &err);
+	if (rc == -ENOSPC) /* its header has no room for both */
+		free(name);
+	else
+		r->names[r->n_names++] = name;
+	return rc == 0 || rc == -ENOSPC ? true : FAIL(r, "rename: %s", err.text);
+}
+
+static bool do_empty(struct run *r)
+{
+	uint64_t there = r->behind ? r->behind->node.size : 0;
+	struct err err = {0};
+
+	if (verbose)
+		note("empty");
+	if (qcow2_empty(r->node, &err) < 0)
+		return FAIL(r, "empty: %s", err.text);
+	memset(r->model, 0, r->room);
+	if (there)
+		memcpy(r->model, r->behind->bytes, there < r->size ? there : r->size);
+	return true;
+}
+
+static bool do_allocate(struct run *r)
+{
+	struct err err = {0};
+	int rc = qcow2_allocate(r->node, rnd(2), &err);
+
+	if (verbose)
+		note("allocate");
+	return rc == 0 || (rc == -EINVAL && r->behind) ? true : FAIL(r, "allocate: %s", err.text);
+}
+
 /* It says what the other check says. */
 static bool do_check(struct run *r)
 {
@@ -405,11 +453,12 @@ static const struct {
 	{do_write, 10, false}, {do_zero, 3, false}, {do_discard, 3, false}, {do_read, 4, false},
 	{do_flush, 4, true}, {do_reopen, 1, true}, {do_create_snap, 2, true}, {do_apply_snap, 1, true},
 	{do_delete_snap, 1, true}, {do_pack, 6, false}, {do_resize, 2, true}, {do_check, 1, true},
+	{do_rename, 1, true}, {do_empty, 1, true}, {do_allocate, 1, false},
 };
 
 static bool act(struct run *r)
 {
-	unsigned pick = rnd(38), i = 0, event = r->file->n_events;
+	unsigned pick = rnd(41), i = 0, event = r->file->n_events;
 	bool good;
 
 	while (pick >= ops[i].weight)
@@ -417,7 +466,7 @@ static bool act(struct run *r)
 	good = ops[i].act(r);
 	if (good)
 		remember(r, event, ops[i].flushes && ops[i].act != do_create_snap && ops[i].act != do_apply_snap &&
-			 ops[i].act != do_delete_snap && ops[i].act != do_resize);
+			 ops[i].act != do_delete_snap && ops[i].act != do_resize && ops[i].act != do_empty);
 	return good;
 }
 
@@ -530,7 +579,7 @@ static bool is_mended(struct run *r, struct ram *f, enum qcow2_mend mend, const 
 		       &err) < 0)
 		return FAIL(r, "%s, to be mended: %s", when, err.text);
 	if (qcow2_check(node, mend, &found, NULL, &err) < 0 || found.corruptions || found.leaks ||
-	    (!before.corrupt && found.leaks_fixed != before.leaks)) {
+	    (mend == QCOW2_MEND_LEAKS && found.leaks_fixed != before.leaks)) {
 		node_close(node);
 		return FAIL(r, "%s, mended: %s %llu corrupt, %llu leaks, %llu of %u fixed", when, err.text,
 			    (unsigned long long)found.corruptions, (unsigned long long)found.leaks,
@@ -538,6 +587,21 @@ static bool is_mended(struct run *r, struct ram *f, enum qcow2_mend mend, const 
 	}
 	node_close(node);
 	return is_clean(r, f, false, when);
+}
+
+/* What is behind it has one of the names that it had, not half of one. */
+static bool has_a_name(struct run *r, struct ram *f, const char *when)
+{
+	char name[1024], format[16];
+	struct err err = {0};
+
+	f->keep = true;
+	if (qcow2_backing(&f->node, name, format, &err) < 0)
+		return FAIL(r, "%s: its name: %s", when, err.text);
+	for (unsigned i = 0; i < r->n_names; i++)
+		if (strcmp(name, r->names[i]) == 0)
+			return true;
+	return FAIL(r, "%s: '%.100s' is behind it", when, name);
 }
 
 static bool crash(struct run *r, const uint8_t *base, uint64_t base_len, unsigned from, unsigned to, bool all)
@@ -549,7 +613,7 @@ static bool crash(struct run *r, const uint8_t *base, uint64_t base_len, unsigne
 	bool good;
 
 	snprintf(when, sizeof(when), "crash at event %u", to);
-	good = is_clean(r, f, true, when);
+	good = is_clean(r, f, true, when) && has_a_name(r, f, when);
 	node = good ? open_image(r, f, true, &err) : NULL;
 	if (good && !node)
 		good = FAIL(r, "%s: %s", when, err.text);
@@ -661,7 +725,10 @@ static bool write_file(const char *name, const void *bytes, size_t len)
 static bool qemu_agrees(struct run *r)
 {
 	char command[300];
-	int rc;
+	int rc = qcow2_set_backing(r->node, r->new.backing, r->new.backing_format, NULL);
+
+	if (rc < 0) /* no room for that and the name that it has */
+		return true;
 
 	write_file("image", r->file->bytes, r->file->node.size);
 	write_file("model", r->model, r->size);
@@ -689,6 +756,8 @@ static void destroy(struct run *r)
 		free(r->snaps[i].bytes);
 	for (unsigned i = 0; i < r->n_moments; i++)
 		free(r->moments[i].bytes);
+	for (unsigned i = 0; i < r->n_names; i++)
+		free(r->names[i]);
 	if (r->behind)
 		ram_destroy(r->behind);
 	ram_destroy(r->file);

@@ -158,6 +158,20 @@ static int ram_status(struct node *n, uint64_t at, uint64_t len, struct node_sta
 	return 0;
 }
 
+static int ram_resize(struct node *n, uint64_t size, struct err *err)
+{
+	struct ram *r = container_of(n, struct ram, node);
+
+	(void)err;
+	if (ram_fails(r))
+		return -r->error;
+	if (size > n->size)
+		ram_put(r, size - 1, "", 1);
+	n->size = size;
+	ram_note(r, false, size - 1, "", 1);
+	return 0;
+}
+
 static void ram_forget_events(struct ram *r)
 {
 	for (unsigned i = 0; i < r->n_events; i++)
@@ -183,7 +197,7 @@ static void ram_close(struct node *n)
 
 static const struct node_ops ram_ops = {
 	.read = ram_read, .write = ram_write, .zero = ram_zero, .discard = ram_discard,
-	.flush = ram_flush, .read_cached = ram_read_cached, .status = ram_status, .close = ram_close,
+	.flush = ram_flush, .read_cached = ram_read_cached, .status = ram_status, .resize = ram_resize, .close = ram_close,
 };
 
 static struct ram *ram_create(void)
