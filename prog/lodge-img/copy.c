@@ -84,7 +84,7 @@ static int pass_over(struct work *w, uint64_t *len, bool *passed)
 		return 0;
 	}
 	*passed = true;
-	return c->to_is_zero ? 0 : c->to->ops->zero(c->to, c->to_at + w->at, *len);
+	return c->to_is_zero ? 0 : c->to->ops->zero(c->to, w->at, *len);
 }
 
 /* What a file has behind its end is zeros, to a whole sector. */
@@ -133,7 +133,7 @@ static bool take(struct work *w, struct part *p)
 
 static int write_zeroes(struct copy *c, uint64_t at, uint64_t len)
 {
-	return c->to_is_zero ? 0 : c->to->ops->zero(c->to, c->to_at + at, len);
+	return c->to_is_zero ? 0 : c->to->ops->zero(c->to, at, len);
 }
 
 /* Bytes from `at` on, at most to the next grain, and whether they are to be written. */
@@ -162,7 +162,7 @@ static int write_plain(struct copy *c, const struct part *p)
 				break;
 			len += n;
 		}
-		rc = data ? node_put(c->to, c->to_at + p->at + at, p->bytes + at, align_up(len, UINT64_C(512)))
+		rc = data ? node_put(c->to, p->at + at, p->bytes + at, align_up(len, UINT64_C(512)))
 			  : write_zeroes(c, p->at + at, align_up(len, UINT64_C(512)));
 	}
 	return rc;
@@ -173,7 +173,7 @@ static int write_clusters(struct copy *c, const struct part *p)
 	int rc = 0;
 
 	for (uint64_t at = 0, i = 0; rc == 0 && at < p->len; at += c->cluster, i++) {
-		uint64_t to = c->to_at + p->at + at, left = c->to->size - to;
+		uint64_t to = p->at + at, left = c->to->size - to;
 
 		if (c->grain && is_all_zero(p->bytes + at, c->cluster))
 			rc = write_zeroes(c, p->at + at, left < c->cluster ? left : c->cluster);

@@ -118,8 +118,8 @@ void img_progress_end(bool on);
 
 struct copy {
 	struct node *from, *to;
-	uint64_t size;       /* bytes to copy */
-	uint64_t from_at, to_at;
+	uint64_t size;       /* bytes to copy, to the beginning */
+	uint64_t from_at;
 	uint64_t grain;      /* zeros of so many bytes, aligned, are not written; 0: all are */
 	bool to_is_zero;     /* what is not written is zeros there already */
 	bool only_here;      /* what is behind `from` is left out */

@@ -40,7 +40,8 @@ static int open_it(struct qcow2 *q, const struct qcow2_config *config, struct er
 		return err_set(err, ENOMEM, "out of memory");
 	rc = snapshots_read(q, err);
 	if (rc == 0 && config->snapshot)
-		rc = snapshot_enter(q, config->snapshot, err);
+		rc = q->node.readonly ? snapshot_enter(q, config->snapshot, err)
+				      : err_set(err, EROFS, "what it was at a snapshot is only read");
 	return rc < 0 || q->node.readonly || q->unchecked ? rc : refcounts_check(q, err);
 }
 
