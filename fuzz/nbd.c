@@ -9,7 +9,7 @@
 #include "base/bytes.h"
 #include "block/disk.h"
 #include "loop/loop.h"
-#include "nbd/protocol.h"
+#include "block/nbd/protocol.h"
 #include "nbd/server.h"
 
 #include <errno.h>

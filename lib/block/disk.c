@@ -30,6 +30,7 @@
 #include "base/scoped.h"
 #include "block/image.h"
 #include "block/iov.h"
+#include "block/nbd/nbd.h"
 #include "block/node.h"
 #include "block/pool.h"
 #include "block/qcow2.h"
@@ -45,13 +46,14 @@
 #include <unistd.h>
 
 #define THREADS_DEFAULT 4u
+#define THREADS_REMOTE  16u /* that wait for a server */
 #define QUICK_READ_MAX (256 * KiB) /* longer copies are worth a thread */
 #define SLOTS 1000000u             /* of forks: slot_of() reads six digits */
 #define COMPLAINTS_MAX 10u         /* lines that one disk may cause in the log */
 
 struct disk {
 	struct node *node;
-	int fd; /* the node's */
+	int fd; /* the node's; -1: it is on a server, and has no lock */
 	struct disk_info info;
 	struct pool pool;
 	bool has_pool;
@@ -67,6 +69,11 @@ struct disk {
 };
 
 /* -- Opening ----------------------------------------------------------------------- */
+
+bool disk_is_remote(const char *path)
+{
+	return nbd_is_uri(path);
+}
 
 static void run(void *ctx, struct disk_req *req);
 
@@ -101,11 +108,11 @@ static int open_disk(struct disk *disk, const struct disk_config *config,
 	disk->info = (struct disk_info){
 		.size = image.node->size, .readonly = config->readonly, .format = image.format,
 		.throw_away = config->throw_away, .block = image.block, .images = image.images, .can_discard = !config->readonly,
-		.undated = config->base || config->go_back || (config->handed_over && is_device(image.fd)),
+		.undated = config->base || config->go_back || image.fd < 0 || (config->handed_over && is_device(image.fd)),
 	};
 	if (config->go_back && (rc = find_kept(disk, config->go_back, err)) < 0)
 		return rc;
-	rc = pool_init(&disk->pool, config->threads ? config->threads : THREADS_DEFAULT,
+	rc = pool_init(&disk->pool, config->threads ? config->threads : image.fd < 0 ? THREADS_REMOTE : THREADS_DEFAULT,
 		       run, disk);
 	disk->has_pool = true;
 	if (rc < 0)
@@ -535,6 +542,11 @@ int disk_moment_end(struct disk_moment *m, struct err *err)
 
 /* -- Handing over ------------------------------------------------------------------ */
 
+static int lock(struct disk *disk, short type, enum file_part part, struct err *err)
+{
+	return disk->fd < 0 ? 0 : file_lock(disk->fd, type, part, err);
+}
+
 int disk_hand_over(struct disk *disk, struct err *err)
 {
 	int rc;
@@ -543,13 +555,13 @@ int disk_hand_over(struct disk *disk, struct err *err)
 		return 0;
 	if (disk->info.throw_away)
 		return err_set(err, EBUSY, "disk '%s' is written only here (snapshot=on): it cannot move", disk->path);
-	if (disk->held == FILE_FIRST && (rc = file_lock(disk->fd, F_WRLCK, FILE_ALL, err)) < 0)
+	if (disk->held == FILE_FIRST && (rc = lock(disk, F_WRLCK, FILE_ALL, err)) < 0)
 		return err_at(err, rc, "disk '%s', where it came from", disk->path);
 	disk->held = FILE_ALL;
 	rc = node_flush(disk->node);
 	if (rc < 0)
 		return err_sys(err, -rc, "flushing disk '%s'", disk->path);
-	rc = file_lock(disk->fd, F_UNLCK, FILE_FIRST, err);
+	rc = lock(disk, F_UNLCK, FILE_FIRST, err);
 	if (rc < 0)
 		return err_at(err, rc, "disk '%s'", disk->path);
 	disk->held = FILE_REST;
@@ -562,7 +574,7 @@ int disk_take_back(struct disk *disk, struct err *err)
 
 	if (disk->held != FILE_REST)
 		return 0;
-	rc = file_lock(disk->fd, F_WRLCK, FILE_ALL, err);
+	rc = lock(disk, F_WRLCK, FILE_ALL, err);
 	if (rc < 0)
 		return err_at(err, rc, "disk '%s'", disk->path);
 	disk->held = FILE_ALL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A disk: an image file, raw or qcow2, locked, with asynchronous requests.
+ * A disk: an image file, raw or qcow2, locked, or an export of an NBD server; with asynchronous requests.
  *
  *	struct disk *disk;
  *	int rc = disk_open(&disk, &(struct disk_config){.path = "root.img"}, &err);
@@ -45,10 +45,13 @@ enum disk_format { DISK_BY_NAME, DISK_RAW, DISK_QCOW2 };
 
 extern const char *const disk_formats[DISK_QCOW2 + 1]; /* "raw", "qcow2" */
 
+/* Whether a path names a server, nbd://HOST/NAME or nbd+unix:///NAME?socket=PATH, and no file. */
+bool disk_is_remote(const char *path);
+
 struct disk_base;
 
 struct disk_config {
-	const char *path;
+	const char *path; /* of a file, or what disk_is_remote() */
 	int fd; /* of the file, if it is open already: nothing can be behind it then. Stays the caller's; 0: it is not */
 	enum disk_format format;
 	bool readonly;

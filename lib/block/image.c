@@ -21,6 +21,7 @@
 #include "base/err.h"
 #include "base/macros.h"
 #include "base/scoped.h"
+#include "block/nbd/nbd.h"
 #include "block/node.h"
 #include "block/qcow2.h"
 
@@ -209,6 +210,8 @@ static enum disk_format format_of(const struct disk_config *config)
 
 	if (config->format != DISK_BY_NAME)
 		return config->format;
+	if (nbd_is_uri(config->path))
+		return DISK_RAW;
 	return end && strcmp(end, ".qcow2") == 0 ? DISK_QCOW2 : DISK_RAW;
 }
 
@@ -340,12 +343,32 @@ static int open_file(struct image *image, const struct disk_config *config, enum
 	return open_raw(image, keep_fd(&fd), how, readonly, config->format == DISK_RAW, err);
 }
 
+/* Its format is its server's affair. There is no lock: who may write is, too. */
+static int open_server(struct image *image, const struct disk_config *config, unsigned how, struct err *err)
+{
+	int rc = 0;
+
+	if (image->format != DISK_RAW)
+		return err_set(err, ENOTSUP, "is on a server, which makes bytes of an image: format=%s cannot be", disk_formats[image->format]);
+	rc = nbd_open(&image->node, config->path, config->readonly || config->throw_away, &image->block, err);
+	image->images = 1;
+	if (rc == 0 && !(how & IMAGE_ODD))
+		rc = check_raw(image->node, true, false, err);
+	if (rc < 0) {
+		node_close(image->node);
+		image->node = NULL;
+	}
+	return rc;
+}
+
 int image_open(struct image *image, const struct disk_config *config, enum file_part part, unsigned how, struct err *err)
 {
 	int rc = 0;
 
 	*image = (struct image){.fd = -1, .written = -1, .format = format_of(config)};
-	if (!config->base || !config->base->of_file)
+	if (nbd_is_uri(config->path))
+		rc = open_server(image, config, how, err);
+	else if (!config->base || !config->base->of_file)
 		rc = open_file(image, config, part, how, err);
 	if (rc == 0 && config->base)
 		rc = put_layers(image, config, err);

@@ -21,7 +21,7 @@ struct node;
 
 struct image {
 	struct node *node;
-	int fd;                  /* of its file: the node's */
+	int fd;                  /* of its file: the node's; -1: it is on a server */
 	int written;             /* of the qcow2 file that is written, the same or another one; -1: there is none */
 	enum disk_format format;
 	uint32_t block;          /* preferred I/O size */

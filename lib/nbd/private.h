@@ -19,7 +19,7 @@
 
 #include "block/disk.h"
 #include "loop/loop.h"
-#include "nbd/protocol.h"
+#include "block/nbd/protocol.h"
 #include "nbd/server.h"
 
 #include <pthread.h>

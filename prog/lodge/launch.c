@@ -74,7 +74,7 @@ const char *launch_path(const char *path)
 	static unsigned n;
 	char dir[PATH_MAX];
 
-	if (!path || path[0] == '/' || !path[0] || n == ARRAY_SIZE(paths) ||
+	if (!path || path[0] == '/' || !path[0] || disk_is_remote(path) || n == ARRAY_SIZE(paths) ||
 	    !getcwd(dir, sizeof(dir)) || asprintf(&paths[n], "%s/%s", dir, path) < 0)
 		return path;
 	return paths[n++];

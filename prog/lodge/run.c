@@ -336,7 +336,7 @@ static void put_file(FILE *out, const char *path)
 
 	if (real)
 		stat(real, &st);
-	fprintf(out, " '%s' %lld %lld.%09ld\n", real ? real : "", (long long)st.st_size, (long long)st.st_mtim.tv_sec,
+	fprintf(out, " '%s' %lld %lld.%09ld\n", real ? real : path && disk_is_remote(path) ? path : "", (long long)st.st_size, (long long)st.st_mtim.tv_sec,
 		st.st_mtim.tv_nsec);
 }
 

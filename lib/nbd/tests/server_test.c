@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "block/disk.h"
 #include "loop/loop.h"
-#include "nbd/protocol.h"
+#include "block/nbd/protocol.h"
 #include "nbd/server.h"
 #include "tests/tap.h"
 

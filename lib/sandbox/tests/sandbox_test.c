@@ -236,7 +236,7 @@ static const struct {
 	{"another filter", try_filter, {-EFAULT, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
 	{"poll", try_poll, {0, 0, 0, 0, 0, 0, DEAD, 0, 0}},
 	{"ppoll", try_ppoll, {0, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD, DEAD}},
-	{"read", try_read, {-EBADF, DEAD, DEAD, -EBADF, -EBADF, DEAD, -EBADF, -EBADF, -EBADF}},
+	{"read", try_read, {-EBADF, DEAD, -EBADF, -EBADF, -EBADF, DEAD, -EBADF, -EBADF, -EBADF}},
 	{"pread64", try_pread, {-EBADF, DEAD, DEAD, DEAD, DEAD, DEAD, -EBADF, -EBADF, DEAD}},
 	{"fallocate", try_allocate, {-EBADF, DEAD, -EBADF, DEAD, DEAD, DEAD, -EBADF, DEAD, DEAD}},
 	/* What all need, so that this test is one of the list and not of a process that cannot do anything: */

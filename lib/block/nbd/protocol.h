@@ -10,8 +10,8 @@
  *	client  REQUEST flags type cookie offset length [data]
  *	server  SIMPLE error cookie [data]      or     CHUNK flags type cookie length data
  */
-#ifndef NBD_PROTOCOL_H
-#define NBD_PROTOCOL_H
+#ifndef BLOCK_NBD_PROTOCOL_H
+#define BLOCK_NBD_PROTOCOL_H
 
 #define NBD_MAGIC         0x4e42444d41474943ull
 #define NBD_OPTION_MAGIC  0x49484156454f5054ull
