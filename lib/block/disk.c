@@ -286,7 +286,8 @@ bool disk_submit(struct disk *disk, struct disk_req *req)
 
 void disk_cancel(struct disk *disk, bool on)
 {
-	__atomic_store_n(&disk->node->cancelled, on, __ATOMIC_RELAXED);
+	for (struct node *n = disk->node; n; n = n->behind)
+		__atomic_store_n(&n->cancelled, on, __ATOMIC_RELAXED);
 }
 
 void disk_drain(struct disk *disk)

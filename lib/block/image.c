@@ -204,13 +204,19 @@ static int open_raw(struct image *image, int fd, unsigned how, bool readonly, bo
 	return rc;
 }
 
+/* What is open already is a file, whatever somebody calls it. */
+static bool is_remote(const struct disk_config *config)
+{
+	return config->fd <= 0 && nbd_is_uri(config->path);
+}
+
 static enum disk_format format_of(const struct disk_config *config)
 {
 	const char *end = strrchr(config->path, '.');
 
 	if (config->format != DISK_BY_NAME)
 		return config->format;
-	if (nbd_is_uri(config->path))
+	if (is_remote(config))
 		return DISK_RAW;
 	return end && strcmp(end, ".qcow2") == 0 ? DISK_QCOW2 : DISK_RAW;
 }
@@ -366,7 +372,7 @@ int image_open(struct image *image, const struct disk_config *config, enum file_
 	int rc = 0;
 
 	*image = (struct image){.fd = -1, .written = -1, .format = format_of(config)};
-	if (nbd_is_uri(config->path))
+	if (is_remote(config))
 		rc = open_server(image, config, how, err);
 	else if (!config->base || !config->base->of_file)
 		rc = open_file(image, config, part, how, err);

@@ -59,6 +59,7 @@ struct node {
 	uint64_t size;   /* in bytes */
 	bool readonly;
 	bool cancelled;  /* relaxed atomic: reads and writes end as soon as they can, with -ECANCELED */
+	struct node *behind; /* what it reads of, and never writes; NULL: nothing */
 };
 
 static inline bool node_is_cancelled(const struct node *n)

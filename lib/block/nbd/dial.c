@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A connection, and what is agreed on it: the newstyle negotiation of the protocol, of which we need one option, GO. Each answer must
- * come within PATIENCE seconds. What a server says in words is shown, but for what would do something to a terminal.
+ * A connection, and what is agreed on it: the newstyle negotiation of the protocol, of which we need one option, GO. All of it is to
+ * take PATIENCE seconds at most. What a server says in words is shown, but for what would do something to a terminal.
  */
 #include "block/nbd/nbd.h"
 
@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATIENCE   20
@@ -28,12 +29,16 @@
 
 /* -- Connecting ----------------------------------------------------------------------- */
 
+static const struct timeval patience = {.tv_sec = PATIENCE};
+
 static int connect_unix(const char *path, struct err *err)
 {
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
 	scoped_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	strcpy(at.sun_path, path); /* SAFE: nbd_address has no longer ones */
+	if (fd >= 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)); /* of connect(), too */
 	if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0)
 		return err_sys(err, errno, "cannot connect to '%s'", path);
 	return keep_fd(&fd);
@@ -41,12 +46,11 @@ static int connect_unix(const char *path, struct err *err)
 
 static int connect_one(const struct addrinfo *a)
 {
-	const struct timeval patience = {.tv_sec = PATIENCE};
 	scoped_fd int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)); /* of connect(), too */
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	if (connect(fd, a->ai_addr, a->ai_addrlen) < 0)
 		return errno == EINPROGRESS ? -ETIMEDOUT : -errno;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
@@ -70,6 +74,8 @@ static int connect_tcp(const struct nbd_address *a, struct err *err)
 
 /* -- Talking --------------------------------------------------------------------------- */
 
+static __thread time_t until; /* this connection's negotiation is to be over, in s */
+
 static int put(int fd, const void *bytes, size_t n, struct err *err)
 {
 	for (const uint8_t *at = bytes; n;) {
@@ -83,11 +89,21 @@ static int put(int fd, const void *bytes, size_t n, struct err *err)
 	return 0;
 }
 
+static time_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
 static int get(int fd, void *bytes, size_t n, struct err *err)
 {
 	for (uint8_t *at = bytes; n;) {
 		ssize_t rc = recv(fd, at, n, 0);
 
+		if (now() > until)
+			return err_set(err, ETIMEDOUT, "its server is too slow to begin");
 		if (rc == 0)
 			return err_set(err, ECONNRESET, "its server has closed the connection, without a word");
 		if (rc < 0 && errno != EINTR)
@@ -192,13 +208,13 @@ static int negotiate(int fd, const char *name, struct nbd_export *e, struct err 
 
 int nbd_dial(const struct nbd_address *a, struct nbd_export *e, struct err *err)
 {
-	const struct timeval patience = {.tv_sec = PATIENCE};
 	scoped_fd int fd = a->path[0] ? connect_unix(a->path, err) : connect_tcp(a, err);
 	int rc = fd;
 
 	*e = (struct nbd_export){.least = 1, .preferred = 4096, .most = NBD_LENGTH_MAX};
 	if (fd < 0)
 		return fd;
+	until = now() + PATIENCE;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	rc = negotiate(fd, a->name, e, err);

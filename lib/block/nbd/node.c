@@ -8,9 +8,13 @@
  *	ask -> send (one at a time; it listens, too, lest both sides wait for each other to read)
  *	    -> until it is answered: listen, if nobody does, or wait
  *
- * Bytes are received with the lock held, which never waits (the socket does not block); only poll() is without it. So a question can be
+ * Bytes are received with the lock held, which never waits (the socket does not block); only poll() is without it. So a read can be
  * given up at any moment, when its node is cancelled: it stays on the list without its memory, what comes for it is dropped, and the
- * connection lives on. A question that is given up while it is being sent is sent to its end first, if the server takes it within PATIENCE.
+ * connection lives on. What changes the disk is waited for, whoever wants it no more: a write that was given up could come to the disk after
+ * a later one.
+ *
+ * A server that takes nothing for SILENCE_MS while a question is sent, or says nothing for as long while one is older than that, is gone:
+ * so nobody waits for ever, neither a guest nor who wants to end its lodge.
  *
  * Only what could be a file's is called, readv() and writev(), so that a disk's threads need not be let at sockets as such; a server
  * that has gone raises SIGPIPE, which the process ignores.
@@ -39,7 +43,8 @@
 #include <unistd.h>
 
 #define LOOK_MS  100        /* how often it is seen whether the node is cancelled */
-#define PATIENCE 50u        /* times that: for a server to take a question that nobody wants to be answered */
+#define SILENCE_MS 60000u
+#define GIVEN_UP_MAX 256u   /* reads that a server has not answered, and nobody waits for */
 #define ZERO_MAX (1u << 30) /* bytes that are zeroed or trimmed at once */
 #define REPLY    16u
 
@@ -50,7 +55,8 @@ struct question {
 	struct iovec *at;
 	unsigned n_iov;
 	uint64_t left;        /* bytes of that which have not come */
-	bool is_answered, is_given_up;
+	uint64_t asked;       /* when all of it was sent, in ms */
+	bool is_read, is_answered, is_given_up;
 	int rc;
 };
 
@@ -64,6 +70,8 @@ struct nbd {
 	struct question *first;
 	bool listens, sends;  /* somebody does */
 	bool is_dead;
+	unsigned n_given_up;
+	uint64_t came, went;  /* when bytes did last, in ms */
 	uint64_t cookie;
 	uint8_t head[REPLY];  /* of the answer that comes */
 	unsigned n_head;
@@ -73,6 +81,14 @@ struct nbd {
 static struct nbd *of(struct node *n)
 {
 	return container_of(n, struct nbd, node);
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 /* -- The list (lock held) -------------------------------------------------------------- */
@@ -103,16 +119,19 @@ static void answered(struct nbd *d, struct question *q, int rc)
 	q->rc = rc;
 	q->is_answered = true;
 	if (q->is_given_up) {
+		d->n_given_up--;
 		take_off(d, q);
 		free(q);
 	}
 	pthread_cond_broadcast(&d->changed);
 }
 
-static void give_up(struct question *q)
+static void give_up(struct nbd *d, struct question *q)
 {
 	q->is_given_up = true;
 	q->n_iov = 0;
+	if (++d->n_given_up > GIVEN_UP_MAX)
+		die(d, "its server leaves too much without an answer");
 }
 
 /* -- Listening (lock held) ------------------------------------------------------------- */
@@ -185,8 +204,11 @@ static void receive(struct nbd *d)
 {
 	ssize_t n = 1;
 
-	while (n > 0 && !d->is_dead)
+	while (n > 0 && !d->is_dead) {
 		n = d->now ? receive_data(d, d->now) : receive_head(d);
+		if (n > 0)
+			d->came = now_ms();
+	}
 	if (n == 0)
 		die(d, "its server has closed the connection");
 	else if (n < 0 && errno != EAGAIN && errno != EINTR)
@@ -216,22 +238,35 @@ static void wait_for_change(struct nbd *d)
 	pthread_cond_timedwait(&d->changed, &d->lock, &until);
 }
 
+static bool is_given_up(const struct nbd *d, const struct question *q)
+{
+	return q->is_read && node_is_cancelled(&d->node);
+}
+
+static void listen_or_wait(struct nbd *d)
+{
+	if (d->listens) {
+		wait_for_change(d);
+		return;
+	}
+	d->listens = true;
+	look(d, POLLIN);
+	d->listens = false;
+	pthread_cond_broadcast(&d->changed);
+}
+
 static int wait_for_answer(struct nbd *d, struct question *q)
 {
 	int rc;
 
-	while (!q->is_answered && !d->is_dead && !node_is_cancelled(&d->node)) {
-		if (d->listens) {
-			wait_for_change(d);
-			continue;
-		}
-		d->listens = true;
-		look(d, POLLIN);
-		d->listens = false;
-		pthread_cond_broadcast(&d->changed);
+	q->asked = now_ms();
+	while (!q->is_answered && !d->is_dead && !is_given_up(d, q)) {
+		listen_or_wait(d);
+		if (!q->is_answered && now_ms() - q->asked > SILENCE_MS && now_ms() - d->came > SILENCE_MS)
+			die(d, "its server says nothing for a minute");
 	}
 	if (!q->is_answered && !d->is_dead) {
-		give_up(q);
+		give_up(d, q);
 		return -ECANCELED;
 	}
 	rc = q->is_answered ? q->rc : -EIO;
@@ -245,22 +280,23 @@ static int wait_for_answer(struct nbd *d, struct question *q)
 /* All of it, or the connection is dead. */
 static void send_all(struct nbd *d, struct iovec *iov, unsigned n_iov)
 {
-	unsigned patience = PATIENCE;
-
 	while (d->sends && !d->is_dead)
 		wait_for_change(d);
 	d->sends = true;
+	d->went = now_ms();
 	while (n_iov && !d->is_dead) {
 		ssize_t n = writev(d->fd, iov, (int)n_iov);
 
-		if (n >= 0)
+		if (n >= 0) {
 			iov_skip(&iov, &n_iov, (uint64_t)n);
-		else if (errno == EAGAIN && node_is_cancelled(&d->node) && !--patience)
-			die(d, "its server does not listen");
-		else if (errno == EAGAIN)
+			d->went = now_ms();
+		} else if (errno == EAGAIN && now_ms() - d->went > SILENCE_MS) {
+			die(d, "its server does not listen for a minute");
+		} else if (errno == EAGAIN) {
 			look(d, POLLIN | POLLOUT);
-		else if (errno != EINTR)
+		} else if (errno != EINTR) {
 			die(d, strerror(errno));
+		}
 	}
 	d->sends = false;
 	pthread_cond_broadcast(&d->changed);
@@ -287,7 +323,8 @@ static int ask(struct nbd *d, enum nbd_command command, uint64_t at, uint64_t le
 		return -ENOMEM;
 	pool_wait();
 	q->at = q->iov;
-	if (command == NBD_CMD_READ) {
+	q->is_read = command == NBD_CMD_READ;
+	if (q->is_read) {
 		memcpy(q->iov, iov, n_iov * sizeof(*iov));
 		q->n_iov = n_iov;
 		q->left = len;

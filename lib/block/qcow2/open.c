@@ -57,6 +57,7 @@ int qcow2_open(struct node **node, const struct qcow2_config *config, struct err
 		return err_set(err, ENOMEM, "out of memory");
 	}
 	q->backing = config->backing;
+	q->node.behind = config->backing;
 	q->node.readonly = config->readonly;
 	q->unchecked = config->unchecked;
 	rc = open_it(q, config, err);

@@ -226,6 +226,20 @@ static void test_given_up(void)
 	end();
 }
 
+/* A write that nobody wants any more could come to the disk after a later one: so it is waited for. */
+static void test_not_given_up(void)
+{
+	static const struct line lines[] = {HELLO, SAYS(ASKED, EXPORT ACK), {READ_LEN + 512, "", 0, true}, SAYS(0, REPLY("\1")), {0}};
+	uint32_t block;
+
+	begin(lines, true);
+	if (!ok(nbd_open(&asks, uri, false, &block, NULL) == 0, "a server, and a write"))
+		return;
+	is_int(node_put(asks, 0, zeros, 512), 0, "that is not given up");
+	node_close(asks);
+	end();
+}
+
 int main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -237,6 +251,7 @@ int main(void)
 	test_negotiation();
 	test_answers();
 	test_given_up();
+	test_not_given_up();
 	unlink(path);
 	rmdir(dir);
 	return done_testing();
