@@ -179,6 +179,16 @@ uint64_t disk_written(const struct disk *disk)
 	return (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
 }
 
+bool disk_bars(const struct disk *disk, int fd, bool readonly)
+{
+	struct stat ours, its;
+
+	if (syscall(SYS_fstat, disk->fd, &ours) < 0 || syscall(SYS_fstat, fd, &its) < 0)
+		return true;
+	return ours.st_dev == its.st_dev && ours.st_ino == its.st_ino &&
+	       (disk->borrowed || !readonly || !(disk->info.readonly || disk->info.throw_away));
+}
+
 int disk_settle(struct disk *disk, struct err *err)
 {
 	int rc;

@@ -103,6 +103,9 @@ const struct disk_info *disk_info(const struct disk *disk);
 const char *disk_path(const struct disk *disk);
 uint64_t disk_written(const struct disk *disk);
 
+/* Whether another disk of this descriptor would have or take its lock: it is the same file, and one of the two is written, or this one came as a descriptor, too. */
+bool disk_bars(const struct disk *disk, int fd, bool readonly);
+
 /* Writes and flushes all that its file does not have yet, so that this changes no more. No request is under way. -EBUSY: its
  * writes are thrown away. */
 int disk_settle(struct disk *disk, struct err *err);

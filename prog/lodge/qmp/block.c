@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "block/disk.h"
 #include "files.h"
+#include "images.h"
 #include "names.h"
 #include "prog/lodge/launch.h"
 #include "prog/lodge/session.h"
@@ -163,7 +164,7 @@ static int change_cd(struct call *c, struct disk *cd, struct err *err)
 /* By the name that it has for its user: who restores the guest looks there. */
 int do_change_medium(struct call *c, struct err *err)
 {
-	const struct qmp_file *file = qmp_files_named(c->files, call_str(c, "filename"), err);
+	const struct qmp_file *file = image_for_cd(c, call_str(c, "filename"), err);
 	const char *format = call_str(c, "format");
 	struct disk *cd = NULL;
 	int rc = file ? 0 : -err->code;

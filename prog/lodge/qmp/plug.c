@@ -11,6 +11,7 @@
 #include "base/json_read.h"
 #include "block/disk.h"
 #include "files.h"
+#include "images.h"
 #include "machine/plug.h"
 #include "names.h"
 #include "net/port.h"
@@ -45,12 +46,13 @@ static int open_image(struct call *c, struct disk **disk, struct err *err)
 {
 	const char *driver = call_str(c, "driver");
 	const struct json_value *inner = innermost(c->args, driver, err);
-	const struct qmp_file *file = inner ? qmp_files_named(c->files, json_find(inner, "filename")->text, err) : NULL;
+	bool readonly = call_bool(c, "read-only");
+	const struct qmp_file *file = inner ? image_for_disk(c, json_find(inner, "filename")->text, readonly, err) : NULL;
 
 	if (!file)
 		return -err->code;
 	return disk_open(disk, &(struct disk_config){
-		.path = file->path ? file->path : json_find(inner, "filename")->text, .fd = file->fd, .readonly = call_bool(c, "read-only"),
+		.path = file->path ? file->path : json_find(inner, "filename")->text, .fd = file->fd, .readonly = readonly,
 		.format = strcmp(driver, "qcow2") == 0 ? DISK_QCOW2 : DISK_RAW,
 	}, err);
 }
