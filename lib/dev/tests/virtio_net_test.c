@@ -21,6 +21,8 @@
 #define F_GUEST_TSO4 (UINT64_C(1) << 7)
 #define F_MRG_RXBUF  (UINT64_C(1) << 15)
 #define F_MTU (1ull << 3)
+#define F_EVENT_IDX  (UINT64_C(1) << 29)
+#define F_RING_RESET (UINT64_C(1) << 40)
 #define F_ALL        UINT64_MAX
 
 enum { RX, TX };
@@ -450,6 +452,7 @@ static void test_vnet(void)
 #define F_MQ      (UINT64_C(1) << 22)
 #define PAIRS     3u
 #define CONTROL   (2 * PAIRS)
+#define TX_OF(pair) (2 * (pair) + 1)
 #define SAID      (FREE_RAM + 0x48000)
 
 static void plug_pairs(struct net_port *p, struct net_port *second)
@@ -585,6 +588,31 @@ static void test_pairs(void)
 	unmake();
 }
 
+static void make_pairs(uint64_t features)
+{
+	make();
+	device_destroy(nic);
+	plug_pairs(port, NULL);
+	memset(g_ram + OUT, 0, HEADER);
+	drive(SLOT, F_CTRL_VQ | F_MQ | features, CONTROL + 1, SIZE);
+	command(CONTROL, 4, 0, 2, 4);
+}
+
+/* With event indices a driver kicks once, and then waits for whom it has kicked. */
+static void test_used_again(void)
+{
+	make_pairs(F_EVENT_IDX);
+	send_by(1, 5);
+	is_int(sent(), 60, "a pair is used");
+	command(CONTROL, 4, 0, 1, 4);
+	send_by(1, 5);
+	is_int(sent(), 0, "and is not");
+	command(CONTROL, 4, 0, 2, 4);
+	is_int(sent(), 60, "what waited there is sent when it is used again, without a kick");
+	is_int(used_idx(TX_OF(1)), 2, "all of it");
+	unmake();
+}
+
 /* A tap with two queues is two ports. */
 static void test_lanes(void)
 {
@@ -639,6 +667,7 @@ int main(void)
 	test_pause();
 	test_vnet();
 	test_pairs();
+	test_used_again();
 	test_lanes();
 	loop_timer_fini(&soon);
 	loop_destroy(loop);

@@ -284,6 +284,13 @@ static void transmit(struct net *n, unsigned pair)
 	update_link(n); /* who was there may have gone */
 }
 
+/* What waits of the pairs that send there. */
+static void send_lane(struct net *n, unsigned lane)
+{
+	for (unsigned pair = lane; pair < n->used; pair += n->n_lanes)
+		transmit(n, pair);
+}
+
 /* -- To the driver ----------------------------------------------------------------- */
 
 /* Byte `at` of what the driver wants filled. */
@@ -474,6 +481,9 @@ static void serve_control(struct net *n, unsigned queue)
 	if (rc < 0)
 		virtio_broken(&n->v, vq->broken);
 	virtio_signal(&n->v, queue);
+	/* A pair that was not used has not been looked at, whatever its driver kicked; with event indices that waits for us now. */
+	for (unsigned i = 0; i < n->n_lanes; i++)
+		send_lane(n, i);
 }
 
 /* -- The loop ---------------------------------------------------------------------- */
@@ -503,8 +513,7 @@ static void serve(void *ctx, const struct pollfd *p)
 	receive(n, lane);
 	if (p->revents & POLLOUT || !lane->port->up) {
 		lane->full = false;
-		for (unsigned pair = (unsigned)(lane - n->lanes); pair < n->used; pair += n->n_lanes)
-			transmit(n, pair);
+		send_lane(n, (unsigned)(lane - n->lanes));
 	}
 	update_link(n);
 }
