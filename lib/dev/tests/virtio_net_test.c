@@ -613,6 +613,55 @@ static void test_used_again(void)
 	unmake();
 }
 
+/* A queue that is reset takes no other's place at the cable along. */
+static void test_reset_of_one(void)
+{
+	unsigned n = 0, got = 0;
+
+	make_pairs(F_RING_RESET);
+	for (; n < 2000 && used_idx(TX_OF(1)) == n; n++)
+		send_by(1, 5);
+	ok(n > 2 && n < 2000, "after %u frames a pair waits", n);
+	send_by(0, 6);
+	is_int(used_idx(TX_OF(0)), 0, "and so does another");
+	bar_out(SLOT, 0, 0x16, 2, TX_OF(1));
+	bar_out(SLOT, 0, 0x3a, 2, 1);
+	for (unsigned i = 0; i < 100 && got < n; i++) {
+		while (sent())
+			got++;
+		turn();
+	}
+	is_int(used_idx(TX_OF(0)), 1, "which sends when there is room, though the first one was reset");
+	is_int(got, n, "what was sent has come, and of the reset queue no more");
+	unmake();
+}
+
+static void say_over(void *ctx)
+{
+	*(bool *)ctx = true;
+}
+
+/* The driver of a pair that it uses no more has its interrupt yet. */
+static void test_sent_before(void)
+{
+	struct loop_timer later;
+	bool over = false;
+	unsigned before;
+
+	make_pairs(0);
+	send_by(1, 5);
+	is_int(sent(), 60, "a pair has sent");
+	command(CONTROL, 4, 0, 1, 4);
+	before = g_messages;
+	loop_timer_init(&later, loop, say_over, &over);
+	loop_timer_set(&later, loop_now() + 20000000); /* behind the card's */
+	while (!over)
+		loop_once(loop);
+	is_int(g_messages, before + 1, "and its driver is told, though it uses the pair no more");
+	loop_timer_fini(&later);
+	unmake();
+}
+
 /* A tap with two queues is two ports. */
 static void test_lanes(void)
 {
@@ -668,6 +717,8 @@ int main(void)
 	test_vnet();
 	test_pairs();
 	test_used_again();
+	test_reset_of_one();
+	test_sent_before();
 	test_lanes();
 	loop_timer_fini(&soon);
 	loop_destroy(loop);

@@ -236,7 +236,7 @@ static void tell_sent(void *ctx)
 	struct net *n = ctx;
 
 	scoped_lock(&n->v.dev.lock);
-	for (unsigned pair = 0; pair < n->used; pair++)
+	for (unsigned pair = 0; pair < n->pairs; pair++)
 		if (n->sent_by >> pair & 1 && !n->paused && virtio_ready(&n->v, TX(pair)))
 			virtio_signal(&n->v, TX(pair));
 	n->sent_by = 0;
@@ -604,12 +604,14 @@ static void reset(struct virtio *v)
 static void queue_reset(struct virtio *v, unsigned queue)
 {
 	struct net *n = (struct net *)v;
-	struct lane *lane = &n->lanes[queue / 2 % n->n_lanes];
+	unsigned lane = queue / 2 % n->n_lanes;
 
-	if (queue % 2)
-		lane->full = false;
-	else
+	if (queue % 2) {
+		n->lanes[lane].full = false;
+		send_lane(n, lane); /* it may be another's frame that had no room */
+	} else {
 		look_at_all(n);
+	}
 }
 
 static const struct virtio_type type = {
@@ -694,7 +696,7 @@ static void resume_net(struct device *dev)
 	net_link_resume(&n->link);
 	update_link(n);
 	virtio_resume(dev);
-	for (unsigned pair = 0; pair < n->used; pair++)
+	for (unsigned pair = 0; pair < n->pairs; pair++)
 		if (virtio_ready(&n->v, TX(pair)))
 			virtio_signal(&n->v, TX(pair));
 	loop_call(&n->call);
