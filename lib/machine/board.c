@@ -413,7 +413,7 @@ static bool add_disk(struct machine *m, unsigned i, struct virtio_place place, s
 	case MACHINE_NVME:
 		return add(m, &nvme_model, NULL, &(struct nvme_config){
 			.host = board_is_behind(&m->config, i) ? m->board.ports[board_disk_place(&m->config, i)] : place.host, /* which may be a port */
-			.mem = place.mem, .disk = disk, .number = i}, err);
+			.mem = place.mem, .disk = disk, .number = board_disk_number(&m->config, i)}, err);
 	default:
 		return true;
 	}

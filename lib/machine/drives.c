@@ -50,6 +50,13 @@ bool board_is_behind(const struct machine_config *c, unsigned disk)
 	return c->disk_bus[disk] == MACHINE_NVME && !c->disk_spot[disk].port && count(c, MACHINE_NVME, disk) < c->root_ports;
 }
 
+unsigned board_disk_number(const struct machine_config *c, unsigned disk)
+{
+	unsigned port = c->disk_spot[disk].port;
+
+	return port ? MACHINE_DISKS_MAX + port : disk;
+}
+
 unsigned board_disk_place(const struct machine_config *c, unsigned disk)
 {
 	enum machine_bus bus = c->disk_bus[disk];

@@ -106,6 +106,9 @@ unsigned board_cd_place(const struct machine_config *c, unsigned cd);
 /* Whether an NVMe disk is behind a root port, of which its place is the number. */
 bool board_is_behind(const struct machine_config *c, unsigned disk);
 
+/* For its serial number: no two have one, and it stays when others go, or the machine is saved. */
+unsigned board_disk_number(const struct machine_config *c, unsigned disk);
+
 /* How many drives a bus has, disks and CDs. */
 unsigned board_drives(const struct machine_config *c, enum machine_bus bus);
 unsigned board_net_slot(const struct machine_config *c);

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "machine/machine.h"
 #include "machine/plug.h"
+#include "machine/private.h"
 #include "tests/tap.h"
 
 #include <errno.h>
@@ -47,12 +48,25 @@ static void refuse(const struct machine_config *c, int rc, const char *words)
 		printf("# %d: %s\n", got, err.text);
 }
 
+static void test_numbers(void)
+{
+	struct machine_config c = machine();
+	unsigned last = board_disk_number(&c, 2);
+
+	ok(board_disk_number(&c, 0) == 0 && last != board_disk_number(&c, 1) && last >= MACHINE_DISKS_MAX, "each disk has a number of its own");
+	c.disk_spot[1] = c.disk_spot[2];
+	c.disk_bus[1] = c.disk_bus[2];
+	c.n_disks = 2;
+	is_int(board_disk_number(&c, 1), last, "which it keeps when one before it goes");
+}
+
 int main(void)
 {
 	struct machine_config c = machine();
 	struct err err;
 
 	test_ids();
+	test_numbers();
 	is_int(machine_check_drives(&c, &err), 0, "each behind its own port");
 	c.disk_spot[2].port = 1;
 	refuse(&c, -EBUSY, "root port 1 is taken");
