@@ -36,6 +36,10 @@ static const struct qmp_file *find(struct call *c, const char *filename, bool re
 
 	if (!file)
 		return NULL;
+	if (file->path && file->path[0] != '/') {
+		err_set(err, ERANGE, "'opaque' of %.40s is '%.200s': an image is looked for there again, so it is a path from the root on", filename, file->path);
+		return NULL;
+	}
 	user = user_of(c, file->fd, readonly, is_cd, name);
 	if (user)
 		err_set(err, EBUSY, "'%.200s': '%s' of this guest is using it", file->path ? file->path : filename, user);

@@ -27,6 +27,31 @@
 
 #define MTU 1500u
 
+/* What devices of the start, and those that came, are called: names.h. */
+static bool is_device(const struct machine_config *config, const char *name)
+{
+	char buffer[QMP_NAME];
+
+	for (unsigned i = 0; i < config->n_disks; i++)
+		if (strcmp(name, qmp_disk_name(buffer, config, i)) == 0)
+			return true;
+	for (unsigned i = 0; i < config->n_cds; i++)
+		if (strcmp(name, qmp_cd_name(buffer, i)) == 0)
+			return true;
+	return strcmp(name, QMP_NET) == 0;
+}
+
+/* An image of the start is called as its device. */
+static struct part *new_part(struct call *c, const char *name, struct err *err)
+{
+	struct session *s = c->session;
+
+	if (!is_device(s->config, name))
+		return parts_new(&s->parts, s->config, name, err);
+	err_set(err, EBUSY, "there is a '%s' already", name);
+	return NULL;
+}
+
 /* -- Images --------------------------------------------------------------------------------- */
 
 /* The one that is only bytes: of a format, what it is in. */
@@ -60,13 +85,12 @@ static int open_image(struct call *c, struct disk **disk, struct err *err)
 int do_blockdev_add(struct call *c, struct err *err)
 {
 	const char *name = call_str(c, "node-name");
-	struct session *s = c->session;
 	struct part *part;
 	int rc;
 
 	if (!name)
 		return err_set(err, ERANGE, "'node-name' is missing: no device would find the image");
-	part = parts_new(&s->parts, s->config, name, err);
+	part = new_part(c, name, err);
 	if (!part)
 		return -err->code;
 	rc = open_image(c, &part->disk, err);
@@ -98,8 +122,7 @@ int do_netdev_add(struct call *c, struct err *err)
 {
 	const char *id = call_str(c, "id"), *name = json_find(json_find(c->args, "addr"), "str")->text;
 	bool is_user = strcmp(name, "user") == 0;
-	struct session *s = c->session;
-	struct part *part = parts_new(&s->parts, s->config, id, err);
+	struct part *part = new_part(c, id, err);
 	int fd, rc;
 
 	if (!part)
@@ -158,13 +181,10 @@ static int take_bus(struct call *c, struct machine_spot *spot, struct err *err)
 	return 0;
 }
 
-/* As no other device is called: names are those of names.h, too. */
+/* As no other device is called. */
 static int take_id(struct call *c, struct machine_spot *spot, struct err *err)
 {
-	const struct machine_config *config = c->session->config;
 	const char *id = call_str(c, "id");
-	char name[QMP_NAME];
-	bool taken = false;
 
 	if (!id)
 		return err_set(err, ERANGE, "'id' is missing: nobody could delete the device");
@@ -172,11 +192,7 @@ static int take_id(struct call *c, struct machine_spot *spot, struct err *err)
 		return err_set(err, ERANGE, "'id' is '%.40s': it has letters, digits, '-', '_' and '.', with a letter first, at most %d", id,
 			       MACHINE_ID_MAX - 1);
 	strcpy(spot->id, id); /* SAFE: it was measured */
-	for (unsigned i = 0; i < config->n_disks; i++)
-		taken |= strcmp(id, qmp_disk_name(name, config, i)) == 0;
-	for (unsigned i = 0; i < config->n_cds; i++)
-		taken |= strcmp(id, qmp_cd_name(name, i)) == 0;
-	return taken || strcmp(id, QMP_NET) == 0 ? err_set(err, EBUSY, "there is a device '%s' already", id) : 0;
+	return is_device(c->session->config, id) ? err_set(err, EBUSY, "there is a device '%s' already", id) : 0;
 }
 
 static struct part *find_part(struct call *c, const struct driver *d, struct err *err)
