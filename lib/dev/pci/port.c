@@ -235,8 +235,7 @@ void pci_port_tell(struct device *dev)
 	struct pci_port *port = (struct pci_port *)dev;
 
 	scoped_lock(&port->fn.host->lock);
-	if (!port->below[0])
-		port->leaving = port->gone = false;
+	port->leaving = port->gone = false; /* whatever a saved machine says of who was not there */
 	if (has(port) && !port->had)
 		port->events |= SLOT_BUTTON;
 	settle(port);
