@@ -19,6 +19,12 @@
  * Without power nothing is found behind it, and what is there is reset. Power alone is not the end of a device: a guest may switch it on
  * again, and Linux clears events for a second behind that. A reset is: what the guest was asked for it has not after one.
  *
+ * That reset, in the middle of a write to slot control, waits for what the device's disk has begun, and has the bridge's lock, so that all of
+ * configuration space waits along, and who asks for it at the control socket. It is not for long: requests that have not begun are cancelled, those that have go no
+ * further than the piece that is under way, and there are no more of these than the disk has threads. It is as long as a machine's reset waits, or a
+ * pause, and a guest that switches power on and off has the host do no more than one that resets its disk by the disk's own registers. A host whose file
+ * does not answer at all has a guest whose disk does not.
+ *
  * What has happened is in slot status until the guest clears it, by ones. It interrupts while something is there that slot control
  * enables: by a message when that begins, or by the pin. Each write to slot control is a command, which is completed at once.
  *
