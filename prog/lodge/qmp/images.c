@@ -9,6 +9,7 @@
 #include "serve.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 /* Who has the file already: the name of a device, or of an image without one. */
 static const char *user_of(struct call *c, int fd, bool readonly, bool is_cd, char name[QMP_NAME])
@@ -28,6 +29,14 @@ static const char *user_of(struct call *c, int fd, bool readonly, bool is_cd, ch
 	return NULL;
 }
 
+/* Nothing is written where it belongs then: pwrite(2) appends. */
+static bool appends(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 || flags & O_APPEND;
+}
+
 static const struct qmp_file *find(struct call *c, const char *filename, bool readonly, bool is_cd, struct err *err)
 {
 	const struct qmp_file *file = qmp_files_named(c->files, filename, err);
@@ -38,6 +47,10 @@ static const struct qmp_file *find(struct call *c, const char *filename, bool re
 		return NULL;
 	if (file->path && file->path[0] != '/') {
 		err_set(err, ERANGE, "'opaque' of %.40s is '%.200s': an image is looked for there again, so it is a path from the root on", filename, file->path);
+		return NULL;
+	}
+	if (!readonly && appends(file->fd)) {
+		err_set(err, ERANGE, "'%.200s' is open to be appended to (O_APPEND): an image is written at any place", file->path ? file->path : filename);
 		return NULL;
 	}
 	user = user_of(c, file->fd, readonly, is_cd, name);
