@@ -103,14 +103,15 @@ static bool take(struct work *w, struct part *p)
 	while (w->rc == 0 && w->at < c->size) {
 		uint64_t len = c->size - w->at, there = readable(c, w->at);
 		bool passed = false;
+		int rc = 0;
 
 		if (there && there < len)
 			len = there;
 		if (there)
-			w->rc = pass_over(w, &len, &passed);
-		if (w->rc < 0)
-			fail(w, w->rc, "looking at", w->at);
-		if (w->rc < 0)
+			rc = pass_over(w, &len, &passed);
+		if (rc < 0)
+			fail(w, rc, "looking at", w->at);
+		if (rc < 0)
 			return false;
 		if (!passed) {
 			if (len > PART)
@@ -202,7 +203,7 @@ static int pack_part(struct copy *c, const struct part *p)
 	int rc = 0;
 
 	for (uint64_t at = 0, i = 0; rc == 0 && at < p->len; at += c->cluster, i++)
-		if (!is_all_zero(p->bytes + at, c->cluster))
+		if (!c->grain || !is_all_zero(p->bytes + at, c->cluster)) /* as write_clusters() asks */
 			rc = qcow2_pack(c->to, p->bytes + at, p->packed + at, &p->packed_len[i]);
 	return rc;
 }

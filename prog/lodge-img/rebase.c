@@ -42,6 +42,7 @@ struct rebasing {
 	const struct rebase *r;
 	struct image top, new; /* new.node: NULL, there is none */
 	uint64_t cluster;
+	bool alone; /* nothing is behind top: what it does not have is zeros, and cannot be told from what would show through */
 	uint8_t *was, *is;
 };
 
@@ -85,7 +86,8 @@ static int keep_difference(struct rebasing *b, uint64_t at, uint64_t len)
 			n = len - c;
 		if (memcmp(b->was + c, b->is + c, n) == 0)
 			continue;
-		rc = is_all_zero(b->was + c, n) ? top->ops->zero(top, at + c, n) : node_put(top, at + c, b->was + c, n);
+		rc = !b->alone && is_all_zero(b->was + c, n) ? top->ops->zero(top, at + c, n)
+							     : node_put(top, at + c, b->was + c, n);
 	}
 	return rc;
 }
@@ -145,14 +147,17 @@ static int open_new(struct rebasing *b, struct err *err)
 
 static int rebase(struct rebasing *b, struct err *err)
 {
+	char name[1024], format[16];
 	struct qcow2_form form;
-	int rc = 0;
+	int rc;
 
 	if (b->top.format != DISK_QCOW2)
 		return err_set(err, ENOTSUP, "is %s, which has nothing behind it", disk_formats[b->top.format]);
 	qcow2_form(b->top.node, &form);
 	b->cluster = form.cluster;
-	if (!b->r->unsafe)
+	rc = qcow2_backing_of(b->top.node, name, format, err);
+	b->alone = !name[0];
+	if (rc == 0 && !b->r->unsafe)
 		rc = keep_differences(b, err);
 	return rc < 0 ? rc : qcow2_set_backing(b->top.node, b->r->backing[0] ? b->r->backing : NULL, b->r->backing_format, err);
 }
