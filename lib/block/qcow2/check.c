@@ -63,6 +63,27 @@ static void use_bytes(struct look *l, uint64_t at, uint64_t len, int by)
 	use(l, at >> l->q->cluster_bits, clusters_of(l->q, len), by);
 }
 
+/* What leads nowhere may do so because the file was cut off. Between clusters nothing can ever be. */
+static void note_beyond(struct look *l, uint64_t at, uint64_t len)
+{
+	uint64_t end = at > INT64_MAX ? UINT64_MAX : clusters_of(l->q, at + len);
+
+	if (at % l->q->cluster == 0 && end > l->beyond)
+		l->beyond = end;
+}
+
+static void note_entry_beyond(struct look *l, uint64_t entry)
+{
+	uint64_t at = entry & ENTRY_OFFSET, len = l->q->cluster;
+
+	if (entry_what(l->q, entry) == PACKED) {
+		packed_place(l->q, entry, &at, &len);
+		len += at & (l->q->cluster - 1);
+		at &= ~(l->q->cluster - 1);
+	}
+	note_beyond(l, at, len);
+}
+
 /* What is at a cluster of the active disk, for the statistics; *next is where the next one would not be a fragment. */
 static void note_entry(struct look *l, uint64_t entry, uint64_t *next)
 {
@@ -91,6 +112,7 @@ static void use_table(struct look *l, uint64_t at, bool active, uint64_t *next)
 			CORRUPT(l, "entry %llu of the L2 table at byte %llu leads to byte %llu, where no cluster is",
 				(unsigned long long)i, (unsigned long long)at,
 				(unsigned long long)(entry & ENTRY_OFFSET));
+			note_entry_beyond(l, entry);
 			continue;
 		}
 		use(l, e.first, e.n, 1);
@@ -99,6 +121,7 @@ static void use_table(struct look *l, uint64_t at, bool active, uint64_t *next)
 	}
 }
 
+/* SAFE: the cluster is one of the l->n for which begin() made room. */
 static bool is_seen(struct look *l, uint64_t cluster)
 {
 	uint8_t bit = (uint8_t)(1u << cluster % 8), *byte = &l->seen[cluster / 8];
@@ -132,6 +155,7 @@ static int use_tree(struct look *l, const struct table *l1, bool active)
 		if (!is_cluster(l->q, at)) {
 			CORRUPT(l, "entry %u of the L1 table at byte %llu leads to byte %llu, where no cluster is", i,
 				(unsigned long long)l1->at, (unsigned long long)at);
+			note_beyond(l, at, l->q->cluster);
 			continue;
 		}
 		if (is_seen(l, at >> l->q->cluster_bits)) {
@@ -158,6 +182,7 @@ static int use_snapshot(struct look *l, unsigned i)
 	    s->l1_n * UINT64_C(8) > (l->n << l->q->cluster_bits) - s->l1_at) {
 		CORRUPT(l, "snapshot %u has its L1 table at byte %llu, which is not in the file", i + 1,
 			(unsigned long long)s->l1_at);
+		note_beyond(l, s->l1_at, s->l1_n * UINT64_C(8));
 		return 0;
 	}
 	rc = table_read(l->q, &l1, s->l1_at, s->l1_n);
@@ -298,6 +323,8 @@ int look_at_copied(struct look *l, bool mend)
 	for (uint32_t i = 0; rc == 0 && i < l1->n; i++) {
 		uint64_t at = l1->entry[i] & ENTRY_OFFSET, right;
 
+		if (at >> l->q->cluster_bits >= l->n) /* the file is longer than when we looked: by new counts */
+			continue;
 		if (!is_cluster(l->q, at) || is_seen(l, at >> l->q->cluster_bits))
 			continue;
 		rc = right_entry(l, l1->entry[i], &right);
@@ -326,12 +353,12 @@ int look_at_image(struct look *l)
 	l->found = (struct qcow2_check){.total = clusters_of(l->q, l->q->node.size)};
 	l->low = 0;
 	l->bad_blocks = false;
-	memset(l->used, 0, l->n * sizeof(*l->used));
+	l->beyond = 0;
 	rc = use_all(l);
 	return rc < 0 ? rc : compare_all(l);
 }
 
-/* What a look needs, for the file as long as it is now. */
+/* What a look needs, for the file as long as it is now. Each begins with this, for it counts from zero. */
 static int begin(struct look *l)
 {
 	free(l->used);
@@ -354,14 +381,41 @@ static int settle(struct qcow2 *q)
 	return rc;
 }
 
+/*
+ * New counts go behind the file's end, and what leads there because the file was cut off would lead to them. So what is missing is
+ * counted as what it is to be from here on, a hole that reads as zeros. Snapshots' tables that are there then may lead further.
+ */
+static int reach_beyond(struct look *l, struct err *err)
+{
+	struct look all = *l;
+	int rc = 0;
+
+	l->say = NULL; /* it has said all */
+	for (unsigned i = 0; rc == 0 && i < 2 && l->beyond > l->q->end && l->beyond <= CLUSTERS_MAX; i++) {
+		l->q->end = l->beyond;
+		rc = begin(l);
+		if (rc == 0)
+			rc = look_at_image(l);
+	}
+	l->say = all.say;
+	l->found = all.found;
+	if (rc == 0 && l->beyond > l->q->end)
+		return err_set(err, EFBIG, "something leads to cluster %llu, far behind the file's end at %llu, and is in the way of new "
+			       "counts", (unsigned long long)l->beyond - 1, (unsigned long long)l->q->end);
+	return rc;
+}
+
 static int mend_it(struct look *l, enum qcow2_mend mend, struct err *err)
 {
 	int rc = begin_writing(l->q);
 
-	if (rc == 0 && mend == QCOW2_MEND_ALL && (l->low || l->bad_blocks))
-		rc = mend_counts(l, err);
-	else if (rc == 0 && l->found.leaks)
+	if (rc == 0 && mend == QCOW2_MEND_ALL && (l->low || l->bad_blocks)) {
+		rc = reach_beyond(l, err);
+		if (rc == 0)
+			rc = mend_counts(l, err);
+	} else if (rc == 0 && l->found.leaks) {
 		rc = mend_leaks(l);
+	}
 	if (rc == 0)
 		rc = settle(l->q);
 	if (rc == 0)

@@ -21,6 +21,7 @@ struct look {
 	struct qcow2_check found;
 	uint64_t low;    /* counts that are less than is used */
 	bool bad_blocks; /* the refcount table leads nowhere */
+	uint64_t beyond; /* entries lead to clusters behind the file's end, up to this one; less than n: none does */
 	void (*say)(const char *line);
 	unsigned said;
 };

@@ -443,6 +443,18 @@ static int check_counted(struct qcow2 *q, const char *what, uint64_t at, uint64_
 	return 0;
 }
 
+static int check_l1_entry(struct qcow2 *q, uint32_t i, struct err *err)
+{
+	uint64_t at = q->l1.entry[i] & ENTRY_OFFSET;
+
+	if (!at)
+		return 0;
+	if (!is_cluster(q, at))
+		return err_set(err, EINVAL, "is damaged: entry %u of its L1 table leads to byte %llu, where no cluster is, and what was "
+			       "there is lost; readonly=on reads the rest", i, (unsigned long long)at);
+	return check_counted(q, "an L2 table", at, 1, err);
+}
+
 /* Clusters behind the file's end may be counted, where a tool has kept them for later; but by the block that counts
  * the end. */
 static int find_end(struct qcow2 *q, struct err *err)
@@ -477,9 +489,7 @@ int refcounts_check(struct qcow2 *q, struct err *err)
 	for (uint32_t i = 0; i < q->refs.n; i++)
 		if (q->refs.entry[i] && (rc = check_counted(q, "a refcount block", q->refs.entry[i], 1, err)) < 0)
 			return rc;
-	for (uint32_t i = 0; i < q->l1.n; i++)
-		if ((q->l1.entry[i] & ENTRY_OFFSET) &&
-		    (rc = check_counted(q, "an L2 table", q->l1.entry[i] & ENTRY_OFFSET, 1, err)) < 0)
-			return rc;
-	return 0;
+	for (uint32_t i = 0; rc == 0 && i < q->l1.n; i++)
+		rc = check_l1_entry(q, i, err);
+	return rc;
 }

@@ -7,7 +7,8 @@
  *	COPIED    in place, after the counts (check.c), which nobody of us believes meanwhile
  *	marks     "dirty" and "corrupt", when another look has found nothing
  *
- * What leads nowhere is left as it is: it could only be replaced by zeros, and then nobody would know that there was something.
+ * What leads nowhere is left as it is: it could only be replaced by zeros, and then nobody would know that there was something. But where
+ * new counts are put behind the end of a file that was cut off, what led there is counted, and a hole (check.c, reach_beyond()).
  */
 #include "block/qcow2/check.h"
 
