@@ -108,6 +108,7 @@ static int commit_main(void *parsed)
 const struct verb verb_commit = {
 	.name = "commit",
 	.summary = "writes what an image has into the one behind it",
+	.text = FORMAT_TEXT,
 	.operand = "FILE",
 	.n_operands = 1,
 	.options = options,

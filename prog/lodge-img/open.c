@@ -2,7 +2,7 @@
 /*
  * Opening an image by its name, as a person at a terminal names it: of which format it is may be found out here, where lodge run
  * wants to be told. A guest can write a header of qcow2 to its raw disk, and name a file of the host behind it; so what looks like
- * that is refused, and whoever knows better says -f.
+ * that is refused, and whoever knows better says -f; but not by verbs that only read, and nothing but the file itself.
  */
 #include "prog/lodge-img/img.h"
 
@@ -80,7 +80,7 @@ static int find_format(enum disk_format *format, const struct want *w, struct er
 	if (rc < 0)
 		return rc;
 	*format = qcow2_is(file) ? DISK_QCOW2 : DISK_RAW;
-	if (*format == DISK_QCOW2 && !(w->how & IMAGE_BARE) && !is_called_qcow2(w->path)) {
+	if (*format == DISK_QCOW2 && (w->writes || !(w->how & IMAGE_BARE)) && !is_called_qcow2(w->path)) {
 		rc = qcow2_backing(file, name, behind, err);
 		if (rc == 0 && name[0])
 			rc = err_set(err, EPERM, "begins as a qcow2 image with another one behind it, which a guest may have written "
