@@ -4,9 +4,10 @@
  *
  * It grows in this order, and what a crash leaves at any step is the disk as it was:
  *
- *	1. an L1 table that is long enough, beside the old one; flush; the header's sector leads to it; flush
- *	2. what would come to light is zeroed: the rest of the last cluster, and as much as there is behind the image; commit
- *	3. the size, in the header's sector; flush
+ *	1. entries behind its end go, which shrinking may have left, or a machine's state; commit
+ *	2. an L1 table that is long enough, beside the old one; flush; the header's sector leads to it; flush
+ *	3. what would come to light is zeroed: the rest of the last cluster, and as much as there is behind the image; commit
+ *	4. the size, in the header's sector; flush
  *
  * It shrinks the other way: the size first, so that nobody can read what goes, then entries and tables (rule 2 of qcow2.h).
  */
@@ -21,6 +22,38 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* -- Entries that go ---------------------------------------------------------------------- */
+
+/* Entries of a table from its `from`th on, and the table, if that is all of it. Lock held. */
+static int drop_in_table(struct qcow2 *q, uint32_t i, uint64_t from)
+{
+	uint64_t table = q->l1.entry[i] & ENTRY_OFFSET, done;
+	int rc;
+
+	if (!table)
+		return 0;
+	rc = map_set(q, i * l2_n(q) + from, l2_n(q) - from, 0, &done);
+	if (rc < 0 || from)
+		return rc;
+	table = q->l1.entry[i] & ENTRY_OFFSET; /* it may have been a snapshot's, too, and was copied */
+	table_set(&q->l1, i, 0);
+	clusters_free(q, (struct extent){table >> q->cluster_bits, 1});
+	return 0;
+}
+
+/* The guest's clusters from there on. */
+static int drop_from(struct qcow2 *q, uint64_t cluster)
+{
+	int rc = 0;
+
+	for (uint64_t i = cluster / l2_n(q); rc == 0 && i < q->l1.n; i++) {
+		rc = drop_in_table(q, (uint32_t)i, i == cluster / l2_n(q) ? cluster % l2_n(q) : 0);
+		if (rc == 0 && node_is_cancelled(&q->node))
+			rc = -ECANCELED;
+	}
+	return rc < 0 ? rc : commit(q);
+}
 
 /* -- Longer ---------------------------------------------------------------------------- */
 
@@ -86,13 +119,14 @@ static uint64_t stale_end(const struct qcow2 *q, uint64_t size)
 static int grow(struct qcow2 *q, uint64_t size, struct err *err)
 {
 	uint64_t need = (size - 1) / (q->cluster * l2_n(q)) + 1, stale = stale_end(q, size), at = q->node.size;
-	int rc = 0;
+	int rc;
 
 	if (need > L1_MAX / 8)
 		return err_set(err, EFBIG, "%llu bytes are too many for clusters of %llu", (unsigned long long)size,
 			       (unsigned long long)q->cluster);
 	pthread_mutex_lock(&q->lock);
-	if (need > q->l1.n)
+	rc = drop_from(q, clusters_of(q, at));
+	if (rc == 0 && need > q->l1.n)
 		rc = grow_l1(q, (uint32_t)need);
 	pthread_mutex_unlock(&q->lock);
 	if (rc == 0 && stale > at)
@@ -106,36 +140,6 @@ static int grow(struct qcow2 *q, uint64_t size, struct err *err)
 }
 
 /* -- Shorter --------------------------------------------------------------------------- */
-
-/* Entries of a table from its `from`th on, and the table, if that is all of it. Lock held. */
-static int drop_in_table(struct qcow2 *q, uint32_t i, uint64_t from)
-{
-	uint64_t table = q->l1.entry[i] & ENTRY_OFFSET, done;
-	int rc;
-
-	if (!table)
-		return 0;
-	rc = map_set(q, i * l2_n(q) + from, l2_n(q) - from, 0, &done);
-	if (rc < 0 || from)
-		return rc;
-	table = q->l1.entry[i] & ENTRY_OFFSET; /* it may have been a snapshot's, too, and was copied */
-	table_set(&q->l1, i, 0);
-	clusters_free(q, (struct extent){table >> q->cluster_bits, 1});
-	return 0;
-}
-
-/* The guest's clusters from there on. */
-static int drop_from(struct qcow2 *q, uint64_t cluster)
-{
-	int rc = 0;
-
-	for (uint64_t i = cluster / l2_n(q); rc == 0 && i < q->l1.n; i++) {
-		rc = drop_in_table(q, (uint32_t)i, i == cluster / l2_n(q) ? cluster % l2_n(q) : 0);
-		if (rc == 0 && node_is_cancelled(&q->node))
-			rc = -ECANCELED;
-	}
-	return rc < 0 ? rc : commit(q);
-}
 
 /* The rest of the last cluster, for others who make the disk longer one day. */
 static int clear_rest(struct qcow2 *q, uint64_t size)
