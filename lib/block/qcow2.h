@@ -62,7 +62,7 @@ struct qcow2_config {
 	bool unchecked;       /* its counts may be wrong, and it may be marked so: for qcow2_check() */
 	const char *path;     /* for sentences */
 	unsigned pages;       /* of metadata in memory, a power of two; 0: 2 MiB */
-	const char *snapshot; /* readonly: what it was at that one, by name or id; NULL: what it is */
+	const char *snapshot; /* readonly: what it was at that one, as qcow2_snapshot_apply_said() takes it; NULL: what it is */
 	/* What a snapshot has, of a file that somebody else may write meanwhile: readonly. 0: what the disk is now. */
 	struct qcow2_tree {
 		uint64_t l1_at;
@@ -146,6 +146,11 @@ int qcow2_snapshot_create(struct node *node, const char *name, struct err *err);
 /* It is again what it was then. -ENOENT: there is none of that name. */
 int qcow2_snapshot_apply(struct node *node, const char *name, struct err *err);
 int qcow2_snapshot_delete(struct node *node, const char *name, struct err *err);
+
+/* The same by a word that a person says: snapshot.id=ID, snapshot.name=NAME, or one of both; what it is first is what qemu-img takes
+ * it for: to apply, an id; to delete, a name. */
+int qcow2_snapshot_apply_said(struct node *node, const char *word, struct err *err);
+int qcow2_snapshot_delete_said(struct node *node, const char *word, struct err *err);
 
 /* Where it is, for as long as it is there. */
 int qcow2_snapshot_tree(struct node *node, const char *name, struct qcow2_tree *tree, struct err *err);

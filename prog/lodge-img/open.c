@@ -90,19 +90,9 @@ static int find_format(enum disk_format *format, const struct want *w, struct er
 	return rc;
 }
 
-static const char *snapshot_word(const char *said)
-{
-	static const char *const before[] = {"snapshot.name=", "snapshot.id="};
-
-	for (unsigned i = 0; said && i < ARRAY_SIZE(before); i++)
-		if (strncmp(said, before[i], strlen(before[i])) == 0)
-			return said + strlen(before[i]);
-	return said;
-}
-
 int img_open(struct image *image, const struct want *w, struct err *err)
 {
-	struct disk_config config = {.path = w->path, .readonly = !w->writes, .snapshot = snapshot_word(w->snapshot)};
+	struct disk_config config = {.path = w->path, .readonly = !w->writes, .snapshot = w->snapshot};
 	int rc;
 
 	*image = (struct image){.fd = -1};

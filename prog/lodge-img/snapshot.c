@@ -87,26 +87,8 @@ void snapshots_list(struct node *node)
 
 /* -- Doing ----------------------------------------------------------------------------- */
 
-/* Its name, or the name of that which has it for an id. */
-static const char *name_of(struct node *node, const char *word)
-{
-	struct qcow2_snapshot s;
-
-	for (unsigned i = 0; i < qcow2_snapshots(node); i++)
-		if (strcmp(qcow2_snapshot_name(node, i), word) == 0)
-			return word;
-	for (unsigned i = 0; i < qcow2_snapshots(node); i++) {
-		qcow2_snapshot_look(node, i, &s);
-		if (strcmp(s.id, word) == 0)
-			return s.name;
-	}
-	return word;
-}
-
 static int act(const struct snapshot *s, struct node *node, struct err *err)
 {
-	char name[1 << 16];
-
 	if (s->create)
 		return qcow2_snapshot_create(node, s->create, err);
 	if (!s->apply && !s->delete) {
@@ -114,8 +96,7 @@ static int act(const struct snapshot *s, struct node *node, struct err *err)
 			snapshots_list(node);
 		return 0;
 	}
-	snprintf(name, sizeof(name), "%s", name_of(node, s->apply ? s->apply : s->delete)); /* it goes with the snapshot */
-	return s->apply ? qcow2_snapshot_apply(node, name, err) : qcow2_snapshot_delete(node, name, err);
+	return s->apply ? qcow2_snapshot_apply_said(node, s->apply, err) : qcow2_snapshot_delete_said(node, s->delete, err);
 }
 
 static int snapshot_main(void *parsed)

@@ -561,6 +561,29 @@ static unsigned find(const struct qcow2 *q, const char *name)
 	return i;
 }
 
+static unsigned find_id(const struct qcow2 *q, const char *id)
+{
+	unsigned i = 0;
+
+	while (i < q->n_snapshots && strcmp(q->snapshots[i].id, id) != 0)
+		i++;
+	return i;
+}
+
+/* Others give two of them the same name, and some the name that is another one's id. */
+static unsigned find_said(const struct qcow2 *q, const char *word)
+{
+	static const char id[] = "snapshot.id=", name[] = "snapshot.name=";
+	unsigned i;
+
+	if (strncmp(word, id, strlen(id)) == 0)
+		return find_id(q, word + strlen(id));
+	if (strncmp(word, name, strlen(name)) == 0)
+		return find(q, word + strlen(name));
+	i = find_id(q, word);
+	return i < q->n_snapshots ? i : find(q, word);
+}
+
 /* A number that no other has, as others name them, too. */
 static unsigned long next_id(const struct qcow2 *q)
 {
@@ -631,15 +654,16 @@ int qcow2_snapshot_create(struct node *node, const char *name, struct err *err)
 	return 0;
 }
 
-static int find_tree(struct qcow2 *q, const char *name, unsigned *i, struct table *l1, struct err *err)
+static int not_there(const struct qcow2 *q, const char *name, struct err *err)
 {
-	int rc;
+	return err_set(err, ENOENT, "'%s' has no snapshot '%s'", q->path, name);
+}
 
-	*i = find(q, name);
-	if (*i == q->n_snapshots)
-		return err_set(err, ENOENT, "'%s' has no snapshot '%s'", q->path, name);
-	rc = read_l1(q, q->snapshots[*i].l1_at, q->snapshots[*i].l1_n, l1);
-	return rc < 0 ? err_sys(err, -rc, "'%s', snapshot '%s'", q->path, name) : 0;
+static int read_tree(struct qcow2 *q, unsigned i, struct table *l1, struct err *err)
+{
+	int rc = read_l1(q, q->snapshots[i].l1_at, q->snapshots[i].l1_n, l1);
+
+	return rc < 0 ? err_sys(err, -rc, "'%s', snapshot '%s'", q->path, q->snapshots[i].name) : 0;
 }
 
 /* It may have had another size then. 0: nobody knows. */
@@ -654,22 +678,11 @@ static int check_disk_size(const struct qcow2 *q, const struct snapshot *s, stru
 		       "entries is not enough", q->path, (unsigned long long)s->disk_size, s->name, s->l1_n);
 }
 
-/* One of that name, or else of that id. */
-static const char *find_name(const struct qcow2 *q, const char *word)
-{
-	if (find(q, word) < q->n_snapshots)
-		return word;
-	for (unsigned i = 0; i < q->n_snapshots; i++)
-		if (strcmp(q->snapshots[i].id, word) == 0)
-			return q->snapshots[i].name;
-	return word;
-}
-
 int snapshot_enter(struct qcow2 *q, const char *name, struct err *err)
 {
 	struct table l1 = {.n = 0};
-	unsigned i;
-	int rc = find_tree(q, find_name(q, name), &i, &l1, err);
+	unsigned i = find_said(q, name);
+	int rc = i == q->n_snapshots ? not_there(q, name, err) : read_tree(q, i, &l1, err);
 
 	if (rc == 0)
 		rc = check_disk_size(q, &q->snapshots[i], err);
@@ -686,37 +699,30 @@ int snapshot_enter(struct qcow2 *q, const char *name, struct err *err)
 	return 0;
 }
 
-int qcow2_snapshot_apply(struct node *node, const char *name, struct err *err)
+static int apply(struct qcow2 *q, unsigned i, struct err *err)
 {
-	struct qcow2 *q = qcow2_of(node);
+	const struct snapshot *s = &q->snapshots[i];
 	struct table l1 = {.n = 0};
-	unsigned i;
-	int rc;
+	int rc = read_tree(q, i, &l1, err);
 
-	scoped_lock(&q->lock);
-	rc = find_tree(q, name, &i, &l1, err);
 	if (rc == 0)
-		rc = check_disk_size(q, &q->snapshots[i], err);
+		rc = check_disk_size(q, s, err);
 	if (rc == 0)
 		rc = change(q, &(struct change){.copy = &l1, .drop = {&q->l1}, .n_drop = 1, .snapshots = q->snapshots,
-						.n = q->n_snapshots, .size = q->snapshots[i].disk_size}, name, err);
+						.n = q->n_snapshots, .size = s->disk_size}, s->name, err);
 	free(l1.entry);
 	return rc;
 }
 
-int qcow2_snapshot_delete(struct node *node, const char *name, struct err *err)
+static int delete(struct qcow2 *q, unsigned i, struct err *err)
 {
-	struct qcow2 *q = qcow2_of(node);
 	struct table l1 = {.n = 0};
 	struct snapshot *list;
-	unsigned i, n;
-	int rc;
+	unsigned n = q->n_snapshots - 1;
+	int rc = read_tree(q, i, &l1, err);
 
-	scoped_lock(&q->lock);
-	rc = find_tree(q, name, &i, &l1, err);
 	if (rc < 0)
 		return rc;
-	n = q->n_snapshots - 1;
 	list = calloc(n + 1, sizeof(*list));
 	if (list) {
 		memcpy(list, q->snapshots, i * sizeof(*list));
@@ -724,7 +730,7 @@ int qcow2_snapshot_delete(struct node *node, const char *name, struct err *err)
 	}
 	rc = !list ? err_set(err, ENOMEM, "out of memory")
 		   : change(q, &(struct change){.copy = &q->l1, .drop = {&q->l1, &l1}, .n_drop = 2, .snapshots = list,
-						.n = n}, name, err);
+						.n = n}, q->snapshots[i].name, err);
 	free(l1.entry);
 	if (rc < 0) {
 		free(list);
@@ -737,6 +743,48 @@ int qcow2_snapshot_delete(struct node *node, const char *name, struct err *err)
 	return 0;
 }
 
+int qcow2_snapshot_apply(struct node *node, const char *name, struct err *err)
+{
+	struct qcow2 *q = qcow2_of(node);
+	unsigned i;
+
+	scoped_lock(&q->lock);
+	i = find(q, name);
+	return i == q->n_snapshots ? not_there(q, name, err) : apply(q, i, err);
+}
+
+int qcow2_snapshot_delete(struct node *node, const char *name, struct err *err)
+{
+	struct qcow2 *q = qcow2_of(node);
+	unsigned i;
+
+	scoped_lock(&q->lock);
+	i = find(q, name);
+	return i == q->n_snapshots ? not_there(q, name, err) : delete(q, i, err);
+}
+
+int qcow2_snapshot_apply_said(struct node *node, const char *word, struct err *err)
+{
+	struct qcow2 *q = qcow2_of(node);
+	unsigned i;
+
+	scoped_lock(&q->lock);
+	i = find_said(q, word);
+	return i == q->n_snapshots ? not_there(q, word, err) : apply(q, i, err);
+}
+
+int qcow2_snapshot_delete_said(struct node *node, const char *word, struct err *err)
+{
+	struct qcow2 *q = qcow2_of(node);
+	unsigned i;
+
+	scoped_lock(&q->lock);
+	i = find(q, word);
+	if (i == q->n_snapshots)
+		i = find_said(q, word);
+	return i == q->n_snapshots ? not_there(q, word, err) : delete(q, i, err);
+}
+
 int qcow2_snapshot_tree(struct node *node, const char *name, struct qcow2_tree *tree, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(node);
@@ -745,7 +793,7 @@ int qcow2_snapshot_tree(struct node *node, const char *name, struct qcow2_tree *
 	scoped_lock(&q->lock);
 	i = find(q, name);
 	if (i == q->n_snapshots)
-		return err_set(err, ENOENT, "'%s' has no snapshot '%s'", q->path, name);
+		return not_there(q, name, err);
 	*tree = (struct qcow2_tree){q->snapshots[i].l1_at, q->snapshots[i].l1_n};
 	return 0;
 }
