@@ -62,6 +62,14 @@ static int check_name(const char *name, const char *format, struct err *err)
 	return 0;
 }
 
+/* What it says has a name that an image has led to. */
+static int harmless(struct err *err, int rc)
+{
+	if (err)
+		err_harmless(err->text);
+	return rc;
+}
+
 /* The whole name of a file that is in the chain's directory. */
 static int resolve(char real[PATH_MAX], const char *path, const char *name, const char *shown, const struct chain *chain,
 		   struct err *err)
@@ -79,8 +87,8 @@ static int resolve(char real[PATH_MAX], const char *path, const char *name, cons
 	if (chain->how & IMAGE_ANYWHERE)
 		return 0;
 	if (strncmp(real, chain->dir, len) != 0 || real[len] != '/' || strstr(real + len, "/."))
-		return err_set(err, EPERM, "has '%s' behind it: an image leads only to what is in its directory, '%s', or "
-			       "below, and not hidden", real, chain->dir);
+		return harmless(err, err_set(err, EPERM, "has '%s' behind it: an image leads only to what is in its directory, "
+					     "'%s', or below, and not hidden", real, chain->dir));
 	return 0;
 }
 
@@ -128,7 +136,7 @@ static int behind(struct node **node, struct node *file, const char *path, struc
 		return rc;
 	depth = chain->depth;
 	rc = open_behind(node, real, format[0] == 'q', chain, err);
-	return rc < 0 && chain->depth == depth ? err_at(err, rc, "'%s' behind it", real) : rc; /* the last one says it */
+	return rc < 0 && chain->depth == depth ? harmless(err, err_at(err, rc, "'%s' behind it", real)) : rc; /* the last one says it */
 }
 
 /* -- The image itself ------------------------------------------------------------------ */

@@ -29,10 +29,14 @@ const struct verb *verb_find(const char *name)
 	return NULL;
 }
 
+/* Names in it may be an image's: a stranger's. */
 int img_fail(const struct err *err)
 {
+	struct err shown = *err;
+
+	err_harmless(shown.text);
 	fflush(stdout);
-	fprintf(stderr, "lodge-img: %s\n", err->text[0] ? err->text : strerror(err->code));
+	fprintf(stderr, "lodge-img: %s\n", shown.text[0] ? shown.text : strerror(shown.code));
 	return EXIT_FAILED;
 }
 

@@ -47,18 +47,33 @@ static int find_size(const struct resize *r, uint64_t before, uint64_t *size, st
 	return 0;
 }
 
+static bool allocates(const struct resize *r, uint64_t from, uint64_t to)
+{
+	return r->room && strcmp(r->room, "off") != 0 && to > from;
+}
+
+/* Whether that can be, before anything is changed. */
+static int check_room(const struct resize *r, const struct image *image, struct err *err)
+{
+	char name[1024] = "", format[16];
+	int rc = 0;
+
+	if (image->format == DISK_RAW && strcmp(r->room, "metadata") == 0)
+		return err_set(err, EINVAL, "--preallocation of a raw image is off, falloc or full");
+	if (image->format == DISK_QCOW2)
+		rc = qcow2_backing_of(image->node, name, format, err);
+	if (rc == 0 && name[0])
+		rc = err_set(err, EINVAL, "what has an image behind it is not allocated in advance");
+	return rc;
+}
+
 /* What is new, in the file. A qcow2 image is allocated as a whole: the rest of it was meant to be small. */
 static int allocate(const struct resize *r, struct image *image, uint64_t from, uint64_t to, struct err *err)
 {
-	bool full = r->room && strcmp(r->room, "metadata") != 0;
 	int rc;
 
-	if (!r->room || strcmp(r->room, "off") == 0 || to <= from)
-		return 0;
 	if (image->format == DISK_QCOW2)
-		return qcow2_allocate(image->node, full, err);
-	if (!full)
-		return err_set(err, EINVAL, "--preallocation of a raw image is off, falloc or full");
+		return qcow2_allocate(image->node, strcmp(r->room, "metadata") != 0, err);
 	rc = image->node->ops->zero(image->node, from, to - from);
 	return rc < 0 ? err_sys(err, -rc, "allocating what is new") : 0;
 }
@@ -68,9 +83,11 @@ static int resize(const struct resize *r, struct image *image, struct err *err)
 	uint64_t before = img_size(image), size = before;
 	int rc = find_size(r, before, &size, err);
 
+	if (rc == 0 && allocates(r, before, size))
+		rc = check_room(r, image, err);
 	if (rc == 0)
 		rc = image->node->ops->resize(image->node, size, err);
-	return rc < 0 ? rc : allocate(r, image, before, size, err);
+	return rc == 0 && allocates(r, before, size) ? allocate(r, image, before, size, err) : rc;
 }
 
 static int resize_main(void *parsed)
