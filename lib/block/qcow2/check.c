@@ -46,10 +46,15 @@ static void say(struct look *l, const char *fmt, ...)
 
 #define CORRUPT(l, ...) ((l)->found.corruptions++, say(l, __VA_ARGS__))
 
+void look_corrupt(struct look *l, const char *what, uint64_t at)
+{
+	CORRUPT(l, "%s leads to byte %llu, where no cluster is", what, (unsigned long long)at);
+}
+
 /* -- What is used ---------------------------------------------------------------------- */
 
 /* Clusters that are in the file. */
-static void use(struct look *l, uint64_t first, uint64_t n, int by)
+void look_use(struct look *l, uint64_t first, uint64_t n, int by)
 {
 	for (uint64_t c = first; c < first + n && c < l->n; c++)
 		if (by > 0 && l->used[c] < UINT32_MAX)
@@ -60,7 +65,7 @@ static void use(struct look *l, uint64_t first, uint64_t n, int by)
 
 static void use_bytes(struct look *l, uint64_t at, uint64_t len, int by)
 {
-	use(l, at >> l->q->cluster_bits, clusters_of(l->q, len), by);
+	look_use(l, at >> l->q->cluster_bits, clusters_of(l->q, len), by);
 }
 
 /* What leads nowhere may do so because the file was cut off. Between clusters nothing can ever be. */
@@ -115,7 +120,7 @@ static void use_table(struct look *l, uint64_t at, bool active, uint64_t *next)
 			note_entry_beyond(l, entry);
 			continue;
 		}
-		use(l, e.first, e.n, 1);
+		look_use(l, e.first, e.n, 1);
 		if (active)
 			note_entry(l, entry, next);
 	}
@@ -163,7 +168,7 @@ static int use_tree(struct look *l, const struct table *l1, bool active)
 				(unsigned long long)l1->at, (unsigned long long)at);
 			continue;
 		}
-		use(l, at >> l->q->cluster_bits, 1, 1);
+		look_use(l, at >> l->q->cluster_bits, 1, 1);
 		rc = node_get(l->q->file, at, l->table, l->q->cluster);
 		if (rc == 0)
 			use_table(l, at, active, &next);
@@ -201,7 +206,7 @@ void look_at_refs(struct look *l, int by)
 		if (!refs->entry[i])
 			continue;
 		if (is_cluster(l->q, refs->entry[i])) {
-			use(l, refs->entry[i] >> l->q->cluster_bits, 1, by);
+			look_use(l, refs->entry[i] >> l->q->cluster_bits, 1, by);
 		} else if (by > 0) {
 			l->bad_blocks = true;
 			CORRUPT(l, "refcount block %u is at byte %llu, where no cluster is", i,
@@ -215,12 +220,14 @@ static int use_all(struct look *l)
 	struct qcow2 *q = l->q;
 	int rc;
 
-	use(l, 0, 1, 1);
+	look_use(l, 0, 1, 1);
 	rc = use_tree(l, &q->l1, true);
 	if (q->n_snapshots)
 		use_bytes(l, be64_get(q->header + AT_SNAPSHOTS), q->snapshots_len, 1);
 	for (unsigned i = 0; rc == 0 && i < q->n_snapshots; i++)
 		rc = use_snapshot(l, i);
+	if (rc == 0 && has_bitmaps(q))
+		rc = use_bitmaps(l);
 	look_at_refs(l, 1);
 	return rc;
 }
@@ -468,6 +475,9 @@ int qcow2_check(struct node *node, enum qcow2_mend mend, struct qcow2_check *fou
 	if (q->end > CLUSTERS_MAX)
 		return err_set(err, EFBIG, "has %llu clusters, and a check counts up to %llu",
 			       (unsigned long long)q->end, (unsigned long long)CLUSTERS_MAX);
+	if (mend != QCOW2_MEND_NOTHING && has_bitmaps(q))
+		return err_set(err, ENOTSUP, "has bitmaps, which it would lose: `qemu-img check -r` keeps them, and `qemu-img bitmap "
+			       "--remove` removes them");
 	l.table = malloc(q->cluster);
 	rc = check(&l, mend, &why);
 	*found = l.found;

@@ -41,6 +41,18 @@ int look_block(struct look *l, uint64_t i);
 /* Whether an entry's COPIED bit is right, by the stored counts; tables are those of the active tree. */
 int look_at_copied(struct look *l, bool mend);
 
+/* Clusters that are in the file, once more or once less; and what leads nowhere, one corruption. */
+void look_use(struct look *l, uint64_t first, uint64_t n, int by);
+void look_corrupt(struct look *l, const char *what, uint64_t at);
+
+/* -- bitmaps.c ----------------------------------------------------------------------- */
+
+/* Whether it has bitmaps that are right, which it would lose if it were written. */
+bool has_bitmaps(const struct qcow2 *q);
+
+/* Counts what they use. */
+int use_bitmaps(struct look *l);
+
 /* -- repair.c ------------------------------------------------------------------------ */
 
 /* Counts that are more than is used become what is used. Only that: so there is no order to keep. */

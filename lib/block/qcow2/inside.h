@@ -16,6 +16,7 @@
  *	backing.c      another image behind it
  *	check.c        what is used, beside what is counted
  *	repair.c       mends that
+ *	bitmaps.c      what persistent bitmaps use of the file
  */
 #ifndef BLOCK_QCOW2_INSIDE_H
 #define BLOCK_QCOW2_INSIDE_H
@@ -48,6 +49,9 @@ enum header_at {
 
 #define EXTENSION_BACKING_FORMAT 0xe2792acau
 #define EXTENSION_FEATURES       0x6803f857u
+#define EXTENSION_BITMAPS        0x23852875u
+
+#define AUTOCLEAR_BITMAPS        (UINT64_C(1) << 0) /* they are right */
 
 /* Entries of an L1 table, and of an L2 table. */
 #define ENTRY_COPIED     (UINT64_C(1) << 63) /* its refcount is 1 */
