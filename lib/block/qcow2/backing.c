@@ -26,6 +26,7 @@
 struct rewriting {
 	uint8_t sector[HEADER_SECTOR]; /* as it is to be */
 	uint32_t at;                   /* where the next extension goes */
+	uint32_t old_end;              /* of extensions as they are: the header leads there until it is written */
 	bool full, without_names;
 };
 
@@ -48,6 +49,7 @@ static bool keep_extension(uint32_t type, const uint8_t *bytes, uint32_t len, vo
 {
 	struct rewriting *w = ctx;
 
+	w->old_end += 8 + ((len + 7) & ~7u);
 	if (type != EXTENSION_BACKING_FORMAT && !(type == EXTENSION_FEATURES && w->without_names))
 		put_extension(w, type, bytes, len);
 	return false;
@@ -64,6 +66,7 @@ static int build(struct qcow2 *q, struct rewriting *w, const char *format, struc
 		return 0;
 	memcpy(w->sector, q->header, header);
 	w->at = header;
+	w->old_end = header + 8; /* and the end of them */
 	rc = header_extensions(q, keep_extension, w, err);
 	if (rc == 0 && format)
 		put_extension(w, EXTENSION_BACKING_FORMAT, format, (uint32_t)strlen(format));
@@ -82,10 +85,9 @@ static uint64_t find_room(const struct qcow2 *q, const struct rewriting *w, uint
 	if (q->cluster < HEADER_SECTOR + len)
 		return 0;
 	at = align_down(q->cluster - len, UINT64_C(8));
-	if (!old || at >= old_end)
-		return at;
-	at = old > len ? align_down(old - len, UINT64_C(8)) : 0;
-	return at >= HEADER_SECTOR ? at : 0;
+	if (old && at < old_end)
+		at = old > len ? align_down(old - len, UINT64_C(8)) : 0;
+	return at >= HEADER_SECTOR && at >= w->old_end ? at : 0;
 }
 
 static int write_it(struct qcow2 *q, struct rewriting *w, const char *name, uint64_t len)

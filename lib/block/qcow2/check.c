@@ -215,6 +215,19 @@ void look_at_refs(struct look *l, int by)
 	}
 }
 
+/* When all is counted: a block that is something else, too, or that of other counts, cannot be written in place. */
+static void look_at_shared_blocks(struct look *l)
+{
+	const struct table *refs = &l->q->refs;
+
+	for (uint32_t i = 0; i < refs->n; i++) {
+		if (!refs->entry[i] || !is_cluster(l->q, refs->entry[i]) || l->used[refs->entry[i] >> l->q->cluster_bits] == 1)
+			continue;
+		l->bad_blocks = true;
+		CORRUPT(l, "refcount block %u at byte %llu is something else, too", i, (unsigned long long)refs->entry[i]);
+	}
+}
+
 static int use_all(struct look *l)
 {
 	struct qcow2 *q = l->q;
@@ -229,6 +242,7 @@ static int use_all(struct look *l)
 	if (rc == 0 && has_bitmaps(q))
 		rc = use_bitmaps(l);
 	look_at_refs(l, 1);
+	look_at_shared_blocks(l);
 	return rc;
 }
 
@@ -420,7 +434,7 @@ static int mend_it(struct look *l, enum qcow2_mend mend, struct err *err)
 		rc = reach_beyond(l, err);
 		if (rc == 0)
 			rc = mend_counts(l, err);
-	} else if (rc == 0 && l->found.leaks) {
+	} else if (rc == 0 && l->found.leaks && !l->bad_blocks) {
 		rc = mend_leaks(l);
 	}
 	if (rc == 0)

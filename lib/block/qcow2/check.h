@@ -20,7 +20,7 @@ struct look {
 	uint8_t *table;  /* a cluster, for an L2 table or a refcount block */
 	struct qcow2_check found;
 	uint64_t low;    /* counts that are less than is used */
-	bool bad_blocks; /* the refcount table leads nowhere */
+	bool bad_blocks; /* the refcount table leads nowhere, or to what is something else, too */
 	uint64_t beyond; /* entries lead to clusters behind the file's end, up to this one; less than n: none does */
 	void (*say)(const char *line);
 	unsigned said;

@@ -24,24 +24,31 @@ struct plan {
 	uint64_t cluster, l1_n, l1_clusters, blocks, used;
 };
 
+static int too_large(const struct qcow2_new *n, const struct plan *p, struct err *err)
+{
+	return err_set(err, EINVAL, "a disk of %llu bytes is too large for clusters of %llu", (unsigned long long)n->size,
+		       (unsigned long long)p->cluster);
+}
+
 static int check(const struct qcow2_new *n, struct plan *p, struct err *err)
 {
 	uint64_t counts = UINT64_C(1) << (n->cluster_bits + 3 - n->order), covers;
 
 	p->cluster = UINT64_C(1) << n->cluster_bits;
 	covers = p->cluster * (p->cluster / 8);
+	if (n->size == 0 || n->size % 512)
+		return err_set(err, EINVAL, "a disk of %llu bytes: not a multiple of 512", (unsigned long long)n->size);
 	p->l1_n = (n->size - 1) / covers + 1;
+	if (p->l1_n > L1_MAX / 8)
+		return too_large(n, p, err);
 	p->l1_clusters = (p->l1_n * 8 + p->cluster - 1) / p->cluster;
 	for (p->blocks = 1;; p->blocks++) {
 		p->used = 2 + p->blocks + p->l1_clusters;
 		if (p->blocks * counts >= p->used)
 			break;
 	}
-	if (n->size == 0 || n->size % 512)
-		return err_set(err, EINVAL, "a disk of %llu bytes: not a multiple of 512", (unsigned long long)n->size);
-	if (p->l1_n > L1_MAX / 8 || p->blocks * 8 > p->cluster)
-		return err_set(err, EINVAL, "a disk of %llu bytes is too large for clusters of %llu",
-			       (unsigned long long)n->size, (unsigned long long)p->cluster);
+	if (p->blocks * 8 > p->cluster)
+		return too_large(n, p, err);
 	return 0;
 }
 
@@ -118,7 +125,7 @@ static int write_blocks(struct node *file, const struct qcow2_new *n, const stru
 
 int qcow2_create(struct node *file, const struct qcow2_new *n, struct err *err)
 {
-	struct plan p;
+	struct plan p = {0};
 	int rc = check(n, &p, err);
 	scoped_mem uint8_t *bytes = rc < 0 ? NULL : calloc(1, p.cluster), *header = rc < 0 ? NULL : calloc(1, p.cluster);
 

@@ -30,7 +30,7 @@ static int lower(struct look *l, uint64_t cluster)
 	if (stored <= l->used[cluster])
 		return 0;
 	rc = refcount_set(l->q, cluster, l->used[cluster]);
-	if (rc == 0 && !l->used[cluster])
+	if (rc == 0 && !l->used[cluster] && !l->found.corruptions) /* else it may be what something that leads nowhere led to */
 		l->q->file->ops->discard(l->q->file, cluster << l->q->cluster_bits, l->q->cluster);
 	return rc;
 }
