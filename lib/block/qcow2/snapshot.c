@@ -301,7 +301,7 @@ static int take_all(struct qcow2 *q, struct change *c)
 {
 	struct extent e;
 	uint64_t need = (c->size - 1) / (q->cluster * l2_n(q)) + 1;
-	uint32_t l1_n = need > q->l1.n ? (uint32_t)need : q->l1.n; /* SAFE: the disk had that size, and find_tree() looked */
+	uint32_t l1_n = need > q->l1.n ? (uint32_t)need : q->l1.n; /* SAFE: the disk had that size, and check_disk_size() looked */
 	int rc = clusters_take_all(q, clusters_of(q, l1_n * UINT64_C(8)), &e);
 
 	c->l1 = (struct table){.n = l1_n, .at = e.first << q->cluster_bits};
