@@ -13,6 +13,7 @@
 #include "block/qcow2.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -72,8 +73,12 @@ static int find_format(enum disk_format *format, const struct want *w, struct er
 {
 	char name[1024], behind[16];
 	struct node *file;
-	int fd = file_open(w->path, true, err), rc;
+	int fd, rc;
 
+	*format = DISK_RAW;
+	if (disk_is_remote(w->path))
+		return 0;
+	fd = file_open(w->path, true, err);
 	if (fd < 0)
 		return fd;
 	rc = file_node(&file, fd, FILE_READONLY | FILE_GROWS, NULL, err);
@@ -98,6 +103,8 @@ int img_open(struct image *image, const struct want *w, struct err *err)
 	*image = (struct image){.fd = -1};
 	if (!w->path || !w->path[0])
 		return err_set(err, EINVAL, "the name of the image is missing");
+	if (disk_is_remote(w->path))
+		signal(SIGPIPE, SIG_IGN); /* a server that goes is an error as others are */
 	rc = w->format ? img_format(&config.format, w->format, err) : find_format(&config.format, w, err);
 	if (rc == 0 && w->snapshot && config.format != DISK_QCOW2)
 		rc = err_set(err, ENOTSUP, "is %s, which has no snapshots", disk_formats[config.format]);
