@@ -338,6 +338,7 @@ struct vm {
 	uint64_t clock_ns, clock_tsc; /* the VM's clock was clock_ns when the host's TSC was
 				       * clock_tsc (state/clock.h) */
 	uint64_t tsc_offset;     /* of a new vCPU; those whose TSCs are in step have it */
+	bool tsc_is_said;        /* by the client, some time */
 	uint32_t tsc_khz;
 	uint64_t host_tsc_khz;
 	void *abi;               /* abi/'s own */

@@ -102,7 +102,8 @@ static int rd_tsc(struct vcpu *c, uint32_t msr, uint64_t *value, bool client)
 /*
  * The client writes the same value to one vCPU after the other and means that their TSCs be
  * equal, though time passes between the writes. So a value that is within a second of what the
- * VM's TSC is, and 0 (a new vCPU), join it.
+ * VM's TSC is, and 0 (a new vCPU), join it; but not the first, for nobody meant the TSC that a VM
+ * begins with: a guest that is younger than a second would lose its time at each restore.
  */
 static uint64_t offset_for_client(struct vm *vm, uint64_t value)
 {
@@ -110,8 +111,10 @@ static uint64_t offset_for_client(struct vm *vm, uint64_t value)
 
 	if ((int64_t)apart < 0)
 		apart = -apart;
-	if (value && apart > vm->host_tsc_khz * 1000)
+	if (value && (!vm->tsc_is_said || apart > vm->host_tsc_khz * 1000)) {
 		vm->tsc_offset = value - now;
+		vm->tsc_is_said = true;
+	}
 	return vm->tsc_offset;
 }
 

@@ -169,8 +169,12 @@ static void test_msrs(void)
 
 static void test_tsc(void)
 {
-	uint64_t a = 0, b = 0, adjust = 0;
+	uint64_t a = 0, b = 0, adjust = 0, soon = host_tsc() + vm.tsc_offset + vm.tsc_khz * 100ull;
 
+	vm.tsc_is_said = false; /* as in a new VM */
+	is_int(msr_set(c, MSR_TSC, soon), 0, "the client writes a TSC for the first time");
+	msr_read(c, MSR_TSC, &b);
+	ok(b >= soon, "which is taken, however near it is");
 	is_int(msr_write(c, MSR_TSC, 1000), 0, "the guest writes its TSC");
 	msr_read(c, MSR_TSC, &a);
 	ok(a >= 1000 && a < 1000 + vm.tsc_khz * 100ull, "it counts on from there");
