@@ -58,7 +58,7 @@ static int put(struct mapping *m, struct err *err)
 	if (!s->data || s->zero)
 		return 0;
 	if (!s->has_place)
-		return err_set(err, EINVAL, "byte %llu is compressed, and is at no place of the file: --output json tells of it",
+		return err_set(err, EINVAL, "byte %llu is at no place of a file, for it is compressed or on a server: --output json tells of it",
 			       (unsigned long long)m->at);
 	printf("%#-16llx%#-16llx%#-16llx%s\n", (unsigned long long)m->at, (unsigned long long)s->len,
 	       (unsigned long long)s->place, m->names[s->depth]);
