@@ -84,6 +84,10 @@ void verb_show(const struct verb *v);
 /* NULL if there is no such verb. */
 const struct verb *verb_find(const char *name);
 
+/* What a command line with one word at least asks for, and the words for it in argc and argv; --help and --version among them.
+ * NULL: there is no verb as argv[1] names it. */
+const struct verb *verb_asked(int *argc, char ***argv);
+
 /* The sentence about a verb that is none, on stderr. EXIT_USAGE. */
 int verb_unknown(const char *name);
 

@@ -100,11 +100,6 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 }
 
 /* `lodge run --help` and `lodge --help` are what people try first. */
-static int asks_for_help(const char *word)
-{
-	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
-}
-
 /* Started with one of them closed, the next file that is opened gets its number; and the guest's
  * console would be written to the guest's disk. */
 static void open_standard_files(void)
@@ -123,15 +118,6 @@ int main(int argc, char **argv)
 		verb_help.main(&(const char *){NULL});
 		return EXIT_USAGE;
 	}
-	if (asks_for_help(argv[1]))
-		return run_verb(&verb_help, 0, NULL);
-	if (strcmp(argv[1], "--version") == 0)
-		return run_verb(&verb_version, 0, NULL);
-	verb = verb_find(argv[1]);
-	if (!verb)
-		return verb_unknown(argv[1]);
-	for (int i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (asks_for_help(argv[i]))
-			return run_verb(&verb_help, 1, argv + 1);
-	return run_verb(verb, argc - 2, argv + 2);
+	verb = verb_asked(&argc, &argv);
+	return verb ? run_verb(verb, argc, argv) : verb_unknown(argv[1]);
 }
